@@ -1,0 +1,70 @@
+"""Errors that a person can act on.
+
+Every error raised on purpose derives from :class:`SplitsecError`: its text is one sentence
+that says what was wrong, where, and what to do. The command line prints that sentence and
+no traceback. Anything else is a defect of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SplitsecError(Exception):
+    """Base of all errors that are raised on purpose."""
+
+
+class UsageError(SplitsecError):
+    """What the user asked for cannot be done: an unknown name, parameter or cut."""
+
+
+class PluginError(SplitsecError):
+    """A plug-in cannot be loaded, or broke its contract while running."""
+
+
+class DataError(SplitsecError):
+    """Images or labels are missing, unreadable or too few."""
+
+
+class OutputError(SplitsecError):
+    """A result cannot be written where it was asked for."""
+
+
+class WeightsUnavailableError(SplitsecError):
+    """Pretrained weights of a metric could not be had from any source."""
+
+
+class ThreatModelViolation(SplitsecError):  # noqa: N818 - the field's own term
+    """An attack asked for something that its declared threat model does not grant."""
+
+
+class DivergedError(SplitsecError):
+    """Training or an attack produced a value that is not finite."""
+
+
+class SessionEnded(SplitsecError):  # noqa: N818 - an event that a detecting defense raises
+    """Raised by ``Defense.receive`` to end the session; the text says what was detected."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], see: str = "") -> str:
+    """Say that ``name`` is unknown and suggest the nearest known name.
+
+    Args:
+        kind: what the name should have named, for example ``"attack"``.
+        name: what was given.
+        known: the names that exist.
+        see: where to find the list, for example ``"splitsec list attacks"``.
+
+    Returns:
+        One sentence such as ``unknown attack 'fhsa'; did you mean 'fsha'?``.
+    """
+    names = sorted(known)
+    nearest = get_close_matches(name, names, n=1, cutoff=0.5)
+    if nearest:
+        sentence = f"unknown {kind} {name!r}; did you mean {nearest[0]!r}?"
+    elif names:
+        sentence = f"unknown {kind} {name!r}; known: {', '.join(names)}"
+    else:
+        sentence = f"unknown {kind} {name!r}"
+    return f"{sentence} ({see})" if see else sentence

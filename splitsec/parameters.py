@@ -1,0 +1,51 @@
+"""Parameters of plug-ins and data sources: typed, documented, frozen, and refused if unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from splitsec.errors import UsageError, unknown_name
+
+
+class Parameters(BaseModel):
+    """Base of every parameter class.
+
+    Subclass it with one annotated field per parameter, each with a default and a
+    ``Field(description=...)`` that states the unit and the paper's value. Values arrive as
+    JSON or as text from the command line and are converted to the annotated type.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+def build_parameters(owner: str, cls: type[P], values: Mapping[str, Any]) -> P:
+    """Validate ``values`` against a parameter class.
+
+    Args:
+        owner: who the parameters belong to, for the error, for example ``"attack 'fsha'"``.
+        cls: the parameter class.
+        values: parameter name to value; text is converted to the field's type.
+
+    Returns:
+        The frozen parameters.
+
+    Raises:
+        UsageError: an unknown parameter, or a value of the wrong type or range.
+    """
+    for name in values:
+        if name not in cls.model_fields:
+            raise UsageError(unknown_name(f"parameter of {owner}:", name, cls.model_fields))
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "values"
+        raise UsageError(
+            f"parameter {where!r} of {owner}: {first['msg']} (got {first['input']!r})"
+        ) from None

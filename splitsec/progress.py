@@ -1,0 +1,46 @@
+"""How long stages report their progress, without knowing who is watching."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Stage(Protocol):
+    """One running stage."""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Report ``steps`` more steps done; ``note`` is a short text such as a loss."""
+
+
+class Progress(Protocol):
+    """Receives the stages of an evaluation."""
+
+    def stage(self, name: str, total: int) -> _StageContext:
+        """Open a stage of ``total`` steps as a context manager that yields a ``Stage``."""
+
+    def message(self, text: str) -> None:
+        """Tell the person one sentence."""
+
+
+class _StageContext(Protocol):
+    def __enter__(self) -> Stage: ...
+    def __exit__(self, *exc: object) -> bool | None: ...
+
+
+class _SilentStage:
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Ignore the report."""
+
+
+class Silent:
+    """A ``Progress`` that shows nothing; the default of the Python API."""
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Stage]:
+        """Open a stage that nobody watches."""
+        yield _SilentStage()
+
+    def message(self, text: str) -> None:
+        """Ignore the sentence."""
