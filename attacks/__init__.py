@@ -1,0 +1,1 @@
+"""Built-in attacks: one file, or one folder, per plug-in; the file is the registration."""

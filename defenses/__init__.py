@@ -1,0 +1,1 @@
+"""Built-in defenses: one file, or one folder, per plug-in; the file is the registration."""

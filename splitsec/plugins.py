@@ -1,0 +1,258 @@
+"""Finding and loading plug-ins: attacks, defenses and targets.
+
+The file is the registration. A plug-in is named by ``name`` (built in), ``distribution/name``
+(an entry point of an installed package), ``./file.py``, ``./folder``, or any path followed by
+``:Class``. Listing reads files as text and imports nothing, so a broken plug-in breaks only
+itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
+
+from splitsec.errors import PluginError, UsageError, unknown_name
+
+Kind = Literal["attack", "defense", "target"]
+KINDS: tuple[Kind, ...] = ("attack", "defense", "target")
+
+
+class Listed(NamedTuple):
+    """One plug-in that ``splitsec list`` shows."""
+
+    name: str
+    summary: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A loaded plug-in class and where it came from.
+
+    Attributes:
+        kind: attack, defense or target.
+        name: plain name, such as ``fsha``.
+        spec: how it was asked for, such as ``./mine.py:Mine``.
+        cls: the class.
+        source: its file or folder.
+        sha256: of its source.
+    """
+
+    kind: Kind
+    name: str
+    spec: str
+    cls: type[Any]
+    source: str
+    sha256: str
+
+
+def folder_of(kind: Kind) -> Path:
+    """Return the folder of the built-in plug-ins of a kind."""
+    spec = importlib.util.find_spec(f"splitsec.{kind}s")
+    if spec is None or not spec.submodule_search_locations:
+        raise PluginError(f"the built-in {kind}s are not installed; reinstall splitsec")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _builtin(kind: Kind) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(folder_of(kind).iterdir()):
+        if path.name.startswith(("_", ".")):
+            continue
+        if path.suffix == ".py" or (path / "__init__.py").is_file():
+            name = path.stem.replace("_", "-")
+            if name in found:
+                raise PluginError(f"{kind} {name!r} is defined twice: {found[name]} and {path}")
+            found[name] = path
+    return found
+
+
+def _entry_points(kind: Kind) -> dict[str, metadata.EntryPoint]:
+    found: dict[str, metadata.EntryPoint] = {}
+    for point in metadata.entry_points(group=f"splitsec.{kind}s"):
+        distribution = point.dist.name if point.dist else "unknown"
+        found[f"{distribution}/{point.name}"] = point
+    return found
+
+
+def _summary(path: Path) -> str:
+    """Return the first line of a plug-in's docstring without importing it."""
+    file = path / "__init__.py" if path.is_dir() else path
+    try:
+        docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+    except (SyntaxError, ValueError, OSError) as error:
+        return f"(unreadable: {error})"
+    return docstring.strip().splitlines()[0] if docstring else ""
+
+
+def list_plugins(kind: Kind) -> list[Listed]:
+    """Return all plug-ins of a kind that have a name, importing none of them."""
+    builtin = [
+        Listed(name, _summary(path), "built in") for name, path in _builtin(kind).items()
+    ]
+    installed = [
+        Listed(name, f"installed: {point.value}", name.split("/")[0])
+        for name, point in sorted(_entry_points(kind).items())
+    ]
+    return builtin + installed
+
+
+def plain_name(spec: str) -> str:
+    """Return the name that records show for a plug-in: ``./my_attack.py`` is ``my-attack``."""
+    path, _ = _split_class(spec)
+    return Path(path).stem.replace("_", "-") if _is_path(path) else path
+
+
+def load_plugin(kind: Kind, spec: str) -> Plugin:
+    """Load a plug-in.
+
+    Args:
+        kind: attack, defense or target.
+        spec: a name, ``distribution/name``, a path, or a path with ``:Class``.
+
+    Returns:
+        The class and its origin.
+
+    Raises:
+        UsageError: nothing has that name or path.
+        PluginError: the file cannot be imported, or does not hold exactly one class.
+    """
+    path, class_name = _split_class(spec)
+    if _is_path(path):
+        file = Path(path).expanduser()
+        if not file.exists():
+            raise UsageError(f"{kind} {spec!r}: there is no {file}")
+        module = _import_path(kind, file)
+        return _plugin(kind, plain_name(spec), spec, module, class_name, file)
+    entry_points = _entry_points(kind)
+    if path in entry_points:
+        point = entry_points[path]
+        try:
+            loaded = point.load()
+        except Exception as error:
+            raise PluginError(f"{kind} {path!r} cannot be loaded: {_says(error)}") from error
+        module = loaded if isinstance(loaded, ModuleType) else sys.modules[loaded.__module__]
+        wanted = loaded.__name__ if inspect.isclass(loaded) else class_name
+        source = Path(module.__file__ or ".")
+        origin = source.parent if source.name == "__init__.py" else source
+        return _plugin(kind, path, spec, module, wanted, origin)
+    builtin = _builtin(kind)
+    if path not in builtin:
+        known = [*builtin, *entry_points]
+        raise UsageError(unknown_name(kind, path, known, see=f"splitsec list {kind}s"))
+    module_name = f"splitsec.{kind}s.{builtin[path].stem}"
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise PluginError(f"{kind} {path!r} cannot be loaded: {_says(error)}") from error
+    return _plugin(kind, path, spec, module, class_name, builtin[path])
+
+
+def _says(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _is_path(spec: str) -> bool:
+    return (
+        spec.endswith(".py")
+        or spec.startswith((".", "~", "/", "\\"))
+        or bool(re.match(r"[A-Za-z]:[\\/]", spec))
+    )
+
+
+def _split_class(spec: str) -> tuple[str, str | None]:
+    """Split ``path:Class``; the colon of a drive letter is not a separator."""
+    match = re.fullmatch(r"(.{2,}):([A-Za-z_]\w*)", spec)
+    return (match[1], match[2]) if match else (spec, None)
+
+
+def _import_path(kind: Kind, path: Path) -> ModuleType:
+    path = path.resolve()
+    file = path / "__init__.py" if path.is_dir() else path
+    if not file.is_file():
+        raise PluginError(f"{kind} {path}: the folder has no __init__.py")
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
+    name = f"splitsec_{kind}_{re.sub(r'\W', '_', path.stem)}_{digest}"
+    search = [str(path)] if path.is_dir() else None
+    found = importlib.util.spec_from_file_location(name, file, submodule_search_locations=search)
+    if found is None or found.loader is None:
+        raise PluginError(f"{kind} {path} is not a Python file or package")
+    for loaded in [name, *(key for key in sys.modules if key.startswith(f"{name}."))]:
+        sys.modules.pop(loaded, None)
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module
+    try:
+        found.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise PluginError(f"{kind} {path} cannot be loaded: {_says(error)}") from error
+    return module
+
+
+def _base(kind: Kind) -> type[Any]:
+    module = importlib.import_module(f"splitsec.{kind}")
+    base: type[Any] = getattr(module, kind.capitalize())
+    return base
+
+
+def _plugin(  # noqa: PLR0913 - the six things that make a plug-in
+    kind: Kind, name: str, spec: str, module: ModuleType, class_name: str | None, source: Path
+) -> Plugin:
+    base = _base(kind)
+    own = {
+        key: value
+        for key, value in vars(module).items()
+        if inspect.isclass(value)
+        and issubclass(value, base)
+        and (value.__module__ == module.__name__ or value.__module__.startswith(f"{module.__name__}."))
+    }
+    concrete = {key: value for key, value in own.items() if not inspect.isabstract(value)}
+    if class_name is not None:
+        if class_name not in own:
+            raise PluginError(
+                unknown_name(f"{kind} class in {source}:", class_name, concrete)
+            )
+        cls = own[class_name]
+        if inspect.isabstract(cls):
+            missing = ", ".join(sorted(cls.__abstractmethods__))
+            raise PluginError(f"{kind} class {class_name} in {source} does not define {missing}")
+    elif len(concrete) == 1:
+        cls = next(iter(concrete.values()))
+    elif concrete:
+        raise PluginError(
+            f"{source} defines several {kind}s ({', '.join(sorted(concrete))}); "
+            f"name one as {spec}:Class"
+        )
+    elif own:
+        abstract = next(iter(own.values()))
+        missing = ", ".join(sorted(abstract.__abstractmethods__))
+        raise PluginError(f"{kind} class {abstract.__name__} in {source} does not define {missing}")
+    else:
+        raise PluginError(f"{source} defines no subclass of splitsec.{kind}.{base.__name__}")
+    return Plugin(kind, name, spec, cls, str(source), source_sha256(source))
+
+
+def source_sha256(source: Path) -> str:
+    """Return the SHA-256 of a plug-in's Python source, the same on every platform.
+
+    Args:
+        source: a file, or a folder whose ``.py`` files are hashed in order of their paths.
+    """
+    files = sorted(source.rglob("*.py")) if source.is_dir() else [source]
+    digest = hashlib.sha256()
+    for file in files:
+        relative = file.relative_to(source).as_posix() if source.is_dir() else ""
+        text = file.read_bytes().replace(b"\r\n", b"\n")
+        digest.update(f"{relative}\0{len(text)}\0".encode())
+        digest.update(text)
+    return digest.hexdigest()

@@ -1,0 +1,153 @@
+"""The record of one cell: everything that was asked, measured and used, as one JSON.
+
+The schema is versioned and published (``Record.model_json_schema()``). Reading a record needs
+neither torch nor the plug-ins.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from splitsec.errors import DataError
+from splitsec.metrics.scores import VictimScores
+from splitsec.spec import CellSpec
+from splitsec.threat import Access, ThreatModel
+
+SCHEMA_VERSION = 1
+
+Status = Literal["ok", "failed", "skipped", "timeout", "cancelled"]
+
+INVALIDATING = frozenset({"non-finite", "lpips-unavailable", "target-never-learned"})
+"""Flags that keep a cell out of a ranking; all others inform."""
+
+FLAGS = {
+    "non-finite": "a value was not finite; the numbers cannot be trusted",
+    "lpips-unavailable": "LPIPS could not be computed, so leakage is missing",
+    "target-never-learned": "the undefended model cannot be told from the trivial predictor",
+    "defense-broke-utility": "with the defense the model cannot be told from the trivial predictor",
+    "no-better-than-trivial": "the attack tells no more than an attacker who sees nothing",
+    "no-better-than-colour": "the attack tells no more than each image's average colours would",
+    "oracle-access": "the attack used what no split-learning server has",
+    "in-process": "attack and private data shared one process; isolation was by interface only",
+    "randomised-defense": "the defense draws random numbers; other draws give other results",
+    "session-ended": "the defense ended the session early",
+    "victims-not-sent": "some victims had not been sent when the session ended; "
+    "they count as recovered no better than by the trivial attacker",
+    "clamped": "over 5 % of the reconstructed values were outside [0, 1] and were clamped",
+    "dictated-client-settings": "the server dictated the client's batch size or learning rate",
+}
+"""Every flag and what it means, in words."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Victims(_Model):
+    """Scores of both sets of victims; ``training`` is null for an attack given private pairs."""
+
+    training: VictimScores | None
+    held_out: VictimScores
+
+
+class Leakage(_Model):
+    """The headline: leakage, and which victims it is from."""
+
+    value: float | None
+    victims: Literal["training", "held_out"]
+
+
+class Utility(_Model):
+    """What the model is worth to its clients, from an honest session with the defense on.
+
+    Attributes:
+        accuracy: share of held-out images classified right.
+        auc: area under the ROC curve; macro average over classes where there are more than two.
+        auc_interval: 95 % bootstrap interval over held-out images.
+        trivial: the same for the majority class of the private images.
+        n: held-out images.
+        distance_correlation: of held-out images and released smashed data, bias-corrected and
+            squared; 0 means independent.
+        source: where utility comes from.
+    """
+
+    accuracy: float
+    auc: float
+    auc_interval: tuple[float, float]
+    trivial: dict[str, float]
+    n: int
+    distance_correlation: float | None = None
+    source: Literal["honest session"] = "honest session"
+
+
+class Provenance(_Model):
+    """What ran where."""
+
+    plugins: dict[str, dict[str, str]]
+    packages: dict[str, str]
+    python: str
+    platform: str
+    device: str
+    threads: int
+    commit: str | None
+    dirty: bool | None
+    created: str
+    command: list[str]
+
+
+class Record(_Model):
+    """One cell of a grid, evaluated; the fields are described in docs/architecture.md."""
+
+    schema_version: int = SCHEMA_VERSION
+    cell_id: str
+    status: Status
+    reason: str | None = None
+    spec: CellSpec
+    threat_model: ThreatModel | None = None
+    data: dict[str, Any] = Field(default_factory=dict)
+    victims: Victims | None = None
+    leakage: Leakage | None = None
+    utility: Utility | None = None
+    access: Access | None = None
+    session: dict[str, Any] = Field(default_factory=dict)
+    history: dict[str, dict[str, list[float]]] = Field(default_factory=dict)
+    flags: list[str] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+    provenance: Provenance
+    timings: dict[str, float] = Field(default_factory=dict)
+    peak_memory_bytes: int | None = None
+    artifacts: dict[str, str] = Field(default_factory=dict)
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the record without what may differ between two runs of the same cell."""
+        return self.model_dump(
+            mode="json", exclude={"provenance", "timings", "peak_memory_bytes", "artifacts"}
+        )
+
+    def to_json(self) -> str:
+        """Return the record as one line of JSON."""
+        return self.model_dump_json()
+
+
+def load_record(path: str | Path) -> Record:
+    """Read a record, from its JSON file or from the folder that holds it.
+
+    Raises:
+        DataError: there is no record, or it is not a valid one.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / "record.json"
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read a record at {file}: {error}") from None
+    try:
+        return Record.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{file} is not a splitsec record: {where or 'JSON'}: {first['msg']}") from None

@@ -1,0 +1,211 @@
+"""What to run: one cell's specification, profiles, and how text becomes either.
+
+Nothing here imports torch or a plug-in; resolving a cell's parameters does, in
+:func:`splitsec.evaluate.resolve`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from splitsec.errors import UsageError, unknown_name
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Training(_Frozen):
+    """How clients and an honest server train; chosen by the clients.
+
+    Attributes:
+        epochs: passes over each client's data.
+        batch_size: images per exchange; a last batch of one joins the one before it.
+        optimizer: of clients and server.
+        learning_rate: of clients and server.
+        momentum: of SGD.
+        turn: what a client trains before it hands its weights to the next one.
+    """
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = Field(gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    turn: Literal["batch", "epoch", "all"] = "epoch"
+
+
+class Profile(_Frozen):
+    """Defaults of everything that a command does not say; see profiles.toml.
+
+    Attributes:
+        target: default target.
+        data: default data set.
+        size: height and width of the images, pixels.
+        private: images of all clients together.
+        public: images of the attacker.
+        validation: images that choose between trivial attackers.
+        held_out: images that train nothing.
+        victims: private images whose traffic is attacked and scored.
+        threads: CPU threads; part of what decides the numbers.
+        training: the clients' settings.
+    """
+
+    target: str
+    data: str
+    size: int
+    private: int
+    public: int
+    validation: int
+    held_out: int
+    victims: int
+    threads: int
+    training: Training
+
+
+class CellSpec(_Frozen):
+    """Everything that was asked of one cell, with every parameter resolved.
+
+    Attributes:
+        target: plain name of the target.
+        cut: index of the client's last layer.
+        data: name of the data set.
+        size: height and width of the images, pixels.
+        channels: 1 or 3.
+        clients: number of clients.
+        attack: plain name of the attack.
+        defense: plain name of the defense.
+        profile: the profile that gave the defaults.
+        seed: of initialisation, batch order, attack and defense; not of the data's partition.
+        partition: seed of the data's partition.
+        public_from: where the attacker's images come from.
+        private: images of all clients together.
+        public: images of the attacker.
+        validation: images that choose between trivial attackers.
+        held_out: images that train nothing.
+        victims: private images whose traffic is attacked and scored.
+        threads: CPU threads.
+        training: the clients' settings.
+        parameters: resolved parameters of target, data, attack and defense.
+    """
+
+    target: str
+    cut: int
+    data: str
+    size: int = Field(ge=1)
+    channels: Literal[1, 3] = 3
+    clients: int = Field(default=1, ge=1)
+    attack: str
+    defense: str
+    profile: str
+    seed: int = Field(ge=0)
+    partition: int = Field(default=0, ge=0)
+    public_from: Literal["same", "shifted"] = "same"
+    private: int = Field(ge=2)
+    public: int = Field(ge=0)
+    validation: int = Field(ge=1)
+    held_out: int = Field(ge=2)
+    victims: int = Field(ge=1)
+    threads: int = Field(ge=1)
+    training: Training
+    parameters: dict[str, dict[str, Any]]
+
+    def title(self) -> str:
+        """Return a short name that a person recognises the cell by."""
+        return (
+            f"{self.attack} against {self.defense} on {self.target} cut {self.cut}, "
+            f"{self.data} {self.size} px, seed {self.seed}"
+        )
+
+
+class PluginRequest(NamedTuple):
+    """A plug-in or data set as asked for, with the parameters given beside it."""
+
+    spec: str
+    parameters: dict[str, str]
+
+
+def profiles() -> dict[str, Profile]:
+    """Return all profiles by name."""
+    text = resources.files("splitsec").joinpath("profiles.toml").read_text(encoding="utf-8")
+    return {name: Profile(**values) for name, values in tomllib.loads(text).items()}
+
+
+def get_profile(name: str) -> Profile:
+    """Return a profile.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    known = profiles()
+    if name not in known:
+        raise UsageError(unknown_name("profile", name, known))
+    return known[name]
+
+
+def parse_requests(text: str) -> list[PluginRequest]:
+    """Parse a comma-separated list such as ``fsha:iterations=500,critic_lr=1e-3,adra``.
+
+    A piece with ``=`` and no name before it belongs to the request before it.
+
+    Raises:
+        UsageError: the text is empty, or starts with a parameter.
+    """
+    requests: list[PluginRequest] = []
+    for piece in filter(None, (part.strip() for part in text.split(","))):
+        head, equals, value = piece.partition("=")
+        name, colon, key = head.rpartition(":")
+        if equals and not colon:
+            if not requests:
+                raise UsageError(f"{text!r} starts with a parameter; a name is due before it")
+            requests[-1].parameters[head.strip()] = value.strip()
+        elif equals:
+            requests.append(PluginRequest(name, {key.strip(): value.strip()}))
+        else:
+            requests.append(PluginRequest(piece, {}))
+    if not requests:
+        raise UsageError("an empty name was given where an attack, defense, target or data is due")
+    return requests
+
+
+def parse_settings(settings: tuple[str, ...]) -> dict[str, dict[str, dict[str, str]]]:
+    """Parse ``--set kind.name.parameter=value`` options.
+
+    Returns:
+        kind to name to parameter to value.
+
+    Raises:
+        UsageError: an option has another form, or an unknown kind.
+    """
+    parsed: dict[str, dict[str, dict[str, str]]] = {
+        "attack": {}, "defense": {}, "target": {}, "data": {}, "training": {"": {}}
+    }
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        kind, _, rest = path.partition(".")
+        if equals and kind == "training" and rest:
+            parsed[kind][""][rest] = value
+            continue
+        name, _, parameter = rest.rpartition(".")
+        if not (equals and name and parameter):
+            raise UsageError(
+                f"--set {setting!r} is not of the form attack.fsha.iterations=500 "
+                "or training.epochs=5"
+            )
+        if kind not in parsed:
+            raise UsageError(unknown_name("kind in --set:", kind, parsed))
+        parsed[kind].setdefault(name, {})[parameter] = value
+    return parsed
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge settings; later layers win."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged.update(layer)
+    return merged

@@ -1,0 +1,215 @@
+"""Threat models: what an attack declares it needs, and the view that grants just that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from pydantic import BaseModel, ConfigDict
+
+from splitsec.errors import PluginError, ThreatModelViolation
+from splitsec.images import Shape
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class ThreatModel(BaseModel):
+    """What an attacker can see and do. Everything defaults to the weaker attacker.
+
+    Every attacker sees the smashed data that crosses the wire and knows the shapes.
+
+    Attributes:
+        active: the attack takes the server's place and answers with gradients of its own.
+        public_images: images from the attacker's own, disjoint data.
+        public_labels: labels of those images.
+        labels: the labels that clients share with the server during training.
+        server_model: the honest server's network, as it is after each exchange (passive).
+        defense_spec: name and parameters of the defense, not its secrets.
+        client_architecture: a freshly initialised copy of the client's network.
+        client_weights: the weights of the trained client.
+        queries: the trained client's released smashed data for images of the attacker's choice.
+        pairs: an oracle: private images with their smashed data.
+        client_settings: the server dictates the client's batch size and learning rate.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    active: bool = False
+    public_images: bool = False
+    public_labels: bool = False
+    labels: bool = False
+    server_model: bool = False
+    defense_spec: bool = False
+    client_architecture: bool = False
+    client_weights: bool = False
+    queries: bool = False
+    pairs: bool = False
+    client_settings: bool = False
+
+    @property
+    def oracle(self) -> bool:
+        """Whether the attack uses what no split-learning server has."""
+        return self.pairs or self.queries or self.client_weights
+
+
+class Access(BaseModel):
+    """What an attack used.
+
+    Attributes:
+        queries: images for which it asked the client's smashed data.
+        public_images: public images that it was given.
+        pairs: private pairs that it was given.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    queries: int = 0
+    public_images: int = 0
+    pairs: int = 0
+
+
+class View:
+    """What one attack may see, built from its declared threat model.
+
+    Only granted things are stored: a withheld one is not behind a check, it is not there.
+    Asking for something undeclared raises ``ThreatModelViolation``.
+    """
+
+    _never_granted: ClassVar[frozenset[str]] = frozenset(
+        {"private_images", "private_labels", "private", "validation", "held_out", "victims"}
+    )
+
+    def __init__(  # noqa: PLR0913 - one argument per thing that can be granted
+        self,
+        attack: str,
+        threat: ThreatModel,
+        image_shape: Shape,
+        smashed_shape: Shape,
+        classes: int,
+        *,
+        public_images: Callable[[], Tensor],
+        public_labels: Callable[[], Tensor],
+        client_architecture: Callable[[], nn.Module],
+        defense_spec: Mapping[str, Any],
+    ) -> None:
+        """Evaluate what ``threat`` declares, and drop the rest.
+
+        Args:
+            attack: the attack's name, for errors.
+            threat: what it declares.
+            image_shape: shape of one image.
+            smashed_shape: shape of one image's smashed data.
+            classes: number of classes of the task.
+            public_images: gives images of shape (N, C, H, W) in [0, 1], if granted.
+            public_labels: gives labels of shape (N,), if granted.
+            client_architecture: gives a freshly initialised client, if granted.
+            defense_spec: name and parameters of the defense.
+        """
+        self.threat = threat
+        self.image_shape = image_shape
+        self.smashed_shape = smashed_shape
+        self.classes = classes
+        self.access = Access()
+        self._attack = attack
+        self._granted: dict[str, Any] = {}
+        if threat.public_images:
+            self._granted["public_images"] = public_images()
+            self.access.public_images = len(self._granted["public_images"])
+        if threat.public_labels:
+            self._granted["public_labels"] = public_labels()
+        if threat.client_architecture:
+            self._granted["client_architecture"] = client_architecture()
+        if threat.defense_spec:
+            self._granted["defense_spec"] = dict(defense_spec)
+
+    def grant(self, name: str, value: Any) -> None:
+        """Add something that exists only later, such as the trained client's weights.
+
+        For the framework. Does nothing when the threat model does not declare ``name``.
+        """
+        if getattr(self.threat, name):
+            self._granted[name] = value
+
+    def deny(self, what: str) -> NoReturn:
+        """Raise the violation for something undeclared."""
+        raise ThreatModelViolation(
+            f"attack {self._attack!r} asked for {what!r}, which its threat model does not "
+            f"declare; if a server of that kind has it, declare ThreatModel({what}=True)"
+        )
+
+    def _get(self, name: str) -> Any:
+        if not getattr(self.threat, name):
+            self.deny(name)
+        if name not in self._granted:
+            raise PluginError(
+                f"attack {self._attack!r} asked for {name!r} too early; it is granted when the "
+                "client has been trained, in fit()"
+            )
+        return self._granted[name]
+
+    @property
+    def public_images(self) -> Tensor:
+        """The attacker's own images, shape (N, C, H, W), in [0, 1]."""
+        images: Tensor = self._get("public_images")
+        return images
+
+    @property
+    def public_labels(self) -> Tensor:
+        """Their labels, shape (N,)."""
+        labels: Tensor = self._get("public_labels")
+        return labels
+
+    @property
+    def defense_spec(self) -> dict[str, Any]:
+        """The defense: ``{"name": ..., "parameters": {...}}``."""
+        spec: dict[str, Any] = self._get("defense_spec")
+        return spec
+
+    @property
+    def client_architecture(self) -> nn.Module:
+        """A freshly initialised copy of the client's network."""
+        client: nn.Module = self._get("client_architecture")
+        return client
+
+    @property
+    def client_weights(self) -> dict[str, Tensor]:
+        """Weights of the trained client, once it is trained."""
+        weights: dict[str, Tensor] = self._get("client_weights")
+        return weights
+
+    @property
+    def server_model(self) -> nn.Module:
+        """A copy of the honest server's network as it is now; passive attacks only."""
+        copy: Callable[[], nn.Module] = self._get("server_model")
+        return copy()
+
+    @property
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Private images and their smashed data: an oracle."""
+        pairs: tuple[Tensor, Tensor] = self._get("pairs")
+        self.access.pairs = len(pairs[0])
+        return pairs
+
+    def query(self, images: Tensor) -> Tensor:
+        """Ask the trained client for the released smashed data of chosen images.
+
+        Args:
+            images: shape (N, C, H, W), in [0, 1].
+
+        Returns:
+            Smashed data, shape (N, c, h, w).
+
+        Raises:
+            ThreatModelViolation: queries are not declared.
+        """
+        answer: Callable[[Tensor], Tensor] = self._get("queries")
+        self.access.queries += len(images)
+        return answer(images)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name in self._never_granted:
+            raise ThreatModelViolation(
+                f"attack {self._attack!r} asked for {name!r}; no threat model grants it"
+            )
+        raise AttributeError(f"a View has no attribute {name!r}")

@@ -1,0 +1,51 @@
+"""The client of the FSHA paper, levels 1 to 4, with a small honest server head.
+
+Pasquini, Ateniese, Bernaschi, "Unleashing the tiger: inference attacks on split learning", CCS
+2021. The cut is the paper's level. The paper's server never trains the task; the head here
+(mean over the map, one linear layer) is ours, so that utility can be measured.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import nn
+
+from splitsec.errors import UsageError
+from splitsec.images import Shape
+from splitsec.parameters import Parameters
+from splitsec.target import SplitModel, Standardise, Target
+
+from .networks import client_children
+
+_CHANNELS = {1: 64, 2: 128, 3: 128, 4: 256}
+
+
+class FshaClient(Target[Parameters]):
+    """The paper's residual client; its smashed data carry either sign."""
+
+    cuts: ClassVar[range] = range(1, 5)
+    default_cut: ClassVar[int] = 4
+
+    def preprocessing(self, image: Shape) -> nn.Module:
+        """Scale images to [-1, 1], as the paper does."""
+        return Standardise((0.5,) * image.channels, (0.5,) * image.channels)
+
+    def layers(self, image: Shape, outputs: int) -> list[nn.Module]:
+        """Return the client up to level 4, then the head; the cut does not index it."""
+        return [*client_children(4, image.channels), self._head(4, outputs)]
+
+    def split(self, image: Shape, outputs: int, cut: int) -> SplitModel:
+        """Return the client up to level ``cut`` and a linear head as the server."""
+        if cut not in self.cuts:
+            raise UsageError(
+                f"cut {cut} is out of range for target 'fsha-client'; choose level 1 to 4"
+            )
+        client = nn.Sequential(self.preprocessing(image), *client_children(cut, image.channels))
+        return SplitModel(client, self._head(cut, outputs))
+
+    @staticmethod
+    def _head(level: int, outputs: int) -> nn.Module:
+        return nn.Sequential(
+            nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(_CHANNELS[level], outputs)
+        )

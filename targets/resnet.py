@@ -1,0 +1,52 @@
+"""ResNet-18, -34 or -50 without pretrained weights, split after any of its children.
+
+He, Zhang, Ren, Sun, "Deep residual learning for image recognition", CVPR 2016, as torchvision
+builds it. The cut counts torchvision's children, inclusive: 0 conv1, 1 bn1, 2 relu, 3 maxpool,
+4 to 7 layer1 to layer4, 8 avgpool, 9 fc. Labels are shared with the server.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from torch import nn
+from torchvision import models
+
+from splitsec.images import Shape
+from splitsec.parameters import Parameters
+from splitsec.target import Standardise, Target
+
+
+class ResNetParameters(Parameters):
+    """Parameters of the ResNet."""
+
+    depth: Literal[18, 34, 50] = Field(34, description="layers; the report uses 34")
+
+
+class ResNet(Target[ResNetParameters]):
+    """A torchvision ResNet for classification."""
+
+    Parameters: ClassVar[type[ResNetParameters]] = ResNetParameters
+    cuts: ClassVar[range] = range(9)
+    default_cut: ClassVar[int] = 3
+
+    def preprocessing(self, image: Shape) -> nn.Module:
+        """Standardise by ImageNet's channel statistics; grey images by their mean."""
+        if image.channels == 3:
+            return Standardise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        return Standardise((0.449,), (0.226,))
+
+    def layers(self, image: Shape, outputs: int) -> list[nn.Module]:
+        """Return the ten children of the network."""
+        build = {18: models.resnet18, 34: models.resnet34, 50: models.resnet50}
+        network = build[self.parameters.depth](weights=None, num_classes=outputs)
+        if image.channels != 3:
+            network.conv1 = nn.Conv2d(image.channels, 64, 7, stride=2, padding=3, bias=False)
+            nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+        children = list(network.children())
+        # An in-place ReLU right after the cut would write into what crossed the wire.
+        for child in children:
+            if isinstance(child, nn.ReLU):
+                child.inplace = False
+        return [*children[:9], nn.Sequential(nn.Flatten(), children[9])]
