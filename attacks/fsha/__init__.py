@@ -1,0 +1,1 @@
+"""FSHA: feature-space hijacking."""
