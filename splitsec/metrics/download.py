@@ -1,0 +1,91 @@
+"""Downloads that end: after so many seconds of silence, or so many seconds in all."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+_BLOCK_BYTES = 1 << 18
+
+
+class DownloadError(Exception):
+    """A download failed or was given up; the text says why."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for a network.
+
+    Attributes:
+        silence_seconds: for a connection or for more bytes.
+        total_seconds: for everything, from looking up the server's name to the last byte.
+    """
+
+    silence_seconds: float = 10.0
+    total_seconds: float = 120.0
+
+
+def download(url: str, target: Path, sha256_prefix: str, patience: Patience) -> None:
+    """Download a file, through the proxies and certificates that the environment names.
+
+    Args:
+        url: what to download.
+        target: where to write it; what is there after an error is worthless.
+        sha256_prefix: first hexadecimal digits of the file's SHA-256.
+        patience: when to give up.
+
+    Raises:
+        DownloadError: the server could not be reached, fell silent, took too long, or sent
+            something else.
+    """
+    failures: list[str] = []
+    deadline = time.monotonic() + patience.total_seconds
+
+    def work() -> None:
+        try:
+            digest = _transfer(url, target, patience.silence_seconds, deadline)
+        except (OSError, HTTPException, ValueError) as error:
+            failures.append(f"{type(error).__name__}: {error}")
+        else:
+            if not digest.startswith(sha256_prefix):
+                failures.append(f"SHA-256 {digest} does not begin with {sha256_prefix}")
+
+    # A thread, since looking up a name has no time limit of its own; a daemon, so that one
+    # which hangs does not keep the program alive.
+    worker = threading.Thread(target=work, name="download", daemon=True)
+    worker.start()
+    worker.join(patience.total_seconds)
+    if worker.is_alive():
+        raise DownloadError(f"not finished after {patience.total_seconds:g} seconds")
+    if failures:
+        raise DownloadError(failures[0])
+
+
+def file_sha256(file: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _transfer(url: str, target: Path, silence_seconds: float, deadline: float) -> str:
+    """Write ``url`` to ``target`` and return its SHA-256."""
+    digest = hashlib.sha256()
+    request = urllib.request.Request(url, headers={"User-Agent": "splitsec"})
+    with (
+        urllib.request.urlopen(request, timeout=silence_seconds) as answer,
+        target.open("wb") as file,
+    ):
+        while block := answer.read1(_BLOCK_BYTES):
+            if time.monotonic() > deadline:
+                raise TimeoutError("took too long")
+            file.write(block)
+            digest.update(block)
+        expected = answer.headers.get("Content-Length")
+        if expected is not None and file.tell() != int(expected):
+            raise ConnectionError(f"ended after {file.tell()} of {expected} bytes")
+    return digest.hexdigest()

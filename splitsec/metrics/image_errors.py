@@ -1,0 +1,118 @@
+"""Errors between images, one number per image: MSE, PSNR and SSIM."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from splitsec.errors import UsageError
+
+PSNR_CAP = 100.0
+"""Decibels given to images that agree to within an MSE of 1e-10."""
+
+SSIM_WINDOW = 7
+"""Side of SSIM's uniform window, in pixels; images must be at least as large."""
+
+_PIXELS_PER_CHUNK = 4_000_000
+
+
+def mse(images: Tensor, references: Tensor) -> Tensor:
+    """Mean squared error of each image, over channels and pixels.
+
+    Args:
+        images: (N, C, H, W), in [0, 1].
+        references: the same shape.
+
+    Returns:
+        (N,) float64, in [0, 1].
+
+    Raises:
+        UsageError: the shapes differ.
+    """
+    _check_shapes(images, references)
+    chunks = [
+        (a.double() - b.double()).square().mean(dim=(1, 2, 3))
+        for a, b in _chunks(images, references)
+    ]
+    return torch.cat(chunks)
+
+
+def psnr(images: Tensor, references: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each image, ``10 log10(1 / MSE)``, data range 1.
+
+    Args:
+        images: (N, C, H, W), in [0, 1].
+        references: the same shape.
+
+    Returns:
+        (N,) float64, in decibels, in [0, ``PSNR_CAP``].
+
+    Raises:
+        UsageError: the shapes differ.
+    """
+    return psnr_of_mse(mse(images, references))
+
+
+def psnr_of_mse(errors: Tensor) -> Tensor:
+    """PSNR in decibels, capped at ``PSNR_CAP``, of MSEs of any shape."""
+    return -10.0 * errors.clamp(min=10.0 ** (-PSNR_CAP / 10)).log10()
+
+
+def ssim(images: Tensor, references: Tensor) -> Tensor:
+    """Structural similarity of each image (Wang et al. 2004), as scikit-image computes it.
+
+    A uniform 7x7 window, K1 = 0.01, K2 = 0.03, sample covariance, data range 1; the mean over
+    all windows that lie within the image, then over channels. Equals
+    ``skimage.metrics.structural_similarity(..., data_range=1, channel_axis=0)`` in float64.
+
+    Args:
+        images: (N, C, H, W), in [0, 1], at least 7x7 pixels.
+        references: the same shape.
+
+    Returns:
+        (N,) float64, in [-1, 1]; 1 for equal images.
+
+    Raises:
+        UsageError: the shapes differ, or the images are smaller than the window.
+    """
+    _check_shapes(images, references)
+    height, width = images.shape[-2:]
+    if min(height, width) < SSIM_WINDOW:
+        raise UsageError(
+            f"SSIM needs images of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels, these have "
+            f"{height}x{width}; choose a larger size"
+        )
+    return torch.cat([_ssim(a.double(), b.double()) for a, b in _chunks(images, references)])
+
+
+def _ssim(x: Tensor, y: Tensor) -> Tensor:
+    c1, c2 = 0.01**2, 0.03**2
+    pixels = SSIM_WINDOW**2
+    sample = pixels / (pixels - 1)
+    mean_x, mean_y = _window_mean(x), _window_mean(y)
+    variance_x = sample * (_window_mean(x * x) - mean_x * mean_x)
+    variance_y = sample * (_window_mean(y * y) - mean_y * mean_y)
+    covariance = sample * (_window_mean(x * y) - mean_x * mean_y)
+    numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    denominator = (mean_x.square() + mean_y.square() + c1) * (variance_x + variance_y + c2)
+    return (numerator / denominator).mean(dim=(1, 2, 3))
+
+
+def _window_mean(x: Tensor) -> Tensor:
+    rows = avg_pool2d(x, (SSIM_WINDOW, 1), stride=1)
+    return avg_pool2d(rows, (1, SSIM_WINDOW), stride=1)
+
+
+def _chunks(images: Tensor, references: Tensor) -> list[tuple[Tensor, Tensor]]:
+    # Float64 copies of a whole set of large images would need gigabytes.
+    count = max(1, _PIXELS_PER_CHUNK // max(1, images[0].numel())) if len(images) else 1
+    return list(zip(torch.split(images, count), torch.split(references, count), strict=True))
+
+
+def _check_shapes(images: Tensor, references: Tensor) -> None:
+    if images.ndim != 4 or images.shape != references.shape:
+        raise UsageError(
+            f"images to compare must both be (N, C, H, W), got {tuple(images.shape)} "
+            f"and {tuple(references.shape)}"
+        )

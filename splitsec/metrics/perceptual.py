@@ -1,0 +1,151 @@
+"""LPIPS: perceptual distance by the features of an image classifier (Zhang et al. 2018)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+import lpips
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from splitsec.errors import UsageError
+from splitsec.metrics.weights import Backbone
+from splitsec.randomness import seeded_global_generator
+
+SMALLEST = 64
+"""Pixels; images with a shorter side are upsampled, since the backbones shrink them 16 times."""
+
+_PIXELS_PER_BATCH = 64 * 64 * 64
+_EMBEDDED_BYTES = 512 << 20
+
+
+class Lpips:
+    """LPIPS 0.1 with given backbone weights: ``lpips.LPIPS``, without a download of its own.
+
+    Example:
+        >>> distance = Lpips("alex", load_backbone("alex"))  # doctest: +SKIP
+        >>> distance.distance(reconstructions, victims).mean()  # doctest: +SKIP
+    """
+
+    def __init__(self, backbone: Backbone, weights: dict[str, Tensor]) -> None:
+        """Build the distance on the CPU.
+
+        Args:
+            backbone: ``"alex"`` (the default of LPIPS) or ``"vgg"``.
+            weights: state dict of the backbone's ``features`` as torchvision names them; see
+                :func:`splitsec.metrics.weights.load_backbone`.
+        """
+        self.backbone = backbone
+        # The constructors draw weights, which are replaced below, and warn about an argument
+        # that lpips passes to torchvision.
+        with seeded_global_generator("lpips", {}), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = lpips.LPIPS(net=backbone, pnet_rand=True, verbose=False)
+        network = model.get_submodule("net")
+        # lpips groups the layers in slices but keeps torchvision's numbers: "slice2.3.weight".
+        network.load_state_dict(
+            {name: weights[name.split(".", 1)[1]] for name in network.state_dict()}
+        )
+        model.eval().requires_grad_(False)
+        self._network = network
+        self._scaling = model.get_submodule("scaling_layer")
+        # One 1x1 convolution per layer, (1, C, 1, 1); Zhang et al. keep its weights non-negative.
+        self._roots = [
+            model.get_parameter(f"lin{index}.model.1.weight").clamp(min=0).sqrt()
+            for index in range(model.L)
+        ]
+
+    def distance(self, images: Tensor, references: Tensor) -> Tensor:
+        """Return the distance of each pair of images.
+
+        Grey images are repeated to three channels; images whose shorter side is under
+        ``SMALLEST`` pixels are first upsampled to it, bilinearly.
+
+        Args:
+            images: (N, C, H, W), in [0, 1], C 1 or 3.
+            references: the same shape.
+
+        Returns:
+            (N,) float64, at least 0; 0 for equal images.
+
+        Raises:
+            UsageError: the shapes differ, or C is neither 1 nor 3.
+        """
+        if images.shape != references.shape:
+            raise UsageError(
+                "LPIPS compares images of one shape, got "
+                f"{tuple(images.shape)} and {tuple(references.shape)}"
+            )
+        count = _batch(images)
+        pairs = zip(torch.split(images, count), torch.split(references, count), strict=True)
+        return torch.cat([_squared_distance(self.embed(a), self.embed(b)) for a, b in pairs])
+
+    def to(self, references: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return :meth:`distance` to fixed references, to be called with many sets of images.
+
+        The references are embedded once, unless that would fill the memory.
+        """
+        size = self.embed(references[:1]).numel() * references.element_size() * len(references)
+        if size > _EMBEDDED_BYTES:
+            return partial(self.distance, references=references)
+        return partial(self._distance_to, embedded=self.embed(references))
+
+    def _distance_to(self, images: Tensor, embedded: Tensor) -> Tensor:
+        if len(images) > 1 and images.stride(0) == 0:  # one image, expanded
+            return _squared_distance(self.embed(images[:1]), embedded)
+        count = _batch(images)
+        pairs = zip(torch.split(images, count), torch.split(embedded, count), strict=True)
+        return torch.cat([_squared_distance(self.embed(a), b) for a, b in pairs])
+
+    @torch.no_grad()
+    def embed(self, images: Tensor) -> Tensor:
+        """Embed images so that LPIPS is the squared Euclidean distance of embeddings.
+
+        LPIPS averages over positions, and sums over layers and channels with non-negative
+        weights, squared differences of unit-length features; so features times the root of
+        weight over positions are such an embedding. Embedding images once that are compared
+        many times saves half of the work.
+
+        Args:
+            images: (N, C, H, W), in [0, 1], C 1 or 3.
+
+        Returns:
+            (N, D) float32.
+
+        Raises:
+            UsageError: C is neither 1 nor 3.
+        """
+        if images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise UsageError(f"LPIPS compares images (N, 1 or 3, H, W), got {tuple(images.shape)}")
+        return torch.cat([self._embed(part) for part in torch.split(images, _batch(images))])
+
+    def _embed(self, images: Tensor) -> Tensor:
+        layers = self._network(self._scaling(_prepare(images)))
+        return torch.cat(
+            [
+                (lpips.normalize_tensor(features) * root / features[0, 0].numel() ** 0.5).flatten(1)
+                for features, root in zip(layers, self._roots, strict=True)
+            ],
+            dim=1,
+        )
+
+
+def _batch(images: Tensor) -> int:
+    area = max(SMALLEST, images.shape[-2]) * max(SMALLEST, images.shape[-1])
+    return max(1, _PIXELS_PER_BATCH // area)
+
+
+def _squared_distance(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).square().sum(dim=1, dtype=torch.float64)
+
+
+def _prepare(images: Tensor) -> Tensor:
+    """Bring images (N, C, H, W) in [0, 1] to what LPIPS expects: 3 channels, in [-1, 1]."""
+    shorter = min(images.shape[-2:])
+    if shorter < SMALLEST:
+        size = [round(side * SMALLEST / shorter) for side in images.shape[-2:]]
+        images = interpolate(images, size=size, mode="bilinear", align_corners=False)
+    return 2 * images.expand(-1, 3, -1, -1) - 1

