@@ -7,7 +7,9 @@ no traceback. Anything else is a defect of ours and keeps its traceback.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -45,6 +47,28 @@ class DivergedError(SplitsecError):
 
 class SessionEnded(SplitsecError):  # noqa: N818 - an event that a detecting defense raises
     """Raised by ``Defense.receive`` to end the session; the text says what was detected."""
+
+
+@contextmanager
+def blaming(plugin: str, where: str) -> Iterator[None]:
+    """Turn what a plug-in raises unexpectedly into a ``PluginError`` that names it.
+
+    Errors of this module pass unchanged; so do interruptions.
+
+    Args:
+        plugin: for example ``"attack 'fsha'"``.
+        where: the method that runs, for example ``"reconstruct()"``.
+    """
+    try:
+        yield
+    except SplitsecError:
+        raise
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise PluginError(
+            f"{plugin} raised {type(error).__name__} in {where}: {error} "
+            f"({frame.filename}, line {frame.lineno})"
+        ) from error
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], see: str = "") -> str:

@@ -182,7 +182,8 @@ def _import_path(kind: Kind, path: Path) -> ModuleType:
     if not file.is_file():
         raise PluginError(f"{kind} {path}: the folder has no __init__.py")
     digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
-    name = f"splitsec_{kind}_{re.sub(r'\W', '_', path.stem)}_{digest}"
+    stem = re.sub(r"\W", "_", path.stem)
+    name = f"splitsec_{kind}_{stem}_{digest}"
     search = [str(path)] if path.is_dir() else None
     found = importlib.util.spec_from_file_location(name, file, submodule_search_locations=search)
     if found is None or found.loader is None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from splitsec.data import Part
 from splitsec.defense import Defense
-from splitsec.errors import DivergedError, PluginError, SessionEnded
+from splitsec.errors import DivergedError, PluginError, SessionEnded, blaming
 from splitsec.parameters import Parameters
 from splitsec.progress import Progress
 from splitsec.randomness import torch_generator
@@ -207,6 +207,7 @@ class Client:
         model: the client's half.
         defense: its defense.
         optimizer: its own optimizer, whose state it keeps between turns.
+        name: of the defense, for errors.
     """
 
     index: int
@@ -214,6 +215,7 @@ class Client:
     model: nn.Module
     defense: Defense[Parameters]
     optimizer: torch.optim.Optimizer
+    name: str = "the defense"
 
     def step(self, rows: Tensor, wire: Wire, step: int, traffic: Traffic | None) -> None:
         """Train on one batch: forward, send, receive, backward.
@@ -230,18 +232,21 @@ class Client:
         """
         images = self.part.batch(rows.tolist())
         smashed = self.model(images)
-        released = self.defense.release(images, smashed)
+        with blaming(self.name, "release()"):
+            released = self.defense.release(images, smashed)
         if released.shape != smashed.shape:
             raise PluginError(
-                f"the defense released {tuple(released.shape)} for smashed data of "
+                f"{self.name} released {tuple(released.shape)} for smashed data of "
                 f"{tuple(smashed.shape)}"
             )
         if traffic is not None:
             traffic.record(self.index, rows, released)
         labels = self.part.targets(rows.tolist())
         gradient = wire.exchange(Message(released, labels, self.index, step))
-        gradient = self.defense.receive(gradient, step)
-        penalty = self.defense.penalty(images, smashed)
+        with blaming(self.name, "receive()"):
+            gradient = self.defense.receive(gradient, step)
+        with blaming(self.name, "penalty()"):
+            penalty = self.defense.penalty(images, smashed)
         self.optimizer.zero_grad()
         roots: list[Tensor] = []
         seeds: list[Tensor | None] = []
@@ -249,7 +254,7 @@ class Client:
             roots, seeds = [released], [self.defense.task_weight * gradient]
         if penalty is not None and penalty.requires_grad:
             if not torch.isfinite(penalty):
-                raise DivergedError(f"the defense's penalty is not finite at exchange {step}")
+                raise DivergedError(f"the penalty of {self.name} is not finite at exchange {step}")
             roots.append(penalty)
             seeds.append(None)
         if roots:

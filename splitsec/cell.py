@@ -1,0 +1,302 @@
+"""From what a person asked to cells: grids expanded, names loaded, parameters resolved.
+
+Everything that can be wrong with a request is found here, before anything is trained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from splitsec.data import DataSpec, Part, check_source
+from splitsec.errors import UsageError
+from splitsec.images import Shape
+from splitsec.parameters import Parameters, build_parameters
+from splitsec.plugins import Kind, Plugin, load_plugin
+from splitsec.spec import (
+    CellSpec,
+    PluginRequest,
+    Training,
+    get_profile,
+    merge,
+    parse_requests,
+    parse_settings,
+)
+from splitsec.target import Target, smashed_shape
+
+PROTOCOL_VERSION = 1
+"""Raised whenever the same cell would give other numbers than before."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A loaded plug-in with its resolved parameters."""
+
+    plugin: Plugin
+    parameters: Parameters
+
+    @property
+    def label(self) -> str:
+        """How errors name it, such as ``attack 'fsha'``."""
+        return f"{self.plugin.kind} {self.plugin.name!r}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a grid, ready to run.
+
+    Attributes:
+        spec: everything that decides its numbers, but for the sources' hashes.
+        attack: the loaded attack.
+        defense: the loaded defense.
+        target: the loaded target.
+    """
+
+    spec: CellSpec
+    attack: Chosen
+    defense: Chosen
+    target: Chosen
+
+    @property
+    def image(self) -> Shape:
+        """Shape of one image."""
+        return Shape(self.spec.channels, self.spec.size, self.spec.size)
+
+    @property
+    def chosen(self) -> tuple[Chosen, Chosen, Chosen]:
+        """Attack, defense and target."""
+        return self.attack, self.defense, self.target
+
+    def data_spec(self) -> DataSpec:
+        """Return the part of the specification that decides the images."""
+        spec = self.spec
+        return DataSpec(
+            name=spec.data,
+            parameters=spec.parameters["data"],
+            size=spec.size,
+            channels=spec.channels,
+            partition=spec.partition,
+            private=spec.private,
+            public=spec.public,
+            validation=spec.validation,
+            held_out=spec.held_out,
+            clients=spec.clients,
+            public_from=spec.public_from,
+        )
+
+    def cell_id(self, data_sha256: str) -> str:
+        """Return the hash of everything that decides the numbers.
+
+        Args:
+            data_sha256: hash of the decoded images and labels.
+        """
+        decides = {
+            "spec": self.spec.model_dump(mode="json"),
+            "sources": {chosen.plugin.kind: chosen.plugin.sha256 for chosen in self.chosen},
+            "data": data_sha256,
+            "protocol": PROTOCOL_VERSION,
+        }
+        text = json.dumps(decides, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def client_key(self) -> dict[str, Any]:
+        """Return what initialisation and batch order depend on.
+
+        Neither the cut nor the defense is among it: every cut and every defense starts from
+        the same weights and sees the same batches, so that differences between them are not
+        those of two seeds.
+        """
+        spec = self.spec
+        return {
+            "target": spec.target,
+            "parameters": spec.parameters["target"],
+            "data": spec.data,
+            "image": list(self.image),
+            "partition": spec.partition,
+            "clients": spec.clients,
+            "seed": spec.seed,
+        }
+
+
+def victims_of(private: Sequence[Part], count: int) -> list[tuple[int, int]]:
+    """Choose the victims among the private images, spread evenly over the clients.
+
+    Parts are shuffled, so the first rows are a random sample.
+
+    Args:
+        private: one part per client.
+        count: how many victims are wanted.
+
+    Returns:
+        (client, row) of each victim; fewer than ``count`` where there are fewer images.
+    """
+    shares = [count // len(private) + (i < count % len(private)) for i in range(len(private))]
+    return [
+        (client, row)
+        for client, (part, share) in enumerate(zip(private, shares, strict=True))
+        for row in range(min(share, len(part)))
+    ]
+
+
+def resolve(  # noqa: PLR0913 - one argument per axis of the grid
+    *,
+    attack: str,
+    defense: str,
+    target: str | None = None,
+    data: str | None = None,
+    cut: str | int | None = None,
+    size: str | int | None = None,
+    channels: int = 3,
+    clients: int = 1,
+    profile: str = "quick",
+    seeds: Sequence[int] = (0,),
+    settings: Sequence[str] = (),
+    public_from: str = "same",
+    threads: int | None = None,
+) -> list[Cell]:
+    """Expand a request into cells; every list-valued text makes a grid.
+
+    Args:
+        attack: such as ``"fsha"`` or ``"fsha:iterations=500,./mine.py"``.
+        defense: such as ``"none,dcor:alpha=0.9"``.
+        target: likewise; the profile's by default.
+        data: likewise; the profile's by default.
+        cut: such as ``"2,3"``; the target's default by default.
+        size: height and width in pixels, such as ``"32,64"``; the profile's by default.
+        channels: 1 or 3.
+        clients: number of clients.
+        profile: name of a profile.
+        seeds: one cell each.
+        settings: such as ``"attack.fsha.iterations=500"`` or ``"training.epochs=5"``.
+        public_from: ``"same"`` or ``"shifted"``.
+        threads: CPU threads; the profile's by default.
+
+    Returns:
+        The cells, in the order of the axes above.
+
+    Raises:
+        UsageError: an unknown name, parameter or cut, or a value out of range.
+        PluginError: a plug-in cannot be loaded.
+    """
+    defaults = get_profile(profile)
+    parsed = parse_settings(tuple(settings))
+    training = build_training(defaults.training, parsed["training"][""])
+    requests = {
+        "attack": parse_requests(attack),
+        "defense": parse_requests(defense),
+        "target": parse_requests(target or defaults.target),
+        "data": parse_requests(data or defaults.data),
+    }
+    for kind, named in parsed.items():
+        for name in named:
+            if kind != "training" and all(_key(r.spec) != _key(name) for r in requests[kind]):
+                raise UsageError(f"--set {kind}.{name}: this run has no {kind} {name!r}")
+    attacks = [_choose("attack", r, parsed["attack"], profile) for r in requests["attack"]]
+    defenses = [_choose("defense", r, parsed["defense"], profile) for r in requests["defense"]]
+    targets = [_choose("target", r, parsed["target"], profile) for r in requests["target"]]
+    cells: list[Cell] = []
+    for chosen_target, request, pixels, one_cut, chosen_attack, chosen_defense, seed in (
+        itertools.product(
+            targets, requests["data"], _numbers("size", size), _numbers("cut", cut),
+            attacks, defenses, seeds,
+        )
+    ):  # fmt: skip
+        source = merge(request.parameters, parsed["data"].get(request.spec, {}))
+        values = {
+            "target": chosen_target.plugin.name,
+            "cut": chosen_target.plugin.cls.default_cut if one_cut is None else one_cut,
+            "data": request.spec,
+            "size": defaults.size if pixels is None else pixels,
+            "channels": channels,
+            "clients": clients,
+            "attack": chosen_attack.plugin.name,
+            "defense": chosen_defense.plugin.name,
+            "profile": profile,
+            "seed": seed,
+            "public_from": public_from,
+            "private": defaults.private,
+            "public": defaults.public,
+            "validation": defaults.validation,
+            "held_out": defaults.held_out,
+            "victims": defaults.victims,
+            "threads": threads or defaults.threads,
+            "training": training,
+            "parameters": {
+                "target": chosen_target.parameters.model_dump(mode="json"),
+                "data": check_source(request.spec, source),
+                "attack": chosen_attack.parameters.model_dump(mode="json"),
+                "defense": chosen_defense.parameters.model_dump(mode="json"),
+            },
+        }
+        cell = Cell(_cell_spec(values), chosen_attack, chosen_defense, chosen_target)
+        _check_split(cell)
+        cells.append(cell)
+    return cells
+
+
+def _key(spec: str) -> str:
+    """Return the name by which ``--set`` addresses a plug-in, whichever way it was named."""
+    return spec.rpartition("/")[2].removesuffix(".py").replace("_", "-")
+
+
+def _choose(
+    kind: Kind, request: PluginRequest, settings: Mapping[str, Mapping[str, str]], profile: str
+) -> Chosen:
+    plugin = load_plugin(kind, request.spec)
+    by_profile = getattr(plugin.cls, "profiles", {}).get(profile, {})
+    by_setting = [
+        values for name, values in settings.items() if _key(name) == _key(request.spec)
+    ]
+    values = merge(by_profile, *by_setting, request.parameters)
+    label = f"{kind} {plugin.name!r}"
+    return Chosen(plugin, build_parameters(label, plugin.cls.Parameters, values))
+
+
+def _numbers(name: str, text: str | int | None) -> list[int | None]:
+    if text is None:
+        return [None]
+    try:
+        return [int(part) for part in str(text).split(",")]
+    except ValueError:
+        raise UsageError(f"--{name} {text!r} is not a list of whole numbers") from None
+
+
+def build_training(defaults: Training, values: Mapping[str, str]) -> Training:
+    """Return training settings with some of them replaced.
+
+    Raises:
+        UsageError: an unknown setting, or a value of the wrong type or range.
+    """
+
+    class _Training(Training, Parameters):  # for build_parameters' errors
+        pass
+
+    return Training(
+        **build_parameters(
+            "training", _Training, merge(defaults.model_dump(), values)
+        ).model_dump()
+    )
+
+
+def _cell_spec(values: dict[str, Any]) -> CellSpec:
+    try:
+        return CellSpec(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{where}: {first['msg']} (got {first['input']!r})") from None
+
+
+def _check_split(cell: Cell) -> None:
+    """Raise a UsageError where the target cannot be split so for images of this size."""
+    target: Target[Any] = cell.target.plugin.cls(cell.target.parameters)
+    with torch.device("meta"):
+        model = target.split(cell.image, 2, cell.spec.cut)
+        smashed_shape(model.client, cell.image)

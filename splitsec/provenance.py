@@ -1,0 +1,76 @@
+"""What ran where: packages, commit, machine and command line, for the record."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from splitsec.cell import Chosen
+from splitsec.record import Provenance
+
+_PACKAGES = (
+    "splitsec", "torch", "torchvision", "numpy", "scipy", "scikit-image", "lpips", "pydantic"
+)  # fmt: skip
+
+
+def collect(chosen: Sequence[Chosen]) -> Provenance:
+    """Describe this run.
+
+    Args:
+        chosen: the plug-ins of the cell.
+    """
+    commit, dirty = _checkout()
+    return Provenance(
+        plugins={
+            one.plugin.kind: {
+                "spec": one.plugin.spec,
+                "source": _portable(one.plugin.source),
+                "sha256": one.plugin.sha256,
+            }
+            for one in chosen
+        },
+        packages={name: metadata.version(name) for name in _PACKAGES},
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        device="cpu",
+        threads=torch.get_num_threads(),
+        commit=commit,
+        dirty=dirty,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+    )
+
+
+def _portable(source: str) -> str:
+    """Return a path inside the package or the working folder without what is above it."""
+    path = Path(source).resolve()
+    for root in (Path(__file__).resolve().parents[1], Path.cwd()):
+        if path.is_relative_to(root):
+            return path.relative_to(root).as_posix()
+    return path.name
+
+
+def _checkout() -> tuple[str | None, bool | None]:
+    """Return commit and uncommitted changes of the checkout that this code runs from, if any."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None, None
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True, text=True, check=True, timeout=10,
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None

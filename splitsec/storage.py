@@ -1,0 +1,70 @@
+"""Writing results so that a file is either whole or not there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from splitsec.errors import OutputError
+from splitsec.record import Record
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file beside its place, flush it to the disk, and move it there in one step.
+
+    Args:
+        path: where the file belongs.
+        write: writes it to the path that it is given.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
+        )
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def record_folder(output: Path, record: Record) -> Path:
+    """Return the folder of one record: what a person recognises it by, and its cell id."""
+    spec = record.spec
+    name = (
+        f"{spec.attack}-{spec.defense}-{spec.target}-cut{spec.cut}-{spec.data}-{spec.size}px-"
+        f"seed{spec.seed}-{record.cell_id[:10]}"
+    )
+    return output / name.replace("/", "_")
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write ``record.json`` into a record's folder.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    text = record.model_dump_json(indent=1) + "\n"
+    write_atomically(folder / "record.json", lambda path: _write_text(path, text))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def check_writable(output: Path) -> None:
+    """Raise an OutputError unless files can be made in the folder; creates the folder."""
+    write_atomically(output / ".writable", lambda path: _write_text(path, ""))
+    (output / ".writable").unlink(missing_ok=True)

@@ -1,0 +1,54 @@
+"""What tests share: a tiny cell, tiny parts and the place of real data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from splitsec.data import Part
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keep tests from writing into the user's cache, but share one cache between them.
+
+    Weights that the user already has are still found: they are looked for there too.
+    """
+    if "SPLITSEC_CACHE" not in os.environ:
+        shared = tmp_path_factory.getbasetemp() / "cache"
+        monkeypatch.setenv("SPLITSEC_CACHE", str(shared))
+
+
+def make_part(count: int, channels: int = 3, size: int = 32, seed: int = 0) -> Part:
+    """Return random images with two classes."""
+    generator = np.random.default_rng(seed)
+    return Part(
+        images=generator.integers(0, 256, (count, channels, size, size), dtype=np.uint8),
+        labels=np.arange(count, dtype=np.int64) % 2,
+        indices=np.arange(count, dtype=np.int64),
+    )
+
+
+@pytest.fixture
+def part() -> Part:
+    return make_part(20)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def data_root() -> Path:
+    """The folder of real data; tests that need them are skipped where there is none."""
+    root = os.environ.get("SPLITSEC_DATA")
+    if not root or not Path(root).is_dir():
+        pytest.skip("SPLITSEC_DATA names no folder of real data")
+    return Path(root)

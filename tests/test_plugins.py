@@ -1,0 +1,197 @@
+"""Plug-ins are found by name, path, class and entry point, and listed without being imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from splitsec.errors import PluginError, UsageError
+from splitsec.parameters import build_parameters
+from splitsec.plugins import KINDS, list_plugins, load_plugin, plain_name, source_sha256
+from splitsec.spec import parse_requests, parse_settings
+
+DEFENSE = '''
+"""A defense for a test."""
+from splitsec import Defense, Parameters
+
+class First(Defense):
+    """Does nothing."""
+'''
+BUILT_IN = [(kind, listed.name) for kind in KINDS for listed in list_plugins(kind)]
+
+
+@pytest.mark.parametrize(("kind", "name"), BUILT_IN)
+def test_every_built_in_plugin_loads(kind: str, name: str) -> None:
+    plugin = load_plugin(kind, name)  # type: ignore[arg-type]
+    assert plugin.name == name
+    parameters = build_parameters(name, plugin.cls.Parameters, {})
+    for field_name, field in type(parameters).model_fields.items():
+        assert field.description, f"{kind} {name}: parameter {field_name} says nothing of itself"
+
+
+def test_the_built_in_plugins_are_those_documented() -> None:
+    names = {(kind, name) for kind, name in BUILT_IN}
+    assert {
+        ("attack", "fsha"), ("defense", "none"), ("defense", "dcor"),
+        ("target", "resnet"), ("target", "fsha-client"),
+    } <= names  # fmt: skip
+
+
+def test_a_file_a_folder_and_a_class_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "my_defense.py"
+    file.write_text(DEFENSE)
+    assert load_plugin("defense", str(file)).name == "my-defense"
+    folder = tmp_path / "packaged"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from .inner import First\n")
+    (folder / "inner.py").write_text(DEFENSE)
+    assert load_plugin("defense", str(folder)).cls.__name__ == "First"
+    two = tmp_path / "two.py"
+    two.write_text(DEFENSE + "\nclass Second(First):\n    pass\n")
+    with pytest.raises(PluginError, match=r"several defenses \(First, Second\).*:Class"):
+        load_plugin("defense", str(two))
+    assert load_plugin("defense", f"{two}:Second").cls.__name__ == "Second"
+    with pytest.raises(PluginError, match="did you mean 'Second'"):
+        load_plugin("defense", f"{two}:Secnd")
+
+
+def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(DEFENSE)
+    monkeypatch.chdir(tmp_path)
+    assert load_plugin("defense", "./mine.py").name == "mine"
+    assert load_plugin("defense", "mine.py:First").name == "mine"
+
+
+def test_an_edited_file_is_loaded_anew(tmp_path: Path) -> None:
+    file = tmp_path / "edited.py"
+    file.write_text(DEFENSE)
+    before = load_plugin("defense", str(file))
+    file.write_text(DEFENSE + "    randomised = True\n")
+    after = load_plugin("defense", str(file))
+    assert not before.cls.randomised
+    assert after.cls.randomised
+    assert before.sha256 != after.sha256
+
+
+def test_an_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "outside_defense.py").write_text(DEFENSE)
+    information = tmp_path / "outside-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(
+        "[splitsec.defenses]\nquiet = outside_defense:First\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert metadata.version("outside") == "1.0"
+    assert "outside/quiet" in {listed.name for listed in list_plugins("defense")}
+    assert load_plugin("defense", "outside/quiet").cls.__name__ == "First"
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "says"),
+    [
+        ("x = 1\n", PluginError, "defines no subclass of splitsec.defense.Defense"),
+        ("def broken(:\n", PluginError, "cannot be loaded: SyntaxError"),
+        ("raise ValueError('at import')\n", PluginError, "cannot be loaded: ValueError: at import"),
+    ],
+)
+def test_broken_files(tmp_path: Path, source: str, error: type[Exception], says: str) -> None:
+    file = tmp_path / "broken.py"
+    file.write_text(source)
+    with pytest.raises(error, match=says):
+        load_plugin("defense", str(file))
+
+
+def test_an_abstract_attack_names_what_is_missing(tmp_path: Path) -> None:
+    file = tmp_path / "half.py"
+    file.write_text("from splitsec import Attack\nclass Half(Attack):\n    pass\n")
+    with pytest.raises(PluginError, match="does not define reconstruct, threat_model"):
+        load_plugin("attack", str(file))
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "says"),
+    [
+        ("attack", "fhsa", r"unknown attack 'fhsa'; did you mean 'fsha'\?.*splitsec list attacks"),
+        ("defense", "./missing.py", "there is no"),
+        ("target", "zzz", "known: fsha-client, resnet"),
+    ],
+)
+def test_unknown_names(kind: str, spec: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        load_plugin(kind, spec)  # type: ignore[arg-type]
+
+
+def test_unknown_and_ill_typed_parameters() -> None:
+    cls = load_plugin("defense", "dcor").cls.Parameters
+    with pytest.raises(UsageError, match="did you mean 'alpha'"):
+        build_parameters("defense 'dcor'", cls, {"alpah": 0.1})
+    with pytest.raises(UsageError, match="'alpha' of defense 'dcor'.*got 'much'"):
+        build_parameters("defense 'dcor'", cls, {"alpha": "much"})
+    with pytest.raises(UsageError, match="less than or equal to 1"):
+        build_parameters("defense 'dcor'", cls, {"alpha": 2})
+
+
+def test_listing_imports_neither_torch_nor_plugins() -> None:
+    code = (
+        "import sys; from splitsec.plugins import list_plugins, KINDS\n"
+        "found = [list_plugins(kind) for kind in KINDS]\n"
+        "assert all(found)\n"
+        "bad = [m for m in sys.modules if m == 'torch' or m.startswith('splitsec.attacks.')]\n"
+        "assert not bad, bad\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_plugins_import_only_the_core_and_their_own_folder() -> None:
+    from splitsec.plugins import _builtin  # noqa: PLC0415
+
+    for kind in KINDS:
+        for path in _builtin(kind).values():
+            for file in [path] if path.is_file() else path.rglob("*.py"):
+                text = file.read_text()
+                for other in ("attacks", "defenses", "targets", "leaderboard"):
+                    assert f"import splitsec.{other}" not in text, f"{file}: {other}"
+                    assert f"from splitsec.{other}" not in text, f"{file}: {other}"
+
+
+def test_the_core_imports_no_plugin() -> None:
+    import splitsec  # noqa: PLC0415
+
+    for file in Path(splitsec.__file__).parent.rglob("*.py"):
+        for kind in ("attacks", "defenses", "targets", "leaderboard"):
+            assert f"import splitsec.{kind}" not in file.read_text()
+            assert f"from splitsec.{kind}" not in file.read_text()
+
+
+def test_requests_and_settings() -> None:
+    first, second, third = parse_requests("fsha:iterations=5,critic_lr=1e-3,adra,./x.py:Mine:a=1")
+    assert first == ("fsha", {"iterations": "5", "critic_lr": "1e-3"})
+    assert second == ("adra", {})
+    assert third == ("./x.py:Mine", {"a": "1"})
+    with pytest.raises(UsageError, match="starts with a parameter"):
+        parse_requests("alpha=1")
+    with pytest.raises(UsageError, match="empty name"):
+        parse_requests(" , ")
+    parsed = parse_settings(("attack.fsha.iterations=5", "training.epochs=2"))
+    assert parsed["attack"]["fsha"] == {"iterations": "5"}
+    assert parsed["training"][""] == {"epochs": "2"}
+    with pytest.raises(UsageError, match="not of the form"):
+        parse_settings(("iterations=5",))
+    with pytest.raises(UsageError, match="did you mean 'attack'"):
+        parse_settings(("atack.fsha.iterations=5",))
+
+
+def test_plain_names() -> None:
+    assert plain_name("./some/my_attack.py:Mine") == "my-attack"
+    assert plain_name("dist/name") == "dist/name"
+
+
+def test_source_hash_ignores_line_ends(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_bytes(b"x = 1\n")
+    (tmp_path / "b.py").write_bytes(b"x = 1\r\n")
+    assert source_sha256(tmp_path / "a.py") == source_sha256(tmp_path / "b.py")

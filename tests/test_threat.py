@@ -1,0 +1,163 @@
+"""Threat models are enforced: what is not declared is not there."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from conftest import make_part
+from torch import Tensor, nn
+
+from splitsec.errors import PluginError, ThreatModelViolation
+from splitsec.images import Shape
+from splitsec.threat import ThreatModel, View
+
+IMAGE, SMASHED = Shape(3, 8, 8), Shape(4, 4, 4)
+GRANTS = ("public_images", "public_labels", "client_architecture", "defense_spec")
+LATER = ("client_weights", "server_model", "pairs", "queries")
+
+
+def view_of(threat: ThreatModel) -> View:
+    public = make_part(6, size=8)
+    return View(
+        "spy", threat, IMAGE, SMASHED, 2,
+        public_images=public.all,
+        public_labels=lambda: public.targets(range(6)),
+        client_architecture=lambda: nn.Conv2d(3, 4, 1),
+        defense_spec={"name": "none", "parameters": {}},
+    )  # fmt: skip
+
+
+def ask(view: View, name: str) -> Any:
+    return view.query(torch.zeros(1, 3, 8, 8)) if name == "queries" else getattr(view, name)
+
+
+@pytest.mark.parametrize("name", [*GRANTS, *LATER])
+def test_what_is_not_declared_is_refused_by_name(name: str) -> None:
+    everything_else = {other: True for other in [*GRANTS, *LATER] if other != name}
+    view = view_of(ThreatModel(**everything_else))
+    with pytest.raises(ThreatModelViolation, match=f"'spy' asked for '{name}'"):
+        ask(view, name)
+    view.grant(name, lambda images: images)
+    with pytest.raises(ThreatModelViolation):
+        ask(view, name)
+
+
+@pytest.mark.parametrize("name", GRANTS)
+def test_what_is_declared_is_granted(name: str) -> None:
+    assert ask(view_of(ThreatModel(**{name: True})), name) is not None
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_what_exists_only_later_is_refused_until_then(name: str) -> None:
+    view = view_of(ThreatModel(**{name: True}))
+    with pytest.raises(PluginError, match="too early"):
+        ask(view, name)
+
+
+@pytest.mark.parametrize("name", sorted(View._never_granted))
+def test_no_threat_model_grants_private_data(name: str) -> None:
+    view = view_of(ThreatModel(**{grant: True for grant in [*GRANTS, *LATER]}))
+    with pytest.raises(ThreatModelViolation, match="no threat model grants it"):
+        getattr(view, name)
+
+
+def test_access_is_counted() -> None:
+    view = view_of(ThreatModel(public_images=True, queries=True, pairs=True))
+    view.grant("queries", lambda images: images)
+    view.query(torch.zeros(5, 3, 8, 8))
+    view.query(torch.zeros(2, 3, 8, 8))
+    view.grant("pairs", (torch.zeros(3, 3, 8, 8), torch.zeros(3, 4, 4, 4)))
+    assert view.pairs[0].shape[0] == 3
+    assert view.access.model_dump() == {"queries": 7, "public_images": 6, "pairs": 3}
+
+
+def reachable(root: object) -> Iterator[object]:
+    """Yield everything that can be reached from an object, through any reference it holds.
+
+    Modules, classes and functions' globals are not followed: they are shared by the process,
+    and only a process of its own keeps an attack from them.
+    """
+    seen, queue = set(), [root]
+    while queue:
+        item = queue.pop()
+        if id(item) in seen or isinstance(item, type | type(gc)):
+            continue
+        seen.add(id(item))
+        yield item
+        if callable(item) and hasattr(item, "__closure__"):
+            queue += [cell.cell_contents for cell in item.__closure__ or ()]
+            continue
+        queue += gc.get_referents(item)
+
+
+def private_tensors(view: View, private: Tensor) -> list[Tensor]:
+    """Return reachable tensors that hold a private image, as floats or bytes."""
+    wanted = {tuple(row.flatten().tolist()) for row in private}
+    found = []
+    for item in reachable(view):
+        if isinstance(item, Tensor) and item.dim() == 4 and item.shape[1:] == private.shape[1:]:
+            found += [item for row in item if tuple(row.flatten().tolist()) in wanted]
+    return found
+
+
+def test_the_walk_finds_a_planted_private_tensor() -> None:
+    private = make_part(4, size=8, seed=9).all()
+    view = view_of(ThreatModel(public_images=True))
+    assert not private_tensors(view, private)
+    view.access.__dict__["planted"] = {"deep": [private]}
+    assert private_tensors(view, private)
+
+
+@pytest.mark.slow
+def test_nothing_private_can_be_reached_from_a_real_attacks_view(tmp_path: Any) -> None:
+    """Walk a running attack's view, and what it was sent, on a real cell."""
+    plugin = tmp_path / "walker.py"
+    plugin.write_text(WALKER)
+    from splitsec.cell import resolve  # noqa: PLC0415
+    from splitsec.data import load_data  # noqa: PLC0415
+    from splitsec.progress import Silent  # noqa: PLC0415
+    from splitsec.sessions import PrivateSide  # noqa: PLC0415
+
+    (cell,) = resolve(attack=str(plugin), defense="none", settings=["training.epochs=1"])
+    data = load_data(cell.data_spec(), Silent())
+    side = PrivateSide(cell, data, [(0, 0)])
+    threat = cell.attack.plugin.cls.threat_model(cell.attack.parameters)
+    attack = side.attack(threat)
+    side.hijacked(attack, threat, Silent())
+    for part in (*data.private, data.validation, data.held_out):
+        private = part.all()
+        assert not private_tensors(attack.view, private)
+        assert not private_tensors(attack, private)  # type: ignore[arg-type]
+    assert private_tensors(attack.view, data.public.all()), "public images are granted"
+    labels = attack.messages[0].labels  # type: ignore[attr-defined]
+    assert labels is None, "labels were not declared"
+
+
+WALKER = '''
+"""Keeps all that it is sent."""
+import torch
+from splitsec import Attack, Hijacking, ThreatModel
+
+class Walker(Attack):
+    @classmethod
+    def threat_model(cls, parameters):
+        return ThreatModel(active=True, public_images=True, defense_spec=True)
+
+    def __init__(self, parameters, view, generator):
+        super().__init__(parameters, view, generator)
+        self.messages = []
+
+    def hijacking(self):
+        return Hijacking(exchanges=3)
+
+    def answer(self, message):
+        self.messages.append(message)
+        return torch.zeros_like(message.smashed)
+
+    def reconstruct(self, smashed):
+        return torch.zeros(len(smashed), *self.view.image_shape)
+'''

@@ -1,0 +1,292 @@
+"""Split training is the same mathematics as unsplit training, and nothing private crosses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from conftest import make_part
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from splitsec.defense import Defense
+from splitsec.errors import DivergedError, PluginError, SessionEnded
+from splitsec.images import Shape
+from splitsec.parameters import Parameters, build_parameters
+from splitsec.plugins import load_plugin
+from splitsec.progress import Silent
+from splitsec.spec import Training
+from splitsec.target import Target
+from splitsec.wire import (
+    Client,
+    Exchange,
+    HonestServer,
+    Message,
+    Traffic,
+    Wire,
+    batches,
+    exchanges_in,
+    make_optimizer,
+    release_in_evaluation,
+    run_session,
+    schedule,
+)
+
+TRAINING = Training(epochs=1, batch_size=4, optimizer="adam", learning_rate=1e-3)
+IMAGE = Shape(3, 32, 32)
+
+
+def target_of(name: str, **parameters: Any) -> Target[Any]:
+    plugin = load_plugin("target", name)
+    target: Target[Any] = plugin.cls(build_parameters(name, plugin.cls.Parameters, parameters))
+    return target
+
+
+def split_losses(
+    target: Target[Any], cut: int, training: Training, clients: int = 1
+) -> tuple[list[float], list[dict[str, Tensor]]]:
+    torch.manual_seed(0)
+    client, server_half = target.split(IMAGE, 2, cut)
+    server = HonestServer(server_half, target.loss, make_optimizer(server_half, training))
+    defense = Defense(Parameters())
+    sides = [
+        Client(i, make_part(12, seed=i), client, defense, make_optimizer(client, training))
+        for i in range(clients)
+    ]
+    run_session(
+        sides, Wire(server), training, {"seed": 3}, Silent(),
+        name="test", exchanges=exchanges_in(sides, training),
+    )  # fmt: skip
+    return server.losses, [client.state_dict(), server_half.state_dict()]
+
+
+def unsplit_losses(target: Target[Any], training: Training) -> tuple[list[float], nn.Module]:
+    torch.manual_seed(0)
+    layers = target.layers(IMAGE, 2)
+    model = nn.Sequential(target.preprocessing(IMAGE), *layers)
+    model.train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate)
+    part = make_part(12)
+    holder = Client(0, part, model, Defense(Parameters()), optimizer)
+    losses = []
+    turns = schedule([holder], training, training.batch_size, {"seed": 3})
+    for _ in range(exchanges_in([holder], training)):
+        _, _, rows = next(turns)
+        loss = F.cross_entropy(model(part.batch(rows.tolist())), part.targets(rows.tolist()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses, model
+
+
+@pytest.mark.parametrize("cut", range(9))
+def test_split_resnet34_trains_like_the_unsplit_one(cut: int) -> None:
+    target = target_of("resnet")
+    training = TRAINING.model_copy(update={"epochs": 2})
+    losses, (client, server) = split_losses(target, cut, training)
+    reference, model = unsplit_losses(target, training)
+    assert len(losses) == 6
+    assert losses == pytest.approx(reference, abs=1e-5)
+    weights = [*client.values(), *server.values()]
+    for ours, theirs in zip(weights, model.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_every_cut_trains_the_same_model_at_equal_seed() -> None:
+    target = target_of("resnet", depth=18)
+    runs = [split_losses(target, cut, TRAINING)[0] for cut in (0, 3, 7)]
+    assert runs[0] == pytest.approx(runs[1], abs=1e-5)
+    assert runs[0] == pytest.approx(runs[2], abs=1e-5)
+
+
+@pytest.mark.parametrize("turn", ["batch", "epoch", "all"])
+def test_clients_take_turns_over_disjoint_data(turn: Any) -> None:
+    training = TRAINING.model_copy(update={"turn": turn, "epochs": 2})
+    clients = [
+        Client(i, make_part(9, seed=i), nn.Identity(), Defense(Parameters()), None)  # type: ignore[arg-type]
+        for i in range(3)
+    ]
+    total = exchanges_in(clients, training)
+    assert total == 3 * 2 * 2  # 9 images at 4 a batch: 4 and 5, since one is never left alone
+    turns = schedule(clients, training, 4, {"seed": 1})
+    seen = [next(turns) for _ in range(total)]
+    for client in range(3):
+        rows = torch.cat([rows for _, owner, rows in seen if owner.index == client])
+        assert sorted(rows.tolist()) == sorted(2 * list(range(9)))
+    owners = [owner.index for _, owner, _ in seen]
+    runs = 1 + sum(a != b for a, b in zip(owners, owners[1:], strict=False))
+    assert runs == {"batch": 12, "epoch": 6, "all": 3}[turn]
+
+
+def test_no_batch_of_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for count in range(2, 40):
+        sizes = [len(batch) for batch in batches(count, 4, generator)]
+        assert sum(sizes) == count
+        assert min(sizes) > 1
+
+
+class Recording:
+    """A server that keeps what it was sent and answers with zeros."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    def answer(self, message: Message) -> Tensor:
+        self.messages.append(message)
+        return torch.zeros_like(message.smashed)
+
+
+def one_session(
+    server: Any, defense: Defense[Any] | None = None, exchanges: int = 3, **options: Any
+) -> tuple[nn.Module, Traffic, Any]:
+    torch.manual_seed(0)
+    client, _ = target_of("resnet", depth=18).split(IMAGE, 2, 3)
+    traffic = Traffic([(0, 0), (0, 1)])
+    holder = Client(
+        0, make_part(12), client, defense or Defense(Parameters()), make_optimizer(client, TRAINING)
+    )
+    session = run_session(
+        [holder], Wire(server, **options), TRAINING, {"seed": 0}, Silent(),
+        name="test", exchanges=exchanges, traffic=traffic,
+    )  # fmt: skip
+    return client, traffic, session
+
+
+def test_only_detached_copies_cross() -> None:
+    server = Recording()
+    exchanges: list[Exchange] = []
+    _, traffic, _ = one_session(server, listener=exchanges.append)
+    for message in server.messages:
+        assert message.smashed.grad_fn is None
+        assert not message.smashed.requires_grad
+    for exchange in exchanges:
+        assert exchange.message.smashed.grad_fn is None
+        assert exchange.message.labels is None, "a listener gets labels only where declared"
+    sent = {tensor.data_ptr() for tensor in traffic.sent.values()}
+    assert not sent & {message.smashed.data_ptr() for message in server.messages}
+
+
+def test_labels_reach_only_who_may_have_them() -> None:
+    server = Recording()
+    one_session(server, server_labels=False)
+    assert all(message.labels is None for message in server.messages)
+
+
+def test_a_server_that_writes_into_a_message_changes_nothing_at_the_client() -> None:
+    class Vandal(Recording):
+        def answer(self, message: Message) -> Tensor:
+            message.smashed.fill_(float("nan"))
+            return torch.zeros_like(message.smashed)
+
+    client, _, _ = one_session(Vandal())
+    assert all(torch.isfinite(weight).all() for weight in client.parameters())
+
+
+def test_traffic_keeps_what_was_last_sent_for_each_victim() -> None:
+    server = Recording()
+    _, traffic, _ = one_session(server)
+    smashed = torch.cat([message.smashed for message in server.messages])
+    for sent in traffic.sent.values():
+        assert any(torch.equal(sent, row) for row in smashed)
+    assert set(traffic.sent) == {(0, 0), (0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "says"),
+    [
+        (lambda z: z[:1], PluginError, "a gradient of shape"),
+        (lambda z: None, PluginError, "NoneType"),
+        (lambda z: z * float("nan"), DivergedError, "not finite at exchange 0"),
+    ],
+)
+def test_bad_answers_are_refused(answer: Any, error: type[Exception], says: str) -> None:
+    class Bad:
+        def answer(self, message: Message) -> Tensor:
+            reply: Tensor = answer(message.smashed)
+            return reply
+
+    with pytest.raises(error, match=says):
+        one_session(Bad())
+
+
+class Scaled(Defense[Parameters]):
+    """Halves the task gradient and adds a penalty on the smashed data's size."""
+
+    @property
+    def task_weight(self) -> float:
+        return 0.5
+
+    def penalty(self, images: Tensor, smashed: Tensor) -> Tensor:
+        return 0.1 * smashed.square().mean()
+
+
+def test_task_weight_and_penalty_are_the_clients_loss() -> None:
+    def train(defended: bool) -> list[Tensor]:
+        torch.manual_seed(0)
+        client = nn.Conv2d(3, 4, 3)
+        part = make_part(4)
+        direction = torch.randn(4, 4, 30, 30, generator=torch.Generator().manual_seed(1))
+
+        class Server:
+            def answer(self, message: Message) -> Tensor:
+                return direction
+
+        optimizer = torch.optim.SGD(client.parameters(), lr=0.1)
+        if defended:
+            holder = Client(0, part, client, Scaled(Parameters()), optimizer)
+            holder.step(torch.arange(4), Wire(Server()), 0, None)
+        else:
+            smashed = client(part.batch(range(4)))
+            loss = 0.5 * (smashed * direction).sum() + 0.1 * smashed.square().mean()
+            loss.backward()
+            optimizer.step()
+        return [weight.detach().clone() for weight in client.parameters()]
+
+    for ours, theirs in zip(train(True), train(False), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_release_is_what_crosses_and_carries_gradient() -> None:
+    class Doubling(Defense[Parameters]):
+        def release(self, images: Tensor, smashed: Tensor) -> Tensor:
+            return 2 * smashed
+
+    server = Recording()
+    torch.manual_seed(0)
+    client = nn.Conv2d(3, 4, 3)
+    part = make_part(4)
+    expected = 2 * client(part.batch(range(4)))
+    holder = Client(
+        0, part, client, Doubling(Parameters()), torch.optim.SGD(client.parameters(), lr=0.1)
+    )
+    holder.step(torch.arange(4), Wire(server), 0, None)
+    torch.testing.assert_close(server.messages[0].smashed, expected.detach())
+    torch.testing.assert_close(
+        release_in_evaluation(client, Doubling(Parameters()), part.all()), 2 * client(part.all())
+    )
+
+
+def test_a_detecting_defense_ends_the_session() -> None:
+    class Detector(Defense[Parameters]):
+        def receive(self, gradient: Tensor, step: int) -> Tensor:
+            if step == 2:
+                raise SessionEnded("the gradient looks hijacked")
+            return gradient
+
+    server = Recording()
+    _, _, session = one_session(server, Detector(Parameters()), exchanges=10)
+    assert session.exchanges == 2
+    assert session.ended == "at exchange 2: the gradient looks hijacked"
+    assert len(server.messages) == 3
+
+
+def test_a_defense_that_raises_is_blamed() -> None:
+    class Broken(Defense[Parameters]):
+        def penalty(self, images: Tensor, smashed: Tensor) -> Tensor:
+            raise ZeroDivisionError("oops")
+
+    with pytest.raises(PluginError, match=r"raised ZeroDivisionError in penalty\(\): oops"):
+        one_session(Recording(), Broken(Parameters()))
