@@ -1,0 +1,212 @@
+"""Light networks for FSHA that adapt to any shape of smashed data.
+
+They differ from the paper's (:mod:`~splitsec.attacks.fsha.paper_networks`) where that makes the
+attack quick and dependable on a CPU:
+
+- The pilot is a shallow convolution, normalisation and ReLU per halving of the image: local, and
+  no more complex than what a client can compute, so that the client can follow it. It ends in a
+  ReLU if the smashed data are nonnegative, else linearly; otherwise the critic would tell the two
+  apart by their sign alone.
+- The critic adds a score of local patches, averaged over positions, to a score of the whole map.
+  Large maps first pass a strided stem.
+
+Images are scaled to [-1, 1], as for the paper's networks. Constructors draw initial weights from
+torch's global generator, so the caller seeds it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .penalty import Rectifier
+
+CRITIC_MAP = 8
+"""Rows and columns to which the critic's strided stem reduces larger maps."""
+
+_STEM_KERNEL = 7
+_WIDEST = 256
+_SLOPE = 0.2
+
+
+class Shape(NamedTuple):
+    """Shape of one image or of one sample's smashed data, without the batch."""
+
+    channels: int
+    height: int
+    width: int
+
+
+def build_pilot(
+    image_shape: tuple[int, int, int],
+    smashed_shape: tuple[int, int, int],
+    nonnegative: bool,
+    width: int = 64,
+) -> nn.Module:
+    """Build the pilot encoder f~, which maps public images to features like the smashed data.
+
+    Args:
+        image_shape: (C, H, W).
+        smashed_shape: (c, h, w) as observed on the wire.
+        nonnegative: whether the observed smashed data are never negative; the pilot then ends
+            in a ReLU.
+        width: channels of the first layer, if more follow; they double at each further one.
+
+    Returns:
+        A module from images (N, C, H, W) in [-1, 1] to features (N, c, h, w). It normalises by
+        batch, so N * h * w must be greater than one while it trains.
+
+    Raises:
+        ValueError: an extent is not positive.
+    """
+    image, smashed = _checked(image_shape), _checked(smashed_shape)
+    halvings = _halvings(image, smashed)
+    # As in a ResNet's stem, the second halving pools unless the channels must still grow then.
+    pools = halvings > 2 or (halvings == 2 and smashed.channels <= width)
+    convolutions = max(1, halvings - pools)
+    layers: list[nn.Module] = []
+    inputs = image.channels
+    for index in range(convolutions):
+        last = index == convolutions - 1
+        outputs = smashed.channels if last else min(width * 2**index, smashed.channels)
+        kernel = _STEM_KERNEL if index == 0 and halvings else 3
+        stride = 2 if halvings else 1
+        layers += [
+            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(outputs),
+        ]
+        if nonnegative or not last:
+            layers.append(nn.ReLU())
+        if pools and index == 0:
+            layers.append(nn.MaxPool2d(3, 2, 1))
+        inputs = outputs
+    layers.append(Resize(smashed.height, smashed.width))
+    return nn.Sequential(*layers)
+
+
+def build_decoder(
+    smashed_shape: tuple[int, int, int], image_shape: tuple[int, int, int]
+) -> nn.Module:
+    """Build the decoder, the approximate inverse of the pilot.
+
+    Args:
+        smashed_shape: (c, h, w).
+        image_shape: (C, H, W).
+
+    Returns:
+        A module from features (N, c, h, w) to images (N, C, H, W) in [-1, 1].
+
+    Raises:
+        ValueError: an extent is not positive.
+    """
+    image, smashed = _checked(image_shape), _checked(smashed_shape)
+    halvings = _halvings(image, smashed)
+    width = max(64, min(32 * 2 ** max(halvings - 1, 0), _WIDEST))
+    layers: list[nn.Module] = [nn.Conv2d(smashed.channels, width, 3, 1, 1), nn.ReLU()]
+    for _ in range(halvings - 1):
+        narrower = max(32, width // 2)
+        layers += [nn.ConvTranspose2d(width, narrower, 4, 2, 1), nn.ReLU()]
+        width = narrower
+    if halvings:
+        # The last doubling rearranges channels into 2x2 pixels: no convolution at full size.
+        layers += [nn.Conv2d(width, 4 * image.channels, 3, 1, 1), nn.PixelShuffle(2)]
+    else:
+        layers.append(nn.Conv2d(width, image.channels, 3, 1, 1))
+    return nn.Sequential(*layers, Resize(image.height, image.width), nn.Tanh())
+
+
+def build_critic(smashed_shape: tuple[int, int, int], width: int = 32) -> nn.Module:
+    """Build the critic D, which scores how much features look like smashed data.
+
+    Args:
+        smashed_shape: (c, h, w).
+        width: channels of its layers; twice as many where its map is smallest.
+
+    Returns:
+        A module from features (N, c, h, w) to scores (N, 1), each sample on its own.
+
+    Raises:
+        ValueError: an extent is not positive.
+    """
+    return Critic(_checked(smashed_shape), width)
+
+
+class Critic(nn.Module):
+    """A critic with two heads: one for patches, averaged over positions, and one for the map."""
+
+    def __init__(self, smashed: Shape, width: int):
+        super().__init__()
+        inputs, rows, columns = smashed
+        body: list[nn.Module] = []
+        while max(rows, columns) > CRITIC_MAP:
+            body += [nn.Conv2d(inputs, width, 3, 2, 1), Rectifier(_SLOPE)]
+            inputs, rows, columns = width, _half(rows), _half(columns)
+        for _ in range(2):
+            body += [nn.Conv2d(inputs, width, 3, 1, 1), Rectifier(_SLOPE)]
+            inputs = width
+        self.body = nn.Sequential(*body)
+        self.local_head = nn.Conv2d(width, 1, 1)
+        whole: list[nn.Module] = []
+        while max(rows, columns) > 2:
+            whole += [nn.Conv2d(inputs, 2 * width, 3, 2, 1), Rectifier(_SLOPE)]
+            inputs, rows, columns = 2 * width, _half(rows), _half(columns)
+        whole += [
+            nn.Flatten(),
+            nn.Linear(inputs * rows * columns, 4 * width),
+            Rectifier(_SLOPE),
+            nn.Linear(4 * width, 1),
+        ]
+        self.global_head = nn.Sequential(*whole)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Score features (N, c, h, w) as (N, 1)."""
+        patches = self.body(features)
+        scores: Tensor = self.local_head(patches).mean((2, 3)) + self.global_head(patches)
+        return scores
+
+
+class Resize(nn.Module):
+    """Resample maps bilinearly to one size; maps of that size pass unchanged."""
+
+    def __init__(self, height: int, width: int):
+        super().__init__()
+        self.height = height
+        self.width = width
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Resample (N, C, h, w) to (N, C, height, width)."""
+        size = (self.height, self.width)
+        if maps.shape[2:] == torch.Size(size):
+            return maps
+        return functional.interpolate(maps, size, mode="bilinear", antialias=True)
+
+
+def _checked(shape: tuple[int, int, int]) -> Shape:
+    """Return the shape by name.
+
+    Raises:
+        ValueError: an extent is not positive.
+    """
+    if min(shape) < 1:
+        raise ValueError(f"a shape's extents must be positive, not {tuple(shape)}")
+    return Shape(*shape)
+
+
+def _half(extent: int) -> int:
+    """Return what a padded convolution of stride 2 leaves of an extent."""
+    return (extent + 1) // 2
+
+
+def _halvings(image: Shape, smashed: Shape) -> int:
+    """Return how often the image is halved until halving again would fall below the map."""
+    rows, columns, count = image.height, image.width, 0
+    while (
+        (rows, columns) != (1, 1)
+        and _half(rows) >= smashed.height
+        and _half(columns) >= smashed.width
+    ):
+        rows, columns, count = _half(rows), _half(columns), count + 1
+    return count
