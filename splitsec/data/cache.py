@@ -1,0 +1,87 @@
+"""A cache of decoded, resized images: one memory-mapped array per data set and size."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splitsec.folders import cache_folder
+from splitsec.progress import Progress
+
+
+def cached_images(
+    key: dict[str, Any], make: Callable[[], NDArray[np.uint8]], progress: Progress
+) -> NDArray[np.uint8]:
+    """Return images from the cache, or make and keep them.
+
+    A file whose hash is not the one that was written beside it is reported and made again. A
+    folder that cannot be written is reported, and the images are used without being kept.
+
+    Args:
+        key: JSON values of everything that decides the images.
+        make: decodes them, shape (N, C, H, W).
+        progress: told of a damaged file or an unwritable folder.
+
+    Returns:
+        A read-only memory map, or the array itself where it could not be kept.
+    """
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+    file = cache_folder() / "images" / f"{name}.npy"
+    kept = _read(file, progress)
+    if kept is not None:
+        return kept
+    images = make()
+    try:
+        _write(file, images)
+    except OSError as error:
+        progress.message(f"decoded images are not kept: {file.parent} cannot be written ({error})")
+        return images
+    return images
+
+
+def _sidecar(file: Path) -> Path:
+    return file.with_suffix(".sha256")
+
+
+def _read(file: Path, progress: Progress) -> NDArray[np.uint8] | None:
+    try:
+        written = _sidecar(file).read_text(encoding="ascii").strip()
+        digest = _sha256(file)
+    except (OSError, UnicodeDecodeError):
+        return None
+    if digest != written:
+        progress.message(f"{file} is damaged; decoding its images again")
+        return None
+    images: NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
+    return images
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _write(file: Path, images: NDArray[np.uint8]) -> None:
+    """Write array and hash beside their places and move them there, the hash last."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=file.parent, suffix=".npy")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            np.save(stream, images, allow_pickle=False)
+        digest = _sha256(temporary)
+        _sidecar(file).unlink(missing_ok=True)
+        temporary.replace(file)
+        note = temporary.with_suffix(".sha256")
+        note.write_text(digest, encoding="ascii")
+        note.replace(_sidecar(file))
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,203 @@
+"""Dividing images into private, public, validation and held-out parts.
+
+No image is in two parts; images of one patient, and exact or near duplicates, stay together.
+The partition depends on the data specification alone, never on a cell's seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from splitsec.data.source import ANY, SHIFTED, TEST, TRAIN, VALIDATION, Catalogue
+from splitsec.data.spec import DataSpec
+from splitsec.errors import DataError
+
+DUPLICATE_TOLERANCE = 3.0
+"""Root mean squared difference of two images' 16x16 grey versions, of 255, below which they
+count as the same photograph. In RetinaMNIST the nearest pairs lie under 2, all others over 4."""
+
+_SIGNATURE = 16
+_SPARE = 1.15  # candidates decoded beyond what is needed, since duplicates may be dropped
+_CHUNK = 1024
+# Where duplicates straddle pools that the publishers fixed, the rightmost pool keeps them.
+_PRECEDENCE = (SHIFTED, ANY, TRAIN, VALIDATION, TEST)
+
+Rows = NDArray[np.int64]
+
+
+def pool_of(part: str, catalogue: Catalogue, spec: DataSpec) -> str:
+    """Return the pool from which a part is drawn."""
+    fixed = TEST in catalogue.pools
+    if part == "public" and spec.public_from == "shifted":
+        return SHIFTED
+    if not fixed:
+        return ANY
+    return {"validation": VALIDATION, "held-out": TEST}.get(part, TRAIN)
+
+
+def wanted(spec: DataSpec) -> dict[str, int]:
+    """Return part to number of images, in the order in which parts are filled."""
+    shares = {
+        f"private-{client}": spec.private // spec.clients + (client < spec.private % spec.clients)
+        for client in range(spec.clients)
+    }
+    return {
+        "held-out": spec.held_out,
+        "validation": spec.validation,
+        **shares,
+        "public": spec.public,
+    }
+
+
+def candidates(catalogue: Catalogue, spec: DataSpec, generator: np.random.Generator) -> Rows:
+    """Choose the rows to decode: whole groups, classes mixed as they are or equally.
+
+    Args:
+        catalogue: all images.
+        spec: how many are needed.
+        generator: of the partition.
+
+    Returns:
+        Rows in the order in which parts take them, a few more than needed where there are.
+
+    Raises:
+        DataError: a pool has fewer images than its parts need.
+    """
+    needed: dict[str, int] = {}
+    for part, count in wanted(spec).items():
+        pool = pool_of(part, catalogue, spec)
+        needed[pool] = needed.get(pool, 0) + count
+    chosen = []
+    for pool, count in needed.items():
+        rows = np.flatnonzero(catalogue.pools == pool)
+        if len(rows) < count:
+            where = f" in its {pool} pool" if pool else ""
+            raise DataError(
+                f"{spec.name} has {len(rows)} images{where}, but the partition needs {count} "
+                f"({_says(spec)})"
+            )
+        ordered = _mixed(rows, catalogue, generator)
+        chosen.append(ordered[: max(int(count * _SPARE) + 20, count)])
+    return np.concatenate(chosen)
+
+
+def _says(spec: DataSpec) -> str:
+    return (
+        f"{spec.private} private, {spec.public} public, {spec.validation} validation, "
+        f"{spec.held_out} held-out"
+    )
+
+
+def _mixed(rows: Rows, catalogue: Catalogue, generator: np.random.Generator) -> Rows:
+    """Shuffle rows so that any stretch has the classes in proportion and groups whole."""
+    groups, first = np.unique(catalogue.groups[rows], return_index=True)
+    labels = catalogue.labels[rows][first]
+    positions = np.empty(len(groups))
+    largest = 0 if not catalogue.balanced else min(np.bincount(labels)[np.unique(labels)])
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = largest or len(members)
+        positions[members] = (generator.permutation(len(members)) + generator.random()) / count
+    rank = dict(zip(groups[np.argsort(positions)].tolist(), range(len(groups)), strict=True))
+    order = np.array([rank[group] for group in catalogue.groups[rows].tolist()])
+    return rows[np.argsort(order, kind="stable")]
+
+
+def duplicate_groups(images: NDArray[np.uint8], groups: Rows) -> Rows:
+    """Merge groups whose images are exact or near duplicates.
+
+    Args:
+        images: shape (N, C, H, W).
+        groups: shape (N,).
+
+    Returns:
+        Shape (N,), equal where images must stay together.
+    """
+    count = len(images)
+    signatures = _signatures(images)
+    squares = np.square(signatures).mean(1)
+    _, group_ids = np.unique(groups, return_inverse=True)
+    left, right = [np.arange(count)], [count + group_ids]
+    for start in range(0, count, _CHUNK):
+        block = signatures[start : start + _CHUNK]
+        products = block @ signatures.T / signatures.shape[1]
+        distances = squares[start : start + _CHUNK, None] + squares[None] - 2 * products
+        one, other = np.nonzero(distances < DUPLICATE_TOLERANCE**2)
+        left.append(one + start)
+        right.append(other)
+    size = count + int(group_ids.max(initial=0)) + 1
+    edges = (np.concatenate(left), np.concatenate(right))
+    graph = coo_array((np.ones(len(edges[0]), np.int8), edges), shape=(size, size))
+    return connected_components(graph, directed=False)[1][:count].astype(np.int64)
+
+
+def _signatures(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return 16x16 grey versions by averaging blocks, shape (N, 256), of 255."""
+    edges = [np.linspace(0, extent, _SIGNATURE + 1).astype(int) for extent in images.shape[2:]]
+    starts = [np.minimum(edge[:-1], extent - 1) for edge, extent in zip(edges, images.shape[2:], strict=True)]
+    small = np.empty((len(images), _SIGNATURE, _SIGNATURE))
+    for start in range(0, len(images), _CHUNK):
+        grey = images[start : start + _CHUNK].mean(1, dtype=np.float64)
+        summed = np.add.reduceat(np.add.reduceat(grey, starts[0], 1), starts[1], 2)
+        counts = np.outer(_counts(starts[0], grey.shape[1]), _counts(starts[1], grey.shape[2]))
+        small[start : start + _CHUNK] = summed / counts
+    return small.reshape(len(images), -1)
+
+
+def _counts(starts: NDArray[np.int64], extent: int) -> NDArray[np.int64]:
+    """Return how many rows ``reduceat`` sums from each start."""
+    return np.maximum(np.diff(np.append(starts, extent)), 1)
+
+
+def assign(
+    rows: Rows,
+    together: Rows,
+    catalogue: Catalogue,
+    spec: DataSpec,
+    generator: np.random.Generator,
+) -> Mapping[str, Rows]:
+    """Give whole groups to parts, in order, until each has its number.
+
+    Args:
+        rows: candidates, in order.
+        together: group of each candidate.
+        catalogue: all images.
+        spec: how many each part needs.
+        generator: of the partition; shuffles within parts.
+
+    Returns:
+        Part to positions in ``rows``, shuffled.
+
+    Raises:
+        DataError: duplicates leave too few images.
+    """
+    pools = catalogue.pools[rows]
+    members: dict[int, list[int]] = {}
+    for position, group in enumerate(together.tolist()):
+        members.setdefault(group, []).append(position)
+    for group, positions in members.items():
+        keeper = max((pools[position] for position in positions), key=_PRECEDENCE.index)
+        members[group] = [position for position in positions if pools[position] == keeper]
+    parts: dict[str, Rows] = {}
+    used: set[int] = set()
+    for part, count in wanted(spec).items():
+        pool, taken = pool_of(part, catalogue, spec), list[int]()
+        for group, positions in members.items():
+            if len(taken) == count:
+                break
+            fits = len(positions) <= count - len(taken)
+            if group not in used and fits and pools[positions[0]] == pool:
+                taken += positions
+                used.add(group)
+        if len(taken) < count:
+            raise DataError(
+                f"{spec.name}: only {len(taken)} of {count} images are left for the {part} part "
+                "once patients and duplicates stay together; ask for fewer images"
+            )
+        parts[part] = generator.permutation(np.array(taken, np.int64))
+    return parts

@@ -1,0 +1,44 @@
+"""Which images a cell uses; reading this needs no torch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DataSpec(BaseModel):
+    """Everything that decides the images of a cell and their parts.
+
+    Attributes:
+        name: name of the source, see ``splitsec list data``.
+        parameters: of the source, resolved.
+        size: height and width of the images, pixels.
+        channels: 1 (grey) or 3 (RGB).
+        partition: seed of the partition; independent of any cell's seed.
+        private: images of all clients together.
+        public: images of the attacker.
+        validation: images that choose between trivial attackers.
+        held_out: images that train nothing.
+        clients: number of clients.
+        public_from: ``"same"`` population as the private images, or a ``"shifted"`` one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "phantom-fundus"
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    size: int = Field(default=32, ge=8)
+    channels: Literal[1, 3] = 3
+    partition: int = Field(default=0, ge=0)
+    private: int = Field(default=500, ge=2)
+    public: int = Field(default=500, ge=0)
+    validation: int = Field(default=100, ge=1)
+    held_out: int = Field(default=200, ge=2)
+    clients: int = Field(default=1, ge=1)
+    public_from: Literal["same", "shifted"] = "same"
+
+    @property
+    def total(self) -> int:
+        """Images in all parts together."""
+        return self.private + self.public + self.validation + self.held_out
