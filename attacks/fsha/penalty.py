@@ -32,7 +32,7 @@ class Rectifier(nn.Module):
         positive = features > 0
         if self.negative_slope == 0.0:
             return features * positive
-        return features * torch.where(positive, 1.0, self.negative_slope)
+        return torch.where(positive, features, features * self.negative_slope)
 
 
 def gradient_penalty(

@@ -1,0 +1,176 @@
+"""How fast one FSHA step with the paper's networks is: level 4, 32x32x3, batch 64, float32.
+
+Run by ``pytest -o addopts= -s tests/benchmarks/test_fsha_step.py``. Matrix products, the plain
+port and our step take turns within one run, and medians are compared, so that what else the
+machine does weighs on all three alike.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from splitsec.attacks.fsha import paper_networks
+from splitsec.attacks.fsha.hijack import Hijack, HijackSettings
+from splitsec.attacks.fsha.penalty import Rectifier, gradient_penalty
+from splitsec.targets.fsha_client.networks import client_children
+from test_fsha_hijack import PlainPort, exchange
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+LEVEL, SIZE, BATCH, THREADS, ROUNDS = 4, 32, 64, 2, 9
+MATMUL_SIZE, MATMULS = 2048, 8
+STEP_GFLOP = 252
+LEAST_SHARE_OF_MATMUL_RATE = 0.75
+LEAST_SPEEDUP = 1.1
+
+
+class PaperNetworks:
+    """The paper's client and server at level 4, all from one seed.
+
+    Args:
+        plain: undo what makes ours fast: torch's ReLU, and torch's default memory format.
+    """
+
+    def __init__(self, plain: bool = False):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.client = nn.Sequential(*client_children(LEVEL))
+            self.pilot = paper_networks.pilot(LEVEL)
+            self.decoder = paper_networks.decoder(LEVEL, size=SIZE)
+            self.critic = paper_networks.discriminator((256, SIZE // 8, SIZE // 8))
+        if plain:
+            for network in (self.client, self.pilot, self.decoder, self.critic):
+                use_torch_relu(network)
+                network.to(memory_format=torch.contiguous_format)
+        self.client_optimizer = torch.optim.Adam(self.client.parameters(), lr=1e-5)
+
+
+def use_torch_relu(network: nn.Module) -> None:
+    """Put torch's ReLU in every rectifier's place."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, Rectifier):
+                setattr(module, name, nn.ReLU())
+
+
+class FlopCount(TorchDispatchMode):
+    """Count the FLOPs of what runs inside, by torch's own formulas."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gflop = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            self.gflop += formula(*args, **(kwargs or {}), out_val=output) / 1e9
+        return output
+
+
+def backward_passes_of_their_own(networks: PaperNetworks, private: Tensor, public: Tensor) -> None:
+    """Differentiate one step: no forward pass twice, but a backward pass for each party."""
+    smashed, features = networks.client(private), networks.pilot(public)
+    (networks.decoder(features) - public).pow(2).mean().backward()
+    watched = smashed.detach().requires_grad_()
+    client_loss = networks.critic(watched).mean()
+    (gradient,) = torch.autograd.grad(client_loss, watched, retain_graph=True)
+    smashed.backward(gradient)
+    (networks.critic(features.detach()).mean() - client_loss).backward()
+    generator = torch.Generator().manual_seed(1)
+    gradient_penalty(
+        networks.critic, smashed.detach(), features.detach(), "sample", generator
+    ).backward()
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def traffic() -> tuple[Tensor, Tensor]:
+    """A private and a public batch in [-1, 1]."""
+    generator = torch.Generator().manual_seed(2)
+    private, public = torch.rand(2, BATCH, 3, SIZE, SIZE, generator=generator) * 2 - 1
+    return private, public
+
+
+def build_step(networks: PaperNetworks, traffic: tuple[Tensor, Tensor]) -> Callable[[], object]:
+    hijack = Hijack(
+        networks.pilot,
+        networks.decoder,
+        networks.critic,
+        HijackSettings(),
+        torch.Generator().manual_seed(1),
+    )
+    return lambda: exchange(hijack, networks, *traffic)
+
+
+def seconds(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def test_flops(traffic: tuple[Tensor, Tensor]) -> None:
+    with FlopCount() as apart:
+        backward_passes_of_their_own(PaperNetworks(plain=True), *traffic)
+    with FlopCount() as shared:
+        build_step(PaperNetworks(plain=True), traffic)()
+    with FlopCount() as ours:
+        build_step(PaperNetworks(), traffic)()
+    assert round(apart.gflop) == STEP_GFLOP
+    assert round(shared.gflop) == 237
+    assert round(ours.gflop) == 208
+
+
+def test_step(benchmark: Any, traffic: tuple[Tensor, Tensor], capsys: Any) -> None:
+    port = PlainPort(PaperNetworks(plain=True), HijackSettings(), torch.Generator().manual_seed(1))
+    factors = torch.rand(2, MATMUL_SIZE, MATMUL_SIZE, generator=torch.Generator().manual_seed(3))
+    matmul_seconds: list[float] = []
+    port_seconds: list[float] = []
+
+    def time_the_others() -> None:
+        matmul_seconds.extend(seconds(lambda: factors[0] @ factors[1]) for _ in range(MATMULS))
+        port_seconds.append(seconds(lambda: port.step(*traffic)))
+
+    time_the_others()
+    matmul_seconds.clear()
+    port_seconds.clear()
+    benchmark.pedantic(
+        build_step(PaperNetworks(), traffic),
+        setup=time_the_others,
+        rounds=ROUNDS,
+        warmup_rounds=1,
+    )
+    step_seconds = benchmark.stats.stats.median
+    plain_port_seconds = statistics.median(port_seconds)
+    matmul_gflops = 2 * MATMUL_SIZE**3 / statistics.median(matmul_seconds) / 1e9
+    share = STEP_GFLOP / step_seconds / matmul_gflops
+    speedup = plain_port_seconds / step_seconds
+    benchmark.extra_info.update(
+        matmul_gflops=matmul_gflops,
+        step_seconds=step_seconds,
+        plain_port_seconds=plain_port_seconds,
+        share_of_matmul_rate=share,
+        speedup_over_plain_port=speedup,
+        threads=THREADS,
+    )
+    with capsys.disabled():
+        print(  # noqa: T201 - the benchmark's result
+            f"\nFSHA step {step_seconds:.3f} s, plain port {plain_port_seconds:.3f} s "
+            f"({speedup:.2f} times as fast); {STEP_GFLOP / step_seconds:.0f} GFLOP/s of "
+            f"{matmul_gflops:.0f} GFLOP/s in matrix products ({share:.2f})"
+        )
+    assert share >= LEAST_SHARE_OF_MATMUL_RATE
+    assert speedup >= LEAST_SPEEDUP
