@@ -1,8 +1,8 @@
 """How fast one FSHA step with the paper's networks is: level 4, 32x32x3, batch 64, float32.
 
-Run by ``pytest -o addopts= -s tests/benchmarks/test_fsha_step.py``. Matrix products, the plain
-port and our step take turns within one run, and medians are compared, so that what else the
-machine does weighs on all three alike.
+Run by ``pytest tests/benchmarks/test_fsha_step.py``, with two cores free: convolutions suffer
+more from busy cores than matrix products do. Matrix products, the plain port and our step take
+turns within one run, and medians are compared.
 """
 
 from __future__ import annotations
