@@ -7,7 +7,7 @@ the attack's ``reconstruct``; the reconstructions are scored beside attackers th
 
 from __future__ import annotations
 
-import resource
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -176,12 +176,21 @@ def run_cell(cell: Cell, output: Path, progress: Progress) -> Record:
         provenance=provenance,
         flags=sorted(findings.flags, key=lambda name: (name not in INVALIDATING, name)),
         timings={name: round(seconds, 3) for name, seconds in findings.timings.items()},
-        # Kibibytes on Linux; of this process so far.
-        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_memory_bytes=_peak_memory_bytes(),
         **findings.fields,
     )
     folder = record_folder(output, record)
     return _write(folder, record, findings)
+
+
+def _peak_memory_bytes() -> int | None:
+    """Return this process's largest resident size so far; None on Windows."""
+    if sys.platform == "win32":
+        return None
+    import resource  # noqa: PLC0415 - not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _write(folder: Path, record: Record, findings: _Findings) -> Record:
@@ -363,7 +372,7 @@ def _score_traffic(
 
 def _lpips(findings: _Findings, progress: Progress) -> Lpips | None:
     try:
-        return Lpips("alex", load_backbone("alex"))
+        return Lpips("alex", load_backbone("alex", announce=progress.message))
     except WeightsUnavailableError as error:
         progress.message(str(error))
         findings.flag("lpips-unavailable")

@@ -1,1 +1,256 @@
-"""FSHA: feature-space hijacking."""
+"""FSHA: a malicious server hijacks the client's feature space and inverts it.
+
+Pasquini, Ateniese, Bernaschi, "Unleashing the tiger: inference attacks on split learning", CCS
+2021. Active: the server ignores the task, and from the first exchange sends gradients that make
+the client's smashed data look like those of a pilot encoder, whose inverse it trains on public
+images. It needs images of a similar kind, and nothing of the client but its smashed data.
+
+The paper's settings are the ``paper`` profile. The default ones differ, to be dependable within
+minutes on a CPU: light networks that adapt to any smashed data, a pilot that resembles the first
+layers of common networks, pilot and decoder trained a little before the first exchange, mirrored
+public images, rates and the sent gradient decayed by a cosine, and the decoder's weights
+averaged. None of it needs more than the paper's attacker has.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from splitsec.attack import Attack, Hijacking
+from splitsec.errors import PluginError, UsageError
+from splitsec.parameters import Parameters
+from splitsec.randomness import seeded_global_generator
+from splitsec.threat import ThreatModel, View
+from splitsec.wire import Message
+
+from . import light_networks, paper_networks
+from .hijack import Hijack, HijackSettings
+
+
+class FshaParameters(Parameters):
+    """Parameters of FSHA; the paper's values are those of the ``paper`` profile."""
+
+    iterations: int = Field(600, ge=1, description="exchanges to hijack; paper 10,000")
+    networks: Literal["light", "paper", "auto"] = Field(
+        "light",
+        description="the paper's networks, light ones, or the paper's where the smashed data "
+        "have the shape of one of its levels",
+    )
+    loss: Literal["wgan", "bce"] = Field("wgan", description="adversarial loss; report wgan")
+    gradient_penalty: float = Field(10.0, ge=0, description="weight of the penalty; paper 500")
+    gradient_penalty_norm: Literal["sample", "channel"] = Field(
+        "sample", description="one norm per sample (WGAN-GP), or per channel (the authors' code)"
+    )
+    gradient_scale: float = Field(
+        1.0, gt=0, description="factor on the gradient sent; decides against a client's penalty"
+    )
+    autoencoder_lr: float = Field(2e-3, gt=0, description="Adam, pilot and decoder; paper 1e-5")
+    critic_lr: float = Field(1e-3, gt=0, description="Adam, critic; paper 1e-4")
+    beta1: float = Field(0.5, ge=0, lt=1, description="Adam's first beta; paper 0.9")
+    beta2: float = Field(0.99, ge=0, lt=1, description="Adam's second beta; paper 0.999")
+    critic_steps: int = Field(1, ge=1, description="critic updates per exchange; paper 1")
+    pretraining: int = Field(
+        100, ge=0, description="steps of pilot and decoder before the first exchange; paper 0"
+    )
+    mirror: bool = Field(True, description="mirror public images at random; paper no")
+    decay_from: float = Field(
+        0.5, ge=0, le=1, description="share of the session after which rates decay; paper 1"
+    )
+    average: float = Field(
+        0.99, ge=0, lt=1, description="decay of the decoder's weight average; paper 0, none"
+    )
+    batch_size: int | None = Field(
+        None, ge=2, description="dictated to the client; empty: its own; paper 64"
+    )
+    client_lr: float | None = Field(
+        None, gt=0, description="learning rate dictated to the client; empty: its own; paper 1e-5"
+    )
+
+
+_LOWEST_RATE = 0.02  # of the autoencoder and critic at the session's end, relative
+_LOWEST_GRADIENT = 0.05  # of what is sent at the session's end, relative
+_LOG_EVERY = 10
+
+
+class Networks(NamedTuple):
+    """The three networks of the malicious server."""
+
+    pilot: nn.Module
+    decoder: nn.Module
+    critic: nn.Module
+
+
+class Fsha(Attack[FshaParameters]):
+    """The feature-space hijacking attack."""
+
+    Parameters: ClassVar[type[FshaParameters]] = FshaParameters
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "standard": {"iterations": 4000},
+        "paper": {
+            "iterations": 10_000,
+            "networks": "auto",
+            "gradient_penalty": 500.0,
+            "autoencoder_lr": 1e-5,
+            "critic_lr": 1e-4,
+            "beta1": 0.9,
+            "beta2": 0.999,
+            "pretraining": 0,
+            "mirror": False,
+            "decay_from": 1.0,
+            "average": 0.0,
+            "batch_size": 64,
+            "client_lr": 1e-5,
+        },
+    }
+
+    def __init__(
+        self, parameters: FshaParameters, view: View, generator: torch.Generator
+    ) -> None:
+        super().__init__(parameters, view, generator)
+        if len(view.public_images) < 2:
+            raise UsageError("attack 'fsha' needs public images; this data set leaves it none")
+        self._public = 2 * view.public_images - 1
+        self._hijack: Hijack | None = None
+        self._inverse: nn.Module | None = None
+        self._step = 0
+        self._curves: dict[str, list[float]] = {
+            "client loss": [], "autoencoder loss": [], "critic loss": [], "gradient penalty": []
+        }  # fmt: skip
+
+    @classmethod
+    def threat_model(cls, parameters: FshaParameters) -> ThreatModel:
+        """Declare an active server with public images of a similar kind."""
+        dictates = parameters.batch_size is not None or parameters.client_lr is not None
+        return ThreatModel(active=True, public_images=True, client_settings=dictates)
+
+    def hijacking(self) -> Hijacking:
+        """Ask for as many exchanges as there are iterations."""
+        given = self.parameters
+        return Hijacking(given.iterations, given.batch_size, given.client_lr)
+
+    def answer(self, message: Message) -> Tensor:
+        """Train on one exchange and answer with the hijacking gradient."""
+        hijack = self._hijack or self._begin(message.smashed)
+        fade = self._fade()
+        self._set_rates(hijack, max(fade, _LOWEST_RATE))
+        step = hijack.step(message.smashed, self._public_batch(len(message.smashed)))
+        self._follow(hijack.decoder)
+        if self._step % _LOG_EVERY == 0:
+            values = (
+                step.client_loss, step.autoencoder_loss, step.critic_loss, step.gradient_penalty
+            )  # fmt: skip
+            for curve, value in zip(self._curves.values(), values, strict=True):
+                curve.append(value)
+        self._step += 1
+        return step.gradient * self.parameters.gradient_scale * max(fade, _LOWEST_GRADIENT)
+
+    def reconstruct(self, smashed: Tensor) -> Tensor:
+        """Invert smashed data by the decoder."""
+        if self._inverse is None:
+            raise PluginError("attack 'fsha' saw no exchange, so it has nothing to invert with")
+        self._inverse.eval()
+        images: Tensor = self._inverse(smashed)
+        return (images + 1) / 2
+
+    def curves(self) -> dict[str, list[float]]:
+        """Return the losses of every tenth exchange."""
+        return self._curves
+
+    def _begin(self, smashed: Tensor) -> Hijack:
+        """Build the networks for the smashed data seen, and train the autoencoder ahead."""
+        given = self.parameters
+        draw = int(torch.randint(2**62, (), generator=self.generator))
+        with seeded_global_generator("fsha networks", {"draw": draw}):
+            networks = self._networks(nonnegative=bool((smashed >= 0).all()))
+        settings = HijackSettings(
+            loss=given.loss,
+            gradient_penalty=given.gradient_penalty,
+            gradient_penalty_norm=given.gradient_penalty_norm,
+            autoencoder_lr=given.autoencoder_lr,
+            critic_lr=given.critic_lr,
+            betas=(given.beta1, given.beta2),
+            critic_steps=given.critic_steps,
+        )
+        hijack = Hijack(*networks, settings, self.generator)
+        for _ in range(given.pretraining):
+            public = self._public_batch(len(smashed))
+            loss = F.mse_loss(hijack.decoder(hijack.pilot(public)), public)
+            hijack.autoencoder_optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            hijack.autoencoder_optimizer.step()
+        self._hijack = hijack
+        self._inverse = copy.deepcopy(hijack.decoder) if given.average else hijack.decoder
+        return hijack
+
+    def _networks(self, nonnegative: bool) -> Networks:
+        image, smashed = self.view.image_shape, self.view.smashed_shape
+        level = _level_of(image.height, smashed)
+        wanted = self.parameters.networks
+        if wanted == "light" or (wanted == "auto" and level is None):
+            return Networks(
+                light_networks.build_pilot(image, smashed, nonnegative),
+                light_networks.build_decoder(smashed, image),
+                light_networks.build_critic(smashed),
+            )
+        if level is None:
+            raise UsageError(
+                f"networks=paper cannot attack smashed data of {smashed} for images of {image}; "
+                "use --target fsha-client, or --set attack.fsha.networks=light"
+            )
+        return Networks(
+            paper_networks.pilot(level, image.channels),
+            paper_networks.decoder(level, image.channels, image.height),
+            paper_networks.discriminator(smashed),
+        )
+
+    def _public_batch(self, count: int) -> Tensor:
+        """Draw public images in [-1, 1], shape (count, C, H, W)."""
+        rows = torch.randint(len(self._public), (count,), generator=self.generator)
+        images = self._public[rows]
+        if self.parameters.mirror:
+            flip = torch.rand(count, 1, 1, 1, generator=self.generator) < 0.5
+            images = torch.where(flip, images.flip(3), images)
+        return images
+
+    def _fade(self) -> float:
+        """Return 1, then after ``decay_from`` half a cosine down to 0."""
+        start, done = self.parameters.decay_from, self._step / self.parameters.iterations
+        if done <= start:
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * (done - start) / (1 - start)))
+
+    def _set_rates(self, hijack: Hijack, fade: float) -> None:
+        for optimizer, rate in (
+            (hijack.autoencoder_optimizer, self.parameters.autoencoder_lr),
+            (hijack.critic_optimizer, self.parameters.critic_lr),
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * fade
+
+    @torch.no_grad()
+    def _follow(self, decoder: nn.Module) -> None:
+        """Move the averaged decoder towards the one in training, faster at the beginning."""
+        if self._inverse is None or self._inverse is decoder:
+            return
+        decay = min(self.parameters.average, (self._step + 1) / (self._step + 10))
+        for average, current in zip(self._inverse.parameters(), decoder.parameters(), strict=True):
+            average.lerp_(current, 1 - decay)
+
+
+def _level_of(size: int, smashed: tuple[int, int, int]) -> int | None:
+    """Return the paper's level whose client would give smashed data of this shape, or None.
+
+    Levels 2 and 3 share a shape and networks.
+    """
+    channels, height, _ = smashed
+    expected = {(64, 2): 1, (128, 4): 2, (256, 8): 4}
+    factor = round(size / height)
+    return expected.get((channels, factor))

@@ -1,0 +1,97 @@
+"""The command line. Commands are imported when they run, so that help does not wait for torch."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from enum import IntEnum
+
+import click
+
+from splitsec.errors import SplitsecError
+
+
+class Exit(IntEnum):
+    """What the exit code says."""
+
+    OK = 0
+    FAILED = 1
+    INTERRUPTED = 2
+    INTERNAL = 3
+    USAGE = 4
+    EMPTY = 5
+
+
+_COMMANDS = {
+    "eval": ("splitsec.cli.eval", "Mount attacks on split models behind defenses, and record."),
+    "list": ("splitsec.cli.listing", "List attacks, defenses, targets or data sets."),
+    "show": ("splitsec.cli.show", "Print a record again."),
+    "doctor": ("splitsec.cli.doctor", "Say which data, weights and devices are here."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported only when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(_COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, says) for name, (_, says) in _COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+            from splitsec.errors import unknown_name  # noqa: PLC0415
+
+            raise click.UsageError(unknown_name("command", args[0], _COMMANDS))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="splitsec")
+def group() -> None:
+    """What can the server of a split-trained model see? Attack it and find out."""
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; user errors show one sentence.
+
+    Args:
+        arguments: without the program's name; the process's own by default.
+    """
+    try:
+        result = group.main(args=arguments, prog_name="splitsec", standalone_mode=False)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; finished cells are kept", err=True)
+        return Exit.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return Exit.USAGE
+    except SplitsecError as error:
+        click.echo(f"error: {error}", err=True)
+        return Exit.USAGE
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing more can be said to them.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FAILED
+    except Exception:
+        traceback.print_exc()
+        click.echo("this is a defect of splitsec or of a plug-in; please report it", err=True)
+        return Exit.INTERNAL
+    return int(result) if isinstance(result, int) else Exit.OK
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(run())

@@ -98,7 +98,7 @@ class Folder(Source[FolderParameters]):
     def availability(self) -> Availability:
         """Say what the person must give."""
         return Availability(
-            bool(self.parameters.path),
+            True,
             "any images: --data folder:path=FOLDER,csv=labels.csv,image_column=image,"
             "label_column=label",
         )

@@ -43,17 +43,14 @@ def download(url: str, target: Path, sha256_prefix: str, patience: Patience) -> 
         DownloadError: the server could not be reached, fell silent, took too long, or sent
             something else.
     """
-    failures: list[str] = []
+    outcome: list[str | BaseException] = []
     deadline = time.monotonic() + patience.total_seconds
 
     def work() -> None:
         try:
-            digest = _transfer(url, target, patience.silence_seconds, deadline)
-        except (OSError, HTTPException, ValueError) as error:
-            failures.append(f"{type(error).__name__}: {error}")
-        else:
-            if not digest.startswith(sha256_prefix):
-                failures.append(f"SHA-256 {digest} does not begin with {sha256_prefix}")
+            outcome.append(_transfer(url, target, patience.silence_seconds, deadline))
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the caller's thread
+            outcome.append(error)
 
     # A thread, since looking up a name has no time limit of its own; a daemon, so that one
     # which hangs does not keep the program alive.
@@ -62,8 +59,13 @@ def download(url: str, target: Path, sha256_prefix: str, patience: Patience) -> 
     worker.join(patience.total_seconds)
     if worker.is_alive():
         raise DownloadError(f"not finished after {patience.total_seconds:g} seconds")
-    if failures:
-        raise DownloadError(failures[0])
+    found = outcome[0]
+    if isinstance(found, (OSError, HTTPException, ValueError)):
+        raise DownloadError(f"{type(found).__name__}: {found}") from None
+    if isinstance(found, BaseException):
+        raise found
+    if not found.startswith(sha256_prefix):
+        raise DownloadError(f"SHA-256 {found} does not begin with {sha256_prefix}")
 
 
 def file_sha256(file: Path) -> str:

@@ -19,6 +19,7 @@ COMPONENTS = (1, 3, 10, 30, 100)
 """Numbers of principal components that yardsticks are told."""
 
 _FEATURES_PER_CHUNK = 8192
+_ROUNDING = 1e-13  # mean square of what float32 leaves of equal images
 
 
 @dataclass(frozen=True)
@@ -102,26 +103,29 @@ def _principal_axes(centred: Tensor, count: int) -> Tensor:
     """Return the first right singular vectors (count, D) of centred rows (N, D), float32.
 
     By the eigenvectors of the smaller of the two Gram matrices, summed in float64: large
-    images make a full decomposition far too slow.
+    images make a full decomposition far too slow. Axes along which the images do not vary come
+    out as zero: they tell nothing.
     """
     rows, features = centred.shape
     if features <= rows:
         wide = centred.double()
-        axes: Tensor = torch.linalg.eigh(wide.T @ wide).eigenvectors.flip(1)
-        return axes[:, :count].T.float().contiguous()
+        values, vectors = _strongest(wide.T @ wide, count)
+        return torch.where(values > _ROUNDING * centred.numel(), vectors, 0.0).T.float()
+    chunks = torch.split(centred, _FEATURES_PER_CHUNK, dim=1)
     gram = torch.zeros(rows, rows, dtype=torch.float64)
-    for chunk in torch.split(centred, _FEATURES_PER_CHUNK, dim=1):
+    for chunk in chunks:
         gram += chunk.double() @ chunk.double().T
-    values, vectors = torch.linalg.eigh(gram)
-    values, vectors = values.flip(0)[:count], vectors.flip(1)[:, :count]
-    # Axes along which the images do not vary come out as zero: they tell nothing.
-    known = values > values[:1] * 1e-12
-    scale = torch.where(known, values.clamp(min=torch.finfo(torch.float64).tiny).rsqrt(), 0.0)
-    projection = (vectors * scale).T
-    return torch.cat(
-        [
-            (projection @ chunk.double()).float()
-            for chunk in torch.split(centred, _FEATURES_PER_CHUNK, dim=1)
-        ],
-        dim=1,
-    )
+    values, vectors = _strongest(gram, count)
+    known = values > _ROUNDING * centred.numel()
+    projection = torch.where(known, vectors * values.clamp(min=_ROUNDING).rsqrt(), 0.0).T
+    return torch.cat([(projection @ chunk.double()).float() for chunk in chunks], dim=1)
+
+
+class _Spectrum(NamedTuple):
+    values: Tensor
+    vectors: Tensor
+
+
+def _strongest(matrix: Tensor, count: int) -> _Spectrum:
+    values, vectors = torch.linalg.eigh(matrix)
+    return _Spectrum(values.flip(0)[:count], vectors.flip(1)[:, :count])

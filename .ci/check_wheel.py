@@ -1,0 +1,37 @@
+"""Check a wheel: it adds one name to site-packages, and works from where it is installed."""
+
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+EXPECTED = {"splitsec"}
+
+
+def main(wheel: str) -> None:
+    """Unpack a wheel and use it.
+
+    Args:
+        wheel: path of the wheel.
+    """
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+        names = {path.name for path in Path(folder).iterdir() if path.suffix != ".dist-info"}
+        if names != EXPECTED:
+            sys.exit(f"the wheel adds {sorted(names)} to site-packages, not {sorted(EXPECTED)}")
+        code = (
+            f"import sys; sys.path.insert(0, {folder!r})\n"
+            "import splitsec; from splitsec.plugins import KINDS, list_plugins, load_plugin\n"
+            f"assert splitsec.__file__.startswith({folder!r}), splitsec.__file__\n"
+            "[load_plugin(k, one.name) for k in KINDS for one in list_plugins(k)]\n"
+            "from splitsec.spec import profiles; assert 'quick' in profiles()\n"
+            "import importlib.util as u; assert u.find_spec('attacks') is None\n"
+        )
+        # -P and -I keep the checkout, and an editable install's finder, out of the way.
+        subprocess.run([sys.executable, "-P", "-c", code], check=True, cwd=folder)
+    sys.stdout.write(f"{Path(wheel).name}: adds only splitsec\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
