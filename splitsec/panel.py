@@ -39,7 +39,7 @@ def draw_panel(  # noqa: PLR0913 - the rows of the picture
     rows = {
         "original": originals,
         "recovered": reconstructions,
-        "difference": np.abs(originals - reconstructions).mean(1, keepdims=True),
+        "|difference|, to 0.5": np.abs(originals - reconstructions).mean(1, keepdims=True),
         "sees nothing": trivial,
     }
     lines = max(len(score) for score in scores)
@@ -48,10 +48,10 @@ def draw_panel(  # noqa: PLR0913 - the rows of the picture
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes_row, (name, images) in zip(grid, rows.items(), strict=True):
         for column, axes in enumerate(axes_row):
-            difference = name == "difference"
+            difference = "difference" in name
             _show(axes, images[column], cmap="inferno" if difference else "gray",
                   top=0.5 if difference else 1.0)  # fmt: skip
-        axes_row[0].set_ylabel(name, fontsize=11, rotation=90, labelpad=6)
+        axes_row[0].set_ylabel(name, fontsize=10, rotation=90, labelpad=6)
     for column, score in enumerate(scores):
         text = "\n".join(f"{name} {_FORMATS[name].format(value)}" for name, value in score.items())
         grid[-1][column].set_xlabel(text, fontsize=9)
