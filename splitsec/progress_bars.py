@@ -7,34 +7,93 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.text import Text
 
 from splitsec.progress import Stage
 
+_REPORT_EVERY_SECONDS = 60.0
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as a person would say it: ``8 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def seconds_left(elapsed: float | None, done: float, total: float | None) -> float | None:
+    """Return how long the rest takes at the average speed so far, or None where it is unknown."""
+    if not elapsed or not done or total is None:
+        return None
+    return max(0.0, elapsed * (total - done) / done)
+
+
+class _TimeLeft(ProgressColumn):
+    """Time left by the average speed since the stage began.
+
+    Rich's own column looks at the last half minute only, in which a cell of a grid never ends.
+    """
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        left = seconds_left(task.elapsed, task.completed, task.total)
+        if task.finished:
+            return Text("")
+        return Text("" if left is None else f"{duration(left)} left", style="cyan")
+
 
 class _Bar:
+    """A stage that is a bar on a terminal."""
+
     def __init__(self, bars: Progress, name: str, total: int) -> None:
         self._bars = bars
-        self._task = bars.add_task(name, total=total, note="")
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        self._bars.update(self._task, advance=steps, note=note)
-
-
-class _Count:
-    def __init__(self) -> None:
+        self.task = bars.add_task(escape(name), total=total, note="")
         self.note = ""
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        self.note = note
+        self.note = note or self.note
+        self._bars.update(self.task, advance=steps, note=escape(self.note))
+
+
+class _Lines:
+    """A stage that is a line per minute where there is no terminal."""
+
+    def __init__(self, console: Console, name: str, total: int) -> None:
+        self._console = console
+        self._name = name
+        self._total = total
+        self._done = 0
+        self._start = self._reported = time.monotonic()
+        self.note = ""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.note = note or self.note
+        self._done += steps
+        now = time.monotonic()
+        if now - self._reported < _REPORT_EVERY_SECONDS or self._done >= self._total:
+            return
+        self._reported = now
+        left = seconds_left(now - self._start, self._done, self._total)
+        says = "" if left is None else f", {duration(left)} left"
+        _say(self._console, f"{self._name}: {self._done} of {self._total}{says}")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 class Bars:
@@ -49,45 +108,82 @@ class Bars:
         self._console = console
         self._cells = cells
         self._begun = 0
+        self._live = console.is_terminal
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(20),
+            MofNCompleteColumn(),
+            _TimeLeft(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=True,
+            refresh_per_second=4,
+            # Results on stdout are not ours to redraw.
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._overall = (
+            self._bars.add_task("cells of the grid", total=cells, note="") if cells > 1 else None
+        )
 
-    def cell(self, title: str) -> None:
-        """Announce the next cell."""
+    def start(self) -> None:
+        """Begin to draw, on a terminal."""
+        if self._live:
+            self._bars.start()
+
+    def stop(self) -> None:
+        """Remove the bars from the terminal."""
+        self._bars.stop()
+
+    @contextmanager
+    def cell(self, title: str) -> Iterator[None]:
+        """Announce one cell, and count it when it is done."""
         self._begun += 1
-        self._console.print(f"cell {self._begun} of {self._cells}: {title}", highlight=False)
+        _say(self._console, f"cell {self._begun} of {self._cells}: {title}")
+        yield
+        if self._overall is not None:
+            self._bars.advance(self._overall)
 
     def message(self, text: str) -> None:
         """Tell the person one sentence."""
-        self._console.print(f"note: {text}", highlight=False)
+        _say(self._console, f"note: {text}")
 
-    def pause(self) -> None:
-        """Separate what follows on stdout from the progress above."""
-        self._console.print()
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the bars away while results are printed."""
+        self.stop()
+        yield
+        self.start()
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Stage]:
-        """Show one stage: a live bar on a terminal, one line at its end elsewhere."""
-        if not self._console.is_terminal:
-            start, count = time.monotonic(), _Count()
-            yield count
-            note = f", {count.note}" if count.note else ""
-            seconds = time.monotonic() - start
-            self._console.print(f"{name}: done in {seconds:.0f} s{note}", highlight=False)
-            return
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description:<28}"),
-            BarColumn(24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Progress(*columns, console=self._console) as bars:
-            yield _Bar(bars, name, total)
+        """Show one stage: a live bar on a terminal, and a line when it is done."""
+        start = time.monotonic()
+        shown: _Bar | _Lines
+        if self._live:
+            shown = _Bar(self._bars, name, total)
+            try:
+                yield shown
+            finally:
+                self._bars.remove_task(shown.task)
+        else:
+            shown = _Lines(self._console, name, total)
+            yield shown
+        note = f" ({shown.note})" if shown.note else ""
+        _say(self._console, f"  {name}: {duration(time.monotonic() - start)}{note}")
 
 
 @contextmanager
 def shown(cells: int) -> Iterator[Bars]:
-    """Show the progress of a grid on stderr."""
-    yield Bars(Console(stderr=True), cells)
+    """Show the progress of a grid on stderr.
+
+    Args:
+        cells: cells of the grid.
+    """
+    bars = Bars(Console(stderr=True), cells)
+    bars.start()
+    try:
+        yield bars
+    finally:
+        bars.stop()
