@@ -49,7 +49,7 @@ def download(url: str, target: Path, sha256_prefix: str, patience: Patience) -> 
     def work() -> None:
         try:
             outcome.append(_transfer(url, target, patience.silence_seconds, deadline))
-        except BaseException as error:  # noqa: BLE001 - raised again below, in the caller's thread
+        except BaseException as error:
             outcome.append(error)
 
     # A thread, since looking up a name has no time limit of its own; a daemon, so that one
