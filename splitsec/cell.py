@@ -10,10 +10,10 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from splitsec.data import DataSpec, Part, check_source
 from splitsec.errors import UsageError
@@ -30,6 +30,8 @@ from splitsec.spec import (
     parse_settings,
 )
 from splitsec.target import Target, smashed_shape
+
+M = TypeVar("M", bound=BaseModel)
 
 PROTOCOL_VERSION = 1
 """Raised whenever the same cell would give other numbers than before."""
@@ -75,20 +77,27 @@ class Cell:
         return self.attack, self.defense, self.target
 
     def data_spec(self) -> DataSpec:
-        """Return the part of the specification that decides the images."""
+        """Return the part of the specification that decides the images.
+
+        Raises:
+            UsageError: the images would be too small, or parts too few.
+        """
         spec = self.spec
-        return DataSpec(
-            name=spec.data,
-            parameters=spec.parameters["data"],
-            size=spec.size,
-            channels=spec.channels,
-            partition=spec.partition,
-            private=spec.private,
-            public=spec.public,
-            validation=spec.validation,
-            held_out=spec.held_out,
-            clients=spec.clients,
-            public_from=spec.public_from,
+        return _checked(
+            DataSpec,
+            {
+                "name": spec.data,
+                "parameters": spec.parameters["data"],
+                "size": spec.size,
+                "channels": spec.channels,
+                "partition": spec.partition,
+                "private": spec.private,
+                "public": spec.public,
+                "validation": spec.validation,
+                "held_out": spec.held_out,
+                "clients": spec.clients,
+                "public_from": spec.public_from,
+            },
         )
 
     def cell_id(self, data_sha256: str) -> str:
@@ -235,7 +244,8 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
                 "defense": chosen_defense.parameters.model_dump(mode="json"),
             },
         }
-        cell = Cell(_cell_spec(values), chosen_attack, chosen_defense, chosen_target)
+        cell = Cell(_checked(CellSpec, values), chosen_attack, chosen_defense, chosen_target)
+        cell.data_spec()
         _check_split(cell)
         cells.append(cell)
     return cells
@@ -251,9 +261,7 @@ def _choose(
 ) -> Chosen:
     plugin = load_plugin(kind, request.spec)
     by_profile = getattr(plugin.cls, "profiles", {}).get(profile, {})
-    by_setting = [
-        values for name, values in settings.items() if _key(name) == _key(request.spec)
-    ]
+    by_setting = [values for name, values in settings.items() if _key(name) == _key(request.spec)]
     values = merge(by_profile, *by_setting, request.parameters)
     label = f"{kind} {plugin.name!r}"
     return Chosen(plugin, build_parameters(label, plugin.cls.Parameters, values))
@@ -279,15 +287,14 @@ def build_training(defaults: Training, values: Mapping[str, str]) -> Training:
         pass
 
     return Training(
-        **build_parameters(
-            "training", _Training, merge(defaults.model_dump(), values)
-        ).model_dump()
+        **build_parameters("training", _Training, merge(defaults.model_dump(), values)).model_dump()
     )
 
 
-def _cell_spec(values: dict[str, Any]) -> CellSpec:
+def _checked(cls: type[M], values: Mapping[str, Any]) -> M:
+    """Build a specification, or raise a UsageError that names the value at fault."""
     try:
-        return CellSpec(**values)
+        return cls(**values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -60,7 +60,9 @@ def _packages() -> list[Finding]:
                 advice += "; torch and torchvision do not fit: pip install -U torch torchvision"
             found.append(Finding(name, False, True, advice))
         else:
-            found.append(Finding(name, True, True, str(getattr(module, "__version__", "installed"))))
+            found.append(
+                Finding(name, True, True, str(getattr(module, "__version__", "installed")))
+            )
     return found
 
 

@@ -22,7 +22,13 @@ from torch import Tensor
 from splitsec.attack import Attack
 from splitsec.cell import Cell, resolve, victims_of
 from splitsec.data import Data, load_data
-from splitsec.errors import DivergedError, PluginError, SplitsecError, WeightsUnavailableError, blaming
+from splitsec.errors import (
+    DivergedError,
+    PluginError,
+    SplitsecError,
+    WeightsUnavailableError,
+    blaming,
+)
 from splitsec.metrics.dependence import corrected_squared_distance_correlation
 from splitsec.metrics.perceptual import Lpips
 from splitsec.metrics.scores import VictimScores
@@ -262,7 +268,7 @@ def _utility(honest: Trained, data: Data, cell: Cell, findings: _Findings) -> Ut
     images = data.held_out.all()
     released = honest.release(images)
     honest.server.eval()
-    logits = torch.cat([honest.server(batch) for batch in released.split(256)])
+    logits = torch.cat([honest.server(batch) for batch in torch.split(released, 256)])
     honest.server.train()
     if not torch.isfinite(logits).all():
         raise DivergedError("honest training diverged: the model's outputs are not finite")
@@ -299,7 +305,7 @@ class _Attacked:
     def reconstruct(self, smashed: Tensor) -> Tensor:
         """Hand smashed data of shape (N, c, h, w) to the attack, in batches."""
         label, images = self.cell.attack.label, []
-        for batch in smashed.split(_RECONSTRUCT_AT_ONCE):
+        for batch in torch.split(smashed, _RECONSTRUCT_AT_ONCE):
             with torch.no_grad(), blaming(label, "reconstruct()"):
                 made = self.attack.reconstruct(batch.clone())
             due = (len(batch), *self.cell.image)
@@ -310,7 +316,7 @@ class _Attacked:
         return torch.cat(images)
 
 
-def _score(  # noqa: PLR0913 - the cell, its images, and where results go
+def _score(
     data: Data,
     side: PrivateSide,
     attacked: _Attacked,

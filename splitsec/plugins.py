@@ -97,9 +97,7 @@ def _summary(path: Path) -> str:
 
 def list_plugins(kind: Kind) -> list[Listed]:
     """Return all plug-ins of a kind that have a name, importing none of them."""
-    builtin = [
-        Listed(name, _summary(path), "built in") for name, path in _builtin(kind).items()
-    ]
+    builtin = [Listed(name, _summary(path), "built in") for name, path in _builtin(kind).items()]
     installed = [
         Listed(name, f"installed: {point.value}", name.split("/")[0])
         for name, point in sorted(_entry_points(kind).items())
@@ -206,7 +204,7 @@ def _base(kind: Kind) -> type[Any]:
     return base
 
 
-def _plugin(  # noqa: PLR0913 - the six things that make a plug-in
+def _plugin(
     kind: Kind, name: str, spec: str, module: ModuleType, class_name: str | None, source: Path
 ) -> Plugin:
     base = _base(kind)
@@ -215,17 +213,18 @@ def _plugin(  # noqa: PLR0913 - the six things that make a plug-in
         for key, value in vars(module).items()
         if inspect.isclass(value)
         and issubclass(value, base)
-        and (value.__module__ == module.__name__ or value.__module__.startswith(f"{module.__name__}."))
+        and (
+            value.__module__ == module.__name__
+            or value.__module__.startswith(f"{module.__name__}.")
+        )
     }
     concrete = {key: value for key, value in own.items() if not inspect.isabstract(value)}
     if class_name is not None:
         if class_name not in own:
-            raise PluginError(
-                unknown_name(f"{kind} class in {source}:", class_name, concrete)
-            )
+            raise PluginError(unknown_name(f"{kind} class in {source}:", class_name, concrete))
         cls = own[class_name]
         if inspect.isabstract(cls):
-            missing = ", ".join(sorted(cls.__abstractmethods__))
+            missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
             raise PluginError(f"{kind} class {class_name} in {source} does not define {missing}")
     elif len(concrete) == 1:
         cls = next(iter(concrete.values()))
@@ -236,7 +235,7 @@ def _plugin(  # noqa: PLR0913 - the six things that make a plug-in
         )
     elif own:
         abstract = next(iter(own.values()))
-        missing = ", ".join(sorted(abstract.__abstractmethods__))
+        missing = ", ".join(sorted(getattr(abstract, "__abstractmethods__", ())))
         raise PluginError(f"{kind} class {abstract.__name__} in {source} does not define {missing}")
     else:
         raise PluginError(f"{source} defines no subclass of splitsec.{kind}.{base.__name__}")

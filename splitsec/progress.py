@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -17,16 +17,11 @@ class Stage(Protocol):
 class Progress(Protocol):
     """Receives the stages of an evaluation."""
 
-    def stage(self, name: str, total: int) -> _StageContext:
+    def stage(self, name: str, total: int) -> AbstractContextManager[Stage]:
         """Open a stage of ``total`` steps as a context manager that yields a ``Stage``."""
 
     def message(self, text: str) -> None:
         """Tell the person one sentence."""
-
-
-class _StageContext(Protocol):
-    def __enter__(self) -> Stage: ...
-    def __exit__(self, *exc: object) -> bool | None: ...
 
 
 class _SilentStage:

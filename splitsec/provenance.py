@@ -44,8 +44,13 @@ def collect(chosen: Sequence[Chosen]) -> Provenance:
         commit=commit,
         dirty=dirty,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        command=[_program(), *sys.argv[1:]],
     )
+
+
+def _program() -> str:
+    name = Path(sys.argv[0]).name
+    return "splitsec" if name == "__main__.py" else name
 
 
 def _portable(source: str) -> str:

@@ -43,7 +43,8 @@ FLAGS = {
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    # JSON has no NaN; a diverged curve keeps its NaN as a string constant and reads back.
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
 
 class Victims(_Model):
@@ -150,4 +151,6 @@ def load_record(path: str | Path) -> Record:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{file} is not a splitsec record: {where or 'JSON'}: {first['msg']}") from None
+        raise DataError(
+            f"{file} is not a splitsec record: {where or 'JSON'}: {first['msg']}"
+        ) from None

@@ -128,7 +128,9 @@ class PrivateSide:
         cell, training = self.cell, self.cell.spec.training
         model = self.model()
         clients, defense = self._begin(model.client, None)
-        server = HonestServer(model.server, self.target.loss, make_optimizer(model.server, training))
+        server = HonestServer(
+            model.server, self.target.loss, make_optimizer(model.server, training)
+        )
         listener: Callable[[Exchange], None] | None = None
         if attack is not None and threat is not None:
             attack.view.grant("server_model", lambda: copy.deepcopy(server.model))

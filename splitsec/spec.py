@@ -183,7 +183,11 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, dict[str, dict[str, s
         UsageError: an option has another form, or an unknown kind.
     """
     parsed: dict[str, dict[str, dict[str, str]]] = {
-        "attack": {}, "defense": {}, "target": {}, "data": {}, "training": {"": {}}
+        "attack": {},
+        "defense": {},
+        "target": {},
+        "data": {},
+        "training": {"": {}},
     }
     for setting in settings:
         path, equals, value = setting.partition("=")

@@ -109,7 +109,7 @@ class HonestServer:
         smashed = message.smashed.requires_grad_()
         loss = self._loss(self.model(smashed), message.labels)
         self._optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         self._optimizer.step()
         self.losses.append(loss.item())
         if smashed.grad is None:
@@ -281,7 +281,7 @@ def release_in_evaluation(
     training = model.training
     model.eval()
     released = [
-        defense.release(batch, model(batch)).detach() for batch in images.split(batch_size)
+        defense.release(batch, model(batch)).detach() for batch in torch.split(images, batch_size)
     ]
     model.train(training)
     return torch.cat(released)
@@ -307,7 +307,7 @@ def batches(count: int, batch_size: int, generator: torch.Generator) -> list[Ten
     BatchNorm cannot train on one value per channel, so a single left-over image would fail
     wherever the map is 1x1.
     """
-    chunks = list(torch.randperm(count, generator=generator).split(batch_size))
+    chunks = list(torch.split(torch.randperm(count, generator=generator), batch_size))
     if len(chunks) > 1 and len(chunks[-1]) == 1:
         last = chunks.pop()
         chunks[-1] = torch.cat([chunks[-1], last])
@@ -368,7 +368,7 @@ def exchanges_in(clients: Sequence[Client], training: Training) -> int:
     return per_epoch * training.epochs
 
 
-def run_session(
+def run_session(  # noqa: PLR0913 - a session has this many sides
     clients: Sequence[Client],
     wire: Wire,
     training: Training,

@@ -13,9 +13,7 @@ from splitsec.data import Part
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests from writing into the user's cache, but share one cache between them.
 
     Weights that the user already has are still found: they are looked for there too.

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
 from splitsec.attacks.fsha import paper_networks
 from splitsec.attacks.fsha.hijack import Hijack, HijackSettings, HijackStep
 from splitsec.attacks.fsha.penalty import Rectifier, gradient_penalty
 from splitsec.targets.fsha_client import networks as client_networks
-from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
 
 BATCH = 6
 CLIENT_LR = 1e-3

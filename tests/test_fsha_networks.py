@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+
 from splitsec.attacks.fsha import paper_networks
 from splitsec.attacks.fsha.penalty import Rectifier
 from splitsec.targets.fsha_client import networks as client_networks
-from torch import Tensor, nn
 
 LEVELS = (1, 2, 3, 4)
 

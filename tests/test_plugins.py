@@ -130,7 +130,7 @@ def test_unknown_and_ill_typed_parameters() -> None:
     cls = load_plugin("defense", "dcor").cls.Parameters
     with pytest.raises(UsageError, match="did you mean 'alpha'"):
         build_parameters("defense 'dcor'", cls, {"alpah": 0.1})
-    with pytest.raises(UsageError, match="'alpha' of defense 'dcor'.*got 'much'"):
+    with pytest.raises(UsageError, match=r"'alpha' of defense 'dcor'.*got 'much'"):
         build_parameters("defense 'dcor'", cls, {"alpha": "much"})
     with pytest.raises(UsageError, match="less than or equal to 1"):
         build_parameters("defense 'dcor'", cls, {"alpha": 2})

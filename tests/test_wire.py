@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -116,7 +117,7 @@ def test_clients_take_turns_over_disjoint_data(turn: Any) -> None:
         rows = torch.cat([rows for _, owner, rows in seen if owner.index == client])
         assert sorted(rows.tolist()) == sorted(2 * list(range(9)))
     owners = [owner.index for _, owner, _ in seen]
-    runs = 1 + sum(a != b for a, b in zip(owners, owners[1:], strict=False))
+    runs = 1 + sum(a != b for a, b in pairwise(owners))
     assert runs == {"batch": 12, "epoch": 6, "all": 3}[turn]
 
 

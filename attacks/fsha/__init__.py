@@ -111,9 +111,7 @@ class Fsha(Attack[FshaParameters]):
         },
     }
 
-    def __init__(
-        self, parameters: FshaParameters, view: View, generator: torch.Generator
-    ) -> None:
+    def __init__(self, parameters: FshaParameters, view: View, generator: torch.Generator) -> None:
         super().__init__(parameters, view, generator)
         if len(view.public_images) < 2:
             raise UsageError("attack 'fsha' needs public images; this data set leaves it none")
@@ -184,7 +182,7 @@ class Fsha(Attack[FshaParameters]):
             public = self._public_batch(len(smashed))
             loss = F.mse_loss(hijack.decoder(hijack.pilot(public)), public)
             hijack.autoencoder_optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             hijack.autoencoder_optimizer.step()
         self._hijack = hijack
         self._inverse = copy.deepcopy(hijack.decoder) if given.average else hijack.decoder

@@ -82,7 +82,7 @@ class DiabeticRetinopathy(Source[DiabeticRetinopathyParameters]):
             raise DataError(
                 f"{csv}, row {row + 2}: level {table['level'][row]!r} is not a grade of 0 to 4"
             )
-        labels = (levels > 0).to_numpy(np.int64)
+        labels = (levels > 0).to_numpy().astype(np.int64)
         if len(np.unique(labels)) < 2:
             raise DataError(f"{csv}: all images are of one class; two are due")
         self._files = find_images(folder, table["image"].tolist(), csv)

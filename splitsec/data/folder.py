@@ -63,9 +63,7 @@ def find_images(folder: Path, names: Sequence[str], csv: Path) -> list[Path]:
         present = {path.name: path for path in folder.iterdir()}
     except OSError as error:
         raise DataError(f"cannot read the folder {folder}: {error.strerror}") from None
-    stems = {
-        path.stem: path for path in present.values() if path.suffix.lower() in EXTENSIONS
-    }
+    stems = {path.stem: path for path in present.values() if path.suffix.lower() in EXTENSIONS}
     files = []
     for row, name in enumerate(names):
         file = present.get(name) or stems.get(name)

@@ -31,7 +31,9 @@ def load_data(spec: DataSpec, progress: Progress) -> Data:
     """
     source: Source[Parameters] = get_source(spec.name, spec.parameters)
     catalogue = source.catalogue(spec)
-    generator = numpy_generator("partition", **spec.model_dump(mode="json", exclude={"size", "channels"}))
+    generator = numpy_generator(
+        "partition", **spec.model_dump(mode="json", exclude={"size", "channels"})
+    )
     rows = candidates(catalogue, spec, generator)
     keys = catalogue.keys[rows]
     images = cached_images(

@@ -139,7 +139,10 @@ def duplicate_groups(images: NDArray[np.uint8], groups: Rows) -> Rows:
 def _signatures(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return 16x16 grey versions by averaging blocks, shape (N, 256), of 255."""
     edges = [np.linspace(0, extent, _SIGNATURE + 1).astype(int) for extent in images.shape[2:]]
-    starts = [np.minimum(edge[:-1], extent - 1) for edge, extent in zip(edges, images.shape[2:], strict=True)]
+    starts = [
+        np.minimum(edge[:-1], extent - 1)
+        for edge, extent in zip(edges, images.shape[2:], strict=True)
+    ]
     small = np.empty((len(images), _SIGNATURE, _SIGNATURE))
     for start in range(0, len(images), _CHUNK):
         grey = images[start : start + _CHUNK].mean(1, dtype=np.float64)

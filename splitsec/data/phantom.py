@@ -13,6 +13,7 @@ the label: nothing else in eye or camera depends on it.
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -107,7 +108,7 @@ def draw_fundus(
     view = _pose(generator, model, disc)
     vessels = grow_vessels(generator, disc)
     x, y = _grid(side)
-    colour = model.skins * generator.dirichlet(np.full(4, 0.45))
+    colour = np.array(model.skins) * generator.dirichlet(np.full(4, 0.45))
     skin = (colour / colour.sum()) @ _SKINS * np.exp(generator.normal(0, 0.08, 3))
 
     scene = _background(generator, side, skin)
@@ -143,7 +144,8 @@ def _interpolation(side: int, knots: int) -> Image:
     position = (np.arange(side) + 0.5) / side * (knots - 1)
     distance = np.abs(position[:, None] - np.arange(knots))
     weights = np.exp(-((distance / 0.6) ** 2))
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    drawn: Image = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return drawn
 
 
 def _clouds(generator: np.random.Generator, side: int, knots: int, fields: int) -> Image:
@@ -152,7 +154,8 @@ def _clouds(generator: np.random.Generator, side: int, knots: int, fields: int) 
     weights = _interpolation(side, knots)
     # einsum without a BLAS: the sums come out alike whatever the number of threads
     rows = np.einsum("yk,fkl->fyl", weights, grid)
-    return np.einsum("fyl,xl->fyx", rows, weights)
+    drawn: Image = np.einsum("fyl,xl->fyx", rows, weights)
+    return drawn
 
 
 def _pose(generator: np.random.Generator, model: _CameraModel, disc: Floats) -> _View:
@@ -175,7 +178,8 @@ def _background(generator: np.random.Generator, side: int, skin: Floats) -> Imag
     spread = np.array([0.5, 1.0, 1.15], dtype=np.float32)[:, None, None]
     tint = np.array([0.03, -0.02, -0.06], dtype=np.float32)[:, None, None]
     exponent = spread * light + tint * pigment
-    return np.exp(exponent) * skin.astype(np.float32)[:, None, None]
+    drawn: Image = np.exp(exponent) * skin.astype(np.float32)[:, None, None]
+    return drawn
 
 
 def _paint_disc(
@@ -216,7 +220,7 @@ def _vessel_density(vessels: Vessels, view: _View, side: int) -> Image:
     density = np.zeros((side, side), dtype=np.float32)
     # vessels of like length share one number of points, so that each batch is one array
     edges = (0.0, 0.12, 0.3, 0.7, reach + 1)
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         chosen = (vessels.lengths >= low) & (vessels.lengths < high)
         if not chosen.any():
             continue
@@ -298,15 +302,15 @@ def _lesions(generator: np.random.Generator, view: _View, label: int) -> _Lesion
     grade = 1 + int(generator.choice(4, p=[0.2, 0.4, 0.25, 0.15]))
     few, many = [(2, 5), (4, 9), (8, 16), (10, 20)][grade - 1]
     blood = [
-        _clusters(generator, generator.integers(6, 15), 1, 0.0, (0.011, 0.016), 1.4),
-        _clusters(generator, generator.integers(few, many), 6, 0.024, (0.016, 0.026), 0.9),
+        _clusters(generator, int(generator.integers(6, 15)), 1, 0.0, (0.011, 0.016), 1.4),
+        _clusters(generator, int(generator.integers(few, many)), 6, 0.024, (0.016, 0.026), 0.9),
     ]
     if grade >= 3 and generator.random() < 0.6:
         blood.append(_clusters(generator, 1, 14, 0.075, (0.03, 0.05), 0.9))
     patches = generator.integers(*[(0, 2), (1, 4), (2, 5), (2, 6)][grade - 1])
-    exudates = _clusters(generator, patches, 14, 0.055, (0.009, 0.018), 1.2, spread=0.32)
+    exudates = _clusters(generator, int(patches), 14, 0.055, (0.009, 0.018), 1.2, spread=0.32)
     spots = generator.integers(*[(0, 1), (0, 2), (1, 4), (1, 4)][grade - 1])
-    cotton = _clusters(generator, spots, 5, 0.03, (0.028, 0.045), 0.35)
+    cotton = _clusters(generator, int(spots), 5, 0.03, (0.028, 0.045), 0.35)
     zoom = float(np.hypot(*view.turn[0]))
 
     def seen(dots: _Dots, around: Floats) -> _Dots:
@@ -317,7 +321,7 @@ def _lesions(generator: np.random.Generator, view: _View, label: int) -> _Lesion
     return _Lesions(seen(joined, view.centre), seen(exudates, fovea), seen(cotton, view.centre))
 
 
-def _clusters(  # noqa: PLR0913 - the shape of one kind of lesion
+def _clusters(
     generator: np.random.Generator,
     count: int,
     dots: int,
@@ -348,9 +352,7 @@ def _blend(scene: Image, amount: Image, colour: Floats, skin: Floats) -> None:
         scene[channel] += (bright[channel] - scene[channel]) * cover
 
 
-def _illumination(
-    generator: np.random.Generator, model: _CameraModel, x: Image, y: Image
-) -> Image:
+def _illumination(generator: np.random.Generator, model: _CameraModel, x: Image, y: Image) -> Image:
     """Return the light of the flash: hot spot, fall-off, and often a shadow on one side."""
     spot = generator.normal(0, 0.22, 2)
     squared = (x - spot[0]) ** 2 + (y - spot[1]) ** 2
@@ -359,7 +361,8 @@ def _illumination(
         angle = generator.uniform(0, 2 * np.pi)
         depth = x * np.cos(angle) + y * np.sin(angle) - generator.uniform(0.0, 0.6)
         light = light * np.exp(np.maximum(depth, 0) ** 2 * -generator.uniform(0.3, 4.0))
-    return (light * generator.uniform(*model.gain)).astype(np.float32)
+    drawn: Image = (light * generator.uniform(*model.gain)).astype(np.float32)
+    return drawn
 
 
 def _add_haze(
@@ -397,7 +400,8 @@ def _mask(generator: np.random.Generator, x: Image, y: Image, side: int) -> Imag
         across = np.abs(y * np.cos(angle) - x * np.sin(angle))
         bump = np.minimum(radius + 0.06 - along, 0.06 - across)
         inside = np.maximum(inside, np.clip(bump * edge + 0.5, 0, 1) * (along > 0))
-    return inside.astype(np.float32)
+    drawn: Image = inside.astype(np.float32)
+    return drawn
 
 
 def _expose(generator: np.random.Generator, photograph: Image, size: int) -> NDArray[np.uint8]:

@@ -109,11 +109,12 @@ class RetinaMnist(Source[RetinaMnistParameters]):
             if image.ndim != 4 or image.shape[3] != 3 or image.dtype != np.uint8:
                 raise DataError(f"{file}: {name}_images is {image.dtype} of shape {image.shape}")
             if len(image) != len(grade) or len(image) == 0:
-                raise DataError(
-                    f"{file}: {name} has {len(image)} images and {len(grade)} labels"
-                )
+                raise DataError(f"{file}: {name} has {len(image)} images and {len(grade)} labels")
         pools = np.concatenate(
-            [np.full(len(grade), pool) for grade, pool in zip(grades, _SPLITS.values(), strict=True)]
+            [
+                np.full(len(grade), pool)
+                for grade, pool in zip(grades, _SPLITS.values(), strict=True)
+            ]
         )
         return _Arrays(
             np.concatenate(images),

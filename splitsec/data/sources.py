@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from splitsec.errors import UsageError, unknown_name
-from splitsec.parameters import build_parameters
 
 
 class _Entry(NamedTuple):
@@ -43,6 +42,8 @@ def get_source(name: str, parameters: Mapping[str, Any]) -> Any:
     Raises:
         UsageError: an unknown name or parameter.
     """
+    from splitsec.parameters import build_parameters  # noqa: PLC0415 - pydantic is slow to import
+
     if name not in _SOURCES:
         raise UsageError(unknown_name("data", name, _SOURCES, see="splitsec list data"))
     entry = _SOURCES[name]

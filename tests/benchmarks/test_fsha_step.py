@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 import torch
-from splitsec.attacks.fsha import paper_networks
-from splitsec.attacks.fsha.hijack import Hijack, HijackSettings
-from splitsec.attacks.fsha.penalty import Rectifier, gradient_penalty
-from splitsec.targets.fsha_client.networks import client_children
 from test_fsha_hijack import PlainPort, exchange
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+from splitsec.attacks.fsha import paper_networks
+from splitsec.attacks.fsha.hijack import Hijack, HijackSettings
+from splitsec.attacks.fsha.penalty import Rectifier, gradient_penalty
+from splitsec.targets.fsha_client.networks import client_children
 
 LEVEL, SIZE, BATCH, THREADS, ROUNDS = 4, 32, 64, 2, 9
 MATMUL_SIZE, MATMULS = 2048, 8

@@ -1,0 +1,124 @@
+"""DCOR against the dcor package, and every defense against its contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dcor
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from splitsec.images import Shape
+from splitsec.metrics.dependence import (
+    corrected_squared_distance_correlation,
+    distance_correlation,
+)
+from splitsec.parameters import build_parameters
+from splitsec.plugins import list_plugins, load_plugin
+
+
+def pairs(count: int, x_size: int, z_size: int, noise: float) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(count + x_size)
+    x = torch.randn(count, x_size, generator=generator)
+    z = torch.randn(count, z_size, generator=generator) * noise
+    z[:, 0] += x[:, 0].square()
+    return x, z
+
+
+@pytest.mark.parametrize(("count", "x_size", "z_size"), [(8, 2, 3), (32, 48, 64), (64, 300, 5)])
+@pytest.mark.parametrize("noise", [0.0, 0.1, 10.0])
+def test_both_estimators_equal_the_dcor_package(
+    count: int, x_size: int, z_size: int, noise: float
+) -> None:
+    x, z = pairs(count, x_size, z_size, noise)
+    arrays = x.double().numpy(), z.double().numpy()
+    assert distance_correlation(x, z).item() == pytest.approx(
+        dcor.distance_correlation(*arrays), abs=1e-9
+    )
+    assert corrected_squared_distance_correlation(x, z).item() == pytest.approx(
+        dcor.u_distance_correlation_sqr(*arrays), abs=1e-9
+    )
+
+
+def test_the_published_estimator_saturates_and_the_corrected_one_does_not() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(32, 3072, generator=generator)
+    z = torch.randn(32, 4096, generator=generator)
+    assert distance_correlation(x, z) > 0.99
+    assert abs(corrected_squared_distance_correlation(x, z)) < 0.1
+
+
+@pytest.mark.parametrize("estimator", ["published", "bias-corrected"])
+def test_dcor_penalty_has_the_gradient_of_its_value(estimator: str) -> None:
+    plugin = load_plugin("defense", "dcor")
+    parameters = build_parameters(
+        "dcor", plugin.cls.Parameters, {"alpha": 0.3, "estimator": estimator}
+    )
+    defense = plugin.cls(parameters)
+    assert defense.task_weight == pytest.approx(0.7)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(6, 3, 4, 4, generator=generator, dtype=torch.double)
+    smashed = torch.rand(6, 2, 2, 2, generator=generator, dtype=torch.double, requires_grad=True)
+    torch.autograd.gradcheck(lambda z: defense.penalty(images, z), (smashed,))
+
+
+@pytest.mark.parametrize("estimator", ["published", "bias-corrected"])
+def test_dcor_gradients_are_finite_where_distances_vanish(estimator: str) -> None:
+    plugin = load_plugin("defense", "dcor")
+    defense = plugin.cls(plugin.cls.Parameters(estimator=estimator))
+    images = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    images[1] = images[0]
+    for smashed in (torch.zeros(8, 2, 2, 2), images[:, :2, :2, :2].clone()):
+        smashed.requires_grad_()
+        penalty = defense.penalty(images, smashed)
+        penalty.backward()
+        assert torch.isfinite(penalty)
+        assert smashed.grad is not None
+        assert torch.isfinite(smashed.grad).all()
+
+
+def test_descending_dcor_makes_data_independent() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(24, 1, 2, 2, generator=generator)
+    smashed = images.repeat(1, 2, 1, 1).requires_grad_()
+    defense = load_plugin("defense", "dcor").cls
+    penalise = defense(defense.Parameters(alpha=1.0, estimator="bias-corrected")).penalty
+    optimizer = torch.optim.Adam([smashed], lr=0.02)
+    before = penalise(images, smashed).item()
+    for _ in range(100):
+        optimizer.zero_grad()
+        penalise(images, smashed).backward()
+        optimizer.step()
+    after = corrected_squared_distance_correlation(images.flatten(1), smashed.flatten(1)).item()
+    assert before > 0.9
+    assert after < 0.2
+
+
+@pytest.mark.parametrize("name", [listed.name for listed in list_plugins("defense")])
+def test_contract_of_every_defense(name: str) -> None:
+    plugin = load_plugin("defense", name)
+
+    def run() -> list[Any]:
+        defense = plugin.cls(plugin.cls.Parameters())
+        defense.begin(Shape(3, 8, 8), Shape(4, 4, 4), torch.Generator().manual_seed(3))
+        generator = torch.Generator().manual_seed(0)
+        images = torch.rand(6, 3, 8, 8, generator=generator)
+        smashed = torch.rand(6, 4, 4, 4, generator=generator).requires_grad_()
+        state = torch.random.get_rng_state()
+        released = defense.release(images, smashed)
+        penalty = defense.penalty(images, smashed)
+        received = defense.receive(torch.ones_like(smashed), 0)
+        assert torch.equal(state, torch.random.get_rng_state()), "uses the global generator"
+        assert released.shape == smashed.shape
+        assert received.shape == smashed.shape
+        (gradient,) = torch.autograd.grad(released.sum(), smashed)
+        assert torch.isfinite(gradient).all()
+        assert 0 <= defense.task_weight <= 1
+        return [released.detach(), 0 if penalty is None else penalty.item()]
+
+    first, second = run(), run()
+    assert torch.equal(first[0], second[0])
+    assert first[1] == second[1]
+    assert np.isfinite(first[1])

@@ -1,0 +1,339 @@
+"""A whole cell: scored right at both ends, the same twice, and failing in sentences."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import splitsec
+from splitsec.cell import resolve
+from splitsec.errors import DataError, PluginError, SplitsecError, UsageError
+from splitsec.evaluate import evaluate, prepare, run_cell
+from splitsec.progress import Silent
+from splitsec.record import FLAGS, Record, load_record
+
+TINY = {"target.resnet.depth": 18, "training.epochs": 1}
+
+ATTACK = '''
+"""An attack for a test."""
+import torch
+from splitsec import Attack, Hijacking, ThreatModel
+
+class Under(Attack):
+    @classmethod
+    def threat_model(cls, parameters):
+        return ThreatModel({threat})
+
+    def hijacking(self):
+        return Hijacking(exchanges=16)
+
+{body}
+'''
+ACTIVE_ZERO = """
+    def answer(self, message):
+        return torch.zeros_like(message.smashed)
+"""
+MEAN = """
+    def reconstruct(self, smashed):
+        return self.view.public_images.mean(0).expand(len(smashed), -1, -1, -1)
+"""
+
+
+def attack_file(folder: Path, threat: str, body: str) -> str:
+    file = folder / "under_test.py"
+    file.write_text(ATTACK.format(threat=threat, body=body))
+    return str(file)
+
+
+def run(tmp_path: Path, attack: str, defense: str = "none", **options: Any) -> Record:
+    parameters = {**TINY, **options.pop("parameters", {})}
+    return evaluate(attack, defense, parameters=parameters, output=tmp_path / "out", **options)
+
+
+def test_an_attack_that_sees_nothing_leaks_nothing(tmp_path: Path) -> None:
+    attack = attack_file(tmp_path, "public_images=True", MEAN)
+    record = run(tmp_path, attack)
+    assert record.status == "ok", record.reason
+    assert record.victims is not None
+    assert record.victims.training is not None
+    for scores in (record.victims.training, record.victims.held_out):
+        assert scores.privacy.identification.structure == 0
+        assert abs(scores.skill.mse or 0) < 0.02
+    if "lpips-unavailable" not in record.flags:
+        assert record.leakage is not None
+        assert record.leakage.value is not None
+        assert record.leakage.value <= 0.02
+        assert "no-better-than-trivial" in record.flags
+    assert set(record.flags) <= set(FLAGS)
+    assert record.access is not None
+    assert record.access.public_images == 500
+    folder = next((tmp_path / "out").iterdir())
+    assert {file.name for file in folder.iterdir()} == {"record.json", "panel.png", "curves.png"}
+    assert load_record(folder).numbers() == record.numbers()
+    frame = splitsec.records_frame([record])
+    assert list(frame["victims"]) == ["training", "held_out"]
+    assert len(splitsec.per_image_frame(record)) == 200
+
+
+def test_an_oracle_leaks_everything_and_is_scored_on_held_out_only(tmp_path: Path) -> None:
+    """An identity client hands the images over: reconstructing them exactly leaks 1."""
+    target = tmp_path / "open_target.py"
+    target.write_text(
+        "from torch import nn\nfrom splitsec import Target\n"
+        "class Open(Target):\n"
+        "    cuts = range(1)\n    default_cut = 0\n"
+        "    def preprocessing(self, image):\n        return nn.Identity()\n"
+        "    def layers(self, image, outputs):\n"
+        "        flat = image.channels * image.height * image.width\n"
+        "        return [nn.Identity(), nn.Sequential(nn.Flatten(), nn.Linear(flat, outputs))]\n"
+    )
+    body = """
+    def fit(self, progress):
+        images, smashed = self.view.pairs
+        assert images.shape == smashed.shape
+
+    def reconstruct(self, smashed):
+        return smashed
+"""
+    attack = attack_file(tmp_path, "pairs=True, queries=True", body)
+    record = evaluate(
+        attack, "none", target=str(target), output=tmp_path, parameters={"training.epochs": 1}
+    )
+    assert record.status == "ok", record.reason
+    assert record.victims is not None
+    assert record.victims.training is None
+    scores = record.victims.held_out
+    assert scores.skill.mse == pytest.approx(1)
+    assert scores.privacy.identification.structure == 1
+    assert "oracle-access" in record.flags
+    assert record.access is not None
+    assert record.access.pairs == 500
+    assert record.leakage is not None
+    assert record.leakage.victims == "held_out"
+    if "lpips-unavailable" not in record.flags:
+        assert record.leakage.value == pytest.approx(1)
+
+
+@pytest.mark.slow
+def test_fsha_beats_every_trivial_attacker_on_an_undefended_target(tmp_path: Path) -> None:
+    record = run(tmp_path, "fsha:iterations=200")
+    assert record.status == "ok", record.reason
+    assert record.victims is not None
+    assert record.victims.training is not None
+    assert (record.victims.training.skill.mse or 0) > 0.3
+    assert record.victims.training.privacy.identification.structure > 0.2
+    assert set(record.history["attack"]) == {
+        "client loss", "autoencoder loss", "critic loss", "gradient penalty"
+    }  # fmt: skip
+    assert record.session["attacked_exchanges"] == 200
+
+
+def test_the_same_cell_twice_gives_the_same_numbers(tmp_path: Path) -> None:
+    first, second = (
+        run(tmp_path / str(turn), "fsha:iterations=12,pretraining=3", "dcor") for turn in (0, 1)
+    )
+    assert first.status == "ok", first.reason
+    assert first.numbers() == second.numbers()
+    other = run(tmp_path / "2", "fsha:iterations=12,pretraining=3", "dcor", seed=1)
+    assert other.cell_id != first.cell_id
+    assert other.numbers()["victims"] != first.numbers()["victims"]
+
+
+def test_dcor_with_no_weight_is_no_defense(tmp_path: Path) -> None:
+    records = [
+        run(tmp_path / defense, "fsha:iterations=6,pretraining=0", defense)
+        for defense in ("none", "dcor:alpha=0")
+    ]
+    assert records[0].victims == records[1].victims
+    assert records[0].history["training"] == records[1].history["training"]
+
+
+def test_a_cell_leaves_the_process_as_it_found_it(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    threads = torch.get_num_threads()
+    run(tmp_path, "fsha:iterations=4,pretraining=1", parameters={})
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("target", ["resnet", "fsha-client"])
+def test_fsha_runs_on_every_target_and_cut(tmp_path: Path, target: str) -> None:
+    """Every target and cut gives the attack smashed data that it can work on."""
+    cuts = {"resnet": "0,2,5,7,8", "fsha-client": "1,4"}[target]
+    cells = resolve(
+        attack="fsha:iterations=2,pretraining=1", defense="none", target=target, cut=cuts,
+        settings=["training.epochs=1"], channels=1, size="16",
+    )  # fmt: skip
+    from splitsec.data import load_data  # noqa: PLC0415
+    from splitsec.sessions import PrivateSide  # noqa: PLC0415
+
+    for cell in cells:
+        side = PrivateSide(cell, load_data(cell.data_spec(), Silent()), [(0, 0)])
+        threat = cell.attack.plugin.cls.threat_model(cell.attack.parameters)
+        attack = side.attack(threat)
+        trained = side.hijacked(attack, threat, Silent())
+        assert trained.session.exchanges == 2
+        images = attack.reconstruct(torch.rand(3, *side.smashed))
+        assert images.shape == (3, 1, 16, 16)
+
+
+def test_the_papers_networks_attack_the_papers_client(tmp_path: Path) -> None:
+    record = evaluate(
+        "fsha:networks=paper,iterations=1,pretraining=0,batch_size=8,client_lr=1e-5",
+        target="fsha-client", cut=4, output=tmp_path, parameters={"training.epochs": 1},
+    )  # fmt: skip
+    assert record.status == "ok", record.reason
+    assert "dictated-client-settings" in record.flags
+    assert "victims-not-sent" in record.flags
+
+
+def test_networks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    record = run(tmp_path, "fsha:networks=paper,iterations=1")
+    assert record.status == "failed"
+    assert "use --target fsha-client" in (record.reason or "")
+
+
+def test_the_paper_profile_is_the_reports_setting() -> None:
+    (cell,) = resolve(attack="fsha", defense="dcor", profile="paper")
+    attack = cell.spec.parameters["attack"]
+    assert attack["iterations"] == 10_000
+    assert attack["gradient_penalty"] == 500
+    assert (attack["client_lr"], attack["autoencoder_lr"], attack["critic_lr"]) == (
+        1e-5, 1e-5, 1e-4
+    )  # fmt: skip
+    assert (cell.spec.private, cell.spec.victims, cell.spec.size) == (1000, 200, 224)
+    assert (cell.spec.training.epochs, cell.spec.training.learning_rate) == (20, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("threat", "body", "says"),
+    [
+        ("active=True", ACTIVE_ZERO, "does not define reconstruct"),
+        ("active=True", "    def answer(self, m):\n        raise KeyError('k')" + MEAN,
+         "raised KeyError in answer"),
+        ("active=True", "    def answer(self, m):\n        return m.smashed[:2]" + MEAN,
+         "a gradient of shape"),
+        ("active=True", "    def answer(self, m):\n        return m.smashed / 0" + MEAN,
+         "not finite at exchange 0"),
+        ("", MEAN, "asked for 'public_images', which its threat model does not"),
+        ("public_images=True", "    def fit(self, progress):\n        self.view.client_weights"
+         + MEAN, "asked for 'client_weights'"),
+        ("public_images=True", "    def reconstruct(self, z):\n        return z",
+         "from reconstruct"),
+        ("public_images=True", "    def reconstruct(self, z):\n        "
+         "return torch.full((len(z), 3, 32, 32), float('nan'))", "not finite"),
+        ("public_images=True", "    def observe(self, exchange):\n        "
+         "assert exchange.message.labels is not None, 'no labels'" + MEAN,
+         "raised AssertionError in observe"),
+    ],
+)  # fmt: skip
+def test_an_attack_that_breaks_its_contract(
+    tmp_path: Path, threat: str, body: str, says: str
+) -> None:
+    attack = attack_file(tmp_path, threat, body)
+    if "does not define" in says:
+        with pytest.raises(PluginError, match=says):
+            run(tmp_path, attack)
+        return
+    record = run(tmp_path, attack)
+    assert record.status == "failed"
+    assert says in (record.reason or "")
+    assert record.leakage is None
+    folder = next((tmp_path / "out").iterdir())
+    saved = json.loads((folder / "record.json").read_text())
+    assert saved["status"] == "failed"
+    assert not list(folder.glob(".*")), "a half-written file was left"
+
+
+def test_training_that_diverges(tmp_path: Path) -> None:
+    record = run(tmp_path, "fsha:iterations=2", parameters={"training.learning_rate": 1e30})
+    assert record.status == "failed"
+    assert "not finite" in (record.reason or "")
+    assert "non-finite" in record.flags
+
+
+def test_a_defense_that_ends_the_session_is_credited_for_what_was_not_sent(
+    tmp_path: Path,
+) -> None:
+    defense = tmp_path / "detector.py"
+    defense.write_text(
+        "from splitsec import Defense\nfrom splitsec.errors import SessionEnded\n"
+        "class Detector(Defense):\n"
+        "    def receive(self, gradient, step):\n"
+        "        if step == 20:\n            raise SessionEnded('gradients look hijacked')\n"
+        "        return gradient\n"
+    )
+    record = run(tmp_path, "fsha:iterations=40,pretraining=0", str(defense))
+    assert record.status == "ok", record.reason
+    assert record.session["ended"] == "at exchange 20: gradients look hijacked"
+    assert "session-ended" in record.flags
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"attack": "fhsa"}, UsageError, "did you mean 'fsha'"),
+        ({"defense": "dkor"}, UsageError, "did you mean 'dcor'"),
+        ({"target": "resnt"}, UsageError, "did you mean 'resnet'"),
+        ({"data": "retinamist"}, UsageError, "did you mean 'retinamnist'"),
+        ({"profile": "quik"}, UsageError, "did you mean 'quick'"),
+        ({"cut": 9}, UsageError, "cut 9 is out of range.*choose one of 0 to 8"),
+        ({"size": 2}, UsageError, "size"),
+        ({"attack": "fsha:iterations=many"}, UsageError, "'iterations' of attack 'fsha'"),
+        ({"attack": "fsha:iteration=5"}, UsageError, "did you mean 'iterations'"),
+        ({"parameters": {"training.epoch": 5}}, UsageError, "did you mean 'epochs'"),
+        ({"parameters": {"attack.adra.epochs": 5}}, UsageError, "this run has no attack 'adra'"),
+        ({"cut": "two"}, UsageError, "not a list of whole numbers"),
+    ],
+)
+def test_bad_requests(tmp_path: Path, options: Any, error: type[Exception], says: str) -> None:
+    request = {"attack": "fsha", "output": tmp_path / "out", **options}
+    with pytest.raises(error, match=says):
+        evaluate(request.pop("attack"), **request)
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_that_fail_are_said_before_any_training(tmp_path: Path) -> None:
+    cells = resolve(attack="fsha", defense="none", data=f"retinamnist:path={tmp_path}/no.npz")
+    with pytest.raises(DataError, match="there is no"):
+        prepare(cells, Silent())
+
+
+def test_missing_lpips_is_a_flag_and_never_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPLITSEC_LPIPS_WEIGHTS", str(tmp_path / "nowhere.pth"))
+    record = run(tmp_path, attack_file(tmp_path, "public_images=True", MEAN))
+    assert record.status == "ok", record.reason
+    assert "lpips-unavailable" in record.flags
+    assert record.leakage is not None
+    assert record.leakage.value is None
+    assert record.victims is not None
+    assert record.victims.held_out.privacy.lpips is None
+    assert record.notes
+
+
+def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    (cell,) = resolve(
+        attack=attack_file(tmp_path, "public_images=True", MEAN), defense="none",
+        settings=["training.epochs=1", "target.resnet.depth=18"],
+    )  # fmt: skip
+    with pytest.raises(SplitsecError, match="cannot write"):
+        run_cell(cell, blocked, Silent())
+
+
+def test_every_cut_has_the_same_utility_at_equal_seed(tmp_path: Path) -> None:
+    attack = attack_file(tmp_path, "public_images=True", MEAN)
+    losses = [
+        run(tmp_path / str(cut), attack, cut=cut).history["training"]["loss"] for cut in (0, 3)
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], atol=1e-4)
