@@ -23,6 +23,8 @@ from splitsec.threat import ThreatModel
 MISSING = "not available"
 NOTHING_RECOVERED = 0.02  # leakage at or below which an attacker who sees nothing does as well
 
+_TELLING = 5  # identification, in multiples of chance, that contradicts a leakage of 0
+
 _VICTIMS = {
     "training": "training images, from what was sent during the session",
     "held_out": "held-out images, which trained nothing",
@@ -64,13 +66,12 @@ def _recovered(scores: VictimScores) -> str:
         return f"How much the server recovered is {MISSING}{known if scores.skill.mse else ''}."
     if leakage <= NOTHING_RECOVERED:
         return (
-            "The server recovered nothing worth mentioning: its images are no closer to the "
-            "private ones than the guess of somebody who sees no traffic (leakage "
-            f"{leakage:.0%})."
+            "The server's images are no closer to the private ones than the best guess of "
+            f"somebody who sees no traffic (leakage {leakage:.0%})."
         )
     return (
-        f"The server recovered {leakage:.0%} of what there is to recover (0 % is the best guess "
-        f"of somebody who sees no traffic, 100 % a copy){_components(scores)}."
+        f"The server recovered {leakage:.0%} of what there is to recover (0% is the best guess "
+        f"of somebody who sees no traffic, 100% a copy){_components(scores)}."
     )
 
 
@@ -91,8 +92,12 @@ def _components(scores: VictimScores) -> str:
 
 def _identified(scores: VictimScores) -> str:
     found = scores.privacy.identification
+    leakage = scores.leakage.mean
+    telling = max(found.structure, found.pixel) * found.gallery >= _TELLING
+    yet = leakage is not None and leakage <= NOTHING_RECOVERED and telling
     return (
-        f"Asked which of {found.gallery} private images a recovered one shows, it is right for "
+        f"{'Yet, asked' if yet else 'Asked'} which of {found.gallery} private images a recovered "
+        "one shows, it is right for "
         f"{found.structure:.0%} by shapes alone and for {found.pixel:.0%} by pixels "
         f"(chance: {_chance(scores)})."
     )
@@ -148,9 +153,9 @@ def _say(text: str, console: Console) -> None:
     if text.startswith("- "):
         table = Table.grid(padding=(0, 1, 0, 0))
         table.add_row(Text("-"), Text(text[2:]))
-        console.print(Padding(table, (0, 0, 0, 1)))
+        console.print(Padding(table, (0, 0, 0, 1), expand=False))
     else:
-        console.print(Padding(Text(text), (0, 0, 0, 1)))
+        console.print(Padding(Text(text), (0, 0, 0, 1), expand=False))
 
 
 def _table(columns: Sequence[str]) -> Table:
@@ -214,7 +219,7 @@ def _rows(scores: VictimScores) -> list[tuple[str, str, str, str]]:
     return [
         ("MSE (0: identical)", _short(privacy.mse.mean, 4),
          _short(trivial[reference.mse].mse, 4), _short(skill.mse, 2)),
-        ("PSNR, dB (higher: closer)", _short(privacy.psnr.mean, 1),
+        ("PSNR, dB (best: 100)", _short(privacy.psnr.mean, 1),
          _short(trivial[reference.mse].psnr, 1), ""),
         ("SSIM (1: identical)", _short(privacy.ssim.mean),
          _short(trivial[reference.ssim].ssim), _short(skill.ssim, 2)),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import textwrap
 
 import click
 
@@ -15,16 +17,32 @@ from splitsec.cli import Exit
 def command(fetch: bool, as_json: bool) -> int:
     """Say which packages, devices, data and weights are here, and how to get the others.
 
-    Exits 0 if the default command can run.
+    Looks at this machine only, unless --fetch is given. Exits 0 if the default command can
+    run, 1 otherwise.
     """
     from splitsec.doctor import examine  # noqa: PLC0415 - imports torch
 
     findings = examine(fetch)
-    width = max(len(finding.what) for finding in findings)
-    for finding in findings:
-        if as_json:
+    missing = [finding.what for finding in findings if finding.needed and not finding.ok]
+    if as_json:
+        for finding in findings:
             click.echo(json.dumps(finding._asdict()))
-        else:
-            mark = "ok     " if finding.ok else "MISSING" if finding.needed else "absent "
-            click.echo(f"{mark}  {finding.what:<{width}}  {finding.sentence}")
-    return Exit.FAILED if any(f.needed and not f.ok for f in findings) else Exit.OK
+        return Exit.FAILED if missing else Exit.OK
+    width = max(len(finding.what) for finding in findings)
+    columns = shutil.get_terminal_size().columns
+    for finding in findings:
+        mark = "ok" if finding.ok else "MISSING" if finding.needed else "absent"
+        lead = f"{mark:<7}  {finding.what:<{width}}  "
+        # Only at spaces, so that paths and commands stay whole.
+        lines = textwrap.wrap(
+            finding.sentence,
+            max(30, columns - len(lead)),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        click.echo(lead + f"\n{' ' * len(lead)}".join(lines))
+    if missing:
+        click.echo(f"\nThe default command cannot run: see {', '.join(missing)} above.")
+        return Exit.FAILED
+    click.echo("\nThe default command can run: splitsec eval --attack fsha --defense dcor")
+    return Exit.OK
