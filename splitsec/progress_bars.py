@@ -108,7 +108,7 @@ class Bars:
         self._console = console
         self._cells = cells
         self._begun = 0
-        self._live = console.is_terminal
+        self._live = console.is_interactive
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -134,7 +134,8 @@ class Bars:
 
     def stop(self) -> None:
         """Remove the bars from the terminal."""
-        self._bars.stop()
+        if self._live:
+            self._bars.stop()
 
     @contextmanager
     def cell(self, title: str) -> Iterator[None]:

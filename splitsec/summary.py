@@ -316,7 +316,7 @@ def _print_files(record: Record, console: Console, folder: Path | None) -> None:
         f"{provenance.created}, cell {record.cell_id[:10]}",
         console,
     )
-    lines = [f"again: {_command(provenance.command)}"]
+    lines = [f"again: {shlex.join(provenance.command)}"]
     if folder is not None:
         files = {"record": "record.json", **record.artifacts}
         lines = [f"{what}: {folder / name}" for what, name in files.items()] + lines
@@ -324,9 +324,3 @@ def _print_files(record: Record, console: Console, folder: Path | None) -> None:
         # Not wrapped, so that paths and commands can be copied whole.
         console.print(Text(f" {line}"), soft_wrap=True)
     console.print()
-
-
-def _command(command: Sequence[str]) -> str:
-    """Return the command line that made a record, also where it was ``python -m splitsec``."""
-    program, *arguments = command or ["splitsec"]
-    return shlex.join(["splitsec" if program == "__main__.py" else program, *arguments])

@@ -82,7 +82,8 @@ def test_dcor_gradients_are_finite_where_distances_vanish(estimator: str) -> Non
 def test_descending_dcor_makes_data_independent() -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(24, 1, 2, 2, generator=generator)
-    smashed = images.repeat(1, 2, 1, 1).requires_grad_()
+    noise = torch.randn(24, 2, 2, 2, generator=generator)  # at equality the gradient is zero
+    smashed = (images.repeat(1, 2, 1, 1) + 0.1 * noise).requires_grad_()
     defense = load_plugin("defense", "dcor").cls
     penalise = defense(defense.Parameters(alpha=1.0, estimator="bias-corrected")).penalty
     optimizer = torch.optim.Adam([smashed], lr=0.02)
@@ -92,8 +93,8 @@ def test_descending_dcor_makes_data_independent() -> None:
         penalise(images, smashed).backward()
         optimizer.step()
     after = corrected_squared_distance_correlation(images.flatten(1), smashed.flatten(1)).item()
-    assert before > 0.9
-    assert after < 0.2
+    assert before > 0.5
+    assert after < 0.1
 
 
 @pytest.mark.parametrize("name", [listed.name for listed in list_plugins("defense")])
