@@ -21,6 +21,7 @@ from splitsec.images import Shape
 from splitsec.parameters import Parameters, build_parameters
 from splitsec.plugins import Kind, Plugin, load_plugin
 from splitsec.spec import (
+    COUNTS,
     CellSpec,
     PluginRequest,
     Training,
@@ -195,8 +196,10 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
         PluginError: a plug-in cannot be loaded.
     """
     defaults = get_profile(profile)
-    parsed = parse_settings(tuple(settings))
-    training = build_training(defaults.training, parsed["training"][""])
+    given = parse_settings(settings)
+    parsed = given.plugins
+    training = build_training(defaults.training, given.training)
+    counts = {name: getattr(defaults, name) for name in COUNTS} | given.counts
     requests = {
         "attack": parse_requests(attack),
         "defense": parse_requests(defense),
@@ -205,7 +208,7 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
     }
     for kind, named in parsed.items():
         for name in named:
-            if kind != "training" and all(_key(r.spec) != _key(name) for r in requests[kind]):
+            if all(_key(request.spec) != _key(name) for request in requests[kind]):
                 raise UsageError(f"--set {kind}.{name}: this run has no {kind} {name!r}")
     attacks = [_choose("attack", r, parsed["attack"], profile) for r in requests["attack"]]
     defenses = [_choose("defense", r, parsed["defense"], profile) for r in requests["defense"]]
@@ -230,11 +233,7 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
             "profile": profile,
             "seed": seed,
             "public_from": public_from,
-            "private": defaults.private,
-            "public": defaults.public,
-            "validation": defaults.validation,
-            "held_out": defaults.held_out,
-            "victims": defaults.victims,
+            **counts,
             "threads": threads or defaults.threads,
             "training": training,
             "parameters": {

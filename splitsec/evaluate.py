@@ -26,6 +26,7 @@ from splitsec.errors import (
     DivergedError,
     PluginError,
     SplitsecError,
+    UsageError,
     WeightsUnavailableError,
     blaming,
 )
@@ -134,7 +135,7 @@ def evaluate(  # noqa: PLR0913 - the same options as on the command line
         public_from=public_from,
     )  # fmt: skip
     if len(cells) != 1:
-        raise PluginError(f"evaluate() runs one cell, but this asks for {len(cells)}")
+        raise UsageError(f"evaluate() runs one cell, but this asks for {len(cells)}")
     progress = progress or Silent()
     prepare(cells, progress)
     return run_cell(cells[0], Path(output), progress)

@@ -7,7 +7,7 @@ Nothing here imports torch or a plug-in; resolving a cell's parameters does, in
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any, Literal, NamedTuple
 
@@ -173,37 +173,50 @@ def parse_requests(text: str) -> list[PluginRequest]:
     return requests
 
 
-def parse_settings(settings: tuple[str, ...]) -> dict[str, dict[str, dict[str, str]]]:
-    """Parse ``--set kind.name.parameter=value`` options.
+class Settings(NamedTuple):
+    """Parsed ``--set`` options.
 
-    Returns:
-        kind to name to parameter to value.
+    Attributes:
+        plugins: kind to name to parameter to value.
+        training: setting of ``Training`` to value.
+        counts: field of ``Profile`` that counts images to value.
+    """
+
+    plugins: dict[str, dict[str, dict[str, str]]]
+    training: dict[str, str]
+    counts: dict[str, str]
+
+
+COUNTS = ("private", "public", "validation", "held_out", "victims")
+"""Numbers of images that a command may set, as ``--set counts.private=200``."""
+
+
+def parse_settings(settings: Sequence[str]) -> Settings:
+    """Parse ``--set`` options such as ``attack.fsha.iterations=500`` or ``training.epochs=5``.
 
     Raises:
         UsageError: an option has another form, or an unknown kind.
     """
-    parsed: dict[str, dict[str, dict[str, str]]] = {
-        "attack": {},
-        "defense": {},
-        "target": {},
-        "data": {},
-        "training": {"": {}},
-    }
+    parsed = Settings({"attack": {}, "defense": {}, "target": {}, "data": {}}, {}, {})
+    flat = {"training": parsed.training, "counts": parsed.counts}
     for setting in settings:
         path, equals, value = setting.partition("=")
         kind, _, rest = path.partition(".")
-        if equals and kind == "training" and rest:
-            parsed[kind][""][rest] = value
+        if equals and kind in flat and rest:
+            flat[kind][rest] = value
             continue
         name, _, parameter = rest.rpartition(".")
         if not (equals and name and parameter):
             raise UsageError(
-                f"--set {setting!r} is not of the form attack.fsha.iterations=500 "
-                "or training.epochs=5"
+                f"--set {setting!r} is not of the form attack.fsha.iterations=500, "
+                "training.epochs=5 or counts.private=200"
             )
-        if kind not in parsed:
-            raise UsageError(unknown_name("kind in --set:", kind, parsed))
-        parsed[kind].setdefault(name, {})[parameter] = value
+        if kind not in parsed.plugins:
+            raise UsageError(unknown_name("kind in --set:", kind, [*parsed.plugins, *flat]))
+        parsed.plugins[kind].setdefault(name, {})[parameter] = value
+    for name in parsed.counts:
+        if name not in COUNTS:
+            raise UsageError(unknown_name("count in --set:", name, COUNTS))
     return parsed
 
 

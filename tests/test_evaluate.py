@@ -200,6 +200,12 @@ def test_networks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert "use --target fsha-client" in (record.reason or "")
 
 
+def test_no_public_data(tmp_path: Path) -> None:
+    record = run(tmp_path, "fsha:iterations=1", parameters={"counts.public": 0})
+    assert record.status == "failed"
+    assert "needs public images" in (record.reason or "")
+
+
 def test_the_paper_profile_is_the_reports_setting() -> None:
     (cell,) = resolve(attack="fsha", defense="dcor", profile="paper")
     attack = cell.spec.parameters["attack"]
@@ -285,11 +291,12 @@ def test_a_defense_that_ends_the_session_is_credited_for_what_was_not_sent(
         ({"data": "retinamist"}, UsageError, "did you mean 'retinamnist'"),
         ({"profile": "quik"}, UsageError, "did you mean 'quick'"),
         ({"cut": 9}, UsageError, "cut 9 is out of range.*choose one of 0 to 8"),
-        ({"size": 2}, UsageError, "size"),
         ({"attack": "fsha:iterations=many"}, UsageError, "'iterations' of attack 'fsha'"),
         ({"attack": "fsha:iteration=5"}, UsageError, "did you mean 'iterations'"),
         ({"parameters": {"training.epoch": 5}}, UsageError, "did you mean 'epochs'"),
         ({"parameters": {"attack.adra.epochs": 5}}, UsageError, "this run has no attack 'adra'"),
+        ({"parameters": {"counts.private": 1}}, UsageError, "private"),
+        ({"size": 4}, UsageError, "size: Input should be greater than or equal to 8"),
         ({"cut": "two"}, UsageError, "not a list of whole numbers"),
     ],
 )

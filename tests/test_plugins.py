@@ -177,9 +177,12 @@ def test_requests_and_settings() -> None:
         parse_requests("alpha=1")
     with pytest.raises(UsageError, match="empty name"):
         parse_requests(" , ")
-    parsed = parse_settings(("attack.fsha.iterations=5", "training.epochs=2"))
-    assert parsed["attack"]["fsha"] == {"iterations": "5"}
-    assert parsed["training"][""] == {"epochs": "2"}
+    parsed = parse_settings(("attack.fsha.iterations=5", "training.epochs=2", "counts.public=0"))
+    assert parsed.plugins["attack"]["fsha"] == {"iterations": "5"}
+    assert parsed.training == {"epochs": "2"}
+    assert parsed.counts == {"public": "0"}
+    with pytest.raises(UsageError, match="did you mean 'private'"):
+        parse_settings(("counts.privat=5",))
     with pytest.raises(UsageError, match="not of the form"):
         parse_settings(("iterations=5",))
     with pytest.raises(UsageError, match="did you mean 'attack'"):
