@@ -1,146 +1,87 @@
-"""Decoded images on disk: one memory-mapped array per data set, size and channels.
-
-A cached array is a ``.npy`` file with a ``.json`` file beside it that holds its SHA-256. Both
-are written beside their final place and renamed, the ``.json`` last, so a half-written pair
-is never taken for a whole one, and processes that build the same array at once replace each
-other's equal files.
-"""
+"""A cache of decoded, resized images: one memory-mapped array per data set and size."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from splitsec.data.catalogue import Decoded
+from splitsec.folders import cache_folder
 from splitsec.progress import Progress
 
-FORMAT = 1
-_ARRAYS = ("images", "signatures")
 
+def cached_images(
+    key: dict[str, Any], make: Callable[[], NDArray[np.uint8]], progress: Progress
+) -> NDArray[np.uint8]:
+    """Return images from the cache, or make and keep them.
 
-class _Corrupt(Exception):  # noqa: N818 - never leaves this module
-    """A cached file does not hold what was written."""
-
-
-class _Files(NamedTuple):
-    images: Path
-    signatures: Path
-    seal: Path
-
-
-def cache_root() -> Path:
-    """Return the cache folder: ``SPLITSEC_CACHE``, or the platform's folder for caches."""
-    given = os.environ.get("SPLITSEC_CACHE")
-    if given:
-        return Path(given).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "splitsec"
-    variable = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
-    base = os.environ.get(variable)
-    return (Path(base) if base else Path.home() / ".cache") / "splitsec"
-
-
-def data_root() -> Path:
-    """Return the folder of the data sets: ``SPLITSEC_DATA``, or ``data`` in the cache."""
-    given = os.environ.get("SPLITSEC_DATA")
-    return Path(given).expanduser() if given else cache_root() / "data"
-
-
-def cached(
-    name: str, key: Mapping[str, Any], build: Callable[[], Decoded], progress: Progress
-) -> Decoded:
-    """Return decoded images from the cache, or build and keep them.
+    A file whose hash is not the one that was written beside it is reported and made again. A
+    folder that cannot be written is reported, and the images are used without being kept.
 
     Args:
-        name: of the source; begins the file names.
-        key: JSON of everything that decides the pixels.
-        build: decodes the images.
-        progress: told if a cached file was corrupt, or if the cache cannot be written.
+        key: JSON values of everything that decides the images.
+        make: decodes them, shape (N, C, H, W).
+        progress: told of a damaged file or an unwritable folder.
 
     Returns:
-        Images as a read-only memory map, or in memory where the cache cannot be written.
+        A read-only memory map, or the array itself where it could not be kept.
     """
-    text = json.dumps([FORMAT, name, key], sort_keys=True, separators=(",", ":"))
-    stem = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
-    folder = cache_root() / "images"
-    files = _Files(
-        folder / f"{stem}.images.npy", folder / f"{stem}.signatures.npy", folder / f"{stem}.json"
-    )
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+    file = cache_folder() / "images" / f"{name}.npy"
+    kept = _read(file, progress)
+    if kept is not None:
+        return kept
+    images = make()
     try:
-        if files.seal.exists():
-            return _read(files)
-    except (_Corrupt, OSError) as error:
-        progress.message(f"the cached images {files.images} are damaged ({error}); rebuilding them")
-    built = build()
+        _write(file, images)
+    except OSError as error:
+        progress.message(f"decoded images are not kept: {file.parent} cannot be written ({error})")
+        return images
+    return images
+
+
+def _sidecar(file: Path) -> Path:
+    return file.with_suffix(".sha256")
+
+
+def _read(file: Path, progress: Progress) -> NDArray[np.uint8] | None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(files, built)
-        return _read(files)
-    except (_Corrupt, OSError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        progress.message(
-            f"decoded images are not kept, because the cache folder {folder} cannot be used "
-            f"({reason}); SPLITSEC_CACHE can name another"
-        )
-        return built
+        written = _sidecar(file).read_text(encoding="ascii").strip()
+        digest = _sha256(file)
+    except (OSError, UnicodeDecodeError):
+        return None
+    if digest != written:
+        progress.message(f"{file} is damaged; decoding its images again")
+        return None
+    images: NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
+    return images
 
 
-def _read(files: _Files) -> Decoded:
-    try:
-        seal = json.loads(files.seal.read_text(encoding="utf-8"))
-        for name in _ARRAYS:
-            path: Path = getattr(files, name)
-            if _hash_file(path) != seal[name]:
-                raise _Corrupt("its contents do not match their hash")
-        images = np.load(files.images, mmap_mode="r", allow_pickle=False)
-        signatures = np.load(files.signatures, allow_pickle=False)
-    except FileNotFoundError:
-        raise _Corrupt("a file is missing") from None
-    except (ValueError, KeyError, TypeError, EOFError) as error:
-        raise _Corrupt(str(error) or "unreadable") from None
-    return Decoded(images, signatures)
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _write(files: _Files, built: Decoded) -> None:
-    hashes = {name: _write_array(getattr(files, name), getattr(built, name)) for name in _ARRAYS}
-    seal = json.dumps(hashes, indent=1).encode()
-    _replace(files.seal, lambda path: path.write_bytes(seal))
-
-
-def _write_array(path: Path, values: NDArray[np.uint8]) -> str:
-    digests: list[str] = []
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            np.save(file, values, allow_pickle=False)
-        digests.append(_hash_file(temporary))
-
-    _replace(path, write)
-    return digests[0]
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name in the same folder, then rename it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+def _write(file: Path, images: NDArray[np.uint8]) -> None:
+    """Write array and hash beside their places and move them there, the hash last."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=file.parent, suffix=".npy")
     temporary = Path(name)
     try:
-        write(temporary)
-        temporary.replace(path)
-    except BaseException:
+        with os.fdopen(handle, "wb") as stream:
+            np.save(stream, images, allow_pickle=False)
+        digest = _sha256(temporary)
+        _sidecar(file).unlink(missing_ok=True)
+        temporary.replace(file)
+        note = temporary.with_suffix(".sha256")
+        note.write_text(digest, encoding="ascii")
+        note.replace(_sidecar(file))
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

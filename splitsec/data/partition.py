@@ -1,280 +1,206 @@
-"""Who gets which image: a random partition that keeps groups and duplicates together.
+"""Dividing images into private, public, validation and held-out parts.
 
-A partition depends on the source's name, on the images and on the spec (``partition`` and the
-counts), never on a cell's seed or on the size of the images.
+No image is in two parts; images of one patient, and exact or near duplicates, stay together.
+The partition depends on the data specification alone, never on a cell's seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from splitsec.data.catalogue import Catalogue, Role
+from splitsec.data.source import ANY, SHIFTED, TEST, TRAIN, VALIDATION, Catalogue
+from splitsec.data.spec import DataSpec
 from splitsec.errors import DataError
 
-Integers = NDArray[np.int64]
+DUPLICATE_TOLERANCE = 3.0
+"""Root mean squared difference of two images' 16x16 grey versions, of 255, below which they
+count as the same photograph. In RetinaMNIST the nearest pairs lie under 2, all others over 4."""
 
-#: Root mean square difference, in grey levels of 255 on 16x16 averages, under which two
-#: images are taken for the same photograph. In RetinaMNIST repeated photographs differ by up
-#: to 1.6 and the nearest different ones by 3.9.
-DUPLICATE_TOLERANCE = 2.5
+_SIGNATURE = 16
+_SPARE = 1.15  # candidates decoded beyond what is needed, since duplicates may be dropped
+_CHUNK = 1024
+# Where duplicates straddle pools that the publishers fixed, the rightmost pool keeps them.
+_PRECEDENCE = (SHIFTED, ANY, TRAIN, VALIDATION, TEST)
 
-_BLOCK = 2048
-
-
-class Quota(NamedTuple):
-    """How many images one part needs."""
-
-    part: str
-    role: Role
-    count: int
+Rows = NDArray[np.int64]
 
 
-class _Plan(NamedTuple):
-    """Progress of a partition: what every part has and still lacks."""
-
-    rows: list[list[int]]  # per part
-    lacking: NDArray[np.int64]  # (parts, classes)
-
-
-def join_duplicates(groups: Integers, signatures: NDArray[np.uint8]) -> Integers:
-    """Merge groups that contain the same photograph, exactly or nearly.
-
-    Args:
-        groups: group of each image, shape (n,).
-        signatures: 16x16 grey averages, shape (n, 16, 16).
-
-    Returns:
-        New group numbers, shape (n,); images in one old group stay in one new group.
-    """
-    count = len(groups)
-    pairs = duplicate_pairs(signatures)
-    _, leaders, members = np.unique(groups, return_index=True, return_inverse=True)
-    edges = np.concatenate([pairs, np.stack([np.arange(count), leaders[members]], axis=1)])
-    graph = coo_matrix((np.ones(len(edges), bool), edges.T), shape=(count, count))
-    _, components = connected_components(graph, directed=False)
-    return np.asarray(components, dtype=np.int64)
+def pool_of(part: str, catalogue: Catalogue, spec: DataSpec) -> str:
+    """Return the pool from which a part is drawn."""
+    fixed = TEST in catalogue.pools
+    if part == "public" and spec.public_from == "shifted":
+        return SHIFTED
+    if not fixed:
+        return ANY
+    return {"validation": VALIDATION, "held-out": TEST}.get(part, TRAIN)
 
 
-def duplicate_pairs(signatures: NDArray[np.uint8]) -> Integers:
-    """Return pairs of rows (k, 2), first < second, that show the same photograph."""
-    flat = signatures.reshape(len(signatures), -1).astype(np.float32) - 128
-    squares = (flat**2).sum(axis=1)
-    limit = DUPLICATE_TOLERANCE**2 * flat.shape[1]
-    found = []
-    for start in range(0, len(flat), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        distance = squares[block, None] + squares[None, start:] - 2 * flat[block] @ flat[start:].T
-        first, second = np.nonzero(distance <= limit)
-        pairs = np.stack([first, second], axis=1) + start
-        found.append(pairs[first < second])
-    return np.concatenate(found) if found else np.zeros((0, 2), np.int64)
-
-
-def choose_candidates(
-    catalogue: Catalogue, quotas: Sequence[Quota], generator: np.random.Generator
-) -> Integers:
-    """Choose the rows that are decoded: all of a small source, a random sample of a large one.
-
-    A few per cent more than the parts need are chosen, because groups that must stay together
-    may not fill a part exactly.
-
-    Raises:
-        DataError: fewer images than the partition needs.
-    """
-    _check_enough(catalogue, quotas)
-    chosen = []
-    for pool in sorted({catalogue.pool_of[quota.role] for quota in quotas}):
-        rows = np.flatnonzero(catalogue.pools == pool)
-        served = [quota for quota in quotas if catalogue.pool_of[quota.role] == pool]
-        wanted = _class_counts(catalogue, rows, served).sum(axis=0)
-        spare = np.ceil(wanted * 1.05) + 32
-        if catalogue.independent or len(rows) <= spare.sum():
-            chosen.append(rows)
-            continue
-        order = generator.permutation(np.unique(catalogue.groups[rows]))
-        place = np.empty(int(catalogue.groups.max()) + 1, np.int64)
-        place[order] = np.arange(len(order))
-        rows = rows[np.argsort(place[catalogue.groups[rows]], kind="stable")]
-        if not catalogue.balanced:
-            chosen.append(rows[: int(spare.sum())])
-            continue
-        labels = catalogue.labels[rows]
-        chosen.extend(rows[labels == c][: int(spare[c])] for c in range(len(spare)))
-    return np.sort(np.concatenate(chosen))
-
-
-def partition(
-    catalogue: Catalogue,
-    candidates: Integers,
-    groups: Integers,
-    quotas: Sequence[Quota],
-    generator: np.random.Generator,
-) -> dict[str, Integers]:
-    """Deal groups of images to parts in random order, class by class in proportion.
-
-    A group goes whole to one part; where it is larger than what the part still needs, its
-    surplus images are left out of every part.
-
-    Args:
-        catalogue: the source's images.
-        candidates: rows that may be used, shape (n,).
-        groups: group of each candidate, shape (n,).
-        quotas: the parts.
-        generator: decides which group goes where, and the order within a part.
-
-    Returns:
-        Part name -> rows of the source, in random order.
-
-    Raises:
-        DataError: the images do not suffice.
-    """
-    plan = _Plan([[] for _ in quotas], _lacking(catalogue, candidates, quotas))
-    pool_of_part = np.array([catalogue.pool_of[quota.role] for quota in quotas])
-    full = np.maximum(plan.lacking, 1)
-    spare: list[tuple[list[int], list[int]]] = []  # rows left over, and parts they may join
-    for members in _shuffled_groups(groups, generator):
-        rows = candidates[members]
-        part = _neediest(plan, full, catalogue, rows, pool_of_part)
-        if part is None:
-            pools = set(catalogue.pools[rows].tolist())
-            spare.append((rows.tolist(), [p for p, at in enumerate(pool_of_part) if at in pools]))
-            continue
-        rest = []
-        for row in rows[catalogue.pools[rows] == pool_of_part[part]].tolist():
-            label = catalogue.labels[row]
-            if plan.lacking[part, label] > 0:
-                plan.rows[part].append(row)
-                plan.lacking[part, label] -= 1
-            else:
-                rest.append(row)
-        spare.append((rest, [part]))
-    if not catalogue.balanced:
-        _fill(plan, catalogue, spare, pool_of_part)
-    _check_filled(plan, catalogue, quotas)
+def wanted(spec: DataSpec) -> dict[str, int]:
+    """Return part to number of images, in the order in which parts are filled."""
+    shares = {
+        f"private-{client}": spec.private // spec.clients + (client < spec.private % spec.clients)
+        for client in range(spec.clients)
+    }
     return {
-        quota.part: generator.permutation(np.array(rows, dtype=np.int64))
-        for quota, rows in zip(quotas, plan.rows, strict=True)
+        "held-out": spec.held_out,
+        "validation": spec.validation,
+        **shares,
+        "public": spec.public,
     }
 
 
-def _shuffled_groups(groups: Integers, generator: np.random.Generator) -> list[Integers]:
-    order = np.argsort(groups, kind="stable")
-    borders = np.flatnonzero(np.diff(groups[order])) + 1
-    members = np.split(order, borders)
-    return [members[i] for i in generator.permutation(len(members))]
+def candidates(catalogue: Catalogue, spec: DataSpec, generator: np.random.Generator) -> Rows:
+    """Choose the rows to decode: whole groups, classes mixed as they are or equally.
 
+    Args:
+        catalogue: all images.
+        spec: how many are needed.
+        generator: of the partition.
 
-def _neediest(
-    plan: _Plan,
-    full: Integers,
-    catalogue: Catalogue,
-    rows: Integers,
-    pool_of_part: Integers,
-) -> int | None:
-    """Return the part that lacks the largest share of what a group offers, or None."""
-    classes = plan.lacking.shape[1]
-    need = np.zeros(len(pool_of_part))
-    for pool in np.unique(catalogue.pools[rows]):
-        offered = np.bincount(
-            catalogue.labels[rows[catalogue.pools[rows] == pool]], minlength=classes
-        )
-        served = pool_of_part == pool
-        usable = np.minimum(offered, plan.lacking[served])
-        need[served] = (usable * plan.lacking[served] / full[served]).sum(axis=1)
-    part = int(np.argmax(need))
-    return part if need[part] > 0 else None
+    Returns:
+        Rows in the order in which parts take them, a few more than needed where there are.
 
-
-def _fill(
-    plan: _Plan,
-    catalogue: Catalogue,
-    spare: list[tuple[list[int], list[int]]],
-    pool_of_part: Integers,
-) -> None:
-    """Fill parts that lack images of one class with left-over images of another.
-
-    A left-over group goes to one part only; images left over from a group that a part already
-    holds may join that part only.
+    Raises:
+        DataError: a pool has fewer images than its parts need.
     """
-    for rows, parts in spare:
-        short = [part for part in parts if plan.lacking[part].sum() > 0]
-        if not short:
-            continue
-        part = max(short, key=lambda p: int(plan.lacking[p].sum()))
-        for row in rows:
-            missing = int(np.argmax(plan.lacking[part]))
-            if plan.lacking[part, missing] > 0 and catalogue.pools[row] == pool_of_part[part]:
-                plan.rows[part].append(row)
-                plan.lacking[part, missing] -= 1
-
-
-def _lacking(catalogue: Catalogue, candidates: Integers, quotas: Sequence[Quota]) -> Integers:
-    """Return the images that each part needs per class, shape (parts, classes)."""
-    lacking = np.zeros((len(quotas), len(catalogue.classes)), dtype=np.int64)
-    for pool in {catalogue.pool_of[quota.role] for quota in quotas}:
-        served = [i for i, quota in enumerate(quotas) if catalogue.pool_of[quota.role] == pool]
-        rows = candidates[catalogue.pools[candidates] == pool]
-        lacking[served] = _class_counts(catalogue, rows, [quotas[i] for i in served])
-    return lacking
-
-
-def _class_counts(catalogue: Catalogue, rows: Integers, quotas: Sequence[Quota]) -> Integers:
-    """Share each part's count among the classes: equally, or as in ``rows``."""
-    classes = len(catalogue.classes)
-    share = np.full(classes, 1 / classes)
-    if not catalogue.balanced:
-        share = np.bincount(catalogue.labels[rows], minlength=classes) / max(1, len(rows))
-    counts = np.zeros((len(quotas), classes), dtype=np.int64)
-    for part, quota in enumerate(quotas):
-        exact = share * quota.count
-        counts[part] = np.floor(exact + 1e-9)
-        rest = quota.count - counts[part].sum()
-        # odd images go to the classes in turn, so that parts do not all favour the same one
-        order = np.argsort(-(exact - counts[part]), kind="stable")
-        order = np.roll(order, part) if catalogue.balanced else order
-        counts[part, order[:rest]] += 1
-    return counts
-
-
-def _check_enough(catalogue: Catalogue, quotas: Sequence[Quota]) -> None:
-    for pool in sorted(set(catalogue.pool_of.values())):
-        served = [quota for quota in quotas if catalogue.pool_of[quota.role] == pool]
+    needed: dict[str, int] = {}
+    for part, count in wanted(spec).items():
+        pool = pool_of(part, catalogue, spec)
+        needed[pool] = needed.get(pool, 0) + count
+    chosen = []
+    for pool, count in needed.items():
         rows = np.flatnonzero(catalogue.pools == pool)
-        needed = sum(quota.count for quota in served)
-        names = ", ".join(f"{quota.part} {quota.count}" for quota in served)
-        if needed > len(rows):
+        if len(rows) < count:
+            where = f" in its {pool} pool" if pool else ""
             raise DataError(
-                f"the partition needs {needed} images ({names}) but the source has {len(rows)} "
-                f"for these parts; ask for fewer"
+                f"{spec.name} has {len(rows)} images{where}, but the partition needs {count} "
+                f"({_says(spec)})"
             )
-        if not catalogue.balanced:
-            continue
-        wanted = _class_counts(catalogue, rows, served).sum(axis=0)
-        present = np.bincount(catalogue.labels[rows], minlength=len(catalogue.classes))
-        for name, want, have in zip(catalogue.classes, wanted, present, strict=True):
-            if want > have:
-                raise DataError(
-                    f"the class-balanced partition needs {want} images of class {name!r} "
-                    f"({names}) but the source has {have}; ask for fewer, or set balanced=false"
-                )
+        ordered = _mixed(rows, catalogue, generator)
+        chosen.append(ordered[: max(int(count * _SPARE) + 20, count)])
+    return np.concatenate(chosen)
 
 
-def _check_filled(plan: _Plan, catalogue: Catalogue, quotas: Sequence[Quota]) -> None:
-    missing = plan.lacking.sum(axis=1)
-    if not missing.any():
-        return
-    part = int(np.argmax(missing))
-    short = {
-        name: int(n) for name, n in zip(catalogue.classes, plan.lacking[part], strict=True) if n
-    }
-    raise DataError(
-        f"part {quotas[part].part!r} lacks {int(missing[part])} of {quotas[part].count} images "
-        f"({', '.join(f'{n} of class {name!r}' for name, n in short.items())}) because images "
-        "of one patient and near duplicates stay in one part; ask for fewer images"
+def _says(spec: DataSpec) -> str:
+    return (
+        f"{spec.private} private, {spec.public} public, {spec.validation} validation, "
+        f"{spec.held_out} held-out"
     )
+
+
+def _mixed(rows: Rows, catalogue: Catalogue, generator: np.random.Generator) -> Rows:
+    """Shuffle rows so that any stretch has the classes in proportion and groups whole."""
+    groups, first = np.unique(catalogue.groups[rows], return_index=True)
+    labels = catalogue.labels[rows][first]
+    positions = np.empty(len(groups))
+    largest = 0 if not catalogue.balanced else min(np.bincount(labels)[np.unique(labels)])
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = largest or len(members)
+        positions[members] = (generator.permutation(len(members)) + generator.random()) / count
+    rank = dict(zip(groups[np.argsort(positions)].tolist(), range(len(groups)), strict=True))
+    order = np.array([rank[group] for group in catalogue.groups[rows].tolist()])
+    return rows[np.argsort(order, kind="stable")]
+
+
+def duplicate_groups(images: NDArray[np.uint8], groups: Rows) -> Rows:
+    """Merge groups whose images are exact or near duplicates.
+
+    Args:
+        images: shape (N, C, H, W).
+        groups: shape (N,).
+
+    Returns:
+        Shape (N,), equal where images must stay together.
+    """
+    count = len(images)
+    signatures = _signatures(images)
+    squares = np.square(signatures).mean(1)
+    _, group_ids = np.unique(groups, return_inverse=True)
+    left, right = [np.arange(count)], [count + group_ids]
+    for start in range(0, count, _CHUNK):
+        block = signatures[start : start + _CHUNK]
+        products = block @ signatures.T / signatures.shape[1]
+        distances = squares[start : start + _CHUNK, None] + squares[None] - 2 * products
+        one, other = np.nonzero(distances < DUPLICATE_TOLERANCE**2)
+        left.append(one + start)
+        right.append(other)
+    size = count + int(group_ids.max(initial=0)) + 1
+    edges = (np.concatenate(left), np.concatenate(right))
+    graph = coo_array((np.ones(len(edges[0]), np.int8), edges), shape=(size, size))
+    return connected_components(graph, directed=False)[1][:count].astype(np.int64)
+
+
+def _signatures(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return 16x16 grey versions by averaging blocks, shape (N, 256), of 255."""
+    edges = [np.linspace(0, extent, _SIGNATURE + 1).astype(int) for extent in images.shape[2:]]
+    starts = [
+        np.minimum(edge[:-1], extent - 1)
+        for edge, extent in zip(edges, images.shape[2:], strict=True)
+    ]
+    small = np.empty((len(images), _SIGNATURE, _SIGNATURE))
+    for start in range(0, len(images), _CHUNK):
+        grey = images[start : start + _CHUNK].mean(1, dtype=np.float64)
+        summed = np.add.reduceat(np.add.reduceat(grey, starts[0], 1), starts[1], 2)
+        counts = np.outer(_counts(starts[0], grey.shape[1]), _counts(starts[1], grey.shape[2]))
+        small[start : start + _CHUNK] = summed / counts
+    return small.reshape(len(images), -1)
+
+
+def _counts(starts: NDArray[np.int64], extent: int) -> NDArray[np.int64]:
+    """Return how many rows ``reduceat`` sums from each start."""
+    return np.maximum(np.diff(np.append(starts, extent)), 1)
+
+
+def assign(
+    rows: Rows,
+    together: Rows,
+    catalogue: Catalogue,
+    spec: DataSpec,
+    generator: np.random.Generator,
+) -> Mapping[str, Rows]:
+    """Give whole groups to parts, in order, until each has its number.
+
+    Args:
+        rows: candidates, in order.
+        together: group of each candidate.
+        catalogue: all images.
+        spec: how many each part needs.
+        generator: of the partition; shuffles within parts.
+
+    Returns:
+        Part to positions in ``rows``, shuffled.
+
+    Raises:
+        DataError: duplicates leave too few images.
+    """
+    pools = catalogue.pools[rows]
+    members: dict[int, list[int]] = {}
+    for position, group in enumerate(together.tolist()):
+        members.setdefault(group, []).append(position)
+    for group, positions in members.items():
+        keeper = max((pools[position] for position in positions), key=_PRECEDENCE.index)
+        members[group] = [position for position in positions if pools[position] == keeper]
+    parts: dict[str, Rows] = {}
+    used: set[int] = set()
+    for part, count in wanted(spec).items():
+        pool, taken = pool_of(part, catalogue, spec), list[int]()
+        for group, positions in members.items():
+            if len(taken) == count:
+                break
+            fits = len(positions) <= count - len(taken)
+            if group not in used and fits and pools[positions[0]] == pool:
+                taken += positions
+                used.add(group)
+        if len(taken) < count:
+            raise DataError(
+                f"{spec.name}: only {len(taken)} of {count} images are left for the {part} part "
+                "once patients and duplicates stay together; ask for fewer images"
+            )
+        parts[part] = generator.permutation(np.array(taken, np.int64))
+    return parts

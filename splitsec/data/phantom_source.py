@@ -1,88 +1,70 @@
-"""The data source ``phantom-fundus``: drawn fundus photographs, any number and size."""
+"""Phantoms as a source: drawn fundus photographs, any number, nothing to download."""
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
+from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import Field
 
-from splitsec.data import phantom, phantom_vessels
-from splitsec.data.catalogue import ROLES, Catalogue, Decoded, Source
-from splitsec.data.images import SIGNATURE_SIDE, signature, to_array
+from splitsec.data.decoding import to_grey
+from splitsec.data.phantom import CLASSES, draw_fundus, phantom_label
+from splitsec.data.source import ANY, SHIFTED, Availability, Catalogue, Source
+from splitsec.data.spec import DataSpec
 from splitsec.parameters import Parameters
-from splitsec.progress import Progress, Stage
+from splitsec.progress import Progress
+
+_VERSION = "1"  # of the drawing; raised whenever the same index gives another picture
 
 
 class PhantomParameters(Parameters):
-    """Which stream of eyes is photographed."""
+    """Parameters of the phantoms."""
 
-    seed: int = Field(0, ge=0, description="seed of the stream of images")
+    stream: int = Field(0, ge=0, description="seed of the stream of phantoms")
 
 
-class PhantomFundus(Source):
-    """Draws as many photographs as the partition needs, from one stream.
+class PhantomFundus(Source[PhantomParameters]):
+    """Drawn fundus photographs, healthy or with diabetic retinopathy."""
 
-    Rows below the number of same-population images are positions in the stream; with
-    ``public_from="shifted"`` the rows after them are photographs of other eyes, further down
-    the stream, by the shifted camera.
-    """
+    Parameters: ClassVar[type[PhantomParameters]] = PhantomParameters
 
-    name = "phantom-fundus"
-    parameter_class = PhantomParameters
-    stage = "drawing images"
-    shifts = True
+    def availability(self) -> Availability:
+        """Phantoms are always there."""
+        return Availability(True, "drawn on demand; nothing to download")
 
-    def catalogue(self, progress: Progress) -> Catalogue:
-        """Return labels, which are known without drawing."""
-        total = sum(getattr(self.spec, role) for role in ROLES)
-        shifted = np.arange(total) >= self._same_population()
-        seed = self._seed()
-        pool_of = dict.fromkeys(ROLES, 0)
-        disclosures = ["the images are drawn (phantoms), not photographs of patients"]
-        if self.spec.public_from == "shifted":
-            pool_of["public"] = 1
-            disclosures.append("public images come from another camera and population")
+    def catalogue(self, spec: DataSpec) -> Catalogue:
+        """List as many phantoms as are needed; shifted ones come from another camera."""
+        shifted = np.arange(spec.public if spec.public_from == "shifted" else 0)
+        # A few spare ones, should two be drawn alike.
+        plain = np.arange(spec.total - len(shifted) + spec.total // 50 + 10)
+        keys = np.concatenate([2 * plain, 2 * shifted + 1])
         return Catalogue(
-            classes=phantom.CLASSES,
-            labels=np.array([phantom.phantom_label(seed, i) for i in range(total)], np.int64),
-            groups=np.arange(total, dtype=np.int64),
-            pools=shifted.astype(np.int64),
-            pool_of=pool_of,
-            independent=True,
-            disclosures=tuple(disclosures),
+            keys=keys,
+            labels=np.array([self._label(int(key)) for key in keys], np.int64),
+            groups=np.arange(len(keys)),
+            classes=CLASSES,
+            pools=np.array([ANY] * len(plain) + [SHIFTED] * len(shifted)),
+            fingerprint=f"phantom-fundus {_VERSION} {self.parameters.stream}",
+            disclosures=("phantoms are drawn: leakage on them says nothing about real patients",),
         )
 
-    def fingerprint(self, rows: NDArray[np.int64]) -> object:
-        """Name the stream, the rows and the drawing code."""
-        code = hashlib.sha256()
-        for module in (phantom, phantom_vessels):
-            code.update(Path(str(module.__file__)).read_bytes())
-        rows_hash = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
-        return [code.hexdigest(), self._same_population(), rows_hash]
+    def decode(
+        self, keys: Sequence[int], size: int, channels: int, progress: Progress
+    ) -> NDArray[np.uint8]:
+        """Draw phantoms: key 2i is image i of the stream, 2i + 1 of the shifted stream."""
+        images = np.empty((len(keys), channels, size, size), np.uint8)
+        with progress.stage("drawing phantoms", len(keys)) as stage:
+            for row, key in enumerate(keys):
+                image = draw_fundus(*self._place(key), size, "shifted" if key & 1 else "screening")
+                images[row] = image if channels == 3 else to_grey(image)
+                stage.advance()
+        return images
 
-    def decode(self, rows: NDArray[np.int64], stage: Stage) -> Decoded:
-        """Draw the images."""
-        size, channels = self.spec.size, self.spec.channels
-        images = np.empty((len(rows), channels, size, size), dtype=np.uint8)
-        signatures = np.empty((len(rows), SIGNATURE_SIDE, SIGNATURE_SIDE), dtype=np.uint8)
-        border, seed = self._same_population(), self._seed()
-        for place, row in enumerate(rows):
-            camera: phantom.Camera = "screening" if row < border else "shifted"
-            drawn = phantom.draw_fundus(seed, int(row), size, camera)
-            image = Image.fromarray(np.ascontiguousarray(drawn.transpose(1, 2, 0)))
-            images[place] = to_array(image, size, channels)
-            signatures[place] = signature(image)
-            stage.advance()
-        return Decoded(images, signatures)
+    def _place(self, key: int) -> tuple[int, int]:
+        """Return seed and index: the shifted stream has a seed of its own."""
+        return 2 * self.parameters.stream + (key & 1), key >> 1
 
-    def _seed(self) -> int:
-        assert isinstance(self.parameters, PhantomParameters)
-        return self.parameters.seed
-
-    def _same_population(self) -> int:
-        total = sum(getattr(self.spec, role) for role in ROLES)
-        return total - (self.spec.public if self.spec.public_from == "shifted" else 0)
+    def _label(self, key: int) -> int:
+        return phantom_label(*self._place(key))

@@ -1,51 +1,44 @@
-"""What data a cell uses: the source, the size, and how many images play which role."""
+"""Which images a cell uses; reading this needs no torch."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
-
-from splitsec.errors import UsageError
-from splitsec.parameters import Parameters
-
-SMALLEST_SIZE = 8
+from pydantic import BaseModel, ConfigDict, Field
 
 
-class DataSpec(Parameters):
-    """One partition of one data set. It alone decides which image plays which role."""
+class DataSpec(BaseModel):
+    """Everything that decides the images of a cell and their parts.
 
-    name: str = Field("phantom-fundus", description="data source (splitsec list data)")
-    parameters: dict[str, Any] = Field({}, description="parameters of the source")
-    size: int = Field(32, description="height and width in pixels")
-    channels: int = Field(3, description="3 (RGB) or 1 (grey)")
-    partition: int = Field(0, ge=0, description="which random partition")
-    private: int = Field(description="training images of all clients together")
-    public: int = Field(description="images that the attacker has")
-    validation: int = Field(description="images that tune and choose trivial attackers")
-    held_out: int = Field(description="images that trained nothing")
-    clients: int = Field(1, description="clients that share the private images")
-    public_from: Literal["same", "shifted"] = Field(
-        "same", description="population of the public images"
-    )
+    Attributes:
+        name: name of the source, see ``splitsec list data``.
+        parameters: of the source, resolved.
+        size: height and width of the images, pixels.
+        channels: 1 (grey) or 3 (RGB).
+        partition: seed of the partition; independent of any cell's seed.
+        private: images of all clients together.
+        public: images of the attacker.
+        validation: images that choose between trivial attackers.
+        held_out: images that train nothing.
+        clients: number of clients.
+        public_from: ``"same"`` population as the private images, or a ``"shifted"`` one.
+    """
 
-    @model_validator(mode="after")
-    def _possible(self) -> DataSpec:
-        if self.size < SMALLEST_SIZE:
-            raise UsageError(
-                f"image size {self.size} is too small; the smallest is {SMALLEST_SIZE} pixels"
-            )
-        if self.channels not in (1, 3):
-            raise UsageError(f"channels={self.channels}: images have 1 (grey) or 3 (RGB) channels")
-        for role in ("private", "public", "validation", "held_out"):
-            if getattr(self, role) < 1:
-                raise UsageError(
-                    f"{role}={getattr(self, role)}: there must be {role.replace('_', '-')} "
-                    f"images, at least 1"
-                )
-        if not 1 <= self.clients <= self.private:
-            raise UsageError(
-                f"clients={self.clients}: {self.private} private images can be shared by "
-                f"1 to {self.private} clients"
-            )
-        return self
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "phantom-fundus"
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    size: int = Field(default=32, ge=8)
+    channels: Literal[1, 3] = 3
+    partition: int = Field(default=0, ge=0)
+    private: int = Field(default=500, ge=2)
+    public: int = Field(default=500, ge=0)
+    validation: int = Field(default=100, ge=1)
+    held_out: int = Field(default=200, ge=2)
+    clients: int = Field(default=1, ge=1)
+    public_from: Literal["same", "shifted"] = "same"
+
+    @property
+    def total(self) -> int:
+        """Images in all parts together."""
+        return self.private + self.public + self.validation + self.held_out
