@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,7 +87,7 @@ def spawn(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the program in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "splitsec", *arguments],
-        capture_output=True, text=True, check=False, timeout=300, **options,
+        capture_output=True, text=True, check=False, timeout=600, **options,
     )  # fmt: skip
 
 
@@ -127,12 +126,13 @@ def test_torch_is_not_imported(arguments: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["list", "attacks"]])
 def test_it_starts_at_once(arguments: list[str]) -> None:
     def seconds() -> float:
-        begin = time.perf_counter()
+        before = os.times()
         assert spawn(*arguments).returncode == 0
-        return time.perf_counter() - begin
+        after = os.times()
+        return sum(after[2:4]) - sum(before[2:4])  # of child processes, user and system
 
-    # The best of several, since other work on the machine only ever adds.
-    assert min(seconds() for _ in range(5)) <= 0.3
+    # Processor time: the wall clock would measure what else the machine is doing.
+    assert min(seconds() for _ in range(3)) <= 0.3
 
 
 # Exit codes
@@ -458,6 +458,7 @@ def test_a_stage_that_fails_is_not_said_to_be_done(capsys: pytest.CaptureFixture
 # The real thing
 
 
+@pytest.mark.slow
 def test_a_real_cell(tmp_path: Path) -> None:
     small = ["attack.fsha.iterations=5", "training.epochs=1"]
     settings = [word for setting in small for word in ("--set", setting)]
