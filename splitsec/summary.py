@@ -316,6 +316,11 @@ def _print_files(record: Record, console: Console, folder: Path | None) -> None:
         f"{provenance.created}, cell {record.cell_id[:10]}",
         console,
     )
+    for kind in ("defense", "attack", "target", "data"):
+        given = record.spec.parameters.get(kind)
+        if given:
+            values = ", ".join(f"{name}={_value(value)}" for name, value in given.items())
+            _say(f"- {kind} {getattr(record.spec, kind)}: {values}", console)
     lines = [f"again: {shlex.join(provenance.command)}"]
     if folder is not None:
         files = {"record": "record.json", **record.artifacts}
@@ -324,3 +329,7 @@ def _print_files(record: Record, console: Console, folder: Path | None) -> None:
         # Not wrapped, so that paths and commands can be copied whole.
         console.print(Text(f" {line}"), soft_wrap=True)
     console.print()
+
+
+def _value(value: object) -> str:
+    return "(its own)" if value is None else str(value)

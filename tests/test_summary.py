@@ -215,6 +215,12 @@ def test_the_threat_model_is_in_words() -> None:
     assert "only the traffic" in passive
 
 
+def test_cells_that_differ_in_a_parameter_only_can_be_told_apart() -> None:
+    text = printed(make_record())
+    assert "defense dcor: alpha=0.5" in text
+    assert "attack fsha: iterations=600" in text
+
+
 def test_an_oracle_is_shown_on_held_out_images_only() -> None:
     text = printed(make_record(held_out_only=True))
     assert "training images are not scored" in text
