@@ -18,7 +18,7 @@ from splitsec.randomness import seeded_global_generator
 SMALLEST = 64
 """Pixels; images with a shorter side are upsampled, since the backbones shrink them 16 times."""
 
-_PIXELS_PER_BATCH = {"alex": 128 * 64 * 64, "vgg": 32 * 64 * 64}
+_PIXELS_PER_BATCH = {"alex": 256 * 64 * 64, "vgg": 32 * 64 * 64}
 _EMBEDDED_BYTES = 512 << 20
 
 
