@@ -7,11 +7,13 @@ the attack's ``reconstruct``; the reconstructions are scored beside attackers th
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ from splitsec.metrics.perceptual import Lpips
 from splitsec.metrics.scores import VictimScores
 from splitsec.metrics.scoring import Baselines, References, clamp
 from splitsec.metrics.utility import classification_utility
-from splitsec.metrics.weights import load_backbone
+from splitsec.metrics.weights import FILE_VARIABLE, load_backbone
 from splitsec.panel import draw_curves, draw_panel
 from splitsec.progress import Progress, Silent
 from splitsec.provenance import collect
@@ -378,13 +380,27 @@ def _score_traffic(
 
 
 def _lpips(findings: _Findings, progress: Progress) -> Lpips | None:
+    outcome = _load_lpips(progress.message, os.environ.get(FILE_VARIABLE))
+    if isinstance(outcome, Lpips):
+        return outcome
+    findings.flag("lpips-unavailable")
+    findings.fields.setdefault("notes", []).append(outcome)
+    return None
+
+
+@cache
+def _load_lpips(announce: Callable[[str], None], file: str | None) -> Lpips | str:
+    """Load LPIPS once per run, or say why not: a network that hangs is waited for once.
+
+    Args:
+        announce: told before a download begins.
+        file: the weights file that the person named, if any; decides the result.
+    """
     try:
-        return Lpips("alex", load_backbone("alex", announce=progress.message))
+        return Lpips("alex", load_backbone("alex", Path(file) if file else None, None, announce))
     except WeightsUnavailableError as error:
-        progress.message(str(error))
-        findings.flag("lpips-unavailable")
-        findings.fields.setdefault("notes", []).append(str(error))
-        return None
+        announce(str(error))
+        return str(error)
 
 
 def _flag_scores(scores: VictimScores, findings: _Findings) -> None:

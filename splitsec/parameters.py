@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -42,10 +43,32 @@ def build_parameters(owner: str, cls: type[P], values: Mapping[str, Any]) -> P:
         if name not in cls.model_fields:
             raise UsageError(unknown_name(f"parameter of {owner}:", name, cls.model_fields))
     try:
-        return cls(**values)
+        return _build(cls, values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "values"
         raise UsageError(
             f"parameter {where!r} of {owner}: {first['msg']} (got {first['input']!r})"
         ) from None
+
+
+def _build(cls: type[P], values: Mapping[str, Any]) -> P:
+    """Validate; text that does not fit is read as JSON once, so that 18 and null can be given."""
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        wrong = {str(one["loc"][0]) for one in error.errors() if one["loc"]}
+        read = {name: _read(values[name]) for name in wrong if isinstance(values.get(name), str)}
+        if not read:
+            raise
+        try:
+            return cls(**{**values, **read})
+        except ValidationError:
+            raise error from None
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -136,6 +136,19 @@ def test_unknown_and_ill_typed_parameters() -> None:
         build_parameters("defense 'dcor'", cls, {"alpha": 2})
 
 
+def test_text_of_the_command_line_becomes_numbers_and_null() -> None:
+    resnet = load_plugin("target", "resnet").cls.Parameters
+    assert build_parameters("target 'resnet'", resnet, {"depth": "18"}).depth == 18
+    with pytest.raises(UsageError, match=r"18, 34 or 50 \(got '19'\)"):
+        build_parameters("target 'resnet'", resnet, {"depth": "19"})
+    fsha = load_plugin("attack", "fsha").cls.Parameters
+    given = {"client_lr": "null", "iterations": "7", "mirror": "no", "critic_lr": "1e-3"}
+    built = build_parameters("attack 'fsha'", fsha, given)
+    assert (built.client_lr, built.iterations, built.mirror, built.critic_lr) == (
+        None, 7, False, 1e-3
+    )  # fmt: skip
+
+
 def test_listing_imports_neither_torch_nor_plugins() -> None:
     code = (
         "import sys; from splitsec.plugins import list_plugins, KINDS\n"

@@ -27,7 +27,7 @@ Image = NDArray[np.float32]
 
 CLASSES = ("healthy", "diabetic retinopathy")
 
-_CANVAS = 128  # smaller images are drawn at about this size and averaged down
+_CANVAS = 96  # smaller images are drawn at up to this size and averaged down
 _BLOOD = np.array([0.42, 1.15, 0.95])  # optical density of blood in red, green and blue
 _SKINS = np.array(  # pigment under the light of a camera: brown, orange, pink, olive
     [[0.47, 0.28, 0.12], [0.86, 0.42, 0.16], [0.90, 0.52, 0.43], [0.55, 0.45, 0.23]]
@@ -102,7 +102,7 @@ def draw_fundus(
     """
     generator = _generator(seed, 0, index)
     model = _CAMERAS[camera]
-    factor = max(1, round(_CANVAS / size))
+    factor = max(1, _CANVAS // size)
     side = size * factor
     disc = np.array([0.62, -0.05]) + generator.normal(0, 0.02, 2)
     view = _pose(generator, model, disc)
