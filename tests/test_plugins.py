@@ -172,6 +172,17 @@ def test_plugins_import_only_the_core_and_their_own_folder() -> None:
                     assert f"from splitsec.{other}" not in text, f"{file}: {other}"
 
 
+@pytest.mark.parametrize("folder", ["attacks", "defenses", "targets", "leaderboard"])
+def test_the_outer_folders_are_imported_by_their_full_name_only(folder: str) -> None:
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {folder}"],
+        cwd=root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"import splitsec.{folder}, not {folder}" in done.stderr
+
+
 def test_the_core_imports_no_plugin() -> None:
     import splitsec  # noqa: PLC0415
 
