@@ -17,7 +17,16 @@ from splitsec.evaluate import evaluate, prepare, run_cell
 from splitsec.progress import Silent
 from splitsec.record import FLAGS, Record, load_record
 
-TINY = {"target.resnet.depth": 18, "training.epochs": 1}
+TINY = {
+    "target.resnet.depth": 18,
+    "training.epochs": 1,
+    "counts.private": 64,
+    "counts.public": 64,
+    "counts.validation": 24,
+    "counts.held_out": 40,
+    "counts.victims": 40,
+}
+TINY_OPEN = {name: value for name, value in TINY.items() if not name.startswith("target.")}
 
 ATTACK = '''
 """An attack for a test."""
@@ -71,13 +80,13 @@ def test_an_attack_that_sees_nothing_leaks_nothing(tmp_path: Path) -> None:
         assert "no-better-than-trivial" in record.flags
     assert set(record.flags) <= set(FLAGS)
     assert record.access is not None
-    assert record.access.public_images == 500
+    assert record.access.public_images == 64
     folder = next((tmp_path / "out").iterdir())
     assert {file.name for file in folder.iterdir()} == {"record.json", "panel.png", "curves.png"}
     assert load_record(folder).numbers() == record.numbers()
     frame = splitsec.records_frame([record])
     assert list(frame["victims"]) == ["training", "held_out"]
-    assert len(splitsec.per_image_frame(record)) == 200
+    assert len(splitsec.per_image_frame(record)) == 40
 
 
 def test_an_oracle_leaks_everything_and_is_scored_on_held_out_only(tmp_path: Path) -> None:
@@ -101,9 +110,7 @@ def test_an_oracle_leaks_everything_and_is_scored_on_held_out_only(tmp_path: Pat
         return smashed
 """
     attack = attack_file(tmp_path, "pairs=True, queries=True", body)
-    record = evaluate(
-        attack, "none", target=str(target), output=tmp_path, parameters={"training.epochs": 1}
-    )
+    record = evaluate(attack, "none", target=str(target), output=tmp_path, parameters=TINY_OPEN)
     assert record.status == "ok", record.reason
     assert record.victims is not None
     assert record.victims.training is None
@@ -112,7 +119,7 @@ def test_an_oracle_leaks_everything_and_is_scored_on_held_out_only(tmp_path: Pat
     assert scores.privacy.identification.structure == 1
     assert "oracle-access" in record.flags
     assert record.access is not None
-    assert record.access.pairs == 500
+    assert record.access.pairs == 64
     assert record.leakage is not None
     assert record.leakage.victims == "held_out"
     if "lpips-unavailable" not in record.flags:
@@ -121,7 +128,7 @@ def test_an_oracle_leaks_everything_and_is_scored_on_held_out_only(tmp_path: Pat
 
 @pytest.mark.slow
 def test_fsha_beats_every_trivial_attacker_on_an_undefended_target(tmp_path: Path) -> None:
-    record = run(tmp_path, "fsha:iterations=200")
+    record = evaluate("fsha:iterations=200", output=tmp_path, parameters={"training.epochs": 1})
     assert record.status == "ok", record.reason
     assert record.victims is not None
     assert record.victims.training is not None
@@ -169,7 +176,7 @@ def test_fsha_runs_on_every_target_and_cut(tmp_path: Path, target: str) -> None:
     cuts = {"resnet": "0,2,5,7,8", "fsha-client": "1,4"}[target]
     cells = resolve(
         attack="fsha:iterations=2,pretraining=1", defense="none", target=target, cut=cuts,
-        settings=["training.epochs=1"], channels=1, size="16",
+        settings=[f"{name}={value}" for name, value in TINY_OPEN.items()], channels=1, size="16",
     )  # fmt: skip
     from splitsec.data import load_data  # noqa: PLC0415
     from splitsec.sessions import PrivateSide  # noqa: PLC0415
@@ -187,7 +194,7 @@ def test_fsha_runs_on_every_target_and_cut(tmp_path: Path, target: str) -> None:
 def test_the_papers_networks_attack_the_papers_client(tmp_path: Path) -> None:
     record = evaluate(
         "fsha:networks=paper,iterations=1,pretraining=0,batch_size=8,client_lr=1e-5",
-        target="fsha-client", cut=4, output=tmp_path, parameters={"training.epochs": 1},
+        target="fsha-client", cut=4, output=tmp_path, parameters=TINY_OPEN,
     )  # fmt: skip
     assert record.status == "ok", record.reason
     assert "dictated-client-settings" in record.flags
