@@ -19,7 +19,7 @@ from splitsec.data import DataSpec, Part, check_source
 from splitsec.errors import UsageError
 from splitsec.images import Shape
 from splitsec.parameters import Parameters, build_parameters
-from splitsec.plugins import Kind, Plugin, load_plugin
+from splitsec.plugins import Kind, Plugin, load_plugin, plain_name
 from splitsec.spec import (
     COUNTS,
     CellSpec,
@@ -252,7 +252,7 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
 
 def _key(spec: str) -> str:
     """Return the name by which ``--set`` addresses a plug-in, whichever way it was named."""
-    return spec.rpartition("/")[2].removesuffix(".py").replace("_", "-")
+    return plain_name(spec.rstrip("/\\")).rpartition("/")[2].replace("_", "-")
 
 
 def _choose(

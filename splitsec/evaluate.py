@@ -160,7 +160,7 @@ def run_cell(cell: Cell, output: Path, progress: Progress) -> Record:
     """
     data = load_data(cell.data_spec(), progress)
     findings = _Findings()
-    status, reason = "ok", None
+    status, reason, defect = "ok", None, None
     threads = torch.get_num_threads()
     torch.set_num_threads(cell.spec.threads)
     try:
@@ -169,6 +169,8 @@ def run_cell(cell: Cell, output: Path, progress: Progress) -> Record:
     except SplitsecError as error:
         status, reason = "failed", str(error)
         findings.flag("non-finite", isinstance(error, DivergedError))
+    except Exception as error:  # a defect: it is recorded, and raised once that is done
+        status, reason, defect = "failed", f"defect: {type(error).__name__}: {error}", error
     finally:
         torch.set_num_threads(threads)
     record = Record(
@@ -189,7 +191,10 @@ def run_cell(cell: Cell, output: Path, progress: Progress) -> Record:
         **findings.fields,
     )
     folder = record_folder(output, record)
-    return _write(folder, record, findings)
+    record = _write(folder, record, findings)
+    if defect is not None:
+        raise defect
+    return record
 
 
 def _peak_memory_bytes() -> int | None:
@@ -203,6 +208,7 @@ def _peak_memory_bytes() -> int | None:
 
 
 def _write(folder: Path, record: Record, findings: _Findings) -> Record:
+    write_record(folder, record)
     artifacts: dict[str, str] = {}
     if findings.panel:
         write_atomically(folder / "panel.png", lambda path: draw_panel(path, **findings.panel))
@@ -236,11 +242,11 @@ def _measure(cell: Cell, data: Data, findings: _Findings, progress: Progress) ->
         with findings.timed("attack"):
             attacked = side.hijacked(attack, threat, progress)
     if threat.client_weights:
-        attack.view.grant("client_weights", _weights(attacked))
-    attack.view.grant("queries", attacked.release)
+        side.seen.grant("client_weights", _weights(attacked))
+    side.seen.grant("queries", attacked.oracle())
     if threat.pairs:
         private = torch.cat([part.all() for part in data.private])
-        attack.view.grant("pairs", (private, attacked.release(private)))
+        side.seen.grant("pairs", (private, attacked.release(private)))
     with findings.timed("attack"), blaming(cell.attack.label, "fit()"):
         attack.fit(progress)
     findings.fields["session"] = {
@@ -253,7 +259,7 @@ def _measure(cell: Cell, data: Data, findings: _Findings, progress: Progress) ->
         _score(data, side, _Attacked(cell, attack, attacked), threat, findings, progress)
     with blaming(cell.attack.label, "curves()"):
         history["attack"] = {name: list(map(float, c)) for name, c in attack.curves().items()}
-    findings.fields["access"] = attack.view.access
+    findings.fields["access"] = side.seen.access
     findings.flag("oracle-access", threat.oracle)
     findings.flag("dictated-client-settings", threat.client_settings)
     findings.flag("in-process")

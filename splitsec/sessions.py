@@ -19,7 +19,7 @@ from splitsec.attack import Attack
 from splitsec.cell import Cell
 from splitsec.data import Data, Part
 from splitsec.defense import Defense
-from splitsec.errors import PluginError, blaming
+from splitsec.errors import PluginError, SessionEnded, blaming
 from splitsec.images import Shape
 from splitsec.progress import Progress
 from splitsec.randomness import derive_seed, seeded_global_generator, torch_generator
@@ -60,6 +60,11 @@ class Trained:
     losses: list[float]
     traffic: Traffic
 
+    def oracle(self) -> Callable[[Tensor], Tensor]:
+        """Return what answers queries: it holds the client and its defense, nothing else."""
+        client, defense = self.client, self.defense
+        return lambda images: release_in_evaluation(client, defense, images)
+
     def release(self, images: Tensor) -> Tensor:
         """Return the released smashed data of images, client in evaluation mode."""
         return release_in_evaluation(self.client, self.defense, images)
@@ -72,7 +77,13 @@ class PrivateSide:
         cell: the cell.
         data: its images.
         victims: (client, row) of the training victims.
+
+    Attributes:
+        seen: the view that the attack was given; set by ``attack()``, and the only one that
+            later grants and the record go by, whatever the attack does to its own reference.
     """
+
+    seen: View
 
     def __init__(self, cell: Cell, data: Data, victims: Sequence[tuple[int, int]]) -> None:
         self.cell = cell
@@ -133,7 +144,8 @@ class PrivateSide:
         )
         listener: Callable[[Exchange], None] | None = None
         if attack is not None and threat is not None:
-            attack.view.grant("server_model", lambda: copy.deepcopy(server.model))
+            half = model.server
+            self.seen.grant("server_model", lambda: copy.deepcopy(half))
 
             def listener(exchange: Exchange) -> None:
                 with blaming(cell.attack.label, "observe()"):
@@ -165,7 +177,7 @@ class PrivateSide:
             plan = attack.hijacking()
         dictates = plan.batch_size is not None or plan.learning_rate is not None
         if dictates and not threat.client_settings:
-            attack.view.deny("client_settings")
+            self.seen.deny("client_settings")
         if plan.exchanges < 1:
             raise PluginError(f"{label} asks for {plan.exchanges} exchanges; 1 or more are due")
         model = self.model()
@@ -211,12 +223,13 @@ class PrivateSide:
             "parameters": cell.spec.parameters["attack"],
         }
         generator = torch.Generator().manual_seed(derive_seed("attack", **depends_on))
+        self.seen = self.view(threat)
         with (
             blaming(cell.attack.label, "__init__()"),
             seeded_global_generator("attack's networks", depends_on),
         ):
             attack: Attack[Any] = cell.attack.plugin.cls(
-                cell.attack.parameters, self.view(threat), generator
+                cell.attack.parameters, self.seen, generator
             )
         return attack
 
@@ -230,7 +243,10 @@ class _Blamed:
 
     def answer(self, message: Message) -> Tensor:
         with blaming(self._label, "answer()"):
-            return self._attack.answer(message)
+            try:
+                return self._attack.answer(message)
+            except SessionEnded as ended:
+                raise PluginError(f"{self._label} ended the session; only a defense may") from ended
 
 
 def victim_images(private: Sequence[Part], victims: Sequence[tuple[int, int]]) -> Tensor:

@@ -106,16 +106,16 @@ class View:
             client_architecture: gives a freshly initialised client, if granted.
             defense_spec: name and parameters of the defense.
         """
-        self.threat = threat
+        self._threat = threat
         self.image_shape = image_shape
         self.smashed_shape = smashed_shape
         self.classes = classes
-        self.access = Access()
+        self._access = Access()
         self._attack = attack
         self._granted: dict[str, Any] = {}
         if threat.public_images:
             self._granted["public_images"] = public_images()
-            self.access.public_images = len(self._granted["public_images"])
+            self._access.public_images = len(self._granted["public_images"])
         if threat.public_labels:
             self._granted["public_labels"] = public_labels()
         if threat.client_architecture:
@@ -123,12 +123,22 @@ class View:
         if threat.defense_spec:
             self._granted["defense_spec"] = dict(defense_spec)
 
+    @property
+    def threat(self) -> ThreatModel:
+        """The threat model that the attack declared."""
+        return self._threat
+
+    @property
+    def access(self) -> Access:
+        """What was used so far, as a copy."""
+        return self._access.model_copy()
+
     def grant(self, name: str, value: Any) -> None:
         """Add something that exists only later, such as the trained client's weights.
 
         For the framework. Does nothing when the threat model does not declare ``name``.
         """
-        if getattr(self.threat, name):
+        if getattr(self._threat, name):
             self._granted[name] = value
 
     def deny(self, what: str) -> NoReturn:
@@ -139,7 +149,7 @@ class View:
         )
 
     def _get(self, name: str) -> Any:
-        if not getattr(self.threat, name):
+        if not getattr(self._threat, name):
             self.deny(name)
         if name not in self._granted:
             raise PluginError(
@@ -188,7 +198,7 @@ class View:
     def pairs(self) -> tuple[Tensor, Tensor]:
         """Private images and their smashed data: an oracle."""
         pairs: tuple[Tensor, Tensor] = self._get("pairs")
-        self.access.pairs = len(pairs[0])
+        self._access.pairs = len(pairs[0])
         return pairs
 
     def query(self, images: Tensor) -> Tensor:
@@ -204,7 +214,7 @@ class View:
             ThreatModelViolation: queries are not declared.
         """
         answer: Callable[[Tensor], Tensor] = self._get("queries")
-        self.access.queries += len(images)
+        self._access.queries += len(images)
         return answer(images)
 
     def __getattr__(self, name: str) -> NoReturn:

@@ -161,6 +161,11 @@ class Wire:
                 f"the server answered exchange {message.step} with {got}; "
                 f"a gradient of shape {tuple(smashed.shape)} is due"
             )
+        if not gradient.is_floating_point():
+            raise PluginError(
+                f"the server answered exchange {message.step} with {gradient.dtype}; "
+                "a floating-point gradient is due"
+            )
         gradient = gradient.detach().to(smashed.dtype).clone()
         if not torch.isfinite(gradient).all():
             raise DivergedError(f"the server's gradient is not finite at exchange {message.step}")
@@ -235,24 +240,26 @@ class Client:
         smashed = self.model(images)
         with blaming(self.name, "release()"):
             released = self.defense.release(images, smashed)
-        if released.shape != smashed.shape:
-            raise PluginError(
-                f"{self.name} released {tuple(released.shape)} for smashed data of "
-                f"{tuple(smashed.shape)}"
-            )
+        _check_shape(released, smashed, f"{self.name} in release()")
         if traffic is not None:
             traffic.record(self.index, rows, released)
         labels = self.part.targets(rows.tolist())
         gradient = wire.exchange(Message(released, labels, self.index, step))
         with blaming(self.name, "receive()"):
             gradient = self.defense.receive(gradient, step)
+        _check_shape(gradient, smashed, f"{self.name} in receive()")
+        if not torch.isfinite(gradient).all():
+            raise DivergedError(f"{self.name} made the gradient of exchange {step} not finite")
         with blaming(self.name, "penalty()"):
             penalty = self.defense.penalty(images, smashed)
+            weight = float(self.defense.task_weight)
+        if penalty is not None and (not isinstance(penalty, Tensor) or penalty.dim() != 0):
+            raise PluginError(f"{self.name} in penalty() gave no scalar tensor, but {penalty!r}")
         self.optimizer.zero_grad()
         roots: list[Tensor] = []
         seeds: list[Tensor | None] = []
         if released.requires_grad:
-            roots, seeds = [released], [self.defense.task_weight * gradient]
+            roots, seeds = [released], [weight * gradient]
         if penalty is not None and penalty.requires_grad:
             if not torch.isfinite(penalty):
                 raise DivergedError(f"the penalty of {self.name} is not finite at exchange {step}")
@@ -261,6 +268,16 @@ class Client:
         if roots:
             torch.autograd.backward(roots, seeds)
             self.optimizer.step()
+
+
+def _check_shape(given: object, due: Tensor, who: str) -> None:
+    """Raise a PluginError unless ``given`` is a float tensor of the shape of ``due``."""
+    if isinstance(given, Tensor) and given.shape == due.shape and given.is_floating_point():
+        return
+    got = (
+        f"{given.dtype} {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
+    )
+    raise PluginError(f"{who} gave {got}; a float tensor of shape {tuple(due.shape)} is due")
 
 
 @torch.no_grad()
@@ -280,9 +297,13 @@ def release_in_evaluation(
     """
     training = model.training
     model.eval()
-    released = [
-        defense.release(batch, model(batch)).detach() for batch in torch.split(images, batch_size)
-    ]
+    released = []
+    for batch in torch.split(images, batch_size):
+        smashed = model(batch)
+        with blaming("the defense", "release()"):
+            sent = defense.release(batch, smashed)
+        _check_shape(sent, smashed, "the defense in release()")
+        released.append(sent.detach())
     model.train(training)
     return torch.cat(released)
 

@@ -314,6 +314,18 @@ def test_bad_requests(tmp_path: Path, options: Any, error: type[Exception], says
     assert not (tmp_path / "out").exists()
 
 
+def test_a_plugin_in_a_file_is_set_by_its_plain_name(tmp_path: Path) -> None:
+    file = tmp_path / "my_defense.py"
+    file.write_text(
+        "from splitsec import Defense, Parameters\n"
+        "class Knob(Parameters):\n    turns: int = 1\n"
+        "class Mine(Defense[Knob]):\n    Parameters = Knob\n"
+    )
+    for named in (str(file), f"{file}:Mine"):
+        (cell,) = resolve(attack="fsha", defense=named, settings=["defense.my-defense.turns=3"])
+        assert cell.spec.parameters["defense"] == {"turns": 3}
+
+
 def test_data_that_fail_are_said_before_any_training(tmp_path: Path) -> None:
     cells = resolve(attack="fsha", defense="none", data=f"retinamnist:path={tmp_path}/no.npz")
     with pytest.raises(DataError, match="there is no"):

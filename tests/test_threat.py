@@ -75,6 +75,16 @@ def test_access_is_counted() -> None:
     assert view.access.model_dump() == {"queries": 7, "public_images": 6, "pairs": 3}
 
 
+def test_an_attack_cannot_widen_its_threat_model_or_rewrite_its_access() -> None:
+    view = view_of(ThreatModel(public_images=True))
+    with pytest.raises(AttributeError):
+        view.threat = ThreatModel(queries=True)  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        view.access = None  # type: ignore[misc, assignment]
+    view.access.public_images = 0
+    assert view.access.public_images == 6
+
+
 def reachable(root: object) -> Iterator[object]:
     """Yield everything that can be reached from an object, through any reference it holds.
 
@@ -108,7 +118,7 @@ def test_the_walk_finds_a_planted_private_tensor() -> None:
     private = make_part(4, size=8, seed=9).all()
     view = view_of(ThreatModel(public_images=True))
     assert not private_tensors(view, private)
-    view.access.__dict__["planted"] = {"deep": [private]}
+    view._access.__dict__["planted"] = {"deep": [private]}
     assert private_tensors(view, private)
 
 

@@ -201,6 +201,7 @@ def test_traffic_keeps_what_was_last_sent_for_each_victim() -> None:
     [
         (lambda z: z[:1], PluginError, "a gradient of shape"),
         (lambda z: None, PluginError, "NoneType"),
+        (lambda z: z.to(torch.complex64), PluginError, "complex64"),
         (lambda z: z * float("nan"), DivergedError, "not finite at exchange 0"),
     ],
 )
@@ -292,3 +293,30 @@ def test_a_defense_that_raises_is_blamed() -> None:
 
     with pytest.raises(PluginError, match=r"raised ZeroDivisionError in penalty\(\): oops"):
         one_session(Recording(), Broken(Parameters()))
+
+
+@pytest.mark.parametrize(
+    ("hook", "answer", "error", "says"),
+    [
+        ("release", None, PluginError, r"release\(\) gave NoneType"),
+        ("release", torch.zeros(1), PluginError, r"release\(\) gave torch.float32 \(1,\)"),
+        ("receive", None, PluginError, r"receive\(\) gave NoneType"),
+        ("receive", torch.zeros(2, 2), PluginError, r"receive\(\) gave torch.float32 \(2, 2\)"),
+        ("penalty", 0.5, PluginError, r"penalty\(\) gave no scalar tensor"),
+        ("penalty", torch.zeros(3), PluginError, r"penalty\(\) gave no scalar tensor"),
+    ],
+)
+def test_a_defense_that_breaks_its_contract(
+    hook: str, answer: Any, error: type[Exception], says: str
+) -> None:
+    defense = Defense(Parameters())
+    setattr(defense, hook, lambda *arguments: answer)
+    with pytest.raises(error, match=says):
+        one_session(Recording(), defense)
+
+
+def test_a_defense_that_makes_gradients_nan_is_named() -> None:
+    defense = Defense(Parameters())
+    defense.receive = lambda gradient, step: gradient * float("nan")  # type: ignore[method-assign]
+    with pytest.raises(DivergedError, match="the defense made the gradient of exchange 0"):
+        one_session(Recording(), defense)

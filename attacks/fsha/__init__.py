@@ -42,7 +42,7 @@ class FshaParameters(Parameters):
     networks: Literal["light", "paper", "auto"] = Field(
         "light",
         description="the paper's networks, light ones, or the paper's where the smashed data "
-        "have the shape of one of its levels",
+        "have the shape of one of its levels and either sign",
     )
     loss: Literal["wgan", "bce"] = Field("wgan", description="adversarial loss; report wgan")
     gradient_penalty: float = Field(10.0, ge=0, description="weight of the penalty; paper 500")
@@ -50,7 +50,10 @@ class FshaParameters(Parameters):
         "sample", description="one norm per sample (WGAN-GP), or per channel (the authors' code)"
     )
     gradient_scale: float = Field(
-        1.0, gt=0, description="factor on the gradient sent; decides against a client's penalty"
+        1.0,
+        gt=0,
+        description="factor on the gradient sent, which also fades with the rates; decides "
+        "against a client's own penalty",
     )
     autoencoder_lr: float = Field(2e-3, gt=0, description="Adam, pilot and decoder; paper 1e-5")
     critic_lr: float = Field(1e-3, gt=0, description="Adam, critic; paper 1e-4")
@@ -190,9 +193,10 @@ class Fsha(Attack[FshaParameters]):
 
     def _networks(self, nonnegative: bool) -> Networks:
         image, smashed = self.view.image_shape, self.view.smashed_shape
-        level = _level_of(image.height, smashed)
+        level = _level_of(image, smashed)
         wanted = self.parameters.networks
-        if wanted == "light" or (wanted == "auto" and level is None):
+        # The paper's pilot ends linearly, and so fits only a client that sends either sign.
+        if wanted == "light" or (wanted == "auto" and (level is None or nonnegative)):
             return Networks(
                 light_networks.build_pilot(image, smashed, nonnegative),
                 light_networks.build_decoder(smashed, image),
@@ -243,12 +247,15 @@ class Fsha(Attack[FshaParameters]):
             average.lerp_(current, 1 - decay)
 
 
-def _level_of(size: int, smashed: tuple[int, int, int]) -> int | None:
-    """Return the paper's level whose client would give smashed data of this shape, or None.
+def _level_of(image: tuple[int, int, int], smashed: tuple[int, int, int]) -> int | None:
+    """Return the paper's level whose networks give smashed data of this shape, or None.
 
     Levels 2 and 3 share a shape and networks.
     """
-    channels, height, _ = smashed
-    expected = {(64, 2): 1, (128, 4): 2, (256, 8): 4}
-    factor = round(size / height)
-    return expected.get((channels, factor))
+    for level, (channels, halvings) in {1: (64, 1), 2: (128, 2), 4: (256, 3)}.items():
+        height, width = image[1:]
+        for _ in range(halvings):
+            height, width = (height + 1) // 2, (width + 1) // 2
+        if tuple(smashed) == (channels, height, width):
+            return level
+    return None

@@ -30,12 +30,15 @@ def corrected_squared_distance_correlation(x: Tensor, z: Tensor) -> Tensor:
     """Return the bias-corrected squared distance correlation of paired rows.
 
     Args:
-        x: shape (N, d), N at least 4.
+        x: shape (N, d).
         z: shape (N, e).
 
     Returns:
-        Scalar in [-1, 1], 0 on average for independent rows.
+        Scalar in [-1, 1], 0 on average for independent rows; 0 for fewer than four rows, which
+        say nothing.
     """
+    if len(x) < 4:
+        return (x.sum() + z.sum()).double() * 0
     a, b = _u_centred(_distances(x)), _u_centred(_distances(z))
     covariance, x_variance, z_variance = (a * b).sum(), (a * a).sum(), (b * b).sum()
     return covariance / _safe(_root(x_variance * z_variance))
