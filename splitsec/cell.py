@@ -189,7 +189,7 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
         threads: CPU threads; the profile's by default.
 
     Returns:
-        The cells, in the order of the axes above.
+        The cells; the seed varies fastest, then defense, attack, cut, size, data, target.
 
     Raises:
         UsageError: an unknown name, parameter or cut, or a value out of range.

@@ -1,7 +1,7 @@
 """What to run: one cell's specification, profiles, and how text becomes either.
 
 Nothing here imports torch or a plug-in; resolving a cell's parameters does, in
-:func:`splitsec.evaluate.resolve`.
+:func:`splitsec.cell.resolve`.
 """
 
 from __future__ import annotations

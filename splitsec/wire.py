@@ -8,7 +8,7 @@ module or data set can be reached from the other side.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -290,7 +290,7 @@ def release_in_evaluation(
         model: the client's half; its mode is restored.
         defense: its defense.
         images: shape (N, C, H, W), in [0, 1].
-        batch_size: images at once; does not change the result.
+        batch_size: images at once.
 
     Returns:
         Shape (N, c, h, w).
@@ -319,7 +319,6 @@ class Session:
 
     exchanges: int = 0
     ended: str | None = None
-    epochs: list[int] = field(default_factory=list)
 
 
 def batches(count: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
@@ -424,13 +423,12 @@ def run_session(  # noqa: PLR0913 - a session has this many sides
     turns = schedule(clients, training, batch_size or training.batch_size, order)
     with progress.stage(name, exchanges) as stage:
         for step in range(exchanges):
-            epoch, client, rows = next(turns)
+            _, client, rows = next(turns)
             try:
                 client.step(rows, wire, step, traffic)
             except SessionEnded as reason:
                 session.ended = f"at exchange {step}: {reason}"
                 break
             session.exchanges += 1
-            session.epochs.append(epoch)
             stage.advance(note=note())
     return session

@@ -16,11 +16,11 @@ torch's global generator, so the caller seeds it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from splitsec.images import Shape
 
 from .penalty import Rectifier
 
@@ -30,14 +30,6 @@ CRITIC_MAP = 8
 _STEM_KERNEL = 7
 _WIDEST = 256
 _SLOPE = 0.2
-
-
-class Shape(NamedTuple):
-    """Shape of one image or of one sample's smashed data, without the batch."""
-
-    channels: int
-    height: int
-    width: int
 
 
 def build_pilot(

@@ -73,7 +73,7 @@ class DiabeticRetinopathy(Source[DiabeticRetinopathyParameters]):
         if root is None:
             raise DataError(f"diabetic-retinopathy is missing: {self.availability().sentence}")
         folder = root / _FOLDER / _FOLDER
-        csv = self._labels(root, folder)
+        csv = self._labels(root)
         table = read_csv(csv, ["image", "level"])
         levels = pd.to_numeric(table["level"], errors="coerce")
         wrong = ~levels.isin(range(_GRADES))
@@ -98,14 +98,14 @@ class DiabeticRetinopathy(Source[DiabeticRetinopathyParameters]):
         )
 
     @staticmethod
-    def _labels(root: Path, folder: Path) -> Path:
+    def _labels(root: Path) -> Path:
         """Return the CSV that names the images as they are called in the folder."""
         found = sorted(root.glob("trainLabels*.csv"))
         if not found:
             raise DataError(f"there is no trainLabels*.csv in {root}")
         # The data set has two: of the cropped images, and of all.
         cropped = [file for file in found if "cropped" in file.name]
-        return cropped[0] if cropped and folder.name == _FOLDER else found[0]
+        return cropped[0] if cropped else found[0]
 
     def decode(
         self, keys: Sequence[int], size: int, channels: int, progress: Progress
