@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from splitsec.errors import PluginError
 from splitsec.parameters import Parameters
@@ -36,17 +36,19 @@ class Attack(ABC, Generic[P]):
     """An attack on split learning.
 
     A passive attack overrides ``observe`` (optional), ``fit`` and ``reconstruct``; an active
-    one (``ThreatModel(active=True)``) overrides ``hijacking``, ``answer`` and ``reconstruct``.
-    The framework calls them in that order, scores the reconstructions, and never lets an
-    attack score itself.
+    one (``ThreatModel(active=True)``) overrides ``hijacking``, ``answer``, ``fit`` (optional)
+    and ``reconstruct``. The framework calls them in that order, scores the reconstructions, and
+    never lets an attack score itself.
 
     Attributes:
         Parameters: the parameter class.
+        reconstructs: False for a stand-in that is not scored, so that utility alone is measured.
         profiles: parameter defaults that differ under a profile, for example
             ``{"paper": {"iterations": 10_000}}``.
     """
 
     Parameters: ClassVar[type[Parameters]] = Parameters
+    reconstructs: ClassVar[bool] = True
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __init__(self, parameters: P, view: View, generator: torch.Generator) -> None:
@@ -55,12 +57,13 @@ class Attack(ABC, Generic[P]):
         Args:
             parameters: the attack's parameters.
             view: what its threat model grants.
-            generator: the only source of random numbers the attack may use, beside torch's
-                global generator while modules are constructed.
+            generator: the attack's own source of random numbers. torch's global generator is
+                seeded anew before each method is called.
         """
         self.parameters = parameters
         self.view = view
         self.generator = generator
+        self._stand_in: nn.Module | None = None
 
     @classmethod
     @abstractmethod
@@ -71,11 +74,30 @@ class Attack(ABC, Generic[P]):
         """Say how long the active session lasts and what the server dictates."""
         raise PluginError(f"{type(self).__name__} is active but does not override hijacking()")
 
+    def features(self, message: Message) -> Tensor:
+        """Send features to a client that keeps its model's head (active attacks, U-shaped).
+
+        By default an untrained copy of the honest server's network makes them: their shape is
+        right, and the client's head has something to train on.
+
+        Args:
+            message: smashed data.
+
+        Returns:
+            Features of the shape that the honest server's would have.
+        """
+        if self._stand_in is None:
+            self._stand_in = self.view.server_architecture
+        with torch.no_grad():
+            features: Tensor = self._stand_in(message.smashed)
+        return features
+
     def answer(self, message: Message) -> Tensor:
         """Answer one message in the honest server's place (active attacks).
 
         Args:
-            message: smashed data, and labels if they are shared and declared.
+            message: smashed data, labels if they are shared and declared, and the client's
+                gradient with respect to the features if it keeps its model's head.
 
         Returns:
             The gradient to send, of the smashed data's shape.

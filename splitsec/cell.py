@@ -12,14 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import torch
 from pydantic import BaseModel, ValidationError
 
-from splitsec.data import DataSpec, Part, check_source
-from splitsec.errors import UsageError
+from splitsec.data import DataSpec, Part, check_source, list_sources
+from splitsec.data.source import Task
+from splitsec.data.sources import source_task
+from splitsec.errors import PluginError, UsageError, blaming
 from splitsec.images import Shape
 from splitsec.parameters import Parameters, build_parameters
 from splitsec.plugins import Kind, Plugin, load_plugin, plain_name
+from splitsec.randomness import seeded_global_generator
 from splitsec.spec import (
     COUNTS,
     CellSpec,
@@ -30,11 +32,11 @@ from splitsec.spec import (
     parse_requests,
     parse_settings,
 )
-from splitsec.target import Target, smashed_shape
+from splitsec.target import SplitModel, Target, check_target, smashed_shape
 
 M = TypeVar("M", bound=BaseModel)
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Raised whenever the same cell would give other numbers than before."""
 
 
@@ -115,6 +117,16 @@ class Cell:
         }
         text = json.dumps(decides, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def session_key(self) -> str:
+        """Return the hash of everything that decides the honest session.
+
+        Cells that differ in their attack alone share it, and are run together.
+        """
+        spec = self.spec.model_dump(mode="json", exclude={"attack": True, "profile": True})
+        spec["parameters"].pop("attack")
+        sources = [self.defense.plugin.sha256, self.target.plugin.sha256]
+        return hashlib.sha256(json.dumps([spec, sources], sort_keys=True).encode()).hexdigest()
 
     def client_key(self) -> dict[str, Any]:
         """Return what initialisation and batch order depend on.
@@ -198,13 +210,11 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
     defaults = get_profile(profile)
     given = parse_settings(settings)
     parsed = given.plugins
-    training = build_training(defaults.training, given.training)
-    counts = {name: getattr(defaults, name) for name in COUNTS} | given.counts
     requests = {
         "attack": parse_requests(attack),
         "defense": parse_requests(defense),
         "target": parse_requests(target or defaults.target),
-        "data": parse_requests(data or defaults.data),
+        "data": parse_requests(data) if data else [],
     }
     for kind, named in parsed.items():
         for name in named:
@@ -213,19 +223,32 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
     attacks = [_choose("attack", r, parsed["attack"], profile) for r in requests["attack"]]
     defenses = [_choose("defense", r, parsed["defense"], profile) for r in requests["defense"]]
     targets = [_choose("target", r, parsed["target"], profile) for r in requests["target"]]
+    for chosen in (attacks, defenses, targets):
+        _check_names(chosen)
+    data_sets: list[PluginRequest | None] = [*requests["data"]] or [None]
     cells: list[Cell] = []
-    for chosen_target, request, pixels, one_cut, chosen_attack, chosen_defense, seed in (
+    for chosen_target, one_data, pixels, one_cut, chosen_attack, chosen_defense, seed in (
         itertools.product(
-            targets, requests["data"], _numbers("size", size), _numbers("cut", cut),
+            targets, data_sets, _numbers("size", size), _numbers("cut", cut),
             attacks, defenses, seeds,
         )
     ):  # fmt: skip
+        check_target(chosen_target.label, chosen_target.plugin.cls, one_cut)
+        task = chosen_target.plugin.cls.task
+        request = one_data or PluginRequest(defaults.data[task], {})
+        _check_task(chosen_target.label, task, request.spec)
         source = merge(request.parameters, parsed["data"].get(request.spec, {}))
+        images = {name: getattr(defaults, name) for name in ("size", *COUNTS)}
+        images |= defaults.for_data.get(request.spec, {})
+        training = build_training(
+            defaults.training, chosen_target.plugin.cls.training.get(profile, {}), given.training
+        )
         values = {
+            **images,
             "target": chosen_target.plugin.name,
             "cut": chosen_target.plugin.cls.default_cut if one_cut is None else one_cut,
             "data": request.spec,
-            "size": defaults.size if pixels is None else pixels,
+            "size": images["size"] if pixels is None else pixels,
             "channels": channels,
             "clients": clients,
             "attack": chosen_attack.plugin.name,
@@ -233,7 +256,7 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
             "profile": profile,
             "seed": seed,
             "public_from": public_from,
-            **counts,
+            **given.counts,
             "threads": threads or defaults.threads,
             "training": training,
             "parameters": {
@@ -245,9 +268,20 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
         }
         cell = Cell(_checked(CellSpec, values), chosen_attack, chosen_defense, chosen_target)
         cell.data_spec()
-        _check_split(cell)
         cells.append(cell)
+    _check_splits(cells)
     return cells
+
+
+def _check_task(label: str, task: Task, data: str) -> None:
+    """Raise a UsageError unless the data are labelled for what the target is trained for."""
+    labelled = source_task(data)
+    if labelled != task:
+        fitting = ", ".join(name for name, _ in list_sources() if source_task(name) == task)
+        raise UsageError(
+            f"{label} is trained for {task}, but data {data!r} are labelled for {labelled}; "
+            f"use --data with one of {fitting}"
+        )
 
 
 def _key(spec: str) -> str:
@@ -266,6 +300,17 @@ def _choose(
     return Chosen(plugin, build_parameters(label, plugin.cls.Parameters, values))
 
 
+def _check_names(chosen: Sequence[Chosen]) -> None:
+    """Raise a UsageError where two sources would go by one name in the records."""
+    sources: dict[str, str] = {}
+    for one in chosen:
+        source = sources.setdefault(one.plugin.name, one.plugin.source)
+        if source != one.plugin.source:
+            raise UsageError(
+                f"{one.label} is two things, {source} and {one.plugin.source}; rename one"
+            )
+
+
 def _numbers(name: str, text: str | int | None) -> list[int | None]:
     if text is None:
         return [None]
@@ -275,8 +320,8 @@ def _numbers(name: str, text: str | int | None) -> list[int | None]:
         raise UsageError(f"--{name} {text!r} is not a list of whole numbers") from None
 
 
-def build_training(defaults: Training, values: Mapping[str, str]) -> Training:
-    """Return training settings with some of them replaced.
+def build_training(defaults: Training, *layers: Mapping[str, Any]) -> Training:
+    """Return training settings with some of them replaced; later layers win.
 
     Raises:
         UsageError: an unknown setting, or a value of the wrong type or range.
@@ -285,9 +330,8 @@ def build_training(defaults: Training, values: Mapping[str, str]) -> Training:
     class _Training(Training, Parameters):  # for build_parameters' errors
         pass
 
-    return Training(
-        **build_parameters("training", _Training, merge(defaults.model_dump(), values)).model_dump()
-    )
+    values = merge(defaults.model_dump(), *layers)
+    return Training(**build_parameters("training", _Training, values).model_dump())
 
 
 def _checked(cls: type[M], values: Mapping[str, Any]) -> M:
@@ -300,9 +344,38 @@ def _checked(cls: type[M], values: Mapping[str, Any]) -> M:
         raise UsageError(f"{where}: {first['msg']} (got {first['input']!r})") from None
 
 
-def _check_split(cell: Cell) -> None:
-    """Raise a UsageError where the target cannot be split so for images of this size."""
-    target: Target[Any] = cell.target.plugin.cls(cell.target.parameters)
-    with torch.device("meta"):
-        model = target.split(cell.image, 2, cell.spec.cut)
-        smashed_shape(model.client, cell.image)
+def _check_splits(cells: Sequence[Cell]) -> None:
+    """Split each target once, as the cells would.
+
+    Raises:
+        UsageError: a target cannot be split so for images of this size.
+        PluginError: a target raised.
+    """
+    tried: set[str] = set()
+    for cell in cells:
+        key = json.dumps(cell.client_key() | {"cut": cell.spec.cut, "seed": 0}, sort_keys=True)
+        if key in tried:
+            continue
+        tried.add(key)
+        with blaming(cell.target.label, "split() or the client's forward()"):
+            target: Target[Any] = cell.target.plugin.cls(cell.target.parameters)
+            outputs = 2 if target.task == "classification" else 1
+            smashed_shape(build_model(cell, target, outputs).client, cell.image)
+
+
+def build_model(
+    cell: Cell, target: Target[Any], outputs: int, stage: str = "initialisation"
+) -> SplitModel:
+    """Build a cell's split target; another stage name gives other initial weights.
+
+    Raises:
+        UsageError: the target cannot be split so.
+        PluginError: the target raised, or gave no split model.
+    """
+    label = cell.target.label
+    with blaming(label, "split()"), seeded_global_generator(stage, cell.client_key()):
+        model: object = target.split(cell.image, outputs, cell.spec.cut)
+    if not isinstance(model, SplitModel):
+        kind = type(model).__name__
+        raise PluginError(f"{label} returned {kind} from split(); a SplitModel is due")
+    return model

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Generic, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,15 +21,17 @@ class Defense(Generic[P]):
     ``release`` (what is sent), ``receive`` (the server's answer), ``penalty`` (the client's
     own loss). Defenses see raw images: they are reviewed, not confined.
 
-    ``release`` is also what victims' smashed data and the utility are measured on, in
-    training and evaluation mode alike: it is not told which.
+    Every client has a defense object of its own. ``release`` is also what victims' smashed
+    data and the utility are measured on, after the session: it must not behave otherwise there.
 
     Attributes:
         Parameters: the parameter class.
+        profiles: parameter defaults that differ under a profile.
         randomised: whether ``release`` draws random numbers; records are flagged.
     """
 
     Parameters: ClassVar[type[Parameters]] = Parameters
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     randomised: ClassVar[bool] = False
 
     def __init__(self, parameters: P) -> None:
@@ -45,7 +48,8 @@ class Defense(Generic[P]):
         Args:
             image: shape of one image.
             smashed: shape of one image's smashed data.
-            generator: the only source of random numbers the defense may use.
+            generator: the only source of random numbers the defense may use, beside torch's
+                global generator while modules are constructed.
         """
 
     def release(self, images: Tensor, smashed: Tensor) -> Tensor:

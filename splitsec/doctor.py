@@ -168,7 +168,7 @@ def _size(folder: Path) -> int:
 
 
 def _data(name: str) -> Finding:
-    needed = name == get_profile("quick").data
+    needed = name in get_profile("quick").data.values()
     try:
         availability = get_source(name, {}).availability()
     except SplitsecError as error:

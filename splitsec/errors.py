@@ -41,6 +41,10 @@ class ThreatModelViolation(SplitsecError):  # noqa: N818 - the field's own term
     """An attack asked for something that its declared threat model does not grant."""
 
 
+class NotApplicable(SplitsecError):  # noqa: N818 - an outcome, not a fault
+    """An attack cannot work on this target; its cell is skipped."""
+
+
 class DivergedError(SplitsecError):
     """Training or an attack produced a value that is not finite."""
 

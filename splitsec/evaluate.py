@@ -2,81 +2,35 @@
 
 The way of the data: a cell's images are partitioned; an honest session gives the utility; the
 attack listens to it, or gets a session of its own; what was sent for the victims is handed to
-the attack's ``reconstruct``; the reconstructions are scored beside attackers that saw nothing.
+the attack's ``reconstruct`` and scored beside attackers that saw nothing (:mod:`.judge`).
 """
 
 from __future__ import annotations
 
-import os
+import json
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from splitsec.attack import Attack
-from splitsec.cell import Cell, resolve, victims_of
+from splitsec.cell import Cell, resolve
 from splitsec.data import Data, load_data
-from splitsec.errors import (
-    DivergedError,
-    PluginError,
-    SplitsecError,
-    UsageError,
-    WeightsUnavailableError,
-    blaming,
-)
-from splitsec.metrics.dependence import corrected_squared_distance_correlation
-from splitsec.metrics.perceptual import Lpips
-from splitsec.metrics.scores import VictimScores
-from splitsec.metrics.scoring import Baselines, References, clamp
-from splitsec.metrics.utility import classification_utility
-from splitsec.metrics.weights import FILE_VARIABLE, load_backbone
+from splitsec.errors import DivergedError, NotApplicable, SplitsecError, UsageError
+from splitsec.findings import Findings
+from splitsec.judge import Judged, judge
 from splitsec.panel import draw_curves, draw_panel
 from splitsec.progress import Progress, Silent
 from splitsec.provenance import collect
-from splitsec.randomness import numpy_generator, torch_generator
-from splitsec.record import INVALIDATING, Leakage, Record, Utility, Victims
-from splitsec.sessions import PrivateSide, Trained, victim_images
+from splitsec.randomness import seeded_global_generator
+from splitsec.record import INVALIDATING, Record
+from splitsec.sessions import Attacker, PrivateSide, Trained, oracle
 from splitsec.storage import record_folder, write_atomically, write_record
-from splitsec.threat import ThreatModel
+from splitsec.utility import measure_utility, validation_scores
 
-__all__ = ["evaluate", "prepare", "resolve", "run_cell"]
-
-_TRIVIAL_LEAKAGE = 0.02
-_CLAMPED_SHARE = 0.05
-_PANEL_COLUMNS = 8
-_RECONSTRUCT_AT_ONCE = 256
-
-
-@dataclass
-class _Findings:
-    """What a cell has yielded so far; becomes the record, also when the cell fails halfway."""
-
-    fields: dict[str, Any] = field(default_factory=dict)
-    flags: list[str] = field(default_factory=list)
-    timings: dict[str, float] = field(default_factory=dict)
-    panel: dict[str, Any] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the seconds of a block to a stage's timing."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.timings[stage] = self.timings.get(stage, 0.0) + time.perf_counter() - start
-
-    def flag(self, name: str, raised: bool = True) -> None:
-        """Raise a flag once."""
-        if raised and name not in self.flags:
-            self.flags.append(name)
+__all__ = ["evaluate", "prepare", "resolve", "run_cells"]
 
 
 def prepare(cells: Sequence[Cell], progress: Progress) -> None:
@@ -133,46 +87,75 @@ def evaluate(  # noqa: PLR0913 - the same options as on the command line
     cells = resolve(
         attack=attack, defense=defense, target=target, data=data, cut=cut, size=size,
         channels=channels, clients=clients, profile=profile, seeds=(seed,),
-        settings=[f"{name}={value}" for name, value in (parameters or {}).items()],
+        settings=[f"{name}={_text(value)}" for name, value in (parameters or {}).items()],
         public_from=public_from,
     )  # fmt: skip
     if len(cells) != 1:
         raise UsageError(f"evaluate() runs one cell, but this asks for {len(cells)}")
     progress = progress or Silent()
     prepare(cells, progress)
-    return run_cell(cells[0], Path(output), progress)
+    (record,) = run_cells(cells, Path(output), progress)
+    return record
 
 
-def run_cell(cell: Cell, output: Path, progress: Progress) -> Record:
-    """Run one cell and write its record, panel and curves.
+def _text(value: Any) -> str:
+    """Return a parameter's value as the command line would have it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def run_cells(cells: Sequence[Cell], output: Path, progress: Progress) -> Iterator[Record]:
+    """Run cells, and write each one's record, panel and curves when it is done.
+
+    Cells that differ in their attack alone share one honest session, to which their passive
+    attacks listen side by side.
 
     Args:
-        cell: a resolved cell.
-        output: folder in which the record's own folder is made.
+        cells: resolved cells.
+        output: folder in which each record's own folder is made.
         progress: told of every stage.
 
-    Returns:
-        The record. What goes wrong inside the cell makes it ``"failed"`` with the reason.
+    Yields:
+        Records, cells that share a session one after the other. What goes wrong inside a cell
+        makes its record ``"failed"``, or ``"skipped"`` where the attack cannot work on the
+        target, with the reason.
 
     Raises:
-        DataError: the data cannot be loaded; the cell has not begun.
-        OutputError: the record cannot be written.
+        DataError: the data cannot be loaded; no cell of these has begun.
+        OutputError: a record cannot be written.
     """
-    data = load_data(cell.data_spec(), progress)
-    findings = _Findings()
-    status, reason, defect = "ok", None, None
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.session_key(), []).append(cell)
+    for group in groups.values():
+        shared = SharedSession(group, load_data(group[0].data_spec(), progress))
+        for cell in group:
+            with progress.cell(cell.spec.title()):
+                record = _run_cell(cell, shared, output, progress)
+            yield record
+
+
+def _run_cell(cell: Cell, shared: SharedSession, output: Path, progress: Progress) -> Record:
+    findings = Findings()
+    status, reason = "ok", None
+    stop: BaseException | None = None
     threads = torch.get_num_threads()
     torch.set_num_threads(cell.spec.threads)
     try:
         provenance = collect(cell.chosen)
-        _measure(cell, data, findings, progress)
+        shared.run(progress)
+        findings = shared.findings.copy()
+        _measure(cell, shared, findings, progress)
     except SplitsecError as error:
-        status, reason = "failed", str(error)
+        status = "skipped" if isinstance(error, NotApplicable) else "failed"
+        reason = str(error)
         findings.flag("non-finite", isinstance(error, DivergedError))
+    except KeyboardInterrupt as interruption:
+        status, reason, stop = "cancelled", "interrupted", interruption
     except Exception as error:  # a defect: it is recorded, and raised once that is done
-        status, reason, defect = "failed", f"defect: {type(error).__name__}: {error}", error
+        status, reason, stop = "failed", f"defect: {type(error).__name__}: {error}", error
     finally:
         torch.set_num_threads(threads)
+    data = shared.data
     record = Record(
         cell_id=cell.cell_id(data.sha256),
         status=status,
@@ -186,14 +169,14 @@ def run_cell(cell: Cell, output: Path, progress: Progress) -> Record:
         },
         provenance=provenance,
         flags=sorted(findings.flags, key=lambda name: (name not in INVALIDATING, name)),
+        notes=findings.notes,
         timings={name: round(seconds, 3) for name, seconds in findings.timings.items()},
         peak_memory_bytes=_peak_memory_bytes(),
         **findings.fields,
     )
-    folder = record_folder(output, record)
-    record = _write(folder, record, findings)
-    if defect is not None:
-        raise defect
+    record = _write(record_folder(output, record), record, findings)
+    if stop is not None:
+        raise stop
     return record
 
 
@@ -207,236 +190,169 @@ def _peak_memory_bytes() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _write(folder: Path, record: Record, findings: _Findings) -> Record:
-    write_record(folder, record)
+def _write(folder: Path, record: Record, findings: Findings) -> Record:
+    """Write the record and its pictures; pictures of an earlier run of the cell go."""
     artifacts: dict[str, str] = {}
     if findings.panel:
-        write_atomically(folder / "panel.png", lambda path: draw_panel(path, **findings.panel))
         artifacts["panel"] = "panel.png"
     if record.history:
-        write_atomically(folder / "curves.png", lambda path: draw_curves(path, record))
         artifacts["curves"] = "curves.png"
+    for name in ("panel", "curves"):
+        if name not in artifacts:
+            (folder / f"{name}.png").unlink(missing_ok=True)
+    write_record(folder, record)
+    if findings.panel:
+        write_atomically(folder / "panel.png", lambda path: draw_panel(path, **findings.panel))
+    if record.history:
+        write_atomically(folder / "curves.png", lambda path: draw_curves(path, record))
     record = record.model_copy(update={"artifacts": artifacts})
     write_record(folder, record)
     return record
 
 
-def _measure(cell: Cell, data: Data, findings: _Findings, progress: Progress) -> None:
-    """Run the sessions and score; results go into ``findings`` as they come."""
-    with blaming(cell.attack.label, "threat_model()"):
-        threat = cell.attack.plugin.cls.threat_model(cell.attack.parameters)
-    if not isinstance(threat, ThreatModel):
-        raise PluginError(f"{cell.attack.label} returned no ThreatModel from threat_model()")
+class SharedSession:
+    """The honest session of cells that differ in their attack alone; run once, when needed.
+
+    Args:
+        cells: the cells.
+        data: their images.
+
+    Attributes:
+        data: their images.
+        side: the private side.
+        trained: what the session left behind.
+        released: smashed data of the held-out images.
+        findings: utility, history and timings, for every cell.
+    """
+
+    side: PrivateSide
+    trained: Trained
+    released: Tensor
+
+    def __init__(self, cells: Sequence[Cell], data: Data) -> None:
+        self.data = data
+        self.findings = Findings()
+        self._cells = cells
+        self._outcome: SplitsecError | None = None
+        self._has_run = False
+        self._attackers: dict[int, Attacker | SplitsecError] = {}
+
+    def run(self, progress: Progress) -> None:
+        """Run the session, with all passive attacks listening, unless that was done.
+
+        Raises:
+            SplitsecError: it failed, now or before, or every attack failed before it.
+        """
+        if not self._has_run:
+            self._has_run = True
+            try:
+                self._run(progress)
+            except SplitsecError as error:
+                self._outcome = error
+        if self._outcome is not None:
+            raise self._outcome
+
+    def attacker(self, cell: Cell) -> Attacker:
+        """Return a cell's attack.
+
+        Raises:
+            SplitsecError: it failed when it was built, or while it listened.
+        """
+        built = self._attackers[id(cell)]
+        failure = built if isinstance(built, SplitsecError) else built.failure
+        if failure is not None:
+            raise failure
+        assert isinstance(built, Attacker)
+        return built
+
+    def _run(self, progress: Progress) -> None:
+        self.side = PrivateSide(self._cells[0], self.data)
+        for cell in self._cells:
+            self._attackers[id(cell)] = self._build(cell)
+        built = [one for one in self._attackers.values() if isinstance(one, Attacker)]
+        if not built:
+            self.attacker(self._cells[0])
+        with self.findings.timed("honest training"):
+            self.trained = self.side.honest(
+                progress,
+                [one for one in built if not one.threat.active],
+                lambda trained: validation_scores(trained, self.data),
+            )
+        self.findings.fields["history"] = {
+            "training": {"loss": self.trained.losses, **self.trained.epochs}
+        }
+        ended = self.trained.session.ended
+        self.findings.flag("honest-session-ended", ended is not None)
+        with self.findings.timed("utility"):
+            self.released = measure_utility(self._cells[0], self.trained, self.data, self.findings)
+
+    def _build(self, cell: Cell) -> Attacker | SplitsecError:
+        try:
+            attacker = Attacker(cell)
+            if attacker.threat.labels and self.side.u_shaped:
+                raise NotApplicable(
+                    f"{attacker.label} needs the labels, which the clients of "
+                    f"{cell.target.label} keep"
+                )
+            attacker.build(self.side.view(attacker))
+        except SplitsecError as error:
+            return error
+        return attacker
+
+
+def _measure(cell: Cell, shared: SharedSession, findings: Findings, progress: Progress) -> None:
+    """Mount one cell's attack and score it; results go into ``findings`` as they come."""
+    attacker = shared.attacker(cell)
+    threat = attacker.threat
     findings.fields["threat_model"] = threat
-    victims = victims_of(data.private, cell.spec.victims)
-    side = PrivateSide(cell, data, victims)
-    attack = side.attack(threat)
-    with findings.timed("honest training"):
-        honest = side.honest(progress, None if threat.active else attack, threat)
-    history = {"training": {"loss": honest.losses}}
-    findings.fields["history"] = history
-    with findings.timed("utility"):
-        findings.fields["utility"] = _utility(honest, data, cell, findings)
-    attacked = honest
+    findings.fields["session"] = {
+        "honest_exchanges": shared.trained.session.exchanges,
+        "honest_ended": shared.trained.session.ended,
+    }
+    findings.flag("randomised-defense", cell.defense.plugin.cls.randomised)
+    if not attacker.attack.reconstructs:
+        return
+    attacked, released = shared.trained, shared.released
     if threat.active:
         with findings.timed("attack"):
-            attacked = side.hijacked(attack, threat, progress)
-    if threat.client_weights:
-        side.seen.grant("client_weights", _weights(attacked))
-    side.seen.grant("queries", attacked.oracle())
-    if threat.pairs:
-        private = torch.cat([part.all() for part in data.private])
-        side.seen.grant("pairs", (private, attacked.release(private)))
-    with findings.timed("attack"), blaming(cell.attack.label, "fit()"):
-        attack.fit(progress)
-    findings.fields["session"] = {
-        "honest_exchanges": honest.session.exchanges,
+            attacked = shared.side.hijacked(attacker, progress)
+        released = attacked.release(shared.data.held_out.all(), "held-out")
+    findings.fields["session"] |= {
         "attacked_exchanges": attacked.session.exchanges,
         "ended": attacked.session.ended,
     }
+    _grant(attacker, attacked, shared.data)
+    with (
+        findings.timed("attack"),
+        seeded_global_generator("fit", {"attack": cell.spec.attack, **cell.client_key()}),
+        attacker.blamed("fit()"),
+    ):
+        attacker.attack.fit(progress)
     findings.flag("session-ended", attacked.session.ended is not None)
     with findings.timed("scoring"):
-        _score(data, side, _Attacked(cell, attack, attacked), threat, findings, progress)
-    with blaming(cell.attack.label, "curves()"):
-        history["attack"] = {name: list(map(float, c)) for name, c in attack.curves().items()}
-    findings.fields["access"] = side.seen.access
+        judge(shared.data, shared.side, Judged(attacker, attacked, released), findings, progress)
+    with attacker.blamed("curves()"):
+        curves = {name: list(map(float, c)) for name, c in attacker.attack.curves().items()}
+    findings.fields["history"] = findings.fields["history"] | {"attack": curves}
+    findings.fields["access"] = attacker.seen.access
     findings.flag("oracle-access", threat.oracle)
     findings.flag("dictated-client-settings", threat.client_settings)
     findings.flag("in-process")
-    findings.flag("randomised-defense", cell.defense.plugin.cls.randomised)
 
 
-def _weights(trained: Trained) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in trained.client.state_dict().items()}
-
-
-@torch.no_grad()
-def _utility(honest: Trained, data: Data, cell: Cell, findings: _Findings) -> Utility:
-    """Score the honestly trained model on the held-out images, as their release gives it."""
-    assert honest.server is not None
-    images = data.held_out.all()
-    released = honest.release(images)
-    honest.server.eval()
-    logits = torch.cat([honest.server(batch) for batch in torch.split(released, 256)])
-    honest.server.train()
-    if not torch.isfinite(logits).all():
-        raise DivergedError("honest training diverged: the model's outputs are not finite")
-    scores = classification_utility(
-        logits.numpy(),
-        data.held_out.labels,
-        np.concatenate([part.labels for part in data.private]),
-        numpy_generator("utility interval", data=data.sha256),
-    )
-    learned = scores.auc_interval[0] > scores.trivial_auc
-    undefended = cell.spec.defense == "none"
-    findings.flag("target-never-learned", undefended and not learned)
-    findings.flag("defense-broke-utility", not undefended and not learned)
-    return Utility(
-        accuracy=scores.accuracy,
-        auc=scores.auc,
-        auc_interval=scores.auc_interval,
-        trivial={"accuracy": scores.trivial_accuracy, "auc": scores.trivial_auc},
-        n=scores.n,
-        distance_correlation=corrected_squared_distance_correlation(
-            images.flatten(1), released.flatten(1)
-        ).item(),
-    )
-
-
-@dataclass(frozen=True)
-class _Attacked:
-    """An attack and the session it saw, ready to be scored."""
-
-    cell: Cell
-    attack: Attack[Any]
-    trained: Trained
-
-    def reconstruct(self, smashed: Tensor) -> Tensor:
-        """Hand smashed data of shape (N, c, h, w) to the attack, in batches."""
-        label, images = self.cell.attack.label, []
-        for batch in torch.split(smashed, _RECONSTRUCT_AT_ONCE):
-            with torch.no_grad(), blaming(label, "reconstruct()"):
-                made = self.attack.reconstruct(batch.clone())
-            due = (len(batch), *self.cell.image)
-            if not isinstance(made, Tensor) or tuple(made.shape) != due:
-                got = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
-                raise PluginError(f"{label} returned {got} from reconstruct(); {due} is due")
-            images.append(made.detach())
-        return torch.cat(images)
-
-
-def _score(
-    data: Data,
-    side: PrivateSide,
-    attacked: _Attacked,
-    threat: ThreatModel,
-    findings: _Findings,
-    progress: Progress,
-) -> None:
-    """Score both sets of victims beside the attackers that see nothing."""
-    seeded = {"data": data.sha256}
-    with progress.stage("scoring", 4) as stage:
-        references = References.fit(
-            data.public.all() if len(data.public) else data.validation.all(),
-            data.validation.all(),
-            _lpips(findings, progress),
-            torch_generator("references", **seeded),
-        )
-        stage.advance(note="reference attackers")
-        images = data.held_out.all()
-        held_out = references.on(images, torch_generator("held-out", **seeded)).score(
-            attacked.reconstruct(attacked.trained.release(images))
-        )
-        stage.advance(note="held-out victims")
-        training = None
-        if not threat.pairs:
-            baselines = references.on(
-                victim_images(data.private, side.victims),
-                torch_generator("training victims", **seeded),
-            )
-            training, reconstructions = _score_traffic(baselines, side, attacked, findings)
-            findings.panel = _panel(attacked.cell, baselines, training, reconstructions)
-        stage.advance(note="training victims")
-        findings.fields["victims"] = Victims(training=training, held_out=held_out)
-        headline = held_out if training is None else training
-        findings.fields["leakage"] = Leakage(
-            value=headline.leakage.mean, victims="held_out" if training is None else "training"
-        )
-        _flag_scores(headline, findings)
-        stage.advance(note="panel")
-
-
-def _score_traffic(
-    baselines: Baselines, side: PrivateSide, attacked: _Attacked, findings: _Findings
-) -> tuple[VictimScores, Tensor]:
-    """Score the training victims from what was last sent for each.
-
-    A victim that had not been sent when the session ended counts as the public mean image:
-    nothing was recovered.
-    """
-    sent = attacked.trained.traffic.sent
-    reached = [row for row, victim in enumerate(side.victims) if victim in sent]
-    findings.flag("victims-not-sent", len(reached) < len(side.victims))
-    mean = baselines.references.attackers.mean
-    reconstructions = mean.expand(len(side.victims), *mean.shape).clone()
-    if reached:
-        smashed = torch.stack([sent[side.victims[row]] for row in reached])
-        reconstructions[reached] = attacked.reconstruct(smashed).to(mean.dtype)
-    return baselines.score(reconstructions), reconstructions
-
-
-def _lpips(findings: _Findings, progress: Progress) -> Lpips | None:
-    outcome = _load_lpips(progress.message, os.environ.get(FILE_VARIABLE))
-    if isinstance(outcome, Lpips):
-        return outcome
-    findings.flag("lpips-unavailable")
-    findings.fields.setdefault("notes", []).append(outcome)
-    return None
-
-
-@cache
-def _load_lpips(announce: Callable[[str], None], file: str | None) -> Lpips | str:
-    """Load LPIPS once per run, or say why not: a network that hangs is waited for once.
-
-    Args:
-        announce: told before a download begins.
-        file: the weights file that the person named, if any; decides the result.
-    """
-    try:
-        return Lpips("alex", load_backbone("alex", Path(file) if file else None, None, announce))
-    except WeightsUnavailableError as error:
-        announce(str(error))
-        return str(error)
-
-
-def _flag_scores(scores: VictimScores, findings: _Findings) -> None:
-    leakage = scores.leakage.mean
-    if leakage is not None:
-        findings.flag("no-better-than-trivial", leakage <= _TRIVIAL_LEAKAGE)
-        colour = scores.yardsticks["colour"].leakage
-        findings.flag("no-better-than-colour", colour is not None and leakage <= colour)
-    findings.flag("clamped", scores.clamped_share > _CLAMPED_SHARE)
-
-
-def _panel(
-    cell: Cell, baselines: Baselines, scores: VictimScores, reconstructions: Tensor
-) -> dict[str, Any]:
-    """Choose what the panel shows: the first victims, which are a random sample."""
-    privacy, shown = scores.privacy, slice(0, _PANEL_COLUMNS)
-    reference = baselines.references.strongest["mse"]
-    guess = baselines.references.attackers.reconstructions(
-        len(reconstructions), torch_generator("panel")
-    )[reference]
-    measures = {"MSE": privacy.mse, "PSNR": privacy.psnr, "SSIM": privacy.ssim}
-    if privacy.lpips is not None:
-        measures["LPIPS"] = privacy.lpips
-    return {
-        "title": cell.spec.title(),
-        "originals": baselines.victims[shown].numpy(),
-        "reconstructions": clamp(reconstructions, baselines.victims.shape).images[shown].numpy(),
-        "trivial": guess[shown].numpy(),
-        "scores": [
-            {name: measure.per_image[column] for name, measure in measures.items()}
-            for column in range(min(_PANEL_COLUMNS, len(reconstructions)))
-        ],
-    }
+def _grant(attacker: Attacker, attacked: Trained, data: Data) -> None:
+    """Grant what exists only once the client is trained, where it is declared."""
+    seen, threat = attacker.seen, attacker.threat
+    if threat.client_weights:
+        weights = attacked.model.client.state_dict()
+        copies = {name: value.detach().clone() for name, value in weights.items()}
+        seen.grant("client_weights", copies)
+    if threat.queries:
+        seen.grant("queries", oracle(attacked))
+    if threat.pairs:
+        images = [part.all() for part in data.private]
+        released = [
+            client.sender.send_in_evaluation(given, "pairs").smashed
+            for client, given in zip(attacked.clients, images, strict=True)
+        ]
+        seen.grant("pairs", (torch.cat(images), torch.cat(released)))

@@ -35,7 +35,11 @@ def _rows(record: Record) -> list[dict[str, Any]]:
     for kind, parameters in spec.parameters.items():
         shared |= {f"{kind}.{name}": value for name, value in parameters.items()}
     if record.utility is not None:
-        shared |= {"accuracy": record.utility.accuracy, "auc": record.utility.auc}
+        utility = record.utility
+        shared |= {
+            "accuracy": utility.accuracy, "auc": utility.auc,
+            "jaccard": utility.jaccard, "dice": utility.dice,
+        }  # fmt: skip
     if record.victims is None:
         return [shared]
     rows = []

@@ -130,8 +130,14 @@ def load_plugin(kind: Kind, spec: str) -> Plugin:
         file = Path(path).expanduser()
         if not file.exists():
             raise UsageError(f"{kind} {spec!r}: there is no {file}")
+        name = plain_name(spec)
+        if name in _builtin(kind):
+            raise UsageError(
+                f"{kind} {spec!r} would be recorded as {name!r}, which is built in; "
+                "rename the file, or use the built-in by its name"
+            )
         module = _import_path(kind, file)
-        return _plugin(kind, plain_name(spec), spec, module, class_name, file)
+        return _plugin(kind, name, spec, module, class_name, file)
     entry_points = _entry_points(kind)
     if path in entry_points:
         point = entry_points[path]

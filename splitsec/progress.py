@@ -20,6 +20,9 @@ class Progress(Protocol):
     def stage(self, name: str, total: int) -> AbstractContextManager[Stage]:
         """Open a stage of ``total`` steps as a context manager that yields a ``Stage``."""
 
+    def cell(self, title: str) -> AbstractContextManager[None]:
+        """Announce one cell, and count it when it is done."""
+
     def message(self, text: str) -> None:
         """Tell the person one sentence."""
 
@@ -36,6 +39,11 @@ class Silent:
     def stage(self, name: str, total: int) -> Iterator[Stage]:
         """Open a stage that nobody watches."""
         yield _SilentStage()
+
+    @contextmanager
+    def cell(self, title: str) -> Iterator[None]:
+        """Ignore the title."""
+        yield
 
     def message(self, text: str) -> None:
         """Ignore the sentence."""

@@ -33,6 +33,8 @@ FLAGS = {
     "oracle-access": "the attack used what no split-learning server has",
     "in-process": "attack and private data shared one process; isolation was by interface only",
     "randomised-defense": "the defense draws random numbers; other draws give other results",
+    "honest-session-ended": "the defense ended a session with an honest server: a false alarm; "
+    "the utility is that of a model trained so far",
     "session-ended": "the defense ended the session early",
     "victims-not-sent": "some victims had not been sent when the session ended; "
     "they count as recovered no better than by the trivial attacker",
@@ -55,31 +57,40 @@ class Victims(_Model):
 
 
 class Leakage(_Model):
-    """The headline: leakage, and which victims it is from."""
+    """The headline: leakage, and which victims it is from; per client if there are several."""
 
     value: float | None
     victims: Literal["training", "held_out"]
+    clients: list[float] | None = None
 
 
 class Utility(_Model):
     """What the model is worth to its clients, from an honest session with the defense on.
 
     Attributes:
-        accuracy: share of held-out images classified right.
+        accuracy: share of held-out images classified right, or of their pixels segmented right.
         auc: area under the ROC curve; macro average over classes where there are more than two.
         auc_interval: 95 % bootstrap interval over held-out images.
-        trivial: the same for the majority class of the private images.
+        jaccard: mean over images of intersection over union (segmentation).
+        jaccard_interval: 95 % t-interval over held-out images.
+        dice: mean over images of the Dice coefficient (segmentation).
+        trivial: the same for the majority class of the private images, or for their mean mask.
         n: held-out images.
+        clients: the measures on each client's share of the held-out images, if several.
         distance_correlation: of held-out images and released smashed data, bias-corrected and
             squared; 0 means independent.
         source: where utility comes from.
     """
 
     accuracy: float
-    auc: float
-    auc_interval: tuple[float, float]
+    auc: float | None = None
+    auc_interval: tuple[float, float] | None = None
+    jaccard: float | None = None
+    jaccard_interval: tuple[float, float] | None = None
+    dice: float | None = None
     trivial: dict[str, float]
     n: int
+    clients: list[dict[str, float]] = Field(default_factory=list)
     distance_correlation: float | None = None
     source: Literal["honest session"] = "honest session"
 

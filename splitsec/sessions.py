@@ -1,25 +1,27 @@
-"""The two sessions of a cell: the honest one, and the one under attack.
+"""The sessions of a cell: the honest one, and the one under attack.
 
 Both start from the same client and see the same batches. The honest session gives the utility,
-and the frozen client that passive attacks are mounted on; an active attack gets a session of
-its own, in the server's place from the first exchange.
+and the frozen client that passive attacks are mounted on; cells that differ in their attack
+alone share it. An active attack gets a session of its own, in the server's place from the first
+exchange.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from splitsec.attack import Attack
-from splitsec.cell import Cell
+from splitsec.attack import Attack, Hijacking
+from splitsec.cell import Cell, build_model, victims_of
 from splitsec.data import Data, Part
 from splitsec.defense import Defense
-from splitsec.errors import PluginError, SessionEnded, blaming
+from splitsec.errors import PluginError, SessionEnded, SplitsecError, blaming
 from splitsec.images import Shape
 from splitsec.progress import Progress
 from splitsec.randomness import derive_seed, seeded_global_generator, torch_generator
@@ -30,223 +32,377 @@ from splitsec.wire import (
     Exchange,
     HonestServer,
     Message,
+    Sender,
     Session,
     Traffic,
     Wire,
     exchanges_in,
     make_optimizer,
-    release_in_evaluation,
     run_session,
 )
+
+_AT_ONCE = 64  # images in evaluation mode
 
 
 @dataclass
 class Trained:
-    """One side's view after a session, held by the framework only.
+    """What a session left behind, held by the framework only.
 
     Attributes:
-        client: the client's half, in training mode.
-        server: the honest server's half, or None after an active attack.
-        defense: the defense as the session left it.
-        session: how the session went.
-        losses: the honest task loss of every exchange, or empty.
+        model: all parts of the split model; after an active attack the server's is untrained.
+        clients: the private side; they share one model.
+        session: how it went.
+        losses: the task loss of every exchange, where anybody computed it.
         traffic: what was last sent for each training victim.
+        epochs: measure to its value on validation images after each epoch, or empty.
     """
 
-    client: nn.Module
-    server: nn.Module | None
-    defense: Defense[Any]
+    model: SplitModel
+    clients: list[Client]
     session: Session
     losses: list[float]
     traffic: Traffic
+    epochs: dict[str, list[float]] = field(default_factory=dict)
 
-    def oracle(self) -> Callable[[Tensor], Tensor]:
-        """Return what answers queries: it holds the client and its defense, nothing else."""
-        client, defense = self.client, self.defense
-        return lambda images: release_in_evaluation(client, defense, images)
+    def release(self, images: Tensor, purpose: str) -> Tensor:
+        """Return released smashed data of images of shape (N, C, H, W), in evaluation mode.
 
-    def release(self, images: Tensor) -> Tensor:
-        """Return the released smashed data of images, client in evaluation mode."""
-        return release_in_evaluation(self.client, self.defense, images)
+        The images are divided over the clients, in order.
+        """
+        return torch.cat(
+            [client.sender.send_in_evaluation(block, purpose).smashed
+             for client, block in self._shares(images)]
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, purpose: str) -> tuple[Tensor, Tensor]:
+        """Return released smashed data and the model's outputs, in evaluation mode.
+
+        Args:
+            images: shape (N, C, H, W), in [0, 1]; divided over the clients, in order.
+            purpose: decides what a randomised defense draws.
+        """
+        modules = [part for part in self.model if part is not None]
+        modes = [module.training for module in modules]
+        for module in modules:
+            module.eval()
+        sent, outputs = [], []
+        for client, block in self._shares(images):
+            encoded = client.sender.send_in_evaluation(block, purpose)
+            sent.append(encoded.smashed)
+            split = [torch.split(values, _AT_ONCE) for values in (encoded.smashed, *encoded.skips)]
+            outputs += [self._finish(*batch) for batch in zip(*split, strict=True)]
+        for module, mode in zip(modules, modes, strict=True):
+            module.train(mode)
+        return torch.cat(sent), torch.cat(outputs)
+
+    def _finish(self, smashed: Tensor, *skips: Tensor) -> Tensor:
+        outputs: Tensor = self.model.server(smashed)
+        if self.model.head is not None:
+            outputs = self.model.head(outputs, *skips)
+        return outputs
+
+    def _shares(self, images: Tensor) -> list[tuple[Client, Tensor]]:
+        shares = torch.tensor_split(images, len(self.clients))
+        return [(one, share) for one, share in zip(self.clients, shares, strict=True) if len(share)]
+
+
+class Attacker:
+    """An attack of one cell, with the view that it was given.
+
+    Attributes:
+        cell: its cell.
+        threat: what it declares.
+        attack: the plug-in's object, once built.
+        seen: its view; the only one that later grants and the record go by, whatever the
+            attack does to its own reference.
+        failure: why it failed while it listened, or None.
+    """
+
+    attack: Attack[Any]
+    seen: View
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.failure: SplitsecError | None = None
+        self._heard = 0
+        with self.blamed("threat_model()"):
+            threat = cell.attack.plugin.cls.threat_model(cell.attack.parameters)
+        if not isinstance(threat, ThreatModel):
+            raise PluginError(f"{self.label} returned no ThreatModel from threat_model()")
+        self.threat = threat
+
+    @property
+    def label(self) -> str:
+        """How errors name it."""
+        return self.cell.attack.label
+
+    def blamed(self, where: str) -> Any:
+        """Return a context in which what the attack raises names it."""
+        return blaming(self.label, where)
+
+    def build(self, view: View) -> None:
+        """Build the attack with its view and its own generator."""
+        cell = self.cell
+        # Its parameters are left out: variants of one attack start from the same weights.
+        draw = {"client": cell.client_key(), "attack": cell.spec.attack}
+        self.seen = view
+        with self.blamed("__init__()"), seeded_global_generator("attack's networks", draw):
+            self.attack = cell.attack.plugin.cls(
+                cell.attack.parameters,
+                view,
+                torch.Generator().manual_seed(derive_seed("attack", **draw)),
+            )
+
+    def observe(self, exchange: Exchange) -> None:
+        """Let a passive attack listen; once it has failed it hears no more."""
+        if self.failure is not None:
+            return
+        self._heard += 1
+        try:
+            with (
+                self.blamed("observe()"),
+                seeded_global_generator("observe", {"exchange": self._heard}),
+            ):
+                self.attack.observe(exchange)
+        except SplitsecError as error:
+            self.failure = error
+
+    def plan(self) -> Hijacking:
+        """Return how an active attack runs its session, checked.
+
+        Raises:
+            PluginError: it is no valid plan.
+            ThreatModelViolation: it dictates settings that its threat model does not declare.
+        """
+        with self.blamed("hijacking()"):
+            plan = self.attack.hijacking()
+        if not isinstance(plan, Hijacking):
+            raise PluginError(f"{self.label} returned {plan!r} from hijacking(); Hijacking is due")
+        exchanges, batch_size, rate = plan
+        if not isinstance(exchanges, int) or exchanges < 1:
+            raise PluginError(f"{self.label} asks for {exchanges!r} exchanges; 1 or more are due")
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 2):
+            raise PluginError(f"{self.label} dictates batches of {batch_size!r}; 2 or more are due")
+        if rate is not None and not (isinstance(rate, float | int) and 0 < rate < math.inf):
+            raise PluginError(f"{self.label} dictates the learning rate {rate!r}; it must be > 0")
+        if (batch_size, rate) != (None, None) and not self.threat.client_settings:
+            self.seen.deny("client_settings")
+        return plan
 
 
 class PrivateSide:
-    """Builds the private side of a cell's sessions.
+    """Builds the private side of the sessions of cells that differ in their attack alone.
 
     Args:
-        cell: the cell.
-        data: its images.
-        victims: (client, row) of the training victims.
+        cell: one of the cells.
+        data: their images.
 
     Attributes:
-        seen: the view that the attack was given; set by ``attack()``, and the only one that
-            later grants and the record go by, whatever the attack does to its own reference.
+        victims: (client, row) of the training victims.
+        smashed: shape of one image's smashed data.
+        u_shaped: whether the client keeps the model's head and the labels.
     """
 
-    seen: View
-
-    def __init__(self, cell: Cell, data: Data, victims: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, cell: Cell, data: Data) -> None:
         self.cell = cell
         self.data = data
-        self.victims = victims
-        target: Target[Any] = cell.target.plugin.cls(cell.target.parameters)
+        self.victims = victims_of(data.private, cell.spec.victims)
+        self._label = cell.target.label
+        with blaming(self._label, "__init__()"):
+            target: Target[Any] = cell.target.plugin.cls(cell.target.parameters)
         self.target = target
-        self.smashed: Shape = smashed_shape(self.model().client, cell.image)
+        model = self.model()
+        self.u_shaped = model.head is not None
+        with blaming(self._label, "the client's forward()"):
+            self.smashed: Shape = smashed_shape(model.client, cell.image)
 
     def model(self, stage: str = "initialisation") -> SplitModel:
         """Build the split target; another stage name gives other initial weights."""
-        classes = len(self.data.classes)
-        with (
-            blaming(self.cell.target.label, "split()"),
-            seeded_global_generator(stage, self.cell.client_key()),
-        ):
-            return self.target.split(self.cell.image, classes, self.cell.spec.cut)
+        return build_model(self.cell, self.target, self.data.outputs, stage)
 
-    def _begin(self, model: nn.Module, rate: float | None) -> tuple[list[Client], Defense[Any]]:
-        cell = self.cell
-        generator = torch_generator(
-            "defense",
-            client=cell.client_key(),
-            cut=cell.spec.cut,
-            defense=cell.spec.defense,
-            parameters=cell.spec.parameters["defense"],
-        )
-        with blaming(cell.defense.label, "begin()"):
-            defense: Defense[Any] = cell.defense.plugin.cls(cell.defense.parameters)
-            defense.begin(cell.image, self.smashed, generator)
-        clients = [
+    def _begin(self, model: SplitModel, learning_rate: float | None = None) -> list[Client]:
+        return [
             Client(
-                index, part, model, defense,
-                make_optimizer(model, cell.spec.training, rate), cell.defense.label,
+                part,
+                self._sender(index, model),
+                model.head,
+                self.target.loss,
+                make_optimizer(
+                    self.cell.spec.training, model.client, model.head, learning_rate=learning_rate
+                ),
             )
             for index, part in enumerate(self.data.private)
-        ]  # fmt: skip
-        return clients, defense
+        ]
+
+    def _sender(self, index: int, model: SplitModel) -> Sender:
+        cell = self.cell
+        draw = {
+            "session": cell.client_key(),
+            "client": index,
+            "cut": cell.spec.cut,
+            "defense": cell.spec.defense,
+            "parameters": cell.spec.parameters["defense"],
+        }
+        generator = torch_generator("defense", **draw)
+        label = cell.defense.label
+        with blaming(label, "begin()"), seeded_global_generator("defense's networks", draw):
+            defense: Defense[Any] = cell.defense.plugin.cls(cell.defense.parameters)
+            defense.begin(cell.image, self.smashed, generator)
+        return Sender(model.client, defense, generator, index, (self._label, label))
 
     def honest(
         self,
         progress: Progress,
-        attack: Attack[Any] | None = None,
-        threat: ThreatModel | None = None,
+        attackers: Sequence[Attacker] = (),
+        validate: Callable[[Trained], dict[str, float]] | None = None,
     ) -> Trained:
         """Run the honest session.
 
         Args:
             progress: told of every exchange.
-            attack: a passive attack that listens, or None.
-            threat: its threat model.
+            attackers: passive attacks that listen.
+            validate: measures the model after each epoch; the first measure chooses the epoch
+                where the training keeps the best one.
         """
-        cell, training = self.cell, self.cell.spec.training
+        training = self.cell.spec.training
         model = self.model()
-        clients, defense = self._begin(model.client, None)
-        server = HonestServer(
-            model.server, self.target.loss, make_optimizer(model.server, training)
-        )
-        listener: Callable[[Exchange], None] | None = None
-        if attack is not None and threat is not None:
-            half = model.server
-            self.seen.grant("server_model", lambda: copy.deepcopy(half))
+        clients = self._begin(model)
+        optimizer = make_optimizer(training, model.server)
+        server = HonestServer(model.server, self.target.loss, optimizer, self._label)
+        half = model.server.train()
+        for attacker in attackers:
+            attacker.seen.grant("server_model", lambda: copy.deepcopy(half))
+        trained = Trained(model, clients, Session(), server.losses, Traffic(self.victims))
 
-            def listener(exchange: Exchange) -> None:
-                with blaming(cell.attack.label, "observe()"):
-                    attack.observe(exchange)
+        best = _Best(model) if training.keep == "best" else None
 
-        traffic = Traffic(self.victims)
-        model.server.train()
-        session = run_session(
+        def after_epoch() -> None:
+            scores = validate(trained) if validate else {}
+            for name, value in scores.items():
+                trained.epochs.setdefault(name, []).append(value)
+            if best is not None and scores:
+                best.offer(next(iter(scores.values())))
+
+        def note() -> str:
+            losses = server.losses or trained.session.losses
+            return f"loss {losses[-1]:.3f}" if losses else ""
+
+        run_session(
             clients,
-            Wire(server, listener, listener_labels=threat is not None and threat.labels),
+            Wire(server, [(one.observe, one.threat.labels) for one in attackers]),
             training,
             self.cell.client_key(),
             progress,
             name="honest training",
             exchanges=exchanges_in(clients, training),
-            traffic=traffic,
-            note=lambda: f"loss {server.losses[-1]:.3f}",
+            session=trained.session,
+            traffic=trained.traffic,
+            note=note,
+            after_epoch=after_epoch,
         )
-        return Trained(model.client, model.server, defense, session, server.losses, traffic)
+        trained.losses = server.losses or trained.session.losses
+        if best is not None:
+            best.restore()
+        return trained
 
-    def hijacked(self, attack: Attack[Any], threat: ThreatModel, progress: Progress) -> Trained:
+    def hijacked(self, attacker: Attacker, progress: Progress) -> Trained:
         """Run a session in which an active attack takes the server's place.
 
         Raises:
-            PluginError: the attack dictates settings that its threat model does not declare.
+            PluginError: the attack broke its contract.
         """
-        label = self.cell.attack.label
-        with blaming(label, "hijacking()"):
-            plan = attack.hijacking()
-        dictates = plan.batch_size is not None or plan.learning_rate is not None
-        if dictates and not threat.client_settings:
-            self.seen.deny("client_settings")
-        if plan.exchanges < 1:
-            raise PluginError(f"{label} asks for {plan.exchanges} exchanges; 1 or more are due")
+        plan = attacker.plan()
         model = self.model()
-        clients, defense = self._begin(model.client, plan.learning_rate)
+        clients = self._begin(model, plan.learning_rate)
         traffic = Traffic(self.victims)
         session = run_session(
             clients,
-            Wire(_Blamed(attack, label), server_labels=threat.labels),
+            Wire(_Hijacker(attacker), server_labels=attacker.threat.labels),
             self.cell.spec.training,
             self.cell.client_key(),
             progress,
-            name=f"{self.cell.spec.attack} in the server's place",
+            name=f"{attacker.cell.spec.attack} in the server's place",
             exchanges=plan.exchanges,
             batch_size=plan.batch_size,
             traffic=traffic,
         )
-        return Trained(model.client, None, defense, session, [], traffic)
+        return Trained(model, clients, session, session.losses, traffic)
 
-    def view(self, threat: ThreatModel) -> View:
-        """Build what the attack may see before any session."""
+    def view(self, attacker: Attacker) -> View:
+        """Build what an attack may see before any session."""
         cell, public = self.cell, self.data.public
         return View(
-            cell.spec.attack,
-            threat,
-            cell.image,
-            self.smashed,
-            len(self.data.classes),
-            public_images=public.all,
-            public_labels=lambda: public.targets(range(len(public))),
-            client_architecture=lambda: self.model("attacker's copy").client,
-            defense_spec={
-                "name": cell.spec.defense,
-                "parameters": dict(cell.spec.parameters["defense"]),
+            attack=attacker.cell.spec.attack,
+            threat=attacker.threat,
+            image_shape=cell.image,
+            smashed_shape=self.smashed,
+            outputs=self.data.outputs,
+            clients=len(self.data.private),
+            task=self.target.task,
+            loss=self.target.loss,
+            server_architecture=self.model("attacker's server").server,
+            grants={
+                "public_images": public.all,
+                "public_labels": lambda: public.targets(range(len(public))),
+                "client_architecture": lambda: self.model("attacker's copy"),
+                "defense_spec": lambda: {
+                    "name": cell.spec.defense,
+                    "parameters": dict(cell.spec.parameters["defense"]),
+                },
             },
         )
 
-    def attack(self, threat: ThreatModel) -> Attack[Any]:
-        """Build the attack with its view and its own generator."""
-        cell = self.cell
-        depends_on = {
-            "client": cell.client_key(),
-            "attack": cell.spec.attack,
-            "parameters": cell.spec.parameters["attack"],
-        }
-        generator = torch.Generator().manual_seed(derive_seed("attack", **depends_on))
-        self.seen = self.view(threat)
-        with (
-            blaming(cell.attack.label, "__init__()"),
-            seeded_global_generator("attack's networks", depends_on),
-        ):
-            attack: Attack[Any] = cell.attack.plugin.cls(
-                cell.attack.parameters, self.seen, generator
-            )
-        return attack
+
+class _Best:
+    """Remembers a model's weights as they were when its score was highest."""
+
+    def __init__(self, model: SplitModel) -> None:
+        self._modules = [part for part in model if part is not None]
+        self._score = -math.inf
+        self._weights: list[dict[str, Tensor]] = []
+
+    def offer(self, score: float) -> None:
+        """Remember the weights if the score is a new highest one."""
+        if score > self._score:
+            self._score = score
+            self._weights = [copy.deepcopy(module.state_dict()) for module in self._modules]
+
+    def restore(self) -> None:
+        """Put the remembered weights back, if there are any."""
+        for module, weights in zip(self._modules, self._weights, strict=False):
+            module.load_state_dict(weights)
 
 
-class _Blamed:
+class _Hijacker:
     """An active attack as a server, whose exceptions name it."""
 
-    def __init__(self, attack: Attack[Any], label: str) -> None:
-        self._attack = attack
-        self._label = label
+    def __init__(self, attacker: Attacker) -> None:
+        self._attacker = attacker
+
+    def features(self, message: Message) -> Tensor:
+        return self._ask("features", message)
 
     def answer(self, message: Message) -> Tensor:
-        with blaming(self._label, "answer()"):
+        return self._ask("answer", message)
+
+    def _ask(self, method: str, message: Message) -> Tensor:
+        attacker = self._attacker
+        draw = {"exchange": message.step, "method": method}
+        with attacker.blamed(f"{method}()"), seeded_global_generator("hijacking", draw):
             try:
-                return self._attack.answer(message)
+                given: Tensor = getattr(attacker.attack, method)(message)
             except SessionEnded as ended:
-                raise PluginError(f"{self._label} ended the session; only a defense may") from ended
+                raise PluginError(
+                    f"{attacker.label} ended the session; only a defense may"
+                ) from ended
+        return given
+
+
+def oracle(trained: Trained) -> Callable[[Tensor, int], Tensor]:
+    """Return what answers queries: it holds the first client's encoder and defense, no image."""
+    sender = trained.clients[0].sender
+    return lambda images, asked: sender.send_in_evaluation(images, f"query {asked}").smashed
 
 
 def victim_images(private: Sequence[Part], victims: Sequence[tuple[int, int]]) -> Tensor:

@@ -30,14 +30,16 @@ class Training(_Frozen):
         learning_rate: of clients and server.
         momentum: of SGD.
         turn: what a client trains before it hands its weights to the next one.
+        keep: the weights of the last epoch, or of the best one by validation images.
     """
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=2)
     optimizer: Literal["adam", "sgd"] = "adam"
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     turn: Literal["batch", "epoch", "all"] = "epoch"
+    keep: Literal["last", "best"] = "last"
 
 
 class Profile(_Frozen):
@@ -45,7 +47,7 @@ class Profile(_Frozen):
 
     Attributes:
         target: default target.
-        data: default data set.
+        data: task to its default data set.
         size: height and width of the images, pixels.
         private: images of all clients together.
         public: images of the attacker.
@@ -54,10 +56,11 @@ class Profile(_Frozen):
         victims: private images whose traffic is attacked and scored.
         threads: CPU threads; part of what decides the numbers.
         training: the clients' settings.
+        for_data: data set to its own size and counts, where it cannot do with the profile's.
     """
 
     target: str
-    data: str
+    data: dict[str, str]
     size: int
     private: int
     public: int
@@ -66,6 +69,7 @@ class Profile(_Frozen):
     victims: int
     threads: int
     training: Training
+    for_data: dict[str, dict[str, int]] = Field(default_factory=dict)
 
 
 class CellSpec(_Frozen):

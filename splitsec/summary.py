@@ -16,12 +16,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from splitsec.metrics.scores import VictimScores
+from splitsec.metrics.scores import NOTHING_RECOVERED, VictimScores
 from splitsec.record import FLAGS, INVALIDATING, Record
 from splitsec.threat import ThreatModel
 
 MISSING = "not available"
-NOTHING_RECOVERED = 0.02  # leakage at or below which an attacker who sees nothing does as well
 
 _TELLING = 5  # identification, in multiples of chance, that contradicts a leakage of 0
 
@@ -52,6 +51,8 @@ _GRANTS = {
 
 def headline(record: Record) -> str:
     """Return in a few sentences what the server recovered, or why nothing is known."""
+    if record.status == "ok" and record.leakage is None:
+        return "No attack was mounted: this run measures what the model is worth, no more."
     if record.leakage is None or record.victims is None:
         why = (record.reason or "no reason was given").rstrip(".")
         return f"This cell has no result ({record.status}): {why}."
@@ -266,14 +267,28 @@ def _print_utility(record: Record, console: Console) -> None:
     undefended = record.spec.defense == "none"
     with_it = "without a defense" if undefended else f"with the defense {record.spec.defense} on"
     _heading(f"What the model is worth to the hospital {with_it}", console)
-    low, high = utility.auc_interval
-    table = _table(["", "this model", "always the commonest class"])
-    auc = f"{utility.auc:.3f} ({low:.3f} to {high:.3f})"
-    table.add_row("AUC, 95 % interval", auc, _short(utility.trivial.get("auc")))
-    accuracy = utility.trivial.get("accuracy")
-    commonest = "n/a" if accuracy is None else f"{accuracy:.1%}"
-    table.add_row("accuracy", f"{utility.accuracy:.1%}", commonest)
+    trivial = utility.trivial
+    segments = utility.jaccard is not None
+    guess = "always the mean training mask" if segments else "always the commonest class"
+    table = _table(["", "this model", guess])
+    for name, value, interval in (
+        ("AUC", utility.auc, utility.auc_interval),
+        ("Jaccard", utility.jaccard, utility.jaccard_interval),
+        ("Dice", utility.dice, None),
+    ):
+        if value is not None:
+            within = "" if interval is None else f" ({interval[0]:.3f} to {interval[1]:.3f})"
+            label = name if interval is None else f"{name}, 95 % interval"
+            table.add_row(label, f"{value:.3f}{within}", _short(trivial.get(name.lower())))
+    commonest = trivial.get("accuracy")
+    table.add_row(
+        "pixels right" if segments else "accuracy",
+        f"{utility.accuracy:.1%}",
+        "n/a" if commonest is None else f"{commonest:.1%}",
+    )
     console.print(table)
+    if utility.clients:
+        _print_clients(record, console)
     says = f"On {utility.n} held-out images, trained with an honest server."
     if not undefended:
         says += " What the defense cost is the difference to the same run with --defense none."
@@ -283,6 +298,18 @@ def _print_utility(record: Record, console: Console) -> None:
             f"{utility.distance_correlation:.2f} (0: independent)."
         )
     _say(says, console)
+
+
+def _print_clients(record: Record, console: Console) -> None:
+    """Print one line per client: its own utility and its own leakage."""
+    assert record.utility is not None
+    names = list(record.utility.clients[0])
+    leakages = record.leakage.clients if record.leakage is not None else None
+    table = _table(["client", *names, "leakage"])
+    for index, measures in enumerate(record.utility.clients):
+        leakage = _short(leakages[index] if leakages else None, 2)
+        table.add_row(str(index), *(f"{measures[name]:.3f}" for name in names), leakage)
+    console.print(table)
 
 
 def _threat(record: Record, threat: ThreatModel) -> str:

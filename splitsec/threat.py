@@ -13,6 +13,9 @@ from splitsec.images import Shape
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from splitsec.data.source import Task
+    from splitsec.target import SplitModel
+
 
 class ThreatModel(BaseModel):
     """What an attacker can see and do. Everything defaults to the weaker attacker.
@@ -26,7 +29,7 @@ class ThreatModel(BaseModel):
         labels: the labels that clients share with the server during training.
         server_model: the honest server's network, as it is after each exchange (passive).
         defense_spec: name and parameters of the defense, not its secrets.
-        client_architecture: a freshly initialised copy of the client's network.
+        client_architecture: a freshly initialised copy of the client's networks.
         client_weights: the weights of the trained client.
         queries: the trained client's released smashed data for images of the attacker's choice.
         pairs: an oracle: private images with their smashed data.
@@ -80,48 +83,47 @@ class View:
         {"private_images", "private_labels", "private", "validation", "held_out", "victims"}
     )
 
-    def __init__(  # noqa: PLR0913 - one argument per thing that can be granted
+    def __init__(  # noqa: PLR0913 - what every server knows
         self,
+        *,
         attack: str,
         threat: ThreatModel,
         image_shape: Shape,
         smashed_shape: Shape,
-        classes: int,
-        *,
-        public_images: Callable[[], Tensor],
-        public_labels: Callable[[], Tensor],
-        client_architecture: Callable[[], nn.Module],
-        defense_spec: Mapping[str, Any],
+        outputs: int,
+        clients: int,
+        task: Task,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        server_architecture: nn.Module,
+        grants: Mapping[str, Callable[[], Any]],
     ) -> None:
         """Evaluate what ``threat`` declares, and drop the rest.
 
         Args:
-            attack: the attack's name, for errors.
+            attack: its name, for errors.
             threat: what it declares.
             image_shape: shape of one image.
             smashed_shape: shape of one image's smashed data.
-            classes: number of classes of the task.
-            public_images: gives images of shape (N, C, H, W) in [0, 1], if granted.
-            public_labels: gives labels of shape (N,), if granted.
-            client_architecture: gives a freshly initialised client, if granted.
-            defense_spec: name and parameters of the defense.
+            outputs: outputs of the model: classes, or 1 for a mask.
+            clients: number of clients.
+            task: what the model is trained for.
+            loss: the task's loss, of outputs and targets.
+            server_architecture: a freshly initialised copy of the server's own network.
+            grants: name of a grant to what gives it, asked only if it is declared.
         """
         self._threat = threat
         self.image_shape = image_shape
         self.smashed_shape = smashed_shape
-        self.classes = classes
+        self.outputs = outputs
+        self.clients = clients
+        self.task = task
+        self.loss = loss
+        self.server_architecture = server_architecture
         self._access = Access()
         self._attack = attack
-        self._granted: dict[str, Any] = {}
+        self._granted = {name: give() for name, give in grants.items() if getattr(threat, name)}
         if threat.public_images:
-            self._granted["public_images"] = public_images()
             self._access.public_images = len(self._granted["public_images"])
-        if threat.public_labels:
-            self._granted["public_labels"] = public_labels()
-        if threat.client_architecture:
-            self._granted["client_architecture"] = client_architecture()
-        if threat.defense_spec:
-            self._granted["defense_spec"] = dict(defense_spec)
 
     @property
     def threat(self) -> ThreatModel:
@@ -166,7 +168,7 @@ class View:
 
     @property
     def public_labels(self) -> Tensor:
-        """Their labels, shape (N,)."""
+        """Their labels, shape (N,), or their masks, shape (N, 1, H, W)."""
         labels: Tensor = self._get("public_labels")
         return labels
 
@@ -177,14 +179,14 @@ class View:
         return spec
 
     @property
-    def client_architecture(self) -> nn.Module:
-        """A freshly initialised copy of the client's network."""
-        client: nn.Module = self._get("client_architecture")
-        return client
+    def client_architecture(self) -> SplitModel:
+        """A freshly initialised copy of the split model: the client's encoder and its head."""
+        model: SplitModel = self._get("client_architecture")
+        return model
 
     @property
     def client_weights(self) -> dict[str, Tensor]:
-        """Weights of the trained client, once it is trained."""
+        """Weights of the trained client's encoder, once it is trained."""
         weights: dict[str, Tensor] = self._get("client_weights")
         return weights
 
@@ -213,9 +215,10 @@ class View:
         Raises:
             ThreatModelViolation: queries are not declared.
         """
-        answer: Callable[[Tensor], Tensor] = self._get("queries")
+        answer: Callable[[Tensor, int], Tensor] = self._get("queries")
+        asked = self._access.queries
         self._access.queries += len(images)
-        return answer(images)
+        return answer(images, asked)
 
     def __getattr__(self, name: str) -> NoReturn:
         if name in self._never_granted:

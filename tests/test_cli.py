@@ -59,7 +59,13 @@ class FakeEvaluation:
         if "prepare" in self.request["settings"]:
             raise DataError("the images are unreadable")
 
-    def run_cell(self, cell: FakeCell, output: Path, progress: Any) -> Record:
+    def run_cells(self, cells: list[FakeCell], output: Path, progress: Any) -> Iterator[Record]:
+        for cell in cells:
+            with progress.cell(f"seed {cell.seed}"):
+                record = self._run(cell, output, progress)
+            yield record
+
+    def _run(self, cell: FakeCell, output: Path, progress: Any) -> Record:
         self.ran.append(cell.seed)
         with progress.stage("attack", 2) as stage:
             stage.advance(2, note="loss 0.1")
@@ -78,7 +84,7 @@ class FakeEvaluation:
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeEvaluation:
     monkeypatch.chdir(tmp_path)
     stand_in = FakeEvaluation()
-    for name in ("resolve", "prepare", "run_cell"):
+    for name in ("resolve", "prepare", "run_cells"):
         monkeypatch.setattr(splitsec.evaluate, name, getattr(stand_in, name))
     return stand_in
 

@@ -13,7 +13,7 @@ import torch
 import splitsec
 from splitsec.cell import resolve
 from splitsec.errors import DataError, PluginError, SplitsecError, UsageError
-from splitsec.evaluate import evaluate, prepare, run_cell
+from splitsec.evaluate import evaluate, prepare, run_cells
 from splitsec.progress import Silent
 from splitsec.record import FLAGS, Record, load_record
 
@@ -179,15 +179,15 @@ def test_fsha_runs_on_every_target_and_cut(tmp_path: Path, target: str) -> None:
         settings=[f"{name}={value}" for name, value in TINY_OPEN.items()], channels=1, size="16",
     )  # fmt: skip
     from splitsec.data import load_data  # noqa: PLC0415
-    from splitsec.sessions import PrivateSide  # noqa: PLC0415
+    from splitsec.sessions import Attacker, PrivateSide  # noqa: PLC0415
 
     for cell in cells:
-        side = PrivateSide(cell, load_data(cell.data_spec(), Silent()), [(0, 0)])
-        threat = cell.attack.plugin.cls.threat_model(cell.attack.parameters)
-        attack = side.attack(threat)
-        trained = side.hijacked(attack, threat, Silent())
+        side = PrivateSide(cell, load_data(cell.data_spec(), Silent()))
+        attacker = Attacker(cell)
+        attacker.build(side.view(attacker))
+        trained = side.hijacked(attacker, Silent())
         assert trained.session.exchanges == 2
-        images = attack.reconstruct(torch.rand(3, *side.smashed))
+        images = attacker.attack.reconstruct(torch.rand(3, *side.smashed))
         assert images.shape == (3, 1, 16, 16)
 
 
@@ -354,7 +354,7 @@ def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
         settings=["training.epochs=1", "target.resnet.depth=18"],
     )  # fmt: skip
     with pytest.raises(SplitsecError, match="cannot write"):
-        run_cell(cell, blocked, Silent())
+        list(run_cells([cell], blocked, Silent()))
 
 
 def test_every_cut_has_the_same_utility_at_equal_seed(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from splitsec.data import DataSpec, load_data
+from splitsec.download import Patience
 from splitsec.errors import DivergedError, PluginError, UsageError, WeightsUnavailableError
-from splitsec.metrics.download import Patience
 from splitsec.metrics.image_errors import mse, ssim
 from splitsec.metrics.leakage import leakage, leakage_per_image, share_above, skill
 from splitsec.metrics.perceptual import Lpips

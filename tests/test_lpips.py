@@ -23,10 +23,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from splitsec import download as download_module
+from splitsec.download import DownloadError, Patience, download
 from splitsec.errors import UsageError, WeightsUnavailableError
-from splitsec.metrics import download as download_module
 from splitsec.metrics import source_distribution, weights
-from splitsec.metrics.download import DownloadError, Patience, download
 from splitsec.metrics.perceptual import Lpips
 from splitsec.metrics.source_distribution import load_arrays
 from splitsec.metrics.weights import FILE_VARIABLE, Backbone, load_backbone, local_source, sources

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import make_part
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from splitsec.data import Data, Part
 from splitsec.errors import PluginError, ThreatModelViolation
 from splitsec.images import Shape
+from splitsec.target import SplitModel
 from splitsec.threat import ThreatModel, View
 
 IMAGE, SMASHED = Shape(3, 8, 8), Shape(4, 4, 4)
@@ -23,11 +28,15 @@ LATER = ("client_weights", "server_model", "pairs", "queries")
 def view_of(threat: ThreatModel) -> View:
     public = make_part(6, size=8)
     return View(
-        "spy", threat, IMAGE, SMASHED, 2,
-        public_images=public.all,
-        public_labels=lambda: public.targets(range(6)),
-        client_architecture=lambda: nn.Conv2d(3, 4, 1),
-        defense_spec={"name": "none", "parameters": {}},
+        attack="spy", threat=threat, image_shape=IMAGE, smashed_shape=SMASHED, outputs=2,
+        clients=1, task="classification", loss=F.cross_entropy,
+        server_architecture=nn.Conv2d(4, 2, 1),
+        grants={
+            "public_images": public.all,
+            "public_labels": lambda: public.targets(range(6)),
+            "client_architecture": lambda: SplitModel(nn.Conv2d(3, 4, 1), nn.Identity()),
+            "defense_spec": lambda: {"name": "none", "parameters": {}},
+        },
     )  # fmt: skip
 
 
@@ -41,7 +50,7 @@ def test_what_is_not_declared_is_refused_by_name(name: str) -> None:
     view = view_of(ThreatModel(**everything_else))
     with pytest.raises(ThreatModelViolation, match=f"'spy' asked for '{name}'"):
         ask(view, name)
-    view.grant(name, lambda images: images)
+    view.grant(name, lambda images, asked: images)
     with pytest.raises(ThreatModelViolation):
         ask(view, name)
 
@@ -67,7 +76,7 @@ def test_no_threat_model_grants_private_data(name: str) -> None:
 
 def test_access_is_counted() -> None:
     view = view_of(ThreatModel(public_images=True, queries=True, pairs=True))
-    view.grant("queries", lambda images: images)
+    view.grant("queries", lambda images, asked: images)
     view.query(torch.zeros(5, 3, 8, 8))
     view.query(torch.zeros(2, 3, 8, 8))
     view.grant("pairs", (torch.zeros(3, 3, 8, 8), torch.zeros(3, 4, 4, 4)))
@@ -98,28 +107,46 @@ def reachable(root: object) -> Iterator[object]:
             continue
         seen.add(id(item))
         yield item
-        if callable(item) and hasattr(item, "__closure__"):
+        if isinstance(item, FunctionType):
             queue += [cell.cell_contents for cell in item.__closure__ or ()]
             continue
         queue += gc.get_referents(item)
 
 
-def private_tensors(view: View, private: Tensor) -> list[Tensor]:
-    """Return reachable tensors that hold a private image, as floats or bytes."""
-    wanted = {tuple(row.flatten().tolist()) for row in private}
-    found = []
-    for item in reachable(view):
-        if isinstance(item, Tensor) and item.dim() == 4 and item.shape[1:] == private.shape[1:]:
-            found += [item for row in item if tuple(row.flatten().tolist()) in wanted]
+def private_images(root: object, private: Tensor) -> list[object]:
+    """Return what can be reached that holds a private image, as floats or bytes, or a part."""
+    wanted = {_bytes(row) for row in private}
+    found: list[object] = []
+    for item in reachable(root):
+        if isinstance(item, Part | Data):
+            found.append(item)
+        if isinstance(item, Tensor | np.ndarray) and item.shape[-3:] == private.shape[1:]:
+            rows = torch.as_tensor(item).reshape(-1, *private.shape[1:])
+            found += [item for row in rows if _bytes(row) in wanted]
     return found
 
 
-def test_the_walk_finds_a_planted_private_tensor() -> None:
+def _bytes(image: Tensor) -> bytes:
+    scaled = image if image.dtype == torch.uint8 else (image * 255).round().to(torch.uint8)
+    return scaled.contiguous().numpy().tobytes()
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        lambda images: images,
+        lambda images: (images * 255).round().to(torch.uint8).numpy(),
+        lambda images: make_part(4, size=8, seed=9).all,
+        lambda images: lambda: images,
+    ],
+    ids=["floats", "bytes", "bound method", "closure"],
+)
+def test_the_walk_finds_a_planted_private_image(planted: Callable[[Tensor], object]) -> None:
     private = make_part(4, size=8, seed=9).all()
     view = view_of(ThreatModel(public_images=True))
-    assert not private_tensors(view, private)
-    view._access.__dict__["planted"] = {"deep": [private]}
-    assert private_tensors(view, private)
+    assert not private_images(view, private)
+    view._access.__dict__["planted"] = {"deep": [planted(private)]}
+    assert private_images(view, private)
 
 
 @pytest.mark.slow
@@ -130,21 +157,23 @@ def test_nothing_private_can_be_reached_from_a_real_attacks_view(tmp_path: Any) 
     from splitsec.cell import resolve  # noqa: PLC0415
     from splitsec.data import load_data  # noqa: PLC0415
     from splitsec.progress import Silent  # noqa: PLC0415
-    from splitsec.sessions import PrivateSide  # noqa: PLC0415
+    from splitsec.sessions import Attacker, PrivateSide, oracle  # noqa: PLC0415
 
     (cell,) = resolve(attack=str(plugin), defense="none", settings=["training.epochs=1"])
     data = load_data(cell.data_spec(), Silent())
-    side = PrivateSide(cell, data, [(0, 0)])
-    threat = cell.attack.plugin.cls.threat_model(cell.attack.parameters)
-    attack = side.attack(threat)
-    side.hijacked(attack, threat, Silent())
+    side = PrivateSide(cell, data)
+    attacker = Attacker(cell)
+    attacker.build(side.view(attacker))
+    trained = side.hijacked(attacker, Silent())
+    attack: Any = attacker.attack
+    attacker.seen.grant("queries", oracle(trained))
+    assert attack.view.query(data.public.batch([0])).shape == (1, *side.smashed)
     for part in (*data.private, data.validation, data.held_out):
         private = part.all()
-        assert not private_tensors(attack.view, private)
-        assert not private_tensors(attack, private)  # type: ignore[arg-type]
-    assert private_tensors(attack.view, data.public.all()), "public images are granted"
-    labels = attack.messages[0].labels  # type: ignore[attr-defined]
-    assert labels is None, "labels were not declared"
+        assert not private_images(attack.view, private)
+        assert not private_images(attack, private)
+    assert private_images(attack.view, data.public.all()), "public images are granted"
+    assert attack.messages[0].labels is None, "labels were not declared"
 
 
 WALKER = '''
@@ -155,7 +184,10 @@ from splitsec import Attack, Hijacking, ThreatModel
 class Walker(Attack):
     @classmethod
     def threat_model(cls, parameters):
-        return ThreatModel(active=True, public_images=True, defense_spec=True)
+        return ThreatModel(
+            active=True, public_images=True, defense_spec=True, queries=True,
+            client_architecture=True, server_model=True,
+        )
 
     def __init__(self, parameters, view, generator):
         super().__init__(parameters, view, generator)

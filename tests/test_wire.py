@@ -11,6 +11,7 @@ from conftest import make_part
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from splitsec.data import Part
 from splitsec.defense import Defense
 from splitsec.errors import DivergedError, PluginError, SessionEnded
 from splitsec.images import Shape
@@ -24,12 +25,12 @@ from splitsec.wire import (
     Exchange,
     HonestServer,
     Message,
+    Sender,
     Traffic,
     Wire,
     batches,
     exchanges_in,
     make_optimizer,
-    release_in_evaluation,
     run_session,
     schedule,
 )
@@ -44,15 +45,30 @@ def target_of(name: str, **parameters: Any) -> Target[Any]:
     return target
 
 
+def client_of(
+    part: Part,
+    encoder: nn.Module,
+    defense: Defense[Any],
+    optimizer: torch.optim.Optimizer | None,
+    index: int = 0,
+) -> Client:
+    sender = Sender(encoder, defense, client=index)
+    return Client(part, sender, None, F.cross_entropy, optimizer or no_optimizer())
+
+
+def no_optimizer() -> torch.optim.Optimizer:
+    return torch.optim.SGD([torch.zeros(1)])
+
+
 def split_losses(
     target: Target[Any], cut: int, training: Training, clients: int = 1
 ) -> tuple[list[float], list[dict[str, Tensor]]]:
     torch.manual_seed(0)
-    client, server_half = target.split(IMAGE, 2, cut)
-    server = HonestServer(server_half, target.loss, make_optimizer(server_half, training))
+    client, server_half, _ = target.split(IMAGE, 2, cut)
+    server = HonestServer(server_half, target.loss, make_optimizer(training, server_half))
     defense = Defense(Parameters())
     sides = [
-        Client(i, make_part(12, seed=i), client, defense, make_optimizer(client, training))
+        client_of(make_part(12, seed=i), client, defense, make_optimizer(training, client), i)
         for i in range(clients)
     ]
     run_session(
@@ -70,7 +86,7 @@ def unsplit_losses(target: Target[Any], training: Training) -> tuple[list[float]
     # The same kernel: two of Adam's differ in the last bit, which a batch of four amplifies.
     optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate, fused=True)
     part = make_part(12)
-    holder = Client(0, part, model, Defense(Parameters()), optimizer)
+    holder = client_of(part, model, Defense(Parameters()), optimizer)
     losses = []
     turns = schedule([holder], training, training.batch_size, {"seed": 3})
     for _ in range(exchanges_in([holder], training)):
@@ -107,7 +123,7 @@ def test_every_cut_trains_the_same_model_at_equal_seed() -> None:
 def test_clients_take_turns_over_disjoint_data(turn: Any) -> None:
     training = TRAINING.model_copy(update={"turn": turn, "epochs": 2})
     clients = [
-        Client(i, make_part(9, seed=i), nn.Identity(), Defense(Parameters()), None)  # type: ignore[arg-type]
+        client_of(make_part(9, seed=i), nn.Identity(), Defense(Parameters()), None, i)
         for i in range(3)
     ]
     total = exchanges_in(clients, training)
@@ -145,10 +161,10 @@ def one_session(
     server: Any, defense: Defense[Any] | None = None, exchanges: int = 3, **options: Any
 ) -> tuple[nn.Module, Traffic, Any]:
     torch.manual_seed(0)
-    client, _ = target_of("resnet", depth=18).split(IMAGE, 2, 3)
+    client = target_of("resnet", depth=18).split(IMAGE, 2, 3).client
     traffic = Traffic([(0, 0), (0, 1)])
-    holder = Client(
-        0, make_part(12), client, defense or Defense(Parameters()), make_optimizer(client, TRAINING)
+    holder = client_of(
+        make_part(12), client, defense or Defense(Parameters()), make_optimizer(TRAINING, client)
     )
     session = run_session(
         [holder], Wire(server, **options), TRAINING, {"seed": 0}, Silent(),
@@ -160,7 +176,7 @@ def one_session(
 def test_only_detached_copies_cross() -> None:
     server = Recording()
     exchanges: list[Exchange] = []
-    _, traffic, _ = one_session(server, listener=exchanges.append)
+    _, traffic, _ = one_session(server, listeners=[(exchanges.append, False)])
     for message in server.messages:
         assert message.smashed.grad_fn is None
         assert not message.smashed.requires_grad
@@ -239,7 +255,7 @@ def test_task_weight_and_penalty_are_the_clients_loss() -> None:
 
         optimizer = torch.optim.SGD(client.parameters(), lr=0.1)
         if defended:
-            holder = Client(0, part, client, Scaled(Parameters()), optimizer)
+            holder = client_of(part, client, Scaled(Parameters()), optimizer)
             holder.step(torch.arange(4), Wire(Server()), 0, None)
         else:
             smashed = client(part.batch(range(4)))
@@ -262,13 +278,13 @@ def test_release_is_what_crosses_and_carries_gradient() -> None:
     client = nn.Conv2d(3, 4, 3)
     part = make_part(4)
     expected = 2 * client(part.batch(range(4)))
-    holder = Client(
-        0, part, client, Doubling(Parameters()), torch.optim.SGD(client.parameters(), lr=0.1)
+    holder = client_of(
+        part, client, Doubling(Parameters()), torch.optim.SGD(client.parameters(), lr=0.1)
     )
     holder.step(torch.arange(4), Wire(server), 0, None)
     torch.testing.assert_close(server.messages[0].smashed, expected.detach())
     torch.testing.assert_close(
-        release_in_evaluation(client, Doubling(Parameters()), part.all()), 2 * client(part.all())
+        holder.sender.send_in_evaluation(part.all(), "test").smashed, 2 * client(part.all())
     )
 
 

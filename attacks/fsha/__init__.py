@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from splitsec.attack import Attack, Hijacking
 from splitsec.errors import PluginError, UsageError
+from splitsec.networks import build_decoder
 from splitsec.parameters import Parameters
 from splitsec.randomness import seeded_global_generator
 from splitsec.threat import ThreatModel, View
@@ -52,8 +53,14 @@ class FshaParameters(Parameters):
     gradient_scale: float = Field(
         1.0,
         gt=0,
-        description="factor on the gradient sent, which also fades with the rates; decides "
-        "against a client's own penalty",
+        description="factor on the gradient sent; decides against a client's own penalty",
+    )
+    gradient_floor: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description="share of itself to which the sent gradient fades with the rates; 1: it "
+        "does not fade; paper 1",
     )
     autoencoder_lr: float = Field(2e-3, gt=0, description="Adam, pilot and decoder; paper 1e-5")
     critic_lr: float = Field(1e-3, gt=0, description="Adam, critic; paper 1e-4")
@@ -79,7 +86,6 @@ class FshaParameters(Parameters):
 
 
 _LOWEST_RATE = 0.02  # of the autoencoder and critic at the session's end, relative
-_LOWEST_GRADIENT = 0.05  # of what is sent at the session's end, relative
 _LOG_EVERY = 10
 
 
@@ -108,6 +114,7 @@ class Fsha(Attack[FshaParameters]):
             "pretraining": 0,
             "mirror": False,
             "decay_from": 1.0,
+            "gradient_floor": 1.0,
             "average": 0.0,
             "batch_size": 64,
             "client_lr": 1e-5,
@@ -151,7 +158,11 @@ class Fsha(Attack[FshaParameters]):
             for curve, value in zip(self._curves.values(), values, strict=True):
                 curve.append(value)
         self._step += 1
-        return step.gradient * self.parameters.gradient_scale * max(fade, _LOWEST_GRADIENT)
+        return (
+            step.gradient
+            * self.parameters.gradient_scale
+            * max(fade, self.parameters.gradient_floor)
+        )
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
         """Invert smashed data by the decoder."""
@@ -199,7 +210,7 @@ class Fsha(Attack[FshaParameters]):
         if wanted == "light" or (wanted == "auto" and (level is None or nonnegative)):
             return Networks(
                 light_networks.build_pilot(image, smashed, nonnegative),
-                light_networks.build_decoder(smashed, image),
+                build_decoder(smashed, image),
                 light_networks.build_critic(smashed),
             )
         if level is None:

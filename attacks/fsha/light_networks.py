@@ -16,11 +16,11 @@ torch's global generator, so the caller seeds it.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from splitsec.images import Shape
+from splitsec.layers import Resize
+from splitsec.networks import checked, count_halvings, half
 
 from .penalty import Rectifier
 
@@ -28,7 +28,6 @@ CRITIC_MAP = 8
 """Rows and columns to which the critic's strided stem reduces larger maps."""
 
 _STEM_KERNEL = 7
-_WIDEST = 256
 _SLOPE = 0.2
 
 
@@ -54,8 +53,8 @@ def build_pilot(
     Raises:
         ValueError: an extent is not positive.
     """
-    image, smashed = _checked(image_shape), _checked(smashed_shape)
-    halvings = _halvings(image, smashed)
+    image, smashed = checked(image_shape), checked(smashed_shape)
+    halvings = count_halvings(image, smashed)
     # As in a ResNet's stem, the second halving pools unless the channels must still grow then.
     pools = halvings > 2 or (halvings == 2 and smashed.channels <= width)
     convolutions = max(1, halvings - pools)
@@ -79,37 +78,6 @@ def build_pilot(
     return nn.Sequential(*layers)
 
 
-def build_decoder(
-    smashed_shape: tuple[int, int, int], image_shape: tuple[int, int, int]
-) -> nn.Module:
-    """Build the decoder, the approximate inverse of the pilot.
-
-    Args:
-        smashed_shape: (c, h, w).
-        image_shape: (C, H, W).
-
-    Returns:
-        A module from features (N, c, h, w) to images (N, C, H, W) in [-1, 1].
-
-    Raises:
-        ValueError: an extent is not positive.
-    """
-    image, smashed = _checked(image_shape), _checked(smashed_shape)
-    halvings = _halvings(image, smashed)
-    width = max(64, min(32 * 2 ** max(halvings - 1, 0), _WIDEST))
-    layers: list[nn.Module] = [nn.Conv2d(smashed.channels, width, 3, 1, 1), nn.ReLU()]
-    for _ in range(halvings - 1):
-        narrower = max(32, width // 2)
-        layers += [nn.ConvTranspose2d(width, narrower, 4, 2, 1), nn.ReLU()]
-        width = narrower
-    if halvings:
-        # The last doubling rearranges channels into 2x2 pixels: no convolution at full size.
-        layers += [nn.Conv2d(width, 4 * image.channels, 3, 1, 1), nn.PixelShuffle(2)]
-    else:
-        layers.append(nn.Conv2d(width, image.channels, 3, 1, 1))
-    return nn.Sequential(*layers, Resize(image.height, image.width), nn.Tanh())
-
-
 def build_critic(smashed_shape: tuple[int, int, int], width: int = 32) -> nn.Module:
     """Build the critic D, which scores how much features look like smashed data.
 
@@ -123,7 +91,7 @@ def build_critic(smashed_shape: tuple[int, int, int], width: int = 32) -> nn.Mod
     Raises:
         ValueError: an extent is not positive.
     """
-    return Critic(_checked(smashed_shape), width)
+    return Critic(checked(smashed_shape), width)
 
 
 class Critic(nn.Module):
@@ -135,7 +103,7 @@ class Critic(nn.Module):
         body: list[nn.Module] = []
         while max(rows, columns) > CRITIC_MAP:
             body += [nn.Conv2d(inputs, width, 3, 2, 1), Rectifier(_SLOPE)]
-            inputs, rows, columns = width, _half(rows), _half(columns)
+            inputs, rows, columns = width, half(rows), half(columns)
         for _ in range(2):
             body += [nn.Conv2d(inputs, width, 3, 1, 1), Rectifier(_SLOPE)]
             inputs = width
@@ -144,7 +112,7 @@ class Critic(nn.Module):
         whole: list[nn.Module] = []
         while max(rows, columns) > 2:
             whole += [nn.Conv2d(inputs, 2 * width, 3, 2, 1), Rectifier(_SLOPE)]
-            inputs, rows, columns = 2 * width, _half(rows), _half(columns)
+            inputs, rows, columns = 2 * width, half(rows), half(columns)
         whole += [
             nn.Flatten(),
             nn.Linear(inputs * rows * columns, 4 * width),
@@ -158,47 +126,3 @@ class Critic(nn.Module):
         patches = self.body(features)
         scores: Tensor = self.local_head(patches).mean((2, 3)) + self.global_head(patches)
         return scores
-
-
-class Resize(nn.Module):
-    """Resample maps bilinearly to one size; maps of that size pass unchanged."""
-
-    def __init__(self, height: int, width: int):
-        super().__init__()
-        self.height = height
-        self.width = width
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Resample (N, C, h, w) to (N, C, height, width)."""
-        size = (self.height, self.width)
-        if maps.shape[2:] == torch.Size(size):
-            return maps
-        return functional.interpolate(maps, size, mode="bilinear", antialias=True)
-
-
-def _checked(shape: tuple[int, int, int]) -> Shape:
-    """Return the shape by name.
-
-    Raises:
-        ValueError: an extent is not positive.
-    """
-    if min(shape) < 1:
-        raise ValueError(f"a shape's extents must be positive, not {tuple(shape)}")
-    return Shape(*shape)
-
-
-def _half(extent: int) -> int:
-    """Return what a padded convolution of stride 2 leaves of an extent."""
-    return (extent + 1) // 2
-
-
-def _halvings(image: Shape, smashed: Shape) -> int:
-    """Return how often the image is halved until halving again would fall below the map."""
-    rows, columns, count = image.height, image.width, 0
-    while (
-        (rows, columns) != (1, 1)
-        and _half(rows) >= smashed.height
-        and _half(columns) >= smashed.width
-    ):
-        rows, columns, count = _half(rows), _half(columns), count + 1
-    return count

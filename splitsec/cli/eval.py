@@ -134,7 +134,7 @@ def command(
     # Whatever a library or a plug-in prints is not a result.
     with redirect_stdout(sys.stderr):
         # Torch takes seconds to import: not before the options are known to be in order.
-        from splitsec.evaluate import prepare, resolve, run_cell  # noqa: PLC0415
+        from splitsec.evaluate import prepare, resolve, run_cells  # noqa: PLC0415
         from splitsec.progress_bars import shown  # noqa: PLC0415
         from splitsec.storage import check_writable  # noqa: PLC0415
 
@@ -146,9 +146,7 @@ def command(
         failed = 0
         with shown(len(cells)) as progress:
             prepare(cells, progress)
-            for cell in cells:
-                with progress.cell(cell.spec.title()):
-                    record = run_cell(cell, output, progress)
+            for record in run_cells(cells, output, progress):
                 failed += record.status not in ("ok", "skipped")
                 with progress.paused(), redirect_stdout(results):
                     _report(record, output, as_json)

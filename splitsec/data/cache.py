@@ -1,4 +1,4 @@
-"""A cache of decoded, resized images: one memory-mapped array per data set and size."""
+"""A cache of decoded, resized images and masks: one memory-mapped array per data set and size."""
 
 from __future__ import annotations
 

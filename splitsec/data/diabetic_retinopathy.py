@@ -17,8 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
-from splitsec.data.decoding import decode_files
-from splitsec.data.folder import find_images, fingerprint, read_csv
+from splitsec.data.decoding import decode_files, reason
+from splitsec.data.folder import find_images, fingerprint, read_csv, user_path
 from splitsec.data.source import ANY, Availability, Catalogue, Source
 from splitsec.data.spec import DataSpec
 from splitsec.errors import DataError, UsageError
@@ -28,6 +28,7 @@ from splitsec.progress import Progress
 
 _FOLDER = "resized_train_cropped"
 _GRADES = 5
+_EYE = r"_(left|right)(\.\w+)?$"
 
 
 class DiabeticRetinopathyParameters(Parameters):
@@ -47,16 +48,25 @@ class DiabeticRetinopathy(Source[DiabeticRetinopathyParameters]):
 
     def _roots(self) -> list[Path]:
         if self.parameters.path:
-            return [Path(self.parameters.path).expanduser()]
+            return [user_path(self.parameters.path)]
         names = ("diabetic-retinopathy", "diabetic-retinopathy-resized")
         return [data_folder() / name for name in names] + [data_folder() / "/".join(names)]
 
     def _root(self) -> Path | None:
-        return next((root for root in self._roots() if (root / _FOLDER).is_dir()), None)
+        for root in self._roots():
+            try:
+                if (root / _FOLDER).is_dir():
+                    return root
+            except OSError as error:
+                raise DataError(f"cannot look into {root}: {reason(error)}") from None
+        return None
 
     def availability(self) -> Availability:
         """Say where the folder is or must be put."""
-        root = self._root()
+        try:
+            root = self._root()
+        except DataError as error:
+            return Availability(False, str(error))
         if root is not None:
             return Availability(True, f"found at {root}")
         return Availability(
@@ -75,18 +85,10 @@ class DiabeticRetinopathy(Source[DiabeticRetinopathyParameters]):
         folder = root / _FOLDER / _FOLDER
         csv = self._labels(root)
         table = read_csv(csv, ["image", "level"])
-        levels = pd.to_numeric(table["level"], errors="coerce")
-        wrong = ~levels.isin(range(_GRADES))
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise DataError(
-                f"{csv}, row {row + 2}: level {table['level'][row]!r} is not a grade of 0 to 4"
-            )
-        labels = (levels > 0).to_numpy().astype(np.int64)
-        if len(np.unique(labels)) < 2:
-            raise DataError(f"{csv}: all images are of one class; two are due")
+        labels = _classes(table["level"], csv)
         self._files = find_images(folder, table["image"].tolist(), csv)
-        patients = table["image"].str.replace(r"_(left|right)(\.\w+)?$", "", regex=True)
+        patients = table["image"].str.replace(_EYE, "", regex=True)
+        unnamed = int((patients == table["image"]).sum())
         return Catalogue(
             keys=np.arange(len(table)),
             labels=labels,
@@ -95,6 +97,12 @@ class DiabeticRetinopathy(Source[DiabeticRetinopathyParameters]):
             pools=np.full(len(table), ANY),
             fingerprint=fingerprint(self._files),
             balanced=True,
+            disclosures=(
+                f"{unnamed} images are not named after a patient and an eye (10_left, 10_right): "
+                "each counts as a patient of its own",
+            )
+            if unnamed
+            else (),
         )
 
     @staticmethod
@@ -112,3 +120,16 @@ class DiabeticRetinopathy(Source[DiabeticRetinopathyParameters]):
     ) -> NDArray[np.uint8]:
         """Read the photographs."""
         return decode_files([self._files[key] for key in keys], size, channels, progress)
+
+
+def _classes(levels: pd.Series[str], csv: Path) -> NDArray[np.int64]:
+    """Return 0 for grade 0 and 1 for grades 1 to 4, shape (N,)."""
+    grades = pd.to_numeric(levels, errors="coerce")
+    wrong = np.flatnonzero(~grades.isin(range(_GRADES)))
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(f"{csv}, row {row + 2}: level {levels[row]!r} is not a grade of 0 to 4")
+    labels = (grades > 0).to_numpy().astype(np.int64)
+    if len(np.unique(labels)) < 2:
+        raise DataError(f"{csv}: all images are of one class; two are due")
+    return labels

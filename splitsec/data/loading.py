@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from splitsec.data.cache import cached_images
 from splitsec.data.partition import assign, candidates, duplicate_groups
@@ -26,7 +29,7 @@ def load_data(spec: DataSpec, progress: Progress) -> Data:
         progress: told of decoding.
 
     Raises:
-        DataError: images are missing, unreadable, too few or of one class.
+        DataError: images or masks are missing, unreadable, too few or of one class.
         UsageError: the specification asks for what the source does not have.
     """
     source: Source[Parameters] = get_source(spec.name, spec.parameters)
@@ -36,18 +39,7 @@ def load_data(spec: DataSpec, progress: Progress) -> Data:
     )
     rows = candidates(catalogue, spec, generator)
     keys = catalogue.keys[rows]
-    images = cached_images(
-        {
-            "source": spec.name,
-            "parameters": spec.parameters,
-            "fingerprint": catalogue.fingerprint,
-            "keys": hashlib.sha256(keys.tobytes()).hexdigest(),
-            "size": spec.size,
-            "channels": spec.channels,
-        },
-        lambda: source.decode(keys.tolist(), spec.size, spec.channels, progress),
-        progress,
-    )
+    images, masks = _decoded(source, catalogue.fingerprint, keys, spec, progress)
     together = duplicate_groups(images, catalogue.groups[rows])
     chosen = assign(rows, together, catalogue, spec, generator)
     parts = {
@@ -55,26 +47,68 @@ def load_data(spec: DataSpec, progress: Progress) -> Data:
             images=np.ascontiguousarray(images[positions]),
             labels=catalogue.labels[rows[positions]],
             indices=keys[positions],
+            masks=None if masks is None else np.ascontiguousarray(masks[positions]),
         )
         for name, positions in chosen.items()
     }
-    for name, part in parts.items():
-        if name.startswith(("private", "held-out")) and len(np.unique(part.labels)) < 2:
-            raise DataError(
-                f"{spec.name}: the {name} part of {len(part)} images has a single class; "
-                "ask for more images"
-            )
-    digest = hashlib.sha256()
-    for part in parts.values():
-        digest.update(part.images.tobytes())
-        digest.update(part.labels.tobytes())
+    if source.task == "classification":
+        _refuse_a_single_class(parts, spec)
     return Data(
         spec=spec,
         classes=catalogue.classes,
-        sha256=digest.hexdigest(),
+        sha256=_sha256(parts.values()),
         private=tuple(parts[f"private-{client}"] for client in range(spec.clients)),
         public=parts["public"],
         validation=parts["validation"],
         held_out=parts["held-out"],
         disclosures=catalogue.disclosures,
     )
+
+
+def _decoded(
+    source: Source[Parameters],
+    fingerprint: str,
+    keys: NDArray[np.int64],
+    spec: DataSpec,
+    progress: Progress,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Return images, and masks for segmentation, from the cache or decoded."""
+    key: dict[str, Any] = {
+        "source": spec.name,
+        "parameters": spec.parameters,
+        "fingerprint": fingerprint,
+        "keys": hashlib.sha256(keys.tobytes()).hexdigest(),
+        "size": spec.size,
+    }
+    images = cached_images(
+        key | {"channels": spec.channels},
+        lambda: source.decode(keys.tolist(), spec.size, spec.channels, progress),
+        progress,
+    )
+    if source.task == "classification":
+        return images, None
+    masks = cached_images(
+        key | {"masks": True},
+        lambda: source.decode_masks(keys.tolist(), spec.size, progress),
+        progress,
+    )
+    return images, masks
+
+
+def _refuse_a_single_class(parts: Mapping[str, Part], spec: DataSpec) -> None:
+    for name, part in parts.items():
+        if name.startswith(("private", "held-out")) and len(np.unique(part.labels)) < 2:
+            raise DataError(
+                f"{spec.name}: the {name} part of {len(part)} images has a single class; "
+                "ask for more images"
+            )
+
+
+def _sha256(parts: Iterable[Part]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.images.tobytes())
+        digest.update(part.labels.tobytes())
+        if part.masks is not None:
+            digest.update(part.masks.tobytes())
+    return digest.hexdigest()

@@ -24,6 +24,7 @@ count as the same photograph. In RetinaMNIST the nearest pairs lie under 2, all 
 _SIGNATURE = 16
 _SPARE = 1.15  # candidates decoded beyond what is needed, since duplicates may be dropped
 _CHUNK = 1024
+_UNBALANCED = 0.05  # share of a part by which a class may miss its equal share
 # Where duplicates straddle pools that the publishers fixed, the rightmost pool keeps them.
 _PRECEDENCE = (SHIFTED, ANY, TRAIN, VALIDATION, TEST)
 
@@ -95,17 +96,27 @@ def _says(spec: DataSpec) -> str:
 
 def _mixed(rows: Rows, catalogue: Catalogue, generator: np.random.Generator) -> Rows:
     """Shuffle rows so that any stretch has the classes in proportion and groups whole."""
-    groups, first = np.unique(catalogue.groups[rows], return_index=True)
-    labels = catalogue.labels[rows][first]
+    groups, inverse = np.unique(catalogue.groups[rows], return_inverse=True)
+    strata = _strata(catalogue.labels[rows], inverse, len(groups))
     positions = np.empty(len(groups))
-    largest = 0 if not catalogue.balanced else min(np.bincount(labels)[np.unique(labels)])
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
+    pure = strata[strata >= 0]
+    largest = 0
+    if catalogue.balanced and len(pure):
+        largest = min(np.bincount(pure)[np.unique(pure)])
+    for stratum in np.unique(strata):
+        members = np.flatnonzero(strata == stratum)
         count = largest or len(members)
         positions[members] = (generator.permutation(len(members)) + generator.random()) / count
-    rank = dict(zip(groups[np.argsort(positions)].tolist(), range(len(groups)), strict=True))
-    order = np.array([rank[group] for group in catalogue.groups[rows].tolist()])
-    return rows[np.argsort(order, kind="stable")]
+    rank = np.argsort(np.argsort(positions))
+    return rows[np.argsort(rank[inverse], kind="stable")]
+
+
+def _strata(labels: Rows, groups: Rows, count: int) -> Rows:
+    """Return each group's class, or -1 where its images are of several, shape (count,)."""
+    lowest, highest = np.full(count, labels.max(initial=0)), np.zeros(count, np.int64)
+    np.minimum.at(lowest, groups, labels)
+    np.maximum.at(highest, groups, labels)
+    return np.where(lowest == highest, lowest, -1)
 
 
 def duplicate_groups(images: NDArray[np.uint8], groups: Rows) -> Rows:
@@ -202,5 +213,19 @@ def assign(
                 f"{spec.name}: only {len(taken)} of {count} images are left for the {part} part "
                 "once patients and duplicates stay together; ask for fewer images"
             )
+        if catalogue.balanced:
+            _refuse_unbalanced(part, catalogue, rows[taken], spec)
         parts[part] = generator.permutation(np.array(taken, np.int64))
     return parts
+
+
+def _refuse_unbalanced(part: str, catalogue: Catalogue, rows: Rows, spec: DataSpec) -> None:
+    """Raise a DataError where a part that should hold the classes equally does not."""
+    counts = np.bincount(catalogue.labels[rows], minlength=len(catalogue.classes))
+    due = len(rows) / len(counts)
+    if np.abs(counts - due).max() > max(2.0, _UNBALANCED * len(rows)):
+        rarest = catalogue.classes[int(counts.argmin())]
+        raise DataError(
+            f"{spec.name}: the class {rarest!r} runs out: the {part} part would have "
+            f"{int(counts.min())} of {due:.0f} such images; ask for fewer images"
+        )

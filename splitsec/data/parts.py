@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from splitsec.data.source import Task
 from splitsec.data.spec import DataSpec
 
 
@@ -19,13 +20,15 @@ class Part:
 
     Attributes:
         images: shape (N, C, H, W), uint8.
-        labels: shape (N,), class indices.
+        labels: shape (N,), class indices; zeros for segmentation.
         indices: shape (N,), rows of the source.
+        masks: shape (N, 1, H, W), 0 or 1; None for classification.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     indices: NDArray[np.int64]
+    masks: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -39,8 +42,15 @@ class Part:
         return self.batch(range(len(self)))
 
     def targets(self, rows: Sequence[int]) -> Tensor:
-        """Return labels as int64, shape (n,), copied."""
-        return torch.from_numpy(self.labels[np.asarray(rows, dtype=np.int64)])
+        """Return what a model is trained towards, copied.
+
+        Returns:
+            Labels as int64, shape (n,); for segmentation masks as float32, shape (n, 1, H, W).
+        """
+        chosen = np.asarray(rows, dtype=np.int64)
+        if self.masks is not None:
+            return torch.from_numpy(self.masks[chosen]).float()
+        return torch.from_numpy(self.labels[chosen])
 
 
 @dataclass(frozen=True)
@@ -49,8 +59,8 @@ class Data:
 
     Attributes:
         spec: what was asked.
-        classes: names of the classes; labels index them.
-        sha256: hash of the decoded images and labels of all parts, in order.
+        classes: names of the classes; labels index them. None for segmentation.
+        sha256: hash of the decoded images, labels and masks of all parts, in order.
         private: one part per client, disjoint.
         public: the attacker's images.
         validation: choose between trivial attackers.
@@ -67,6 +77,16 @@ class Data:
     held_out: Part
     disclosures: tuple[str, ...]
 
+    @property
+    def task(self) -> Task:
+        """What the images are labelled for."""
+        return "classification" if self.held_out.masks is None else "segmentation"
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of a model for the task: one per class, or one map of logits."""
+        return len(self.classes) if self.task == "classification" else 1
+
     def parts(self) -> dict[str, Part]:
         """Return all parts by name; clients are ``private-0``, ``private-1``, ..."""
         clients = {f"private-{index}": part for index, part in enumerate(self.private)}
@@ -76,11 +96,19 @@ class Data:
             "held-out": self.held_out,
         }
 
-    def balance(self) -> dict[str, dict[str, int]]:
-        """Return part to class to number of images."""
+    def balance(self) -> dict[str, dict[str, float]]:
+        """Return how each part is composed, as JSON values.
+
+        Returns:
+            Part to class to number of images; for segmentation, part to ``images``, their
+            number, and ``foreground``, the share of all pixels that masks cover.
+        """
+        return {name: self._balance(part) for name, part in self.parts().items()}
+
+    def _balance(self, part: Part) -> dict[str, float]:
+        if part.masks is not None:
+            covered = int(np.count_nonzero(part.masks)) / max(1, part.masks.size)
+            return {"images": len(part), "foreground": round(covered, 4)}
         return {
-            name: {
-                label: int((part.labels == index).sum()) for index, label in enumerate(self.classes)
-            }
-            for name, part in self.parts().items()
+            label: int((part.labels == index).sum()) for index, label in enumerate(self.classes)
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from splitsec.progress import Progress
 
 P = TypeVar("P", bound=Parameters)
 
+Task = Literal["classification", "segmentation"]
+
 ANY, TRAIN, VALIDATION, TEST, SHIFTED = "", "train", "validation", "test", "shifted"
 
 
@@ -24,9 +26,9 @@ class Catalogue(NamedTuple):
 
     Attributes:
         keys: shape (N,), by which the source decodes an image.
-        labels: shape (N,), class indices.
+        labels: shape (N,), class indices; zeros where images are labelled with masks.
         groups: shape (N,), equal for images of one patient, which stay together.
-        classes: names of the classes.
+        classes: names of the classes; none where images are labelled with masks.
         pools: shape (N,), to which pool an image belongs: ``TRAIN``, ``VALIDATION`` and
             ``TEST`` where the publishers fixed a split, ``SHIFTED`` for the attacker's other
             population, else ``ANY``.
@@ -54,9 +56,16 @@ class Availability:
 
 
 class Source(ABC, Generic[P]):
-    """A source of labelled images."""
+    """A source of labelled images.
+
+    Attributes:
+        Parameters: the parameter class.
+        task: whether images are labelled with classes or with masks; a source for segmentation
+            overrides ``decode_masks``.
+    """
 
     Parameters: ClassVar[type[Parameters]] = Parameters
+    task: ClassVar[Task] = "classification"
 
     def __init__(self, parameters: P) -> None:
         self.parameters = parameters
@@ -83,3 +92,13 @@ class Source(ABC, Generic[P]):
         Raises:
             DataError: an image is unreadable; the error names it.
         """
+
+    def decode_masks(self, keys: Sequence[int], size: int, progress: Progress) -> NDArray[np.uint8]:
+        """Return the masks of some keys, resized, 0 or 1, shape (n, 1, size, size).
+
+        Called for segmentation only.
+
+        Raises:
+            DataError: a mask is unreadable or does not fit its image; the error names it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no masks")

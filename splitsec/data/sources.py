@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from splitsec.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from splitsec.data.source import Task
 
 
 class _Entry(NamedTuple):
     module: str
     cls: str
     summary: str
+    task: Task = "classification"
 
 
 _SOURCES = {
@@ -27,6 +31,12 @@ _SOURCES = {
         "DiabeticRetinopathy",
         "35,000 real fundus photographs (Kaggle diabetic-retinopathy-resized)",
     ),
+    "lung-segmentation": _Entry(
+        "lung_segmentation",
+        "LungSegmentation",
+        "704 real chest X-rays with masks of the lungs (Montgomery and Shenzhen, Kaggle)",
+        "segmentation",
+    ),
     "folder": _Entry("folder", "Folder", "your own folder of images with a CSV of labels"),
 }
 
@@ -34,6 +44,15 @@ _SOURCES = {
 def list_sources() -> list[tuple[str, str]]:
     """Return name and one line about each data set."""
     return [(name, entry.summary) for name, entry in _SOURCES.items()]
+
+
+def source_task(name: str) -> Task:
+    """Return what a data set is labelled for, without importing it.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    return _entry(name).task
 
 
 def get_source(name: str, parameters: Mapping[str, Any]) -> Any:
@@ -44,9 +63,7 @@ def get_source(name: str, parameters: Mapping[str, Any]) -> Any:
     """
     from splitsec.parameters import build_parameters  # noqa: PLC0415 - pydantic is slow to import
 
-    if name not in _SOURCES:
-        raise UsageError(unknown_name("data", name, _SOURCES, see="splitsec list data"))
-    entry = _SOURCES[name]
+    entry = _entry(name)
     cls = getattr(importlib.import_module(f"splitsec.data.{entry.module}"), entry.cls)
     return cls(build_parameters(f"data {name!r}", cls.Parameters, parameters))
 
@@ -59,3 +76,9 @@ def check_source(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """
     resolved: dict[str, Any] = get_source(name, parameters).parameters.model_dump(mode="json")
     return resolved
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _SOURCES:
+        raise UsageError(unknown_name("data", name, _SOURCES, see="splitsec list data"))
+    return _SOURCES[name]

@@ -10,6 +10,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+NOTHING_RECOVERED = 0.02
+"""Leakage at or below which an attacker who sees nothing does as well."""
+
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 
 
@@ -103,7 +106,7 @@ class VictimScores(_Scores):
     equivalent_components: FiniteFloat | None = Field(
         ge=0,
         description="principal components that would do as well by MSE; between 0 (the public "
-        "mean image) and 1 linear in MSE, above 1 linear in log k; null without yardsticks",
+        "mean image) and 1 linear in MSE, above 1 linear in log k",
     )
     equivalent_components_capped: bool = Field(
         description="better than the largest yardstick, at whose k the number stops"

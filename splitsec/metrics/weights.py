@@ -23,9 +23,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision import models
 
+from splitsec.download import DownloadError, Patience, download, file_sha256
 from splitsec.errors import WeightsUnavailableError
 from splitsec.folders import cache_folder
-from splitsec.metrics.download import DownloadError, Patience, download, file_sha256
 from splitsec.metrics.source_distribution import download_archive, read_kernels
 
 Backbone = Literal["alex", "vgg"]

@@ -11,7 +11,6 @@ from typing import ClassVar
 
 from torch import nn
 
-from splitsec.errors import UsageError
 from splitsec.images import Shape
 from splitsec.parameters import Parameters
 from splitsec.target import SplitModel, Standardise, Target
@@ -31,16 +30,8 @@ class FshaClient(Target[Parameters]):
         """Scale images to [-1, 1], as the paper does."""
         return Standardise((0.5,) * image.channels, (0.5,) * image.channels)
 
-    def layers(self, image: Shape, outputs: int) -> list[nn.Module]:
-        """Return the client up to level 4, then the head; the cut does not index it."""
-        return [*client_children(4, image.channels), self._head(4, outputs)]
-
     def split(self, image: Shape, outputs: int, cut: int) -> SplitModel:
         """Return the client up to level ``cut`` and a linear head as the server."""
-        if cut not in self.cuts:
-            raise UsageError(
-                f"cut {cut} is out of range for target 'fsha-client'; choose level 1 to 4"
-            )
         client = nn.Sequential(self.preprocessing(image), *client_children(cut, image.channels))
         return SplitModel(client, self._head(cut, outputs))
 

@@ -12,39 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from splitsec.layers import SameConv2d
+
 LEVELS = (1, 2, 3, 4)
 
 # Keras' own figures: moving averages keep 0.99 of the past, and epsilon is 1e-3.
 _BATCH_NORM_MOMENTUM = 0.01
 _BATCH_NORM_EPSILON = 1e-3
-
-
-class SameConv2d(nn.Conv2d):
-    """A 3x3 convolution with TensorFlow's ``same`` padding and Keras' initial weights.
-
-    The output has ``ceil(size / stride)`` rows and columns. At stride 2 an even size is padded
-    by one at the bottom and right only, where torch's ``padding=1`` pads all four sides.
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int = 1):
-        super().__init__(inputs, outputs, 3, stride, padding=1 if stride == 1 else 0)
-        nn.init.xavier_uniform_(self.weight)
-        nn.init.zeros_(self.bias)  # type: ignore[arg-type]
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Convolve (N, inputs, H, W) to (N, outputs, ceil(H / stride), ceil(W / stride))."""
-        if self.stride[0] == 1:
-            return super().forward(input)
-        return super().forward(functional.pad(input, _same_padding(input, self.stride[0])))
-
-
-def _same_padding(images: Tensor, stride: int) -> list[int]:
-    """Return left, right, top and bottom padding of a 3x3 ``same`` convolution."""
-    padding = []
-    for size in (images.shape[-1], images.shape[-2]):
-        total = max((-(-size // stride) - 1) * stride + 3 - size, 0)
-        padding += [total // 2, total - total // 2]
-    return padding
 
 
 class ResidualBlock(nn.Module):

@@ -1,0 +1,206 @@
+"""Scoring an attack on both sets of victims, beside attackers that see nothing.
+
+An attack never scores itself: it is handed smashed data, and what it returns is measured here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from splitsec.data import Data
+from splitsec.errors import PluginError, WeightsUnavailableError
+from splitsec.findings import Findings
+from splitsec.metrics.perceptual import Lpips
+from splitsec.metrics.scores import NOTHING_RECOVERED, VictimScores
+from splitsec.metrics.scoring import Baselines, References, clamp
+from splitsec.metrics.weights import FILE_VARIABLE, load_backbone
+from splitsec.progress import Progress
+from splitsec.randomness import seeded_global_generator, torch_generator
+from splitsec.record import Leakage, Victims
+from splitsec.sessions import Attacker, PrivateSide, Trained, victim_images
+
+_CLAMPED_SHARE = 0.05
+_PANEL_COLUMNS = 8
+_RECONSTRUCT_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An attack, and what it is scored on.
+
+    Attributes:
+        attacker: the attack.
+        trained: the session that it saw.
+        released: smashed data of the held-out images.
+    """
+
+    attacker: Attacker
+    trained: Trained
+    released: Tensor
+
+    def reconstruct(self, smashed: Tensor) -> Tensor:
+        """Hand smashed data of shape (N, c, h, w) to the attack, in batches.
+
+        Raises:
+            PluginError: it raises, or returns no images of the victims' shape.
+        """
+        label, images = self.attacker.label, []
+        for index, batch in enumerate(torch.split(smashed, _RECONSTRUCT_AT_ONCE)):
+            with (
+                torch.no_grad(),
+                seeded_global_generator("reconstruct", {"batch": index}),
+                self.attacker.blamed("reconstruct()"),
+            ):
+                made = self.attacker.attack.reconstruct(batch.clone())
+            due = (len(batch), *self.attacker.cell.image)
+            if not isinstance(made, Tensor) or tuple(made.shape) != due:
+                got = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
+                raise PluginError(f"{label} returned {got} from reconstruct(); {due} is due")
+            images.append(made.detach())
+        return torch.cat(images)
+
+
+def judge(
+    data: Data, side: PrivateSide, judged: Judged, findings: Findings, progress: Progress
+) -> None:
+    """Score both sets of victims; training victims not where the attack was given them.
+
+    Args:
+        data: the cell's images.
+        side: its private side.
+        judged: the attack.
+        findings: gets the scores, flags and what the panel shows.
+        progress: told of each part.
+    """
+    seeded = {"data": data.sha256}
+    with progress.stage("scoring", 4) as stage:
+        references = References.fit(
+            data.public.all() if len(data.public) else data.validation.all(),
+            data.validation.all(),
+            _lpips(findings, progress),
+            torch_generator("references", **seeded),
+        )
+        stage.advance(note="reference attackers")
+        baselines = references.on(data.held_out.all(), torch_generator("held-out", **seeded))
+        reconstructions = judged.reconstruct(judged.released)
+        held_out = baselines.score(reconstructions)
+        stage.advance(note="held-out victims")
+        training = None
+        if not judged.attacker.threat.pairs:
+            baselines = references.on(
+                victim_images(data.private, side.victims),
+                torch_generator("training victims", **seeded),
+            )
+            training, reconstructions = _score_traffic(baselines, side, judged, findings)
+        stage.advance(note="training victims")
+        headline = held_out if training is None else training
+        findings.panel = _panel(judged, baselines, headline, reconstructions)
+        findings.fields["victims"] = Victims(training=training, held_out=held_out)
+        findings.fields["leakage"] = Leakage(
+            value=headline.leakage.mean,
+            victims="held_out" if training is None else "training",
+            clients=_per_client(headline, side, training is not None),
+        )
+        _flag(headline, findings)
+        stage.advance(note="panel")
+
+
+def _score_traffic(
+    baselines: Baselines, side: PrivateSide, judged: Judged, findings: Findings
+) -> tuple[VictimScores, Tensor]:
+    """Score the training victims from what was last sent for each.
+
+    A victim that had not been sent when the session ended counts as the public mean image:
+    nothing was recovered.
+    """
+    sent = judged.trained.traffic.sent
+    reached = [row for row, victim in enumerate(side.victims) if victim in sent]
+    findings.flag("victims-not-sent", len(reached) < len(side.victims))
+    mean = baselines.references.attackers.mean
+    reconstructions = mean.expand(len(side.victims), *mean.shape).clone()
+    if reached:
+        smashed = torch.stack([sent[side.victims[row]] for row in reached])
+        reconstructions[reached] = judged.reconstruct(smashed).to(mean.dtype)
+    return baselines.score(reconstructions), reconstructions
+
+
+def _per_client(scores: VictimScores, side: PrivateSide, training: bool) -> list[float] | None:
+    """Return the leakage of each client's victims, clipped to [0, 1] once per client."""
+    values = scores.leakage.per_image
+    if values is None:
+        return None
+    count = len(side.data.private)
+    if training:
+        owners = torch.tensor([client for client, _ in side.victims])
+    else:
+        owners = torch.cat(
+            [torch.full_like(block, client)
+             for client, block in enumerate(torch.tensor_split(torch.arange(len(values)), count))]
+        )  # fmt: skip
+    per_image = torch.tensor(values, dtype=torch.float64)
+    means = [per_image[owners == client].mean().clamp(0, 1).item() for client in range(count)]
+    return means if count > 1 else None
+
+
+def _lpips(findings: Findings, progress: Progress) -> Lpips | None:
+    file = os.environ.get(FILE_VARIABLE)
+    if file not in _LPIPS:
+        _LPIPS[file] = _load_lpips(progress.message)
+    outcome = _LPIPS[file]
+    if isinstance(outcome, Lpips):
+        return outcome
+    findings.flag("lpips-unavailable")
+    findings.notes.append(outcome)
+    return None
+
+
+_LPIPS: dict[str | None, Lpips | str] = {}
+"""LPIPS, or why it is unavailable, by the file that the person named: a network that hangs is
+waited for once per run."""
+
+
+def _load_lpips(announce: Callable[[str], None]) -> Lpips | str:
+    try:
+        return Lpips("alex", load_backbone("alex", announce=announce))
+    except WeightsUnavailableError as error:
+        announce(str(error))
+        return str(error)
+
+
+def _flag(scores: VictimScores, findings: Findings) -> None:
+    leakage = scores.leakage.mean
+    if leakage is not None:
+        findings.flag("no-better-than-trivial", leakage <= NOTHING_RECOVERED)
+        colour = scores.yardsticks["colour"].leakage
+        findings.flag("no-better-than-colour", colour is not None and leakage <= colour)
+    findings.flag("clamped", scores.clamped_share > _CLAMPED_SHARE)
+
+
+def _panel(
+    judged: Judged, baselines: Baselines, scores: VictimScores, reconstructions: Tensor
+) -> dict[str, Any]:
+    """Choose what the panel shows: the first victims, which are a random sample."""
+    privacy, shown = scores.privacy, slice(0, _PANEL_COLUMNS)
+    reference = baselines.references.strongest["mse"]
+    guess = baselines.references.attackers.reconstructions(
+        len(reconstructions), torch_generator("panel")
+    )[reference]
+    measures = {"MSE": privacy.mse, "PSNR": privacy.psnr, "SSIM": privacy.ssim}
+    if privacy.lpips is not None:
+        measures["LPIPS"] = privacy.lpips
+    return {
+        "title": judged.attacker.cell.spec.title(),
+        "originals": baselines.victims[shown].numpy(),
+        "reconstructions": clamp(reconstructions, baselines.victims.shape).images[shown].numpy(),
+        "trivial": guess[shown].numpy(),
+        "scores": [
+            {name: measure.per_image[column] for name, measure in measures.items()}
+            for column in range(min(_PANEL_COLUMNS, len(reconstructions)))
+        ],
+    }
