@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from splitsec.attack import Attack, Hijacking
     from splitsec.defense import Defense
-    from splitsec.errors import SplitsecError, ThreatModelViolation
+    from splitsec.errors import NotApplicable, SplitsecError, ThreatModelViolation
     from splitsec.evaluate import evaluate
     from splitsec.frames import per_image_frame, records_frame
     from splitsec.parameters import Parameters
@@ -26,6 +26,7 @@ _HOMES = {
     "Attack": "attack",
     "Hijacking": "attack",
     "Defense": "defense",
+    "NotApplicable": "errors",
     "SplitsecError": "errors",
     "ThreatModelViolation": "errors",
     "evaluate": "evaluate",
@@ -43,6 +44,7 @@ __all__ = [
     "Attack",
     "Defense",
     "Hijacking",
+    "NotApplicable",
     "Parameters",
     "Record",
     "SplitsecError",

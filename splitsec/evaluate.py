@@ -13,12 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from splitsec.cell import Cell, resolve
 from splitsec.data import Data, load_data
 from splitsec.errors import DivergedError, NotApplicable, SplitsecError, UsageError
+from splitsec.examples import examples
 from splitsec.findings import Findings
 from splitsec.judge import Judged, judge
 from splitsec.panel import draw_curves, draw_panel
@@ -27,7 +30,7 @@ from splitsec.provenance import collect
 from splitsec.randomness import seeded_global_generator
 from splitsec.record import INVALIDATING, Record
 from splitsec.sessions import Attacker, PrivateSide, Trained, oracle
-from splitsec.storage import record_folder, write_atomically, write_record
+from splitsec.storage import finished, record_folder, write_atomically, write_record
 from splitsec.utility import measure_utility, validation_scores
 
 __all__ = ["evaluate", "prepare", "resolve", "run_cells"]
@@ -103,7 +106,9 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def run_cells(cells: Sequence[Cell], output: Path, progress: Progress) -> Iterator[Record]:
+def run_cells(
+    cells: Sequence[Cell], output: Path, progress: Progress, *, reuse: bool = False
+) -> Iterator[Record]:
     """Run cells, and write each one's record, panel and curves when it is done.
 
     Cells that differ in their attack alone share one honest session, to which their passive
@@ -113,6 +118,7 @@ def run_cells(cells: Sequence[Cell], output: Path, progress: Progress) -> Iterat
         cells: resolved cells.
         output: folder in which each record's own folder is made.
         progress: told of every stage.
+        reuse: take the records of cells that are already done in ``output``.
 
     Yields:
         Records, cells that share a session one after the other. What goes wrong inside a cell
@@ -127,8 +133,17 @@ def run_cells(cells: Sequence[Cell], output: Path, progress: Progress) -> Iterat
     for cell in cells:
         groups.setdefault(cell.session_key(), []).append(cell)
     for group in groups.values():
-        shared = SharedSession(group, load_data(group[0].data_spec(), progress))
+        data = load_data(group[0].data_spec(), progress)
+        done = {
+            id(cell): finished(output, cell.spec, cell.cell_id(data.sha256)) if reuse else None
+            for cell in group
+        }
+        shared = SharedSession([cell for cell in group if done[id(cell)] is None], data)
         for cell in group:
+            record = done[id(cell)]
+            if record is not None:
+                yield record
+                continue
             with progress.cell(cell.spec.title()):
                 record = _run_cell(cell, shared, output, progress)
             yield record
@@ -197,10 +212,15 @@ def _write(folder: Path, record: Record, findings: Findings) -> Record:
         artifacts["panel"] = "panel.png"
     if record.history:
         artifacts["curves"] = "curves.png"
-    for name in ("panel", "curves"):
+    pictures = {name: _bytes(images) for name, images in findings.pictures.items()}
+    if pictures:
+        artifacts["pictures"] = "pictures.npz"
+    for name, file in _PICTURES.items():
         if name not in artifacts:
-            (folder / f"{name}.png").unlink(missing_ok=True)
+            (folder / file).unlink(missing_ok=True)
     write_record(folder, record)
+    if pictures:
+        write_atomically(folder / "pictures.npz", lambda path: _save(path, pictures))
     if findings.panel:
         write_atomically(folder / "panel.png", lambda path: draw_panel(path, **findings.panel))
     if record.history:
@@ -208,6 +228,22 @@ def _write(folder: Path, record: Record, findings: Findings) -> Record:
     record = record.model_copy(update={"artifacts": artifacts})
     write_record(folder, record)
     return record
+
+
+_PICTURES = {"panel": "panel.png", "curves": "curves.png", "pictures": "pictures.npz"}
+
+
+def _bytes(images: NDArray[Any]) -> NDArray[Any]:
+    """Return images in [0, 1] as bytes; other arrays as they are."""
+    if images.dtype != np.float32:
+        return images
+    scaled: NDArray[Any] = np.rint(255 * images).clip(0, 255).astype(np.uint8)
+    return scaled
+
+
+def _save(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 class SharedSession:
@@ -285,15 +321,11 @@ class SharedSession:
         self.findings.flag("honest-session-ended", ended is not None)
         with self.findings.timed("utility"):
             self.released = measure_utility(self._cells[0], self.trained, self.data, self.findings)
+        self.findings.pictures |= examples(self.trained, self.data)
 
     def _build(self, cell: Cell) -> Attacker | SplitsecError:
         try:
             attacker = Attacker(cell)
-            if attacker.threat.labels and self.side.u_shaped:
-                raise NotApplicable(
-                    f"{attacker.label} needs the labels, which the clients of "
-                    f"{cell.target.label} keep"
-                )
             attacker.build(self.side.view(attacker))
         except SplitsecError as error:
             return error

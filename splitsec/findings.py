@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from numpy.typing import NDArray
+
 
 @dataclass
 class Findings:
@@ -19,6 +21,7 @@ class Findings:
         notes: sentences for the reader.
         timings: stage to seconds.
         panel: what the panel shows, or empty.
+        pictures: name to images that are kept beside the record.
     """
 
     fields: dict[str, Any] = field(default_factory=dict)
@@ -26,6 +29,7 @@ class Findings:
     notes: list[str] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     panel: dict[str, Any] = field(default_factory=dict)
+    pictures: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -44,5 +48,10 @@ class Findings:
     def copy(self) -> Findings:
         """Return findings that begin with what these hold."""
         return Findings(
-            dict(self.fields), [*self.flags], [*self.notes], dict(self.timings), dict(self.panel)
+            dict(self.fields),
+            [*self.flags],
+            [*self.notes],
+            dict(self.timings),
+            dict(self.panel),
+            dict(self.pictures),
         )

@@ -101,6 +101,9 @@ def judge(
         stage.advance(note="training victims")
         headline = held_out if training is None else training
         findings.panel = _panel(judged, baselines, headline, reconstructions)
+        findings.pictures |= {
+            name: findings.panel[name] for name in ("originals", "reconstructions", "trivial")
+        }
         findings.fields["victims"] = Victims(training=training, held_out=held_out)
         findings.fields["leakage"] = Leakage(
             value=headline.leakage.mean,

@@ -11,6 +11,7 @@ from splitsec.images import Shape
 from splitsec.layers import Resize
 
 _WIDEST = 256
+_REPORT_WIDTH = 32
 
 
 def build_decoder(
@@ -70,3 +71,41 @@ def count_halvings(image: Shape, smashed: Shape) -> int:
     ):
         rows, columns, count = half(rows), half(columns), count + 1
     return count
+
+
+def build_report_decoder(
+    smashed_shape: tuple[int, int, int], image_shape: tuple[int, int, int]
+) -> nn.Module:
+    """Build the report's decoder: 32 channels, a strided transposed convolution per doubling.
+
+    The report's is for 512x7x7 and 3x224x224 and has five doublings; other shapes have as many
+    as they need. Its output is linear.
+
+    Args:
+        smashed_shape: (c, h, w).
+        image_shape: (C, H, W).
+
+    Returns:
+        A module from smashed data (N, c, h, w) to images (N, C, H, W).
+
+    Raises:
+        ValueError: an extent is not positive.
+    """
+    image, smashed = checked(image_shape), checked(smashed_shape)
+    layers: list[nn.Module] = [
+        nn.Conv2d(smashed.channels, _REPORT_WIDTH, 3, padding=1),
+        nn.BatchNorm2d(_REPORT_WIDTH),
+        nn.ReLU(),
+    ]
+    halvings = count_halvings(image, smashed)
+    for _ in range(halvings - 1):
+        layers += [
+            nn.ConvTranspose2d(_REPORT_WIDTH, _REPORT_WIDTH, 4, 2, 1),
+            nn.BatchNorm2d(_REPORT_WIDTH),
+            nn.ReLU(),
+        ]
+    if halvings:
+        layers.append(nn.ConvTranspose2d(_REPORT_WIDTH, image.channels, 4, 2, 1))
+    else:
+        layers.append(nn.Conv2d(_REPORT_WIDTH, image.channels, 3, 1, 1))
+    return nn.Sequential(*layers, Resize(image.height, image.width))

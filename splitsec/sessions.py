@@ -341,6 +341,7 @@ class PrivateSide:
             clients=len(self.data.private),
             task=self.target.task,
             loss=self.target.loss,
+            u_shaped=self.u_shaped,
             server_architecture=self.model("attacker's server").server,
             grants={
                 "public_images": public.all,

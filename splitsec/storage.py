@@ -7,8 +7,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from splitsec.errors import OutputError
-from splitsec.record import Record
+from splitsec.errors import DataError, OutputError
+from splitsec.record import Record, load_record
+from splitsec.spec import CellSpec
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -41,11 +42,24 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def record_folder(output: Path, record: Record) -> Path:
-    """Return the folder of one record: what a person recognises it by, and its cell id."""
-    spec = record.spec
+    """Return the folder of one record."""
+    return folder_of(output, record.spec, record.cell_id)
+
+
+def finished(output: Path, spec: CellSpec, cell_id: str) -> Record | None:
+    """Return a cell's record if there is one that is ok, else None."""
+    try:
+        record = load_record(folder_of(output, spec, cell_id))
+    except DataError:
+        return None
+    return record if record.cell_id == cell_id and record.status == "ok" else None
+
+
+def folder_of(output: Path, spec: CellSpec, cell_id: str) -> Path:
+    """Return the folder of a cell's record: what a person recognises it by, and its id."""
     name = (
         f"{spec.attack}-{spec.defense}-{spec.target}-cut{spec.cut}-{spec.data}-{spec.size}px-"
-        f"seed{spec.seed}-{record.cell_id[:10]}"
+        f"seed{spec.seed}-{cell_id[:10]}"
     )
     return output / name.replace("/", "_")
 

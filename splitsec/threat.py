@@ -26,7 +26,7 @@ class ThreatModel(BaseModel):
         active: the attack takes the server's place and answers with gradients of its own.
         public_images: images from the attacker's own, disjoint data.
         public_labels: labels of those images.
-        labels: the labels that clients share with the server during training.
+        labels: the labels that clients share with the server during training, if they do.
         server_model: the honest server's network, as it is after each exchange (passive).
         defense_spec: name and parameters of the defense, not its secrets.
         client_architecture: a freshly initialised copy of the client's networks.
@@ -94,6 +94,7 @@ class View:
         clients: int,
         task: Task,
         loss: Callable[[Tensor, Tensor], Tensor],
+        u_shaped: bool,
         server_architecture: nn.Module,
         grants: Mapping[str, Callable[[], Any]],
     ) -> None:
@@ -108,6 +109,7 @@ class View:
             clients: number of clients.
             task: what the model is trained for.
             loss: the task's loss, of outputs and targets.
+            u_shaped: whether clients keep the model's head and the labels.
             server_architecture: a freshly initialised copy of the server's own network.
             grants: name of a grant to what gives it, asked only if it is declared.
         """
@@ -118,6 +120,7 @@ class View:
         self.clients = clients
         self.task = task
         self.loss = loss
+        self.u_shaped = u_shaped
         self.server_architecture = server_architecture
         self._access = Access()
         self._attack = attack

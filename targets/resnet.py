@@ -2,7 +2,8 @@
 
 He, Zhang, Ren, Sun, "Deep residual learning for image recognition", CVPR 2016, as torchvision
 builds it. The cut counts torchvision's children, inclusive: 0 conv1, 1 bn1, 2 relu, 3 maxpool,
-4 to 7 layer1 to layer4, 8 avgpool, 9 fc. Labels are shared with the server.
+4 to 7 layer1 to layer4, 8 avgpool, 9 fc. With ``labels=shared`` the server ends the network and
+computes the loss; with ``labels=private`` the client keeps fc and the labels (U-shaped).
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ from pydantic import Field
 from torch import nn
 from torchvision import models
 
+from splitsec.errors import UsageError
 from splitsec.images import Shape
 from splitsec.parameters import Parameters
-from splitsec.target import Standardise, Target
+from splitsec.target import SplitModel, Standardise, Target
 
 
 class ResNetParameters(Parameters):
     """Parameters of the ResNet."""
 
     depth: Literal[18, 34, 50] = Field(34, description="layers; the report uses 34")
+    labels: Literal["shared", "private"] = Field(
+        "shared", description="who has the labels; private: U-shaped; the report shares them"
+    )
 
 
 class ResNet(Target[ResNetParameters]):
@@ -36,6 +41,23 @@ class ResNet(Target[ResNetParameters]):
         if image.channels == 3:
             return Standardise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
         return Standardise((0.449,), (0.226,))
+
+    def split(self, image: Shape, outputs: int, cut: int) -> SplitModel:
+        """Split after a child; a client with private labels also keeps the last one.
+
+        Raises:
+            UsageError: the server would have no layer.
+        """
+        if self.parameters.labels == "shared":
+            return super().split(image, outputs, cut)
+        if cut == self.cuts[-1]:
+            raise UsageError(
+                f"cut {cut} of a resnet with labels=private leaves the server empty; "
+                f"choose one of 0 to {cut - 1}"
+            )
+        layers = self.layers(image, outputs)
+        client = nn.Sequential(self.preprocessing(image), *layers[: cut + 1])
+        return SplitModel(client, nn.Sequential(*layers[cut + 1 : -1]), layers[-1])
 
     def layers(self, image: Shape, outputs: int) -> list[nn.Module]:
         """Return the ten children of the network."""

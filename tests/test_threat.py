@@ -29,7 +29,7 @@ def view_of(threat: ThreatModel) -> View:
     public = make_part(6, size=8)
     return View(
         attack="spy", threat=threat, image_shape=IMAGE, smashed_shape=SMASHED, outputs=2,
-        clients=1, task="classification", loss=F.cross_entropy,
+        clients=1, task="classification", loss=F.cross_entropy, u_shaped=False,
         server_architecture=nn.Conv2d(4, 2, 1),
         grants={
             "public_images": public.all,

@@ -27,6 +27,10 @@ class Exit(IntEnum):
 _COMMANDS = {
     "eval": ("splitsec.cli.eval", "Mount attacks on split models behind defenses, and record."),
     "list": ("splitsec.cli.listing", "List attacks, defenses, targets or data sets."),
+    "reproduce": (
+        "splitsec.leaderboard.reproduce",
+        "Make a table or figure of the original report again.",
+    ),
     "show": ("splitsec.cli.show", "Print a record again."),
     "doctor": ("splitsec.cli.doctor", "Say which data, weights and devices are here."),
 }

@@ -31,6 +31,12 @@ _SOURCES = {
         "DiabeticRetinopathy",
         "35,000 real fundus photographs (Kaggle diabetic-retinopathy-resized)",
     ),
+    "phantom-cxr": _Entry(
+        "phantom_cxr_source",
+        "PhantomCxr",
+        "drawn chest X-rays with masks of the lungs; nothing to download",
+        "segmentation",
+    ),
     "lung-segmentation": _Entry(
         "lung_segmentation",
         "LungSegmentation",

@@ -1,0 +1,81 @@
+"""ADRA: a decoder trained on the smashed data of the honestly trained, frozen client.
+
+The report's adversarial reconstruction attack, after SLDML (2021); elsewhere an inverse network
+or black-box model inversion (He, Zhang, Lee, "Model inversion attacks against collaborative
+inference", ACSAC 2019). Passive. Where its pairs of images and smashed data come from is the
+threat model, and either has more than a split-learning server:
+
+- ``pairs=public`` (He et al.): the attacker asks the client for the smashed data of its own,
+  public images.
+- ``pairs=private`` (the report): an oracle hands it the private images with their smashed data.
+  Only held-out images are scored then.
+
+The report's settings are the ``paper`` profile. The default decoder adapts to any shape, and
+stops on pairs that it keeps aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from splitsec.attack import Attack
+from splitsec.errors import PluginError, UsageError
+from splitsec.inversion import REPORT_SETTINGS, Inversion, InversionParameters, invert
+from splitsec.progress import Progress
+from splitsec.threat import ThreatModel
+
+
+class AdraParameters(InversionParameters):
+    """Parameters of ADRA."""
+
+    pairs: Literal["public", "private"] = Field(
+        "public",
+        description="public: queries with the attacker's own images; private: an oracle's pairs, "
+        "as in the report",
+    )
+
+
+class Adra(Attack[AdraParameters]):
+    """The decoder attack on a frozen client."""
+
+    Parameters: ClassVar[type[AdraParameters]] = AdraParameters
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "standard": {"epochs": 400},
+        "paper": {"pairs": "private", **REPORT_SETTINGS},
+    }
+
+    @classmethod
+    def threat_model(cls, parameters: AdraParameters) -> ThreatModel:
+        """Declare queries on public images, or the oracle's pairs."""
+        if parameters.pairs == "private":
+            return ThreatModel(pairs=True)
+        return ThreatModel(public_images=True, queries=True)
+
+    _inversion: Inversion | None = None
+
+    def fit(self, progress: Progress) -> None:
+        """Collect the pairs and train the decoder."""
+        if self.parameters.pairs == "private":
+            images, smashed = self.view.pairs
+        else:
+            images = self.view.public_images
+            if not len(images):
+                raise UsageError("attack 'adra' needs public images; this data set leaves it none")
+            smashed = self.view.query(images)
+        self._inversion = invert(
+            self.parameters, images, smashed, self.generator, progress, "training adra's decoder"
+        )
+
+    def reconstruct(self, smashed: Tensor) -> Tensor:
+        """Decode smashed data of shape (N, c, h, w)."""
+        if self._inversion is None:
+            raise PluginError("attack 'adra' has no decoder before fit()")
+        return self._inversion.reconstruct(smashed)
+
+    def curves(self) -> dict[str, list[float]]:
+        """Return the decoder's losses per epoch."""
+        return {} if self._inversion is None else self._inversion.curves

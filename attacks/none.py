@@ -1,0 +1,26 @@
+"""No attack: the honest session alone, for its utility, training curves and times."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from splitsec.attack import Attack
+from splitsec.parameters import Parameters
+from splitsec.threat import ThreatModel
+
+
+class NoAttack(Attack[Parameters]):
+    """Sees nothing and reconstructs nothing."""
+
+    reconstructs: ClassVar[bool] = False
+
+    @classmethod
+    def threat_model(cls, parameters: Parameters) -> ThreatModel:
+        """Declare nothing."""
+        return ThreatModel()
+
+    def reconstruct(self, smashed: Tensor) -> Tensor:
+        """Refuse: there is nothing to score."""
+        raise NotImplementedError("the attack 'none' reconstructs nothing")

@@ -1,0 +1,42 @@
+"""Gaussian noise: the client adds noise to what it sends.
+
+The simplest defense, and the curve that every other one must beat. Its noise is added to the
+smashed data as released, in training and afterwards alike, with a deviation that is a multiple
+of the batch's own: the scale of smashed data differs between targets and cuts.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from splitsec.defense import Defense
+from splitsec.images import Shape
+from splitsec.parameters import Parameters
+
+
+class GaussianNoiseParameters(Parameters):
+    """Parameters of the noise."""
+
+    sigma: float = Field(
+        1.0, ge=0, description="standard deviation of the noise, in those of the smashed data"
+    )
+
+
+class GaussianNoise(Defense[GaussianNoiseParameters]):
+    """Adds independent normal noise to every value that is sent."""
+
+    Parameters: ClassVar[type[GaussianNoiseParameters]] = GaussianNoiseParameters
+    randomised: ClassVar[bool] = True
+
+    def begin(self, image: Shape, smashed: Shape, generator: torch.Generator) -> None:
+        """Keep the generator."""
+        self._generator = generator
+
+    def release(self, images: Tensor, smashed: Tensor) -> Tensor:
+        """Return the smashed data plus noise; gradients pass unchanged."""
+        noise = torch.randn(smashed.shape, generator=self._generator)
+        return smashed + self.parameters.sigma * smashed.detach().std() * noise

@@ -1,0 +1,169 @@
+"""Tables over seeds: means with 95 % t-intervals, from records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from scipy.stats import t as student_t
+
+from splitsec.frames import records_frame
+from splitsec.record import Record
+
+_NAMES = {
+    "accuracy": "accuracy",
+    "auc": "AUC",
+    "jaccard": "Jaccard",
+    "dice": "Dice",
+    "train seconds": "train, s",
+    "test seconds": "test, s",
+    "leakage": "leakage",
+    "structure": "identified by shapes",
+    "skill_mse": "MSE skill",
+}
+_SHARES = {"accuracy", "structure"}
+
+
+def load(records: Sequence[Record]) -> pd.DataFrame:
+    """Return one row per record, with the headline's victims where an attack was scored.
+
+    Args:
+        records: any records.
+
+    Returns:
+        The columns of :func:`splitsec.records_frame`, with ``train seconds``, ``test seconds``
+        and the counts and training settings of the specification.
+    """
+    frames = []
+    for record in records:
+        frame = records_frame([record])
+        if record.leakage is not None:
+            frame = frame[frame["victims"] == record.leakage.victims]
+        frame = frame.assign(
+            private=record.spec.private,
+            epochs=record.spec.training.epochs,
+            **{
+                "train seconds": record.timings.get("honest training"),
+                "test seconds": record.timings.get("utility"),
+            },
+        )
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def summarise(frame: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """Return mean and 95 % t-interval over seeds for each combination of ``rows``.
+
+    Args:
+        frame: one row per record, see :func:`load`.
+        rows: columns that tell the rows of the table apart.
+        columns: measures.
+
+    Returns:
+        The ``rows``, ``seeds`` (cells that are ok), ``expected`` (cells), and for each measure
+        ``name``, ``name low`` and ``name high``; the interval is missing for a single seed.
+    """
+    lines: list[dict[str, Any]] = []
+    for values, group in frame.groupby(list(rows), sort=False):
+        line: dict[str, Any] = dict(zip(rows, values, strict=True))
+        done = group[group["status"] == "ok"]
+        line |= {"seeds": len(done), "expected": len(group)}
+        for name in columns:
+            mean, low, high = interval(done[name].dropna().tolist())
+            line |= {name: mean, f"{name} low": low, f"{name} high": high}
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def interval(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
+    """Return mean and 95 % t-interval of its values over seeds; None where there is none."""
+    if not values:
+        return None, None, None
+    series = pd.Series(list(values), dtype=float)
+    mean = float(series.mean())
+    if len(series) < 2:
+        return mean, None, None
+    half = float(student_t.ppf(0.975, len(series) - 1) * series.std() / len(series) ** 0.5)
+    return mean, mean - half, mean + half
+
+
+def in_words(
+    table: pd.DataFrame,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    reported: Sequence[dict[str, Any]] = (),
+    report_columns: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Return a table of text: each measure with its interval, and the report's figures.
+
+    Args:
+        table: of :func:`summarise`.
+        rows: columns that tell the rows apart.
+        columns: measures.
+        reported: the report's rows; matched by the ``rows`` that they name.
+        report_columns: measures of the report.
+    """
+    lines = []
+    for values in table.to_dict("records"):
+        line = {name: _plain(values[name]) for name in rows}
+        short = values["seeds"] != values["expected"]
+        line["seeds"] = f"{values['seeds']}" + (f" of {values['expected']}" if short else "")
+        for name in columns:
+            line[_NAMES.get(name, name)] = _with_interval(name, values)
+        found = next((one for one in reported if _matches(one, values, rows)), None)
+        for name in report_columns:
+            given = None if found is None else found.get(name)
+            line[f"report: {_NAMES.get(name, name)}"] = _reported(name, given)
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def _matches(reported: dict[str, Any], values: Mapping[Hashable, Any], rows: Sequence[str]) -> bool:
+    return all(reported[name] == values[name] for name in rows if name in reported)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
+
+
+def _number(name: str, value: float) -> str:
+    if name in _SHARES:
+        return f"{value:.1%}"
+    return f"{value:.0f}" if name.endswith("seconds") else f"{value:.3f}"
+
+
+def _with_interval(name: str, values: Mapping[Hashable, Any]) -> str:
+    mean, low, high = (values[key] for key in (name, f"{name} low", f"{name} high"))
+    if pd.isna(mean):
+        return "-"
+    within = "" if pd.isna(low) else f" ({_number(name, low)} to {_number(name, high)})"
+    return f"{_number(name, mean)}{within}"
+
+
+def _reported(name: str, given: object) -> str:
+    if given is None:
+        return "-"
+    values = given if isinstance(given, list) else [given]
+    return ", ".join(_number(name, float(value)) for value in values)
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """Return a table of text as Markdown."""
+    lines = [list(table.columns), ["---"] * len(table.columns), *table.values.tolist()]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def to_latex(table: pd.DataFrame) -> str:
+    """Return a table of text as a LaTeX tabular."""
+
+    def line(cells: Sequence[object]) -> str:
+        escaped = (str(cell).replace("%", r"\%").replace("_", r"\_") for cell in cells)
+        return " & ".join(escaped) + r" \\"
+
+    body = [line(values) for values in table.values.tolist()]
+    head = [rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}", r"\hline"]
+    parts = [*head, line(list(table.columns)), r"\hline", *body, r"\hline", r"\end{tabular}"]
+    return "\n".join(parts) + "\n"

@@ -1,0 +1,143 @@
+"""Tracks: official grids, as data, and what is drawn from their records."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from splitsec.cell import Cell, resolve
+from splitsec.errors import UsageError, unknown_name
+
+_PROFILES = ("quick", "standard", "paper")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Grid(_Frozen):
+    """One request, as ``splitsec eval`` takes it; text with commas makes a grid.
+
+    Attributes:
+        attack: attacks.
+        target: targets.
+        defense: defenses.
+        cut: cut layers, or None for the target's default.
+        clients: number of clients.
+        settings: as of ``--set``.
+    """
+
+    attack: str
+    target: str
+    defense: str = "none"
+    cut: str | None = None
+    clients: int = Field(default=1, ge=1)
+    settings: tuple[str, ...] = ()
+
+
+class Scale(_Frozen):
+    """How large a track is under one profile.
+
+    Attributes:
+        data: data set.
+        size: image size, or None for the profile's.
+        seeds: seeds 0 to n-1.
+        settings: as of ``--set``; a grid's own settings win.
+        grid: replaces the track's grid where the profile needs another one.
+    """
+
+    data: str
+    size: str | None = None
+    seeds: int = Field(default=1, ge=1)
+    settings: tuple[str, ...] = ()
+    grid: tuple[Grid, ...] = ()
+
+
+class Track(_Frozen):
+    """One table or figure.
+
+    Attributes:
+        name: of its file.
+        title: above the table or figure.
+        kind: how it is drawn.
+        rows: fields of the specification that tell a table's rows apart.
+        columns: measures of a table.
+        lines: fields of the specification that tell a figure's lines apart.
+        curves: of a figure, as ``stage/name``.
+        report_columns: measures for which the original report has figures.
+        reported: the original report's rows.
+        grid: what is run.
+        scales: profile to its size.
+    """
+
+    name: str
+    title: str
+    kind: Literal["table", "curves", "images", "masks", "activations"]
+    rows: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()
+    report_columns: tuple[str, ...] = ()
+    reported: tuple[dict[str, Any], ...] = ()
+    grid: tuple[Grid, ...] = ()
+    scales: dict[str, Scale]
+
+    def cells(self, profile: str) -> list[Cell]:
+        """Return the track's cells under a profile.
+
+        Raises:
+            UsageError: the track has no size for this profile, or asks for what cannot be.
+        """
+        if profile not in self.scales:
+            known = ", ".join(self.scales)
+            raise UsageError(f"track {self.name!r} has no size for profile {profile!r}: {known}")
+        scale = self.scales[profile]
+        cells: list[Cell] = []
+        for grid in scale.grid or self.grid:
+            cells += resolve(
+                attack=grid.attack,
+                defense=grid.defense,
+                target=grid.target,
+                data=scale.data,
+                cut=grid.cut,
+                size=scale.size,
+                clients=grid.clients,
+                profile=profile,
+                seeds=range(scale.seeds),
+                settings=[*scale.settings, *grid.settings],
+            )
+        return cells
+
+
+def list_tracks() -> list[str]:
+    """Return the names of all tracks, tables first, in the report's order."""
+    files = resources.files("splitsec.leaderboard").joinpath("tracks").iterdir()
+    names = [file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")]
+
+    def order(name: str) -> tuple[bool, int, str]:
+        digits = "".join(filter(str.isdigit, name))
+        return not name.startswith("table"), int(digits or 0), name
+
+    return sorted(names, key=order)
+
+
+def get_track(name: str) -> Track:
+    """Return a track.
+
+    Raises:
+        UsageError: there is none of that name, or its file is wrong.
+    """
+    if name not in list_tracks():
+        raise UsageError(unknown_name("track", name, list_tracks()))
+    file = resources.files("splitsec.leaderboard").joinpath("tracks", f"{name}.toml")
+    values = tomllib.loads(file.read_text(encoding="utf-8"))
+    scales = {profile: values.pop(profile) for profile in _PROFILES if profile in values}
+    try:
+        return Track(name=name, scales=scales, **values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"track {name!r}: {where}: {first['msg']}") from None

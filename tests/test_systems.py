@@ -1,0 +1,189 @@
+"""Every attack and defense on every kind of target, and cells that share their training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from splitsec.cell import resolve
+from splitsec.errors import UsageError
+from splitsec.evaluate import evaluate, run_cells
+from splitsec.metrics.utility import overlap, segmentation_utility
+from splitsec.progress import Silent
+from splitsec.record import Record
+from splitsec.sessions import PrivateSide
+
+TINY = [
+    "training.epochs=1", "counts.private=48", "counts.public=48", "counts.validation=16",
+    "counts.held_out=24", "counts.victims=24",
+]  # fmt: skip
+QUICK_ATTACKS = (
+    "adra:epochs=2,adra:epochs=2,pairs=private,pseudo-client:epochs=2,afterwards=1,"
+    "fsha:iterations=4,pretraining=1"
+)
+TARGETS = {
+    "resnet": "resnet:depth=18",
+    "resnet-private": "resnet:depth=18,labels=private",
+    "unet": "unet:width=4",
+}
+
+
+def run(tmp_path: Path, settings: list[str] | None = None, **request: Any) -> list[Record]:
+    request = {"defense": "none", "size": 32, **request}
+    cells = resolve(settings=[*TINY, *(settings or [])], **request)
+    return list(run_cells(cells, tmp_path / "out", Silent()))
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
+@pytest.mark.parametrize("defense", ["none", "dcor", "proxy-adversary", "gaussian-noise"])
+def test_all_attacks_and_defenses_run_on_every_target(
+    tmp_path: Path, target: str, defense: str
+) -> None:
+    records = run(tmp_path, attack=QUICK_ATTACKS, defense=defense, target=target)
+    assert [(record.status, record.reason) for record in records] == [("ok", None)] * 4
+    for record in records:
+        assert record.victims is not None
+        assert ("randomised-defense" in record.flags) == (defense == "gaussian-noise")
+    public, private, pseudo, active = records
+    assert public.access is not None
+    assert private.access is not None
+    assert pseudo.access is not None
+    assert public.access.queries == 48
+    assert private.access.pairs == 48
+    assert (pseudo.access.queries, pseudo.access.pairs) == (0, 0)
+    assert {"oracle-access"} <= {*public.flags} & {*private.flags}
+    assert "oracle-access" not in {*pseudo.flags, *active.flags}
+    assert private.victims is not None
+    assert private.victims.training is None, "an oracle's pairs are never scored"
+
+
+def test_cells_that_differ_in_their_attack_share_one_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = []
+    honest = PrivateSide.honest
+
+    def counted(self: PrivateSide, *arguments: Any, **options: Any) -> Any:
+        sessions.append(self.cell.spec.defense)
+        return honest(self, *arguments, **options)
+
+    monkeypatch.setattr(PrivateSide, "honest", counted)
+    run(tmp_path, attack=QUICK_ATTACKS, defense="none,dcor", target=TARGETS["resnet"])
+    assert sorted(sessions) == ["dcor", "none"]
+
+
+def test_a_shared_training_changes_no_number(tmp_path: Path) -> None:
+    """Noise is the hard case: what one attack queries must not shift another's victims."""
+    request: dict[str, Any] = {"defense": "gaussian-noise", "target": TARGETS["unet"]}
+    together = run(tmp_path / "together", attack=QUICK_ATTACKS, **request)
+    for record in together:
+        attack, values = record.spec.attack, record.spec.parameters["attack"]
+        settings = [f"attack.{attack}.{name}={value}" for name, value in values.items()
+                    if value is not None]  # fmt: skip
+        (alone,) = run(tmp_path / "alone", settings, attack=attack, **request)
+        assert alone.cell_id == record.cell_id
+        assert alone.numbers() == record.numbers()
+
+
+def test_an_attack_that_fails_while_it_listens_fails_alone(tmp_path: Path) -> None:
+    plugin = tmp_path / "broken.py"
+    plugin.write_text(
+        "from splitsec import Attack, ThreatModel\n"
+        "class Broken(Attack):\n"
+        "    @classmethod\n    def threat_model(cls, parameters):\n        return ThreatModel()\n"
+        "    def observe(self, exchange):\n        raise KeyError('listening')\n"
+        "    def reconstruct(self, smashed):\n        return smashed\n"
+    )
+    records = run(tmp_path, attack=f"{plugin},adra:epochs=1", target=TARGETS["resnet"])
+    assert [record.status for record in records] == ["failed", "ok"]
+    assert "raised KeyError in observe()" in (records[0].reason or "")
+
+
+def test_no_attack_measures_utility_alone(tmp_path: Path) -> None:
+    (record,) = run(
+        tmp_path, ["training.epochs=3"], attack="none", target=TARGETS["unet"]
+    )  # fmt: skip
+    assert record.status == "ok", record.reason
+    assert record.victims is None
+    assert record.leakage is None
+    assert record.utility is not None
+    assert record.utility.jaccard is not None
+    training = record.history["training"]
+    assert len(training["loss"]) == 3 * 6
+    for name in ("jaccard", "dice", "accuracy"):
+        assert len(training[f"validation {name}"]) == 3
+    assert {"honest training", "utility"} <= set(record.timings)
+
+
+def test_the_best_epoch_by_validation_is_kept(tmp_path: Path) -> None:
+    settings = ["training.epochs=4", "training.learning_rate=0.05"]
+    request: dict[str, Any] = {"attack": "none", "target": TARGETS["unet"]}
+    (last,) = run(tmp_path / "last", settings, **request)
+    (best,) = run(tmp_path / "best", [*settings, "training.keep=best"], **request)
+    curve = last.history["training"]["validation jaccard"]
+    assert best.history["training"]["validation jaccard"] == curve
+    assert last.utility is not None
+    assert best.utility is not None
+    if max(curve) != curve[-1]:
+        assert best.utility.jaccard != last.utility.jaccard
+
+
+def test_several_clients_have_figures_of_their_own(tmp_path: Path) -> None:
+    (record,) = run(tmp_path, attack="adra:epochs=5", target=TARGETS["resnet"], clients=3)
+    assert record.status == "ok", record.reason
+    assert record.utility is not None
+    assert len(record.utility.clients) == 3
+    pooled = sum(client["accuracy"] for client in record.utility.clients) / 3
+    assert pooled == pytest.approx(record.utility.accuracy)
+    assert record.leakage is not None
+    if "lpips-unavailable" not in record.flags:
+        assert record.leakage.clients is not None
+        assert len(record.leakage.clients) == 3
+
+
+@pytest.mark.slow
+def test_queries_invert_an_undefended_client(tmp_path: Path) -> None:
+    record = evaluate(
+        "adra:epochs=60", target="resnet", output=tmp_path, parameters={"training.epochs": 1}
+    )
+    assert record.victims is not None
+    assert (record.victims.held_out.skill.mse or 0) > 0.8
+    assert record.victims.held_out.privacy.identification.structure > 0.8
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        ({"attack": "fsha", "target": "unet", "data": "retinamnist"}, "labelled for classif"),
+        ({"attack": "fsha", "target": "resnet", "data": "phantom-cxr"}, "labelled for segment"),
+        ({"attack": "fsha", "target": "unet", "cut": 5}, "cut 5 is out of range"),
+        ({"attack": "fsha", "target": "unet:depth=2", "cut": 3}, "leaves nothing to the server"),
+        ({"attack": "fsha", "target": "resnet:labels=private", "cut": 8}, "server empty"),
+        ({"attack": "adra:pairs=stolen"}, "'pairs' of attack 'adra'"),
+        ({"attack": "fsha", "clients": 40}, "private part|clients|fewer"),
+    ],
+)
+def test_requests_that_make_no_sense(tmp_path: Path, request_: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        run(tmp_path, **request_)
+
+
+def test_overlap_of_masks() -> None:
+    masks = torch.zeros(3, 1, 4, 4, dtype=torch.bool)
+    masks[0, 0, :2] = True
+    masks[1, 0, :, :2] = True
+    predicted = torch.zeros_like(masks)
+    predicted[0, 0, :2] = True
+    predicted[1, 0, :2] = True
+    both = overlap(predicted.numpy(), masks.numpy())
+    assert both.jaccard.tolist() == [1.0, 4 / 12, 1.0]
+    assert both.dice.tolist() == [1.0, 0.5, 1.0]
+    assert both.accuracy.tolist() == [1.0, 0.5, 1.0]
+    scores = segmentation_utility(predicted.numpy(), masks.numpy(), masks[0].numpy())
+    assert scores.jaccard == pytest.approx((1 + 1 / 3 + 1) / 3)
+    assert scores.trivial_jaccard == pytest.approx((1 + 1 / 3 + 0) / 3)
+    low, high = scores.jaccard_interval
+    assert low < scores.jaccard < high
