@@ -302,6 +302,7 @@ def test_kaggle_layout_errors(kaggle: Path, tmp_path: Path) -> None:
 def test_unknown_source() -> None:
     with pytest.raises(UsageError, match="unknown data 'retinamist'; did you mean 'retinamnist'"):
         check_source("retinamist", {})
-    assert {"phantom-fundus", "retinamnist", "diabetic-retinopathy", "folder"} == {
-        name for name, _ in list_sources()
-    }
+    assert {name for name, _ in list_sources()} == {
+        "phantom-fundus", "phantom-cxr", "retinamnist", "diabetic-retinopathy",
+        "lung-segmentation", "folder",
+    }  # fmt: skip
