@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from splitsec.attack import Attack
 from splitsec.errors import PluginError, UsageError
-from splitsec.inversion import REPORT_SETTINGS, Inversion, InversionParameters, invert
+from splitsec.inversion import Inversion, InversionParameters, invert
 from splitsec.progress import Progress
 from splitsec.target import encode
 from splitsec.threat import ThreatModel, View
@@ -49,7 +49,7 @@ class PseudoClient(Attack[PseudoClientParameters]):
     """Trains a stand-in for the client and inverts that."""
 
     Parameters: ClassVar[type[PseudoClientParameters]] = PseudoClientParameters
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {**REPORT_SETTINGS}}
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {"afterwards": 0}}
 
     def __init__(
         self, parameters: PseudoClientParameters, view: View, generator: torch.Generator

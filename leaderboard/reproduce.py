@@ -12,7 +12,7 @@ from splitsec.cli import Exit
 from splitsec.errors import UsageError, unknown_name
 from splitsec.leaderboard import figures, tables
 from splitsec.leaderboard.tracks import Track, get_track, list_tracks
-from splitsec.record import Record
+from splitsec.record import INVALIDATING, Record
 from splitsec.storage import check_writable, record_folder, write_atomically
 
 
@@ -40,6 +40,7 @@ def command(name: str, profile: str, output: Path) -> int:
     if name != "all" and name not in list_tracks():
         raise UsageError(unknown_name("track", name, ["all", *list_tracks()]))
     tracks = [get_track(one) for one in (list_tracks() if name == "all" else [name])]
+    output = output / profile  # sizes are never mixed
     check_writable(output)
     failed = 0
     for track in tracks:
@@ -96,13 +97,31 @@ def pictures(record: Record, output: Path) -> figures.Pictures:
         return dict(arrays)
 
 
+def _settings(records: Sequence[Record]) -> str:
+    """Return in a sentence what the numbers are of; the report's columns are of its own runs."""
+    said = sorted(
+        {
+            f"{one.spec.data} at {one.spec.size} px, {one.spec.private} private images of "
+            f"{one.spec.clients} client{'s' if one.spec.clients > 1 else ''}, "
+            f"{one.spec.held_out} held out, {one.spec.training.epochs} epochs"
+            for one in records
+        }
+    )
+    invalid = sum(bool(INVALIDATING & set(one.flags)) for one in records)
+    flagged = f" {invalid} of {len(records)} cells carry an invalidating flag." if invalid else ""
+    return (
+        f"Profile {records[0].spec.profile}; {'; '.join(said)}. Means over seeds with 95 % "
+        f"t-intervals; the report's own figures are of one run each.{flagged}"
+    )
+
+
 def _write_table(track: Track, records: Sequence[Record], output: Path) -> list[Path]:
     frame = tables.load(records)
     table = tables.summarise(frame, track.rows, track.columns)
     words = tables.in_words(table, track.rows, track.columns, track.reported, track.report_columns)
     files = {
         ".csv": table.to_csv(index=False),
-        ".md": f"**{track.title}**\n\n{tables.to_markdown(words)}",
+        ".md": f"**{track.title}**\n\n{_settings(records)}\n\n{tables.to_markdown(words)}",
         ".tex": tables.to_latex(words),
     }
     for suffix, text in files.items():

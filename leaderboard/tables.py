@@ -45,7 +45,7 @@ def load(records: Sequence[Record]) -> pd.DataFrame:
             epochs=record.spec.training.epochs,
             **{
                 "train seconds": record.timings.get("honest training"),
-                "test seconds": record.timings.get("utility"),
+                "test seconds": record.timings.get("test"),
             },
         )
         frames.append(frame)
@@ -104,14 +104,15 @@ def in_words(
         reported: the report's rows; matched by the ``rows`` that they name.
         report_columns: measures of the report.
     """
-    lines = []
+    lines, left = [], list(reported)
     for values in table.to_dict("records"):
         line = {name: _plain(values[name]) for name in rows}
         short = values["seeds"] != values["expected"]
         line["seeds"] = f"{values['seeds']}" + (f" of {values['expected']}" if short else "")
         for name in columns:
             line[_NAMES.get(name, name)] = _with_interval(name, values)
-        found = next((one for one in reported if _matches(one, values, rows)), None)
+        found = next((one for one in left if _matches(one, values, rows)), None)
+        left = [one for one in left if one is not found]  # a row of the report stands once
         for name in report_columns:
             given = None if found is None else found.get(name)
             line[f"report: {_NAMES.get(name, name)}"] = _reported(name, given)
@@ -120,7 +121,8 @@ def in_words(
 
 
 def _matches(reported: dict[str, Any], values: Mapping[Hashable, Any], rows: Sequence[str]) -> bool:
-    return all(reported[name] == values[name] for name in rows if name in reported)
+    named = [name for name in rows if name in reported]
+    return bool(named) and all(reported[name] == values[name] for name in named)
 
 
 def _plain(value: object) -> str:

@@ -10,6 +10,8 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -20,7 +22,7 @@ from splitsec.data.sources import source_task
 from splitsec.errors import PluginError, UsageError, blaming
 from splitsec.images import Shape
 from splitsec.parameters import Parameters, build_parameters
-from splitsec.plugins import Kind, Plugin, load_plugin, plain_name
+from splitsec.plugins import Kind, Plugin, load_plugin, plain_name, source_sha256
 from splitsec.randomness import seeded_global_generator
 from splitsec.spec import (
     COUNTS,
@@ -86,6 +88,13 @@ class Cell:
             UsageError: the images would be too small, or parts too few.
         """
         spec = self.spec
+        for name, least in (("private", 2), ("held_out", 1), ("victims", 1)):
+            count = getattr(spec, name)
+            if count < least * spec.clients:
+                raise UsageError(
+                    f"{spec.clients} clients need {least * spec.clients} {name} images or more, "
+                    f"and there are {count}; ask for fewer clients or --set counts.{name}"
+                )
         return _checked(
             DataSpec,
             {
@@ -111,7 +120,8 @@ class Cell:
         """
         decides = {
             "spec": self.spec.model_dump(mode="json"),
-            "sources": {chosen.plugin.kind: chosen.plugin.sha256 for chosen in self.chosen},
+            "sources": {chosen.plugin.kind: _source(chosen.plugin) for chosen in self.chosen},
+            "shared": _shared_source(),
             "data": data_sha256,
             "protocol": PROTOCOL_VERSION,
         }
@@ -125,7 +135,7 @@ class Cell:
         """
         spec = self.spec.model_dump(mode="json", exclude={"attack": True, "profile": True})
         spec["parameters"].pop("attack")
-        sources = [self.defense.plugin.sha256, self.target.plugin.sha256]
+        sources = [_source(self.defense.plugin), _source(self.target.plugin), _shared_source()]
         return hashlib.sha256(json.dumps([spec, sources], sort_keys=True).encode()).hexdigest()
 
     def client_key(self) -> dict[str, Any]:
@@ -145,6 +155,18 @@ class Cell:
             "clients": spec.clients,
             "seed": spec.seed,
         }
+
+
+def _source(plugin: Plugin) -> list[str]:
+    """Return what tells a plug-in's code from others: its source and its class."""
+    return [plugin.sha256, plugin.cls.__qualname__]
+
+
+@cache
+def _shared_source() -> list[str]:
+    """Return the hashes of the core's modules that are parts of plug-ins' methods."""
+    folder = Path(__file__).parent
+    return [source_sha256(folder / f"{name}.py") for name in ("inversion", "layers", "networks")]
 
 
 def victims_of(private: Sequence[Part], count: int) -> list[tuple[int, int]]:
@@ -304,11 +326,10 @@ def _check_names(chosen: Sequence[Chosen]) -> None:
     """Raise a UsageError where two sources would go by one name in the records."""
     sources: dict[str, str] = {}
     for one in chosen:
-        source = sources.setdefault(one.plugin.name, one.plugin.source)
-        if source != one.plugin.source:
-            raise UsageError(
-                f"{one.label} is two things, {source} and {one.plugin.source}; rename one"
-            )
+        code = f"{one.plugin.cls.__qualname__} of {one.plugin.source}"
+        known = sources.setdefault(one.plugin.name, code)
+        if known != code:
+            raise UsageError(f"{one.label} is two things, {known} and {code}; rename one")
 
 
 def _numbers(name: str, text: str | int | None) -> list[int | None]:

@@ -157,9 +157,12 @@ def _run_cell(cell: Cell, shared: SharedSession, output: Path, progress: Progres
     torch.set_num_threads(cell.spec.threads)
     try:
         provenance = collect(cell.chosen)
-        shared.run(progress)
-        findings = shared.findings.copy()
-        _measure(cell, shared, findings, progress)
+        attacker = shared.attacker(cell)
+        try:
+            shared.run(progress)
+        finally:
+            findings = shared.findings.copy()
+        _measure(attacker, shared, findings, progress)
     except SplitsecError as error:
         status = "skipped" if isinstance(error, NotApplicable) else "failed"
         reason = str(error)
@@ -218,7 +221,7 @@ def _write(folder: Path, record: Record, findings: Findings) -> Record:
     for name, file in _PICTURES.items():
         if name not in artifacts:
             (folder / file).unlink(missing_ok=True)
-    write_record(folder, record)
+    # The record last: one that is there has its pictures.
     if pictures:
         write_atomically(folder / "pictures.npz", lambda path: _save(path, pictures))
     if findings.panel:
@@ -277,7 +280,7 @@ class SharedSession:
         """Run the session, with all passive attacks listening, unless that was done.
 
         Raises:
-            SplitsecError: it failed, now or before, or every attack failed before it.
+            SplitsecError: it failed, now or before.
         """
         if not self._has_run:
             self._has_run = True
@@ -289,53 +292,64 @@ class SharedSession:
             raise self._outcome
 
     def attacker(self, cell: Cell) -> Attacker:
-        """Return a cell's attack.
+        """Return a cell's attack, built with all others of the session when first asked for.
 
         Raises:
-            SplitsecError: it failed when it was built, or while it listened.
+            SplitsecError: it could not be built.
         """
+        if not self._attackers:
+            self.side = PrivateSide(self._cells[0], self.data)
+            for one in self._cells:
+                self._attackers[id(one)] = self._build(one)
         built = self._attackers[id(cell)]
-        failure = built if isinstance(built, SplitsecError) else built.failure
-        if failure is not None:
-            raise failure
-        assert isinstance(built, Attacker)
+        if isinstance(built, SplitsecError):
+            raise built
         return built
 
     def _run(self, progress: Progress) -> None:
-        self.side = PrivateSide(self._cells[0], self.data)
-        for cell in self._cells:
-            self._attackers[id(cell)] = self._build(cell)
         built = [one for one in self._attackers.values() if isinstance(one, Attacker)]
-        if not built:
-            self.attacker(self._cells[0])
         with self.findings.timed("honest training"):
             self.trained = self.side.honest(
                 progress,
                 [one for one in built if not one.threat.active],
-                lambda trained: validation_scores(trained, self.data),
+                self._validate,
             )
+        # What listeners and validation took is not training.
+        elsewhere = sum(one.seconds for one in built) + self.findings.timings.get("validation", 0)
+        self.findings.timings["honest training"] -= elsewhere
         self.findings.fields["history"] = {
             "training": {"loss": self.trained.losses, **self.trained.epochs}
         }
         ended = self.trained.session.ended
         self.findings.flag("honest-session-ended", ended is not None)
-        with self.findings.timed("utility"):
-            self.released = measure_utility(self._cells[0], self.trained, self.data, self.findings)
+        self.released = measure_utility(self._cells[0], self.trained, self.data, self.findings)
         self.findings.pictures |= examples(self.trained, self.data)
+
+    def _validate(self, trained: Trained) -> dict[str, float]:
+        with self.findings.timed("validation"):
+            return validation_scores(trained, self.data)
 
     def _build(self, cell: Cell) -> Attacker | SplitsecError:
         try:
             attacker = Attacker(cell)
+            if cell.attack.plugin.cls.reconstructs and not len(self.data.public):
+                raise UsageError(
+                    f"{attacker.label} needs public images, and this data set leaves none: what "
+                    "a server that sees nothing would guess is made of them"
+                )
             attacker.build(self.side.view(attacker))
         except SplitsecError as error:
             return error
         return attacker
 
 
-def _measure(cell: Cell, shared: SharedSession, findings: Findings, progress: Progress) -> None:
+def _measure(
+    attacker: Attacker, shared: SharedSession, findings: Findings, progress: Progress
+) -> None:
     """Mount one cell's attack and score it; results go into ``findings`` as they come."""
-    attacker = shared.attacker(cell)
-    threat = attacker.threat
+    if attacker.failure is not None:
+        raise attacker.failure
+    cell, threat = attacker.cell, attacker.threat
     findings.fields["threat_model"] = threat
     findings.fields["session"] = {
         "honest_exchanges": shared.trained.session.exchanges,
@@ -344,6 +358,7 @@ def _measure(cell: Cell, shared: SharedSession, findings: Findings, progress: Pr
     findings.flag("randomised-defense", cell.defense.plugin.cls.randomised)
     if not attacker.attack.reconstructs:
         return
+    findings.timings["attack"] = attacker.seconds
     attacked, released = shared.trained, shared.released
     if threat.active:
         with findings.timed("attack"):
@@ -356,7 +371,7 @@ def _measure(cell: Cell, shared: SharedSession, findings: Findings, progress: Pr
     _grant(attacker, attacked, shared.data)
     with (
         findings.timed("attack"),
-        seeded_global_generator("fit", {"attack": cell.spec.attack, **cell.client_key()}),
+        seeded_global_generator("fit", attacker.draw()),
         attacker.blamed("fit()"),
     ):
         attacker.attack.fit(progress)

@@ -46,7 +46,10 @@ def _activations(client: nn.Module, image: Tensor) -> dict[str, NDArray[Any]]:
     client.eval()
     kept = {}
     for index, layer in enumerate(client):
-        image = layer(image)
+        made: object = layer(image)
+        if not isinstance(made, Tensor):
+            break  # smashed data with skips
+        image = made
         if index and image.dim() == 4:
             # float16: these maps are looked at, not computed with.
             kept[f"layer {index - 1}"] = image[0, :_CHANNELS].half().numpy()

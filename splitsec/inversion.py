@@ -110,7 +110,7 @@ def invert(
     decoder = new_decoder(given, Shape(*smashed.shape[1:]), Shape(*images.shape[1:]))
     wanted = 2 * images - 1
     order = torch.randperm(len(images), generator=generator)
-    count = max(2, round(given.kept * len(images))) if given.kept else 0
+    count = min(max(2, round(given.kept * len(images))), len(images) - 2) if given.kept else 0
     kept, rows = order[:count], order[count:]
     optimizer = _optimizer(given, decoder)
     curves: dict[str, list[float]] = {"decoder loss": []}

@@ -54,7 +54,7 @@ class Judged:
         for index, batch in enumerate(torch.split(smashed, _RECONSTRUCT_AT_ONCE)):
             with (
                 torch.no_grad(),
-                seeded_global_generator("reconstruct", {"batch": index}),
+                seeded_global_generator("reconstruct", self.attacker.draw(batch=index)),
                 self.attacker.blamed("reconstruct()"),
             ):
                 made = self.attacker.attack.reconstruct(batch.clone())
@@ -81,7 +81,7 @@ def judge(
     seeded = {"data": data.sha256}
     with progress.stage("scoring", 4) as stage:
         references = References.fit(
-            data.public.all() if len(data.public) else data.validation.all(),
+            data.public.all(),
             data.validation.all(),
             _lpips(findings, progress),
             torch_generator("references", **seeded),
@@ -147,8 +147,9 @@ def _per_client(scores: VictimScores, side: PrivateSide, training: bool) -> list
              for client, block in enumerate(torch.tensor_split(torch.arange(len(values)), count))]
         )  # fmt: skip
     per_image = torch.tensor(values, dtype=torch.float64)
-    means = [per_image[owners == client].mean().clamp(0, 1).item() for client in range(count)]
-    return means if count > 1 else None
+    if count == 1:
+        return None
+    return [per_image[owners == client].mean().clamp(0, 1).item() for client in range(count)]
 
 
 def _lpips(findings: Findings, progress: Progress) -> Lpips | None:

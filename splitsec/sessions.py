@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -97,9 +98,10 @@ class Trained:
         return torch.cat(sent), torch.cat(outputs)
 
     def _finish(self, smashed: Tensor, *skips: Tensor) -> Tensor:
-        outputs: Tensor = self.model.server(smashed)
-        if self.model.head is not None:
-            outputs = self.model.head(outputs, *skips)
+        with blaming(self.clients[0].sender.names[0], "forward() in evaluation"):
+            outputs: Tensor = self.model.server(smashed)
+            if self.model.head is not None:
+                outputs = self.model.head(outputs, *skips)
         return outputs
 
     def _shares(self, images: Tensor) -> list[tuple[Client, Tensor]]:
@@ -117,6 +119,7 @@ class Attacker:
         seen: its view; the only one that later grants and the record go by, whatever the
             attack does to its own reference.
         failure: why it failed while it listened, or None.
+        seconds: what its listening took.
     """
 
     attack: Attack[Any]
@@ -125,6 +128,7 @@ class Attacker:
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
         self.failure: SplitsecError | None = None
+        self.seconds = 0.0
         self._heard = 0
         with self.blamed("threat_model()"):
             threat = cell.attack.plugin.cls.threat_model(cell.attack.parameters)
@@ -141,11 +145,16 @@ class Attacker:
         """Return a context in which what the attack raises names it."""
         return blaming(self.label, where)
 
+    def draw(self, **more: Any) -> dict[str, Any]:
+        """Return what the attack's random numbers depend on.
+
+        Its parameters are left out: variants of one attack start from the same weights.
+        """
+        return {"client": self.cell.client_key(), "attack": self.cell.spec.attack, **more}
+
     def build(self, view: View) -> None:
         """Build the attack with its view and its own generator."""
-        cell = self.cell
-        # Its parameters are left out: variants of one attack start from the same weights.
-        draw = {"client": cell.client_key(), "attack": cell.spec.attack}
+        cell, draw = self.cell, self.draw()
         self.seen = view
         with self.blamed("__init__()"), seeded_global_generator("attack's networks", draw):
             self.attack = cell.attack.plugin.cls(
@@ -159,14 +168,17 @@ class Attacker:
         if self.failure is not None:
             return
         self._heard += 1
+        start = time.perf_counter()
         try:
             with (
                 self.blamed("observe()"),
-                seeded_global_generator("observe", {"exchange": self._heard}),
+                seeded_global_generator("observe", self.draw(exchange=self._heard)),
             ):
                 self.attack.observe(exchange)
         except SplitsecError as error:
             self.failure = error
+        finally:
+            self.seconds += time.perf_counter() - start
 
     def plan(self) -> Hijacking:
         """Return how an active attack runs its session, checked.
@@ -275,7 +287,7 @@ class PrivateSide:
             attacker.seen.grant("server_model", lambda: copy.deepcopy(half))
         trained = Trained(model, clients, Session(), server.losses, Traffic(self.victims))
 
-        best = _Best(model) if training.keep == "best" else None
+        best = _Best(trained) if training.keep == "best" else None
 
         def after_epoch() -> None:
             scores = validate(trained) if validate else {}
@@ -356,23 +368,33 @@ class PrivateSide:
 
 
 class _Best:
-    """Remembers a model's weights as they were when its score was highest."""
+    """Remembers weights, defenses and traffic as they were when a score was highest."""
 
-    def __init__(self, model: SplitModel) -> None:
-        self._modules = [part for part in model if part is not None]
+    def __init__(self, trained: Trained) -> None:
+        self._trained = trained
+        self._modules = [part for part in trained.model if part is not None]
         self._score = -math.inf
         self._weights: list[dict[str, Tensor]] = []
+        self._defenses: list[Defense[Any]] = []
+        self._sent: dict[tuple[int, int], Tensor] = {}
 
     def offer(self, score: float) -> None:
-        """Remember the weights if the score is a new highest one."""
+        """Remember everything if the score is a new highest one."""
         if score > self._score:
             self._score = score
             self._weights = [copy.deepcopy(module.state_dict()) for module in self._modules]
+            self._defenses = [client.sender.copied_defense() for client in self._trained.clients]
+            self._sent = dict(self._trained.traffic.sent)
 
     def restore(self) -> None:
-        """Put the remembered weights back, if there are any."""
-        for module, weights in zip(self._modules, self._weights, strict=False):
+        """Put back what is remembered, if anything is."""
+        if not self._weights:
+            return
+        for module, weights in zip(self._modules, self._weights, strict=True):
             module.load_state_dict(weights)
+        for client, defense in zip(self._trained.clients, self._defenses, strict=True):
+            client.sender.defense = defense
+        self._trained.traffic.sent = self._sent
 
 
 class _Hijacker:
@@ -389,7 +411,7 @@ class _Hijacker:
 
     def _ask(self, method: str, message: Message) -> Tensor:
         attacker = self._attacker
-        draw = {"exchange": message.step, "method": method}
+        draw = attacker.draw(exchange=message.step, method=method)
         with attacker.blamed(f"{method}()"), seeded_global_generator("hijacking", draw):
             try:
                 given: Tensor = getattr(attacker.attack, method)(message)

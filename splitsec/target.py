@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -147,6 +147,9 @@ def check_target(label: str, cls: type[Target[Any]], cut: int | None) -> None:
         PluginError: the class lacks ``cuts`` or ``default_cut``.
         UsageError: the cut is not one of ``cuts``.
     """
+    if cls.task not in get_args(Task):
+        known = " or ".join(get_args(Task))
+        raise PluginError(f"{label} states the task {cls.task!r}; it can be {known}")
     cuts, default = getattr(cls, "cuts", None), getattr(cls, "default_cut", None)
     if not isinstance(cuts, range) or not cuts or default not in cuts:
         raise PluginError(

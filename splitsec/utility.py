@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from splitsec.cell import Cell
-from splitsec.data import Data
+from splitsec.data import Data, Part
 from splitsec.errors import DivergedError, PluginError
 from splitsec.findings import Findings
 from splitsec.metrics.dependence import corrected_squared_distance_correlation
@@ -41,8 +41,19 @@ def measure_utility(cell: Cell, trained: Trained, data: Data, findings: Findings
         DivergedError: the model's outputs are not finite.
     """
     images = data.held_out.all()
-    released, outputs = trained.predict(images, "held-out")
-    _check(cell, outputs, data)
+    with findings.timed("test"):
+        released, outputs = trained.predict(images, "held-out")
+    with findings.timed("utility"):
+        _score(cell, images, released, outputs, data, findings)
+    return released
+
+
+def _score(
+    cell: Cell, images: Tensor, released: Tensor, outputs: Tensor, data: Data, findings: Findings
+) -> None:
+    check_outputs(cell.target.label, outputs, data.held_out, data)
+    if not torch.isfinite(outputs).all():
+        raise DivergedError("honest training diverged: the model's outputs are not finite")
     scored = _segmentation if data.task == "segmentation" else _classification
     utility, learned = scored(outputs, data)
     related = corrected_squared_distance_correlation(images.flatten(1), released.flatten(1))
@@ -52,7 +63,6 @@ def measure_utility(cell: Cell, trained: Trained, data: Data, findings: Findings
     findings.fields["utility"] = utility.model_copy(
         update={"distance_correlation": related.item(), "clients": _clients(outputs, data)}
     )
-    return released
 
 
 def validation_scores(trained: Trained, data: Data) -> dict[str, float]:
@@ -64,6 +74,7 @@ def validation_scores(trained: Trained, data: Data) -> dict[str, float]:
     """
     part = data.validation
     _, outputs = trained.predict(part.all(), "validation")
+    check_outputs(trained.clients[0].sender.names[0], outputs, part, data)
     scores = _measures(outputs, part.targets(range(len(part))), data)
     return {f"validation {name}": value for name, value in scores.items()}
 
@@ -90,16 +101,12 @@ def _clients(outputs: Tensor, data: Data) -> list[dict[str, float]]:
     return [_measures(given, due, data) for given, due in zip(*shares, strict=True) if len(given)]
 
 
-def _check(cell: Cell, outputs: Tensor, data: Data) -> None:
-    count = len(data.held_out)
-    extents = data.held_out.images.shape[2:] if data.task == "segmentation" else ()
-    due = (count, data.outputs, *extents)
+def check_outputs(label: str, outputs: Tensor, part: Part, data: Data) -> None:
+    """Raise a PluginError unless a target's outputs have the shape that its task needs."""
+    extents = part.images.shape[2:] if data.task == "segmentation" else ()
+    due = (len(part), data.outputs, *extents)
     if tuple(outputs.shape) != due:
-        raise PluginError(
-            f"{cell.target.label} gave outputs of shape {tuple(outputs.shape)}; {due} is due"
-        )
-    if not torch.isfinite(outputs).all():
-        raise DivergedError("honest training diverged: the model's outputs are not finite")
+        raise PluginError(f"{label} gave outputs of shape {tuple(outputs.shape)}; {due} is due")
 
 
 def _classification(outputs: Tensor, data: Data) -> tuple[Utility, bool]:

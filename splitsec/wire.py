@@ -7,8 +7,9 @@ graph, module or data set can be reached from the other side.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -294,6 +295,10 @@ class Sender:
     client: int = 0
     names: tuple[str, str] = ("the target", "the defense")
 
+    def copied_defense(self) -> Defense[Parameters]:
+        """Return a copy of the defense that draws from the same generator."""
+        return copy.deepcopy(self.defense, {id(self.generator): self.generator})
+
     def send(self, images: Tensor) -> tuple[Encoded, Tensor]:
         """Encode images of shape (N, C, H, W) and release their smashed data.
 
@@ -315,8 +320,8 @@ class Sender:
     def send_in_evaluation(self, images: Tensor, purpose: str, batch_size: int = 64) -> Encoded:
         """Return what is released of images, with the encoder in evaluation mode.
 
-        What the defense draws depends on the session's seed and on ``purpose``, and the
-        session's own draws are not disturbed.
+        What the defense draws depends on the session's seed and on ``purpose``. Neither the
+        session's own draws nor the state of the defense are disturbed.
 
         Args:
             images: shape (N, C, H, W), in [0, 1].
@@ -329,12 +334,13 @@ class Sender:
         training, state = self.encoder.training, self.generator.get_state()
         draw = {"purpose": purpose, "session": self.generator.initial_seed()}
         self.generator.manual_seed(derive_seed("release", **draw))
+        sender = replace(self, defense=self.copied_defense())
         self.encoder.eval()
         parts = []
         try:
             with seeded_global_generator("release", draw):
                 for batch in torch.split(images, batch_size):
-                    encoded, released = self.send(batch)
+                    encoded, released = sender.send(batch)
                     parts.append((released, *encoded.skips))
         finally:
             self.encoder.train(training)

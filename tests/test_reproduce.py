@@ -26,7 +26,7 @@ def utility_record(seed: int, cut: int, accuracy: float, **changes: Any) -> Reco
     spec = base.spec.model_copy(update={"cut": cut, "seed": seed, "attack": "none"})
     assert base.utility is not None
     utility = base.utility.model_copy(update={"accuracy": accuracy})
-    timings = {"honest training": 10.0 + seed, "utility": 0.5}
+    timings = {"honest training": 10.0 + seed, "test": 0.5}
     given = {"spec": spec, "utility": utility, "timings": timings, "victims": None,
              "leakage": None, "history": {"training": {"loss": [1.0, 0.5 + seed]}}}  # fmt: skip
     return base.model_copy(update=given | changes)

@@ -115,7 +115,7 @@ def test_no_attack_measures_utility_alone(tmp_path: Path) -> None:
     assert len(training["loss"]) == 3 * 6
     for name in ("jaccard", "dice", "accuracy"):
         assert len(training[f"validation {name}"]) == 3
-    assert {"honest training", "utility"} <= set(record.timings)
+    assert {"honest training", "validation", "test"} <= set(record.timings)
 
 
 def test_the_best_epoch_by_validation_is_kept(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_queries_invert_an_undefended_client(tmp_path: Path) -> None:
         ({"attack": "fsha", "target": "unet:depth=2", "cut": 3}, "leaves nothing to the server"),
         ({"attack": "fsha", "target": "resnet:labels=private", "cut": 8}, "server empty"),
         ({"attack": "adra:pairs=stolen"}, "'pairs' of attack 'adra'"),
-        ({"attack": "fsha", "clients": 40}, "private part|clients|fewer"),
+        ({"attack": "fsha", "clients": 30}, "30 clients need 60 private images"),
     ],
 )
 def test_requests_that_make_no_sense(tmp_path: Path, request_: Any, says: str) -> None:
@@ -187,3 +187,43 @@ def test_overlap_of_masks() -> None:
     assert scores.trivial_jaccard == pytest.approx((1 + 1 / 3 + 0) / 3)
     low, high = scores.jaccard_interval
     assert low < scores.jaccard < high
+
+
+def test_releasing_in_evaluation_changes_no_state_of_the_defense(tmp_path: Path) -> None:
+    """A defense that counts its releases counts those of the session alone."""
+    defense = tmp_path / "counting.py"
+    defense.write_text(
+        "from splitsec import Defense\n"
+        "class Counting(Defense):\n"
+        "    count = 0\n"
+        "    def release(self, images, smashed):\n"
+        "        self.count += 1\n"
+        "        return smashed * (1 + self.count)\n"
+    )
+    request: dict[str, Any] = {"defense": str(defense), "target": TARGETS["resnet"]}
+    (one,) = run(tmp_path / "1", ["training.epochs=2"], attack="adra:epochs=1", **request)
+    (alone,) = run(tmp_path / "2", ["training.epochs=2"], attack="none", **request)
+    assert one.utility == alone.utility
+    assert one.history["training"] == alone.history["training"]
+
+
+def test_two_classes_of_one_file_are_not_one_cell(tmp_path: Path) -> None:
+    file = tmp_path / "two.py"
+    file.write_text(
+        "from splitsec import Defense\nclass A(Defense):\n    pass\nclass B(Defense):\n    pass\n"
+    )
+    with pytest.raises(UsageError, match="is two things, A of .* and B of"):
+        resolve(attack="none", defense=f"{file}:A,{file}:B")
+    cells = [resolve(attack="none", defense=f"{file}:{name}")[0] for name in "AB"]
+    assert cells[0].session_key() != cells[1].session_key()
+    assert cells[0].cell_id("x") != cells[1].cell_id("x")
+
+
+def test_each_attack_that_cannot_be_built_has_its_own_reason(tmp_path: Path) -> None:
+    records = run(
+        tmp_path, ["counts.public=0"], attack="fsha,pseudo-client,none", target=TARGETS["resnet"]
+    )
+    assert [record.status for record in records] == ["failed", "failed", "ok"]
+    assert "attack 'fsha' needs public images" in (records[0].reason or "")
+    assert "attack 'pseudo-client' needs public images" in (records[1].reason or "")
+    assert records[0].utility is None
