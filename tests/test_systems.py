@@ -212,7 +212,7 @@ def test_two_classes_of_one_file_are_not_one_cell(tmp_path: Path) -> None:
     file.write_text(
         "from splitsec import Defense\nclass A(Defense):\n    pass\nclass B(Defense):\n    pass\n"
     )
-    with pytest.raises(UsageError, match="is two things, A of .* and B of"):
+    with pytest.raises(UsageError, match=r"is two things, A of .* and B of"):
         resolve(attack="none", defense=f"{file}:A,{file}:B")
     cells = [resolve(attack="none", defense=f"{file}:{name}")[0] for name in "AB"]
     assert cells[0].session_key() != cells[1].session_key()
