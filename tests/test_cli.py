@@ -477,6 +477,8 @@ def test_a_real_cell(tmp_path: Path) -> None:
     assert record.spec.defense == "dcor"
     folder = record_folder(tmp_path, record)
     assert load_record(folder) == record
-    assert {file.name for file in folder.iterdir()} == {"record.json", "panel.png", "curves.png"}
+    assert {file.name for file in folder.iterdir()} == {
+        "record.json", "panel.png", "curves.png", "pictures.npz"
+    }  # fmt: skip
     assert "scoring" in done.stderr
     assert "What the server recovered" in spawn("show", str(folder)).stdout

@@ -117,7 +117,7 @@ def test_a_target_that_cannot_be_split_is_refused_before_any_cell(
         ("    def layers(self, image, outputs):\n"
          "        return [nn.Conv2d(image.channels, 4, 3), "
          "nn.Sequential(nn.Flatten(), nn.LazyLinear(outputs + 3))]\n", "",
-         r"gave outputs of shape \(12, 5\); \(12, 2\) is due"),
+         r"gave outputs of shape \(8, 5\); \(8, 2\) is due"),
     ],
     ids=["server", "loss", "outputs"],
 )  # fmt: skip

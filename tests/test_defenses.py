@@ -17,6 +17,7 @@ from splitsec.metrics.dependence import (
 )
 from splitsec.parameters import build_parameters
 from splitsec.plugins import list_plugins, load_plugin
+from splitsec.randomness import seeded_global_generator
 
 
 def pairs(count: int, x_size: int, z_size: int, noise: float) -> tuple[Tensor, Tensor]:
@@ -103,7 +104,8 @@ def test_contract_of_every_defense(name: str) -> None:
 
     def run() -> list[Any]:
         defense = plugin.cls(plugin.cls.Parameters())
-        defense.begin(Shape(3, 8, 8), Shape(4, 4, 4), torch.Generator().manual_seed(3))
+        with seeded_global_generator("test", {}):  # as the framework does
+            defense.begin(Shape(3, 8, 8), Shape(4, 4, 4), torch.Generator().manual_seed(3))
         generator = torch.Generator().manual_seed(0)
         images = torch.rand(6, 3, 8, 8, generator=generator)
         smashed = torch.rand(6, 4, 4, 4, generator=generator).requires_grad_()

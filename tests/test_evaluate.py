@@ -82,7 +82,9 @@ def test_an_attack_that_sees_nothing_leaks_nothing(tmp_path: Path) -> None:
     assert record.access is not None
     assert record.access.public_images == 64
     folder = next((tmp_path / "out").iterdir())
-    assert {file.name for file in folder.iterdir()} == {"record.json", "panel.png", "curves.png"}
+    assert {file.name for file in folder.iterdir()} == {
+        "record.json", "panel.png", "curves.png", "pictures.npz"
+    }  # fmt: skip
     assert load_record(folder).numbers() == record.numbers()
     frame = splitsec.records_frame([record])
     assert list(frame["victims"]) == ["training", "held_out"]
