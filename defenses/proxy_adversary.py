@@ -7,8 +7,8 @@ ascends the proxy's loss: the gradient at the smashed data is ``alpha * task - (
 proxy``. The proxy says nothing about what a fresh attacker recovers: that is measured.
 
 The report's alpha of 0.01 (the ``paper`` profile) leaves the task 1 % of the gradient, and its
-authors' classifier never leaves the majority class. The default here was chosen on validation
-images as the strongest that costs no utility that can be told.
+authors' classifier never leaves the majority class. The default here weighs both alike; it has
+not been tuned.
 """
 
 from __future__ import annotations
