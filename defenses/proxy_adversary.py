@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from splitsec.defense import Defense
 from splitsec.images import Shape
-from splitsec.networks import build_decoder, build_report_decoder
+from splitsec.networks import DECODERS
 from splitsec.parameters import Parameters
 
 
@@ -60,8 +60,7 @@ class ProxyAdversary(Defense[ProxyAdversaryParameters]):
     def begin(self, image: Shape, smashed: Shape, generator: torch.Generator) -> None:
         """Build the proxy for the shapes of this session."""
         given = self.parameters
-        build = build_report_decoder if given.decoder == "report" else build_decoder
-        self._proxy = build(smashed, image)
+        self._proxy = DECODERS[given.decoder](smashed, image)
         weights = self._proxy.parameters()
         self._optimizer: torch.optim.Optimizer
         if given.optimizer == "adam":

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from splitsec.errors import DivergedError, UsageError
 from splitsec.images import Shape
-from splitsec.networks import build_decoder, build_report_decoder
+from splitsec.networks import DECODERS
 from splitsec.parameters import Parameters
 from splitsec.progress import Progress
 
@@ -77,12 +77,6 @@ class Inversion(NamedTuple):
         return (torch.cat(parts) + 1) / 2
 
 
-def new_decoder(given: InversionParameters, smashed: Shape, image: Shape) -> nn.Module:
-    """Build the decoder that the parameters name; weights are from torch's global generator."""
-    build = build_report_decoder if given.decoder == "report" else build_decoder
-    return build(smashed, image)
-
-
 def invert(
     given: InversionParameters,
     images: Tensor,
@@ -107,7 +101,8 @@ def invert(
     """
     if len(images) < 4:
         raise UsageError(f"{name} needs four pairs or more, and has {len(images)}")
-    decoder = new_decoder(given, Shape(*smashed.shape[1:]), Shape(*images.shape[1:]))
+    build = DECODERS[given.decoder]
+    decoder = build(Shape(*smashed.shape[1:]), Shape(*images.shape[1:]))
     wanted = 2 * images - 1
     order = torch.randperm(len(images), generator=generator)
     count = min(max(2, round(given.kept * len(images))), len(images) - 2) if given.kept else 0

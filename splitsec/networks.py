@@ -109,3 +109,7 @@ def build_report_decoder(
     else:
         layers.append(nn.Conv2d(_REPORT_WIDTH, image.channels, 3, 1, 1))
     return nn.Sequential(*layers, Resize(image.height, image.width))
+
+
+DECODERS = {"adaptive": build_decoder, "report": build_report_decoder}
+"""Decoders by the names that parameters give them; both map (c, h, w) to (C, H, W)."""

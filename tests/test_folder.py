@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from splitsec.data import DataSpec, check_source, load_data
-from splitsec.data.diabetic_retinopathy import DiabeticRetinopathy, DiabeticRetinopathyParameters
+from splitsec.data.diabetic_retinopathy import DiabeticRetinopathy
 from splitsec.data.folder import Folder, FolderParameters, find_images, read_csv
 from splitsec.data.source import Catalogue
+from splitsec.data.unpacked import UnpackedParameters
 from splitsec.errors import DataError, UsageError
 from splitsec.progress import Silent
 
@@ -188,7 +189,7 @@ def kaggle(root: Path, table: pd.DataFrame) -> Catalogue:
     for name in table["image"]:
         (images / f"{name}.jpeg").touch()
     table.to_csv(root / "trainLabels_cropped.csv", index=False)
-    given = DiabeticRetinopathyParameters(path=str(root))
+    given = UnpackedParameters(path=str(root))
     return DiabeticRetinopathy(given).catalogue(DataSpec(name="diabetic-retinopathy"))
 
 

@@ -15,15 +15,14 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
 
-from splitsec.data.decoding import decode_files, reason
-from splitsec.data.folder import find_images, fingerprint, read_csv, user_path
-from splitsec.data.source import ANY, Availability, Catalogue, Source
+from splitsec.data.decoding import decode_files
+from splitsec.data.folder import find_images, fingerprint, read_csv
+from splitsec.data.source import ANY, Catalogue
 from splitsec.data.spec import DataSpec
+from splitsec.data.unpacked import Unpacked, UnpackedParameters
 from splitsec.errors import DataError, UsageError
 from splitsec.folders import data_folder
-from splitsec.parameters import Parameters
 from splitsec.progress import Progress
 
 _FOLDER = "resized_train_cropped"
@@ -31,57 +30,28 @@ _GRADES = 5
 _EYE = r"_(left|right)(\.\w+)?$"
 
 
-class DiabeticRetinopathyParameters(Parameters):
-    """Parameters of the Kaggle data set."""
-
-    path: str = Field("", description="where it was unpacked; empty: diabetic-retinopathy")
-
-
-class DiabeticRetinopathy(Source[DiabeticRetinopathyParameters]):
+class DiabeticRetinopathy(Unpacked[UnpackedParameters]):
     """Fundus photographs, no retinopathy against any, classes sampled equally."""
 
-    Parameters: ClassVar[type[DiabeticRetinopathyParameters]] = DiabeticRetinopathyParameters
+    Parameters: ClassVar[type[UnpackedParameters]] = UnpackedParameters
+    name: ClassVar[str] = "diabetic-retinopathy"
+    archive: ClassVar[str] = "diabetic-retinopathy-resized"
+    holds: ClassVar[str] = _FOLDER
 
-    def __init__(self, parameters: DiabeticRetinopathyParameters) -> None:
+    def __init__(self, parameters: UnpackedParameters) -> None:
         super().__init__(parameters)
         self._files: list[Path] = []
 
-    def _roots(self) -> list[Path]:
-        if self.parameters.path:
-            return [user_path(self.parameters.path)]
-        names = ("diabetic-retinopathy", "diabetic-retinopathy-resized")
+    def usual_places(self) -> list[Path]:
+        """Return the data folder's subfolders by either name, or by both."""
+        names = (self.name, self.archive)
         return [data_folder() / name for name in names] + [data_folder() / "/".join(names)]
-
-    def _root(self) -> Path | None:
-        for root in self._roots():
-            try:
-                if (root / _FOLDER).is_dir():
-                    return root
-            except OSError as error:
-                raise DataError(f"cannot look into {root}: {reason(error)}") from None
-        return None
-
-    def availability(self) -> Availability:
-        """Say where the folder is or must be put."""
-        try:
-            root = self._root()
-        except DataError as error:
-            return Availability(False, str(error))
-        if root is not None:
-            return Availability(True, f"found at {root}")
-        return Availability(
-            False,
-            "unpack Kaggle's 'diabetic-retinopathy-resized' so that "
-            f"{self._roots()[0] / _FOLDER} exists",
-        )
 
     def catalogue(self, spec: DataSpec) -> Catalogue:
         """List all graded photographs."""
         if spec.public_from == "shifted":
             raise UsageError("diabetic-retinopathy has no second population; use same")
-        root = self._root()
-        if root is None:
-            raise DataError(f"diabetic-retinopathy is missing: {self.availability().sentence}")
+        root = self.found()
         folder = root / _FOLDER / _FOLDER
         csv = self._labels(root)
         table = read_csv(csv, ["image", "level"])

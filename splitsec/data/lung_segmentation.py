@@ -18,16 +18,15 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import Field
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from splitsec.data.decoding import decode_files, reason
-from splitsec.data.folder import fingerprint, user_path
-from splitsec.data.source import ANY, SHIFTED, Availability, Catalogue, Source, Task
+from splitsec.data.folder import fingerprint
+from splitsec.data.source import ANY, SHIFTED, Catalogue, Task
 from splitsec.data.spec import DataSpec
+from splitsec.data.unpacked import Unpacked, UnpackedParameters
 from splitsec.errors import DataError
 from splitsec.folders import data_folder
-from splitsec.parameters import Parameters
 from splitsec.progress import Progress
 
 _FOLDER, _FILMS, _MASKS = "Lung Segmentation", "CXR_png", "masks"
@@ -37,62 +36,32 @@ _GREY_MODES = ("1", "L", "I", "I;16", "I;16B", "I;16L")
 _STRAY = 0.001  # share of grey pixels away from edges that a mask may have
 
 
-class LungSegmentationParameters(Parameters):
-    """Parameters of the X-rays."""
-
-    path: str = Field("", description="where it was unpacked; empty: lung-segmentation")
-
-
 class _Pair(NamedTuple):
     film: Path
     mask: Path
 
 
-class LungSegmentation(Source[LungSegmentationParameters]):
+class LungSegmentation(Unpacked[UnpackedParameters]):
     """Frontal chest X-rays of two hospitals, with masks of both lungs."""
 
-    Parameters: ClassVar[type[LungSegmentationParameters]] = LungSegmentationParameters
+    Parameters: ClassVar[type[UnpackedParameters]] = UnpackedParameters
     task: ClassVar[Task] = "segmentation"
+    name: ClassVar[str] = "lung-segmentation"
+    archive: ClassVar[str] = "chest-xray-masks-and-labels"
+    holds: ClassVar[str] = _FOLDER
 
-    def __init__(self, parameters: LungSegmentationParameters) -> None:
+    def __init__(self, parameters: UnpackedParameters) -> None:
         super().__init__(parameters)
         self._pairs: list[_Pair] = []
 
-    def _roots(self) -> list[Path]:
-        if self.parameters.path:
-            return [user_path(self.parameters.path)]
-        names = ("lung-segmentation", "chest-xray-masks-and-labels")
-        roots = [data_folder() / name for name in names]
+    def usual_places(self) -> list[Path]:
+        """Return the data folder's subfolders by either name, and the ``data`` within them."""
+        roots = [data_folder() / name for name in (self.name, self.archive)]
         return roots + [root / "data" for root in roots]
-
-    def _root(self) -> Path | None:
-        for root in self._roots():
-            try:
-                if (root / _FOLDER).is_dir():
-                    return root
-            except OSError as error:
-                raise DataError(f"cannot look into {root}: {reason(error)}") from None
-        return None
-
-    def availability(self) -> Availability:
-        """Say where the folder is or must be put."""
-        try:
-            root = self._root()
-        except DataError as error:
-            return Availability(False, str(error))
-        if root is not None:
-            return Availability(True, f"found at {root}")
-        return Availability(
-            False,
-            "unpack Kaggle's 'chest-xray-masks-and-labels' so that "
-            f"{self._roots()[0] / _FOLDER} exists",
-        )
 
     def catalogue(self, spec: DataSpec) -> Catalogue:
         """List all films that have a mask."""
-        root = self._root()
-        if root is None:
-            raise DataError(f"lung-segmentation is missing: {self.availability().sentence}")
+        root = self.found()
         self._pairs, unmasked = _pairs(root / _FOLDER / _FILMS, root / _FOLDER / _MASKS)
         count = len(self._pairs)
         pools = np.full(count, ANY, dtype=f"<U{len(SHIFTED)}")
