@@ -38,7 +38,7 @@ from splitsec.target import SplitModel, Target, check_target, smashed_shape
 
 M = TypeVar("M", bound=BaseModel)
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Raised whenever the same cell would give other numbers than before."""
 
 
@@ -172,7 +172,7 @@ def _shared_source() -> list[str]:
 def victims_of(private: Sequence[Part], count: int) -> list[tuple[int, int]]:
     """Choose the victims among the private images, spread evenly over the clients.
 
-    Parts are shuffled, so the first rows are a random sample.
+    Parts are in random order, classes mixed, so the first rows are a random sample.
 
     Args:
         private: one part per client.

@@ -95,6 +95,18 @@ def test_size_and_channels_keep_the_partition() -> None:
     assert grey.held_out.all().shape == (6, 1, 24, 24)
 
 
+def test_more_images_or_clients_keep_the_images_that_were_there(folder: Path) -> None:
+    def indices(**values: Any) -> dict[str, list[int]]:
+        data = from_folder(folder, public=0, **values)
+        return {part: one.indices.tolist() for part, one in data.parts().items()}
+
+    few = indices(private=6)
+    many = indices(private=18, clients=3)
+    assert few["held-out"] == many["held-out"]
+    assert few["validation"] == many["validation"]
+    assert few["private-0"] == many["private-0"]
+
+
 def test_patients_stay_together(folder: Path) -> None:
     data = from_folder(folder)
     assert_disjoint(data)

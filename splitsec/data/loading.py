@@ -18,7 +18,6 @@ from splitsec.data.spec import DataSpec
 from splitsec.errors import DataError
 from splitsec.parameters import Parameters
 from splitsec.progress import Progress
-from splitsec.randomness import numpy_generator
 
 
 def load_data(spec: DataSpec, progress: Progress) -> Data:
@@ -34,14 +33,11 @@ def load_data(spec: DataSpec, progress: Progress) -> Data:
     """
     source: Source[Parameters] = get_source(spec.name, spec.parameters)
     catalogue = source.catalogue(spec)
-    generator = numpy_generator(
-        "partition", **spec.model_dump(mode="json", exclude={"size", "channels"})
-    )
-    rows = candidates(catalogue, spec, generator)
+    rows = candidates(catalogue, spec)
     keys = catalogue.keys[rows]
     images, masks = _decoded(source, catalogue.fingerprint, keys, spec, progress)
     together = duplicate_groups(images, catalogue.groups[rows])
-    chosen = assign(rows, together, catalogue, spec, generator)
+    chosen = assign(rows, together, catalogue, spec)
     parts = {
         name: Part(
             images=np.ascontiguousarray(images[positions]),

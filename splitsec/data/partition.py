@@ -1,7 +1,10 @@
 """Dividing images into private, public, validation and held-out parts.
 
 No image is in two parts; images of one patient, and exact or near duplicates, stay together.
-The partition depends on the data specification alone, never on a cell's seed.
+The partition depends on the data specification alone, never on a cell's seed. The order in which
+images are taken depends neither on how many are wanted nor by whom: of a data set that exists
+(phantoms are drawn to measure) a smaller part holds the first images of a larger one, and the
+held-out images stay the same when clients or private images are added.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from splitsec.data.source import ANY, SHIFTED, TEST, TRAIN, VALIDATION, Catalogue
 from splitsec.data.spec import DataSpec
 from splitsec.errors import DataError
+from splitsec.randomness import numpy_generator
 
 DUPLICATE_TOLERANCE = 3.0
 """Root mean squared difference of two images' 16x16 grey versions, of 255, below which they
@@ -55,13 +59,12 @@ def wanted(spec: DataSpec) -> dict[str, int]:
     }
 
 
-def candidates(catalogue: Catalogue, spec: DataSpec, generator: np.random.Generator) -> Rows:
+def candidates(catalogue: Catalogue, spec: DataSpec) -> Rows:
     """Choose the rows to decode: whole groups, classes mixed as they are or equally.
 
     Args:
         catalogue: all images.
         spec: how many are needed.
-        generator: of the partition.
 
     Returns:
         Rows in the order in which parts take them, a few more than needed where there are.
@@ -82,9 +85,15 @@ def candidates(catalogue: Catalogue, spec: DataSpec, generator: np.random.Genera
                 f"{spec.name} has {len(rows)} images{where}, but the partition needs {count} "
                 f"({_says(spec)})"
             )
-        ordered = _mixed(rows, catalogue, generator)
+        ordered = _mixed(rows, catalogue, _generator(spec, pool=pool))
         chosen.append(ordered[: max(int(count * _SPARE) + 20, count)])
     return np.concatenate(chosen)
+
+
+def _generator(spec: DataSpec, **stage: str) -> np.random.Generator:
+    """Return what one pool or part is shuffled by."""
+    source = {"name": spec.name, "parameters": spec.parameters, "partition": spec.partition}
+    return numpy_generator("partition", **source, **stage)
 
 
 def _says(spec: DataSpec) -> str:
@@ -173,7 +182,6 @@ def assign(
     together: Rows,
     catalogue: Catalogue,
     spec: DataSpec,
-    generator: np.random.Generator,
 ) -> Mapping[str, Rows]:
     """Give whole groups to parts, in order, until each has its number.
 
@@ -182,10 +190,9 @@ def assign(
         together: group of each candidate.
         catalogue: all images.
         spec: how many each part needs.
-        generator: of the partition; shuffles within parts.
 
     Returns:
-        Part to positions in ``rows``, shuffled.
+        Part to positions in ``rows``, in the order in which they were taken.
 
     Raises:
         DataError: duplicates leave too few images.
@@ -215,7 +222,7 @@ def assign(
             )
         if catalogue.balanced:
             _refuse_unbalanced(part, catalogue, rows[taken], spec)
-        parts[part] = generator.permutation(np.array(taken, np.int64))
+        parts[part] = np.array(taken, np.int64)
     return parts
 
 
