@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from splitsec.errors import DataError
+from splitsec.leaderboard import tables
 from splitsec.record import Record
 from splitsec.storage import write_atomically
 
@@ -46,7 +47,7 @@ def curves(
     Args:
         title: above the figure.
         records: seeds of one line are averaged.
-        lines: fields of the specification that tell lines apart.
+        lines: columns of :func:`splitsec.leaderboard.tables.load` that tell lines apart.
         names: of the curves, as ``stage/name``.
 
     Raises:
@@ -62,8 +63,7 @@ def curves(
         for record in records:
             values = record.history.get(stage, {}).get(curve)
             if values:
-                label = ", ".join(f"{line} {getattr(record.spec, line)}" for line in lines)
-                grouped.setdefault(label, []).append(values)
+                grouped.setdefault(tables.label(record, lines), []).append(values)
         if not grouped:
             raise DataError(f"no record has the curve {name!r}")
         for label, runs in grouped.items():
@@ -124,13 +124,21 @@ def images(title: str, rows: Sequence[tuple[str, NDArray[Any]]]) -> Figure:
     return figure
 
 
-def attacked(title: str, records: Sequence[tuple[Record, Pictures]]) -> Figure:
-    """Draw the first victims, and what was recovered of them in each record."""
+def attacked(
+    title: str, records: Sequence[tuple[Record, Pictures]], columns: Sequence[str]
+) -> Figure:
+    """Draw the first victims, and what was recovered of them in each record.
+
+    Args:
+        title: above the figure.
+        records: with their pictures.
+        columns: of :func:`splitsec.leaderboard.tables.load`; they tell rows apart.
+    """
     first = records[0][1]
     rows = [("original", first["originals"])]
     for record, pictures in records:
-        defended = "undefended" if record.spec.defense == "none" else record.spec.defense
-        rows.append((f"{record.spec.attack},\n{defended}", pictures["reconstructions"]))
+        name = tables.label(record, columns).replace(", ", ",\n")
+        rows.append((name, pictures["reconstructions"]))
     rows.append(("sees nothing:\nbest guess", first["trivial"]))
     return images(title, rows)
 

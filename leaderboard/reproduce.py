@@ -1,4 +1,4 @@
-"""``splitsec reproduce``: run a track, or take its records, and draw its table or figure."""
+"""``splitsec reproduce``: run tracks, or take their records, and draw their tables and figures."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 import numpy as np
 
+from splitsec.cell import Cell
 from splitsec.cli import Exit
 from splitsec.errors import UsageError, unknown_name
-from splitsec.leaderboard import figures, tables
+from splitsec.leaderboard import figures, page, tables
 from splitsec.leaderboard.tracks import Track, get_track, list_tracks
-from splitsec.record import INVALIDATING, Record
-from splitsec.storage import check_writable, record_folder, write_atomically
+from splitsec.record import Record
+from splitsec.storage import check_writable, record_folder, write_text
 
 
 @click.command("reproduce")
@@ -35,36 +36,53 @@ from splitsec.storage import check_writable, record_folder, write_atomically
 def command(name: str, profile: str, output: Path) -> int:
     """Make a table or figure of the original report again: NAME is table1, figure8 ... or all.
 
-    Exits 0 if every cell ran, 1 if some failed.
+    With all, a page that sets them beside the report's is written as OUTPUT.md. Exits 0 if every
+    cell ran, 1 if some failed.
     """
     if name != "all" and name not in list_tracks():
         raise UsageError(unknown_name("track", name, ["all", *list_tracks()]))
     tracks = [get_track(one) for one in (list_tracks() if name == "all" else [name])]
-    output = output / profile  # sizes are never mixed
-    check_writable(output)
-    failed = 0
-    for track in tracks:
-        records = _records(track, profile, output)
-        failed += sum(record.status not in ("ok", "skipped") for record in records)
-        for file in draw(track, records, output):
+    folder = output / profile  # sizes are never mixed
+    check_writable(folder)
+    by_track = _run(tracks, profile, folder)
+    for track, records in zip(tracks, by_track, strict=True):
+        for file in draw(track, records, folder):
             click.echo(str(file))
-    return Exit.FAILED if failed else Exit.OK
+    if name == "all":
+        file = output.with_name(f"{output.name}.md")
+        write_text(file, page.page(list(zip(tracks, by_track, strict=True)), folder, file.parent))
+        click.echo(str(file))
+    bad = [one for records in by_track for one in records if one.status not in ("ok", "skipped")]
+    return Exit.FAILED if bad else Exit.OK
 
 
-def _records(track: Track, profile: str, output: Path) -> list[Record]:
-    """Return a track's records, running what is not there yet."""
+def _run(tracks: Sequence[Track], profile: str, folder: Path) -> list[list[Record]]:
+    """Return each track's records, running what is not there yet.
+
+    A cell that several tracks have is run once, and cells of different tracks share sessions.
+    """
     from splitsec.evaluate import prepare, run_cells  # noqa: PLC0415 - torch is slow to import
     from splitsec.progress_bars import shown  # noqa: PLC0415
 
-    cells = track.cells(profile)
-    click.echo(f"{track.name}: {track.title}, {len(cells)} cells, profile {profile}", err=True)
+    by_track = [track.cells(profile) for track in tracks]
+    cells = {_key(cell): cell for one in by_track for cell in one}
+    names = ", ".join(track.name for track in tracks)
+    click.echo(f"{names}: {len(cells)} cells, profile {profile}", err=True)
     with shown(len(cells)) as progress:
-        prepare(cells, progress)
-        return list(run_cells(cells, output / "records", progress, reuse=True))
+        prepare(list(cells.values()), progress)
+        run = run_cells(list(cells.values()), folder / "records", progress, reuse=True)
+        records = {record.spec.model_dump_json(): record for record in run}
+    return [[records[_key(cell)] for cell in one] for one in by_track]
+
+
+def _key(cell: Cell) -> str:
+    return cell.spec.model_dump_json()
 
 
 def draw(track: Track, records: Sequence[Record], output: Path) -> list[Path]:
     """Write a track's table (CSV, Markdown, LaTeX) or figure (PNG, SVG) from its records.
+
+    A figure of attacks has its numbers in a table too.
 
     Args:
         track: the track.
@@ -77,17 +95,20 @@ def draw(track: Track, records: Sequence[Record], output: Path) -> list[Path]:
     done = [record for record in records if record.status == "ok"]
     if not done:
         return []
-    if track.kind == "table":
-        return _write_table(track, records, output)
+    files = _write_table(track, records, output) if track.rows else []
+    first = [one for one in done if one.spec.seed == done[0].spec.seed]
     if track.kind == "curves":
         figure = figures.curves(track.title, done, track.lines, track.curves)
     elif track.kind == "images":
-        figure = figures.attacked(track.title, [(one, pictures(one, output)) for one in done])
+        shown = [(one, pictures(one, output)) for one in first]
+        figure = figures.attacked(track.title, shown, track.lines)
     elif track.kind == "masks":
         figure = figures.masks(track.title, pictures(done[0], output))
-    else:
+    elif track.kind == "activations":
         figure = figures.activations(track.title, pictures(done[0], output))
-    return figures.save(figure, output / track.name)
+    else:
+        return files
+    return [*files, *figures.save(figure, output / track.name)]
 
 
 def pictures(record: Record, output: Path) -> figures.Pictures:
@@ -97,36 +118,14 @@ def pictures(record: Record, output: Path) -> figures.Pictures:
         return dict(arrays)
 
 
-def _settings(records: Sequence[Record]) -> str:
-    """Return in a sentence what the numbers are of; the report's columns are of its own runs."""
-    said = sorted(
-        {
-            f"{one.spec.data} at {one.spec.size} px, {one.spec.private} private images of "
-            f"{one.spec.clients} client{'s' if one.spec.clients > 1 else ''}, "
-            f"{one.spec.held_out} held out, {one.spec.training.epochs} epochs"
-            for one in records
-        }
-    )
-    invalid = sum(bool(INVALIDATING & set(one.flags)) for one in records)
-    flagged = f" {invalid} of {len(records)} cells carry an invalidating flag." if invalid else ""
-    return (
-        f"Profile {records[0].spec.profile}; {'; '.join(said)}. Means over seeds with 95 % "
-        f"t-intervals; the report's own figures are of one run each.{flagged}"
-    )
-
-
 def _write_table(track: Track, records: Sequence[Record], output: Path) -> list[Path]:
-    frame = tables.load(records)
-    table = tables.summarise(frame, track.rows, track.columns)
+    table = tables.summarise(tables.load(records), track.rows, track.columns)
     words = tables.in_words(table, track.rows, track.columns, track.reported, track.report_columns)
-    files = {
+    texts = {
         ".csv": table.to_csv(index=False),
-        ".md": f"**{track.title}**\n\n{_settings(records)}\n\n{tables.to_markdown(words)}",
+        ".md": f"**{track.title}**\n\n{page.settings(records)}\n\n{tables.to_markdown(words)}",
         ".tex": tables.to_latex(words),
     }
-    for suffix, text in files.items():
-        write_atomically(
-            output / f"{track.name}{suffix}",
-            lambda path, text=text: path.write_text(text, encoding="utf-8"),  # type: ignore[misc]
-        )
-    return [output / f"{track.name}{suffix}" for suffix in files]
+    for suffix, text in texts.items():
+        write_text(output / f"{track.name}{suffix}", text)
+    return [output / f"{track.name}{suffix}" for suffix in texts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -21,8 +22,13 @@ _NAMES = {
     "leakage": "leakage",
     "structure": "identified by shapes",
     "skill_mse": "MSE skill",
+    "defense.alpha": "alpha",
+    "defense.sigma": "sigma",
+    "attack.gradient_scale": "gradient scale",
+    "attack.pairs": "pairs",
 }
 _SHARES = {"accuracy", "structure"}
+_USUAL = "in-process"  # a flag that every cell has until attacks are isolated
 
 
 def load(records: Sequence[Record]) -> pd.DataFrame:
@@ -63,15 +69,21 @@ def summarise(frame: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) 
     Returns:
         The ``rows``, ``seeds`` (cells that are ok), ``expected`` (cells), and for each measure
         ``name``, ``name low`` and ``name high``; the interval is missing for a single seed.
+        ``flags`` says how many of the cells carry which.
     """
     lines: list[dict[str, Any]] = []
-    for values, group in frame.groupby(list(rows), sort=False):
-        line: dict[str, Any] = dict(zip(rows, values, strict=True))
+    for keys, group in frame.groupby(list(rows), sort=False, dropna=False):
+        line: dict[str, Any] = dict(zip(rows, keys, strict=True))
         done = group[group["status"] == "ok"]
         line |= {"seeds": len(done), "expected": len(group)}
         for name in columns:
-            mean, low, high = interval(done[name].dropna().tolist())
+            values = done[name].dropna().tolist() if name in done else []  # unscored: no attack
+            mean, low, high = interval(values)
             line |= {name: mean, f"{name} low": low, f"{name} high": high}
+        counts = Counter(flag for flags in done["flags"] for flag in flags.split(",") if flag)
+        line["flags"] = ", ".join(
+            f"{flag} ({count} of {len(done)})" for flag, count in counts.items() if flag != _USUAL
+        )
         lines.append(line)
     return pd.DataFrame(lines)
 
@@ -106,16 +118,18 @@ def in_words(
     """
     lines, left = [], list(reported)
     for values in table.to_dict("records"):
-        line = {name: _plain(values[name]) for name in rows}
+        line = {name_of(name): _plain(values[name]) for name in rows}
         short = values["seeds"] != values["expected"]
         line["seeds"] = f"{values['seeds']}" + (f" of {values['expected']}" if short else "")
         for name in columns:
-            line[_NAMES.get(name, name)] = _with_interval(name, values)
+            line[name_of(name)] = _with_interval(name, values)
         found = next((one for one in left if _matches(one, values, rows)), None)
         left = [one for one in left if one is not found]  # a row of the report stands once
         for name in report_columns:
             given = None if found is None else found.get(name)
-            line[f"report: {_NAMES.get(name, name)}"] = _reported(name, given)
+            line[f"report: {name_of(name)}"] = _reported(name, given)
+        if table["flags"].any():
+            line["flags"] = values["flags"] or "-"
         lines.append(line)
     return pd.DataFrame(lines)
 
@@ -125,10 +139,33 @@ def _matches(reported: dict[str, Any], values: Mapping[Hashable, Any], rows: Seq
     return bool(named) and all(reported[name] == values[name] for name in named)
 
 
+def label(record: Record, columns: Sequence[str]) -> str:
+    """Return in words what tells one record from its neighbours, such as ``dcor, alpha 0.5``.
+
+    Args:
+        record: any record.
+        columns: of :func:`load`; those that the record does not have are left out.
+    """
+    values = load([record]).iloc[0]
+    words = []
+    for name in columns:
+        if name in values and not pd.isna(values[name]):
+            value = _plain(values[name])
+            plain = name in ("attack", "defense")
+            word = value if plain else f"{name_of(name)} {value}"
+            words.append("undefended" if (name, value) == ("defense", "none") else word)
+    return ", ".join(words)
+
+
 def _plain(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:g}"
+        return "-" if pd.isna(value) else f"{value:g}"
     return str(value)
+
+
+def name_of(column: str) -> str:
+    """Return what a table calls a column."""
+    return _NAMES.get(column, column)
 
 
 def _number(name: str, value: float) -> str:

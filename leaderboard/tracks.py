@@ -6,7 +6,7 @@ import tomllib
 from importlib import resources
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from splitsec.cell import Cell, resolve
 from splitsec.errors import UsageError, unknown_name
@@ -56,16 +56,49 @@ class Scale(_Frozen):
     grid: tuple[Grid, ...] = ()
 
 
+class Claim(_Frozen):
+    """Something that the report says, as a difference that records can tell.
+
+    Attributes:
+        says: the report's words, or ours for what its figures show.
+        measure: what is compared, a column of :func:`splitsec.leaderboard.tables.load`.
+        of: columns and values that tell the records at issue.
+        against: likewise, the records that they are paired with by seed; or None.
+        value: the report's own figure, to be compared with instead.
+        expects: what the difference must be for the claim to hold.
+        margin: a difference within it counts as none.
+        why: what makes it hold, or not.
+    """
+
+    says: str
+    measure: str
+    of: dict[str, Any]
+    against: dict[str, Any] | None = None
+    value: float | None = None
+    expects: Literal["higher", "lower", "same"]
+    margin: float = Field(default=0.0, ge=0)
+    why: str = ""
+
+    @model_validator(mode="after")
+    def _one_comparison(self) -> Claim:
+        if (self.against is None) == (self.value is None):
+            raise ValueError("a claim compares with either 'against' or 'value'")
+        return self
+
+
 class Track(_Frozen):
     """One table or figure.
 
     Attributes:
         name: of its file.
         title: above the table or figure.
+        report: what the report shows there.
+        note: what a reader should know of ours; no numbers, which come from records.
+        claims: what is tested on its records.
         kind: how it is drawn.
-        rows: fields of the specification that tell a table's rows apart.
-        columns: measures of a table.
-        lines: fields of the specification that tell a figure's lines apart.
+        rows: columns that tell the rows of its table apart.
+        columns: measures of its table, which figures of attacks have too.
+        lines: columns that tell a figure's lines or pictures apart.
         curves: of a figure, as ``stage/name``.
         report_columns: measures for which the original report has figures.
         reported: the original report's rows.
@@ -75,6 +108,9 @@ class Track(_Frozen):
 
     name: str
     title: str
+    report: str
+    note: str = ""
+    claims: tuple[Claim, ...] = ()
     kind: Literal["table", "curves", "images", "masks", "activations"]
     rows: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()

@@ -41,6 +41,19 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+
+    def write(there: Path) -> None:
+        there.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
+
+
 def record_folder(output: Path, record: Record) -> Path:
     """Return the folder of one record."""
     return folder_of(output, record.spec, record.cell_id)
@@ -70,15 +83,10 @@ def write_record(folder: Path, record: Record) -> None:
     Raises:
         OutputError: the folder cannot be written.
     """
-    text = record.model_dump_json(indent=1) + "\n"
-    write_atomically(folder / "record.json", lambda path: _write_text(path, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    write_text(folder / "record.json", record.model_dump_json(indent=1) + "\n")
 
 
 def check_writable(output: Path) -> None:
     """Raise an OutputError unless files can be made in the folder; creates the folder."""
-    write_atomically(output / ".writable", lambda path: _write_text(path, ""))
+    write_text(output / ".writable", "")
     (output / ".writable").unlink(missing_ok=True)

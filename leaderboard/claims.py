@@ -1,0 +1,81 @@
+"""What the report says, tested on records: differences paired by seed, with 95 % intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from splitsec.errors import DataError
+from splitsec.leaderboard.tables import interval
+from splitsec.leaderboard.tracks import Claim
+
+
+class Verdict(NamedTuple):
+    """How a claim fares.
+
+    Attributes:
+        claim: the claim.
+        outcome: whether it holds; "cannot be told" where the interval allows either.
+        difference: mean over seeds of the measure minus what it is compared with.
+        low: of the 95 % t-interval; None for a single seed.
+        high: likewise.
+        seeds: how many pairs.
+    """
+
+    claim: Claim
+    outcome: str
+    difference: float | None
+    low: float | None
+    high: float | None
+    seeds: int
+
+
+def weigh(claim: Claim, frame: pd.DataFrame) -> Verdict:
+    """Test one claim.
+
+    Args:
+        claim: what is said.
+        frame: of :func:`splitsec.leaderboard.tables.load`.
+
+    Raises:
+        DataError: the claim names a column that the records do not have.
+    """
+    values = _by_seed(frame, claim.of, claim.measure)
+    if claim.value is not None:
+        differences = values - claim.value
+    else:
+        assert claim.against is not None
+        differences = (values - _by_seed(frame, claim.against, claim.measure)).dropna()
+    mean, low, high = interval(differences.tolist())
+    return Verdict(claim, _outcome(claim, mean, low, high), mean, low, high, len(differences))
+
+
+def _by_seed(frame: pd.DataFrame, chosen: Mapping[str, Any], measure: str) -> pd.Series[float]:
+    """Return a measure of the chosen records that are ok, by seed."""
+    for name in (*chosen, measure):
+        if name not in frame:
+            raise DataError(f"no record has {name!r}; a claim names it")
+    for name, value in chosen.items():
+        frame = frame[frame[name] == value]
+    done = frame[frame["status"] == "ok"].dropna(subset=[measure])
+    if done["seed"].duplicated().any():
+        raise DataError(f"a claim's {dict(chosen)} tells no single record per seed")
+    return done.set_index("seed")[measure].astype(float)
+
+
+def _outcome(claim: Claim, mean: float | None, low: float | None, high: float | None) -> str:
+    if mean is None:
+        return "not run"
+    if low is None or high is None:
+        low = high = mean  # one seed: said beside the outcome
+    if claim.expects == "same":
+        if -claim.margin <= low and high <= claim.margin:
+            return "holds"
+        return "does not hold" if low > claim.margin or high < -claim.margin else "cannot be told"
+    if claim.expects == "lower":
+        low, high = -high, -low
+    if low > claim.margin:
+        return "holds"
+    return "does not hold" if high <= claim.margin else "cannot be told"

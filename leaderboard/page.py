@@ -1,0 +1,130 @@
+"""The page that sets the report's tables and figures beside ours, from records alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from splitsec.leaderboard import tables
+from splitsec.leaderboard.claims import Verdict, weigh
+from splitsec.leaderboard.tracks import Track
+from splitsec.record import INVALIDATING, Record
+
+_PICTURES = ("curves", "images", "masks", "activations")
+_OTHERWISE = {"paper": "A GPU is needed for `--profile paper`, which has the report's settings."}
+
+
+def page(tracks: Sequence[tuple[Track, Sequence[Record]]], folder: Path, beside: Path) -> str:
+    """Return the page as Markdown.
+
+    Args:
+        tracks: with the records of each.
+        folder: where tables and figures are.
+        beside: folder of the page, for its links.
+    """
+    records = list({one.cell_id: one for _, ones in tracks for one in ones}.values())
+    weighed = [(track, _weigh(track, ones)) for track, ones in tracks]
+    parts = [
+        "# The original report's tables and figures, run again\n",
+        _preface(records),
+        "## What the report says, and what was found\n",
+        _verdicts([verdict for _, verdicts in weighed for verdict in verdicts]),
+    ]
+    for (track, verdicts), (_, ones) in zip(weighed, tracks, strict=True):
+        parts.append(_section(track, ones, verdicts, Path(os.path.relpath(folder, beside))))
+    return "\n".join(parts)
+
+
+def settings(records: Sequence[Record]) -> str:
+    """Return in a sentence what numbers are of; the report's figures are of its own runs."""
+    said = sorted(
+        {
+            f"{one.spec.data} at {one.spec.size} px, {one.spec.private} private images of "
+            f"{one.spec.clients} client{'s' if one.spec.clients > 1 else ''}, "
+            f"{one.spec.held_out} held out, {one.spec.training.epochs} epochs"
+            for one in records
+        }
+    )
+    invalid = sum(bool(INVALIDATING & set(one.flags)) for one in records)
+    flagged = f" {invalid} of {len(records)} cells carry an invalidating flag." if invalid else ""
+    return (
+        f"Profile {records[0].spec.profile}; {'; '.join(said)}. Means over seeds with 95 % "
+        f"t-intervals; the report's own figures are of one run each.{flagged}"
+    )
+
+
+def _preface(records: Sequence[Record]) -> str:
+    first = records[0]
+    about = first.provenance
+    ok = sum(one.status == "ok" for one in records)
+    days = sorted({one.provenance.created[:10] for one in records})
+    others = [f"{one.spec.title()}: {one.status}, {one.reason}" for one in records
+              if one.status != "ok"]  # fmt: skip
+    lines = [
+        f"Written by `splitsec reproduce all --profile {first.spec.profile}` from {len(records)} "
+        f"records, {ok} of them ok, of {' to '.join(dict.fromkeys((days[0], days[-1])))}: "
+        f"{about.platform}, Python {about.python}, torch {about.packages.get('torch', '?')}, "
+        f"{about.threads} threads, {about.device}. {_OTHERWISE['paper']}\n",
+        "The report gives one run without intervals. Here every row is a mean over seeds, which "
+        "change initial weights and the order of batches, never the division of the images. A "
+        "difference is paired by seed; whether a claim holds *cannot be told* where the 95 % "
+        "interval allows either.\n",
+        *(f"- {one}" for one in others),
+    ]
+    return "\n".join(lines)
+
+
+def _weigh(track: Track, records: Sequence[Record]) -> list[Verdict]:
+    if not track.claims or not any(one.status == "ok" for one in records):
+        return []
+    frame = tables.load(records)
+    return [weigh(claim, frame) for claim in track.claims]
+
+
+def _verdicts(verdicts: Sequence[Verdict]) -> str:
+    lines = ["| the report | the same here? | why |", "|---|---|---|"]
+    lines += [f"| {one.claim.says} | {one.outcome} | {one.claim.why} |" for one in verdicts]
+    return "\n".join(lines) + "\n"
+
+
+def _difference(verdict: Verdict) -> str:
+    claim = verdict.claim
+    if verdict.difference is None:
+        return "-"
+    to = f"the report's {claim.value:g}" if claim.against is None else _words(claim.against)
+    within = "one seed" if verdict.low is None else f"{verdict.low:+.3f} to {verdict.high:+.3f}"
+    margin = f"; within {claim.margin:g} counts as the same" if claim.margin else ""
+    return (
+        f"{tables.name_of(claim.measure)} of {_words(claim.of)} minus {to}: "
+        f"{verdict.difference:+.3f} ({within}; n = {verdict.seeds}{margin})"
+    )
+
+
+def _words(chosen: dict[str, object]) -> str:
+    return ", ".join(
+        "undefended" if (name, value) == ("defense", "none")
+        else str(value) if name in ("attack", "defense")
+        else f"{tables.name_of(name)} {value}"
+        for name, value in chosen.items()
+    )  # fmt: skip
+
+
+def _section(
+    track: Track, records: Sequence[Record], verdicts: Sequence[Verdict], folder: Path
+) -> str:
+    done = [one for one in records if one.status == "ok"]
+    parts = [f"## {track.title}\n", f"**The report.** {track.report}\n"]
+    if not done:
+        return "\n".join([*parts, "No cell ran.\n"])
+    parts.append(f"**Here.** {settings(records)} {track.note}\n")
+    if track.kind in _PICTURES:
+        parts.append(f"![{track.title}]({(folder / track.name).as_posix()}.png)\n")
+    if track.rows:
+        table = tables.summarise(tables.load(records), track.rows, track.columns)
+        words = tables.in_words(
+            table, track.rows, track.columns, track.reported, track.report_columns
+        )
+        parts.append(tables.to_markdown(words))
+    parts += [f"- {one.claim.says}: **{one.outcome}.** {_difference(one)}." for one in verdicts]
+    return "\n".join(parts) + "\n"
