@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,12 @@ from splitsec.storage import check_writable, record_folder, write_text
     show_default=True,
     help="Folder for records, tables and figures; finished records in it are used again.",
 )
-def command(name: str, profile: str, output: Path) -> int:
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes.  [default: as many as leave each of a cell's threads a core]",
+)
+def command(name: str, profile: str, output: Path, workers: int | None) -> int:
     """Make a table or figure of the original report again: NAME is table1, figure8 ... or all.
 
     With all, a page that sets them beside the report's is written as OUTPUT.md. Exits 0 if every
@@ -44,7 +50,7 @@ def command(name: str, profile: str, output: Path) -> int:
     tracks = [get_track(one) for one in (list_tracks() if name == "all" else [name])]
     folder = output / profile  # sizes are never mixed
     check_writable(folder)
-    by_track = _run(tracks, profile, folder)
+    by_track = _run(tracks, profile, folder, workers)
     for track, records in zip(tracks, by_track, strict=True):
         for file in draw(track, records, folder):
             click.echo(str(file))
@@ -56,7 +62,9 @@ def command(name: str, profile: str, output: Path) -> int:
     return Exit.FAILED if bad else Exit.OK
 
 
-def _run(tracks: Sequence[Track], profile: str, folder: Path) -> list[list[Record]]:
+def _run(
+    tracks: Sequence[Track], profile: str, folder: Path, workers: int | None
+) -> list[list[Record]]:
     """Return each track's records, running what is not there yet.
 
     A cell that several tracks have is run once, and cells of different tracks share sessions.
@@ -70,7 +78,14 @@ def _run(tracks: Sequence[Track], profile: str, folder: Path) -> list[list[Recor
     click.echo(f"{names}: {len(cells)} cells, profile {profile}", err=True)
     with shown(len(cells)) as progress:
         prepare(list(cells.values()), progress)
-        run = run_cells(list(cells.values()), folder / "records", progress, reuse=True)
+        threads = max(cell.spec.threads for cell in cells.values())
+        run = run_cells(
+            list(cells.values()),
+            folder / "records",
+            progress,
+            reuse=True,
+            workers=workers or max(1, (os.cpu_count() or 1) // threads),
+        )
         records = {record.spec.model_dump_json(): record for record in run}
     return [[records[_key(cell)] for cell in one] for one in by_track]
 

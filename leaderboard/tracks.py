@@ -45,6 +45,7 @@ class Scale(_Frozen):
         data: data set.
         size: image size, or None for the profile's.
         seeds: seeds 0 to n-1.
+        threads: CPU threads of a cell, or None for the profile's.
         settings: as of ``--set``; a grid's own settings win.
         grid: replaces the track's grid where the profile needs another one.
     """
@@ -52,6 +53,7 @@ class Scale(_Frozen):
     data: str
     size: str | None = None
     seeds: int = Field(default=1, ge=1)
+    threads: int | None = None
     settings: tuple[str, ...] = ()
     grid: tuple[Grid, ...] = ()
 
@@ -143,6 +145,7 @@ class Track(_Frozen):
                 clients=grid.clients,
                 profile=profile,
                 seeds=range(scale.seeds),
+                threads=scale.threads,
                 settings=[*scale.settings, *grid.settings],
             )
         return cells

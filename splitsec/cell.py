@@ -295,6 +295,27 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
     return cells
 
 
+def load_cell(spec: CellSpec, plugins: Mapping[Kind, str]) -> Cell:
+    """Build a cell from its specification, where it was resolved before.
+
+    Args:
+        spec: its specification.
+        plugins: kind to how the plug-in was asked for.
+
+    Raises:
+        PluginError: a plug-in cannot be loaded.
+        UsageError: it no longer has such parameters.
+    """
+
+    def chosen(kind: Kind) -> Chosen:
+        plugin = load_plugin(kind, plugins[kind])
+        label = f"{kind} {plugin.name!r}"
+        values = spec.parameters[kind]
+        return Chosen(plugin, build_parameters(label, plugin.cls.Parameters, values))
+
+    return Cell(spec, chosen("attack"), chosen("defense"), chosen("target"))
+
+
 def _check_task(label: str, task: Task, data: str) -> None:
     """Raise a UsageError unless the data are labelled for what the target is trained for."""
     labelled = source_task(data)

@@ -33,6 +33,10 @@ class OutputError(SplitsecError):
     """A result cannot be written where it was asked for."""
 
 
+class WorkerError(SplitsecError):
+    """A worker process died before it gave its records."""
+
+
 class WeightsUnavailableError(SplitsecError):
     """Pretrained weights of a metric could not be had from any source."""
 

@@ -32,6 +32,7 @@ from splitsec.record import INVALIDATING, Record
 from splitsec.sessions import Attacker, PrivateSide, Trained, oracle
 from splitsec.storage import finished, record_folder, write_atomically, write_record
 from splitsec.utility import measure_utility, validation_scores
+from splitsec.workers import run_in_workers
 
 __all__ = ["evaluate", "prepare", "resolve", "run_cells"]
 
@@ -107,7 +108,12 @@ def _text(value: Any) -> str:
 
 
 def run_cells(
-    cells: Sequence[Cell], output: Path, progress: Progress, *, reuse: bool = False
+    cells: Sequence[Cell],
+    output: Path,
+    progress: Progress,
+    *,
+    reuse: bool = False,
+    workers: int = 1,
 ) -> Iterator[Record]:
     """Run cells, and write each one's record, panel and curves when it is done.
 
@@ -119,6 +125,7 @@ def run_cells(
         output: folder in which each record's own folder is made.
         progress: told of every stage.
         reuse: take the records of cells that are already done in ``output``.
+        workers: processes; with more than one, sessions run side by side.
 
     Yields:
         Records, cells that share a session one after the other. What goes wrong inside a cell
@@ -128,10 +135,15 @@ def run_cells(
     Raises:
         DataError: the data cannot be loaded; no cell of these has begun.
         OutputError: a record cannot be written.
+        WorkerError: a worker process died.
     """
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.session_key(), []).append(cell)
+    if workers > 1 and len(groups) > 1:
+        together = list(groups.values())
+        yield from run_in_workers(together, output, progress, workers, reuse=reuse)
+        return
     for group in groups.values():
         data = load_data(group[0].data_spec(), progress)
         done = {

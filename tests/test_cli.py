@@ -59,7 +59,9 @@ class FakeEvaluation:
         if "prepare" in self.request["settings"]:
             raise DataError("the images are unreadable")
 
-    def run_cells(self, cells: list[FakeCell], output: Path, progress: Any) -> Iterator[Record]:
+    def run_cells(
+        self, cells: list[FakeCell], output: Path, progress: Any, workers: int
+    ) -> Iterator[Record]:
         for cell in cells:
             with progress.cell(f"seed {cell.seed}"):
                 record = self._run(cell, output, progress)

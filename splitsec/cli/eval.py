@@ -106,6 +106,13 @@ def _continued(incomplete: str, names: list[str]) -> list[str]:
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: the profile's]")
 @click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes, each with its own threads; cells that share a session stay together.",
+)
+@click.option(
     "--output",
     type=click.Path(path_type=Path),
     default=Path("results"),
@@ -114,7 +121,13 @@ def _continued(incomplete: str, names: list[str]) -> list[str]:
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON record per line on stdout.")
 def command(
-    *, seed: int | None, seeds: int | None, output: Path, as_json: bool, **request: Any
+    *,
+    seed: int | None,
+    seeds: int | None,
+    workers: int,
+    output: Path,
+    as_json: bool,
+    **request: Any,
 ) -> int:
     """Mount attacks on split models behind defenses, and record what leaks.
 
@@ -146,7 +159,7 @@ def command(
         failed = 0
         with shown(len(cells)) as progress:
             prepare(cells, progress)
-            for record in run_cells(cells, output, progress):
+            for record in run_cells(cells, output, progress, workers=workers):
                 failed += record.status not in ("ok", "skipped")
                 with progress.paused(), redirect_stdout(results):
                     _report(record, output, as_json)
