@@ -54,11 +54,12 @@ def weigh(claim: Claim, frame: pd.DataFrame) -> Verdict:
 
 def _by_seed(frame: pd.DataFrame, chosen: Mapping[str, Any], measure: str) -> pd.Series[float]:
     """Return a measure of the chosen records that are ok, by seed."""
-    for name in (*chosen, measure):
+    for name, value in chosen.items():
         if name not in frame:
             raise DataError(f"no record has {name!r}; a claim names it")
-    for name, value in chosen.items():
         frame = frame[frame[name] == value]
+    if measure not in frame:  # nothing was scored
+        return pd.Series(dtype=float)
     done = frame[frame["status"] == "ok"].dropna(subset=[measure])
     if done["seed"].duplicated().any():
         raise DataError(f"a claim's {dict(chosen)} tells no single record per seed")

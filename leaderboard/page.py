@@ -12,7 +12,7 @@ from splitsec.leaderboard.tracks import Track
 from splitsec.record import INVALIDATING, Record
 
 _PICTURES = ("curves", "images", "masks", "activations")
-_OTHERWISE = {"paper": "A GPU is needed for `--profile paper`, which has the report's settings."}
+_LARGER = "A GPU is needed for `--profile paper`, which has the report's own settings."
 
 
 def page(tracks: Sequence[tuple[Track, Sequence[Record]]], folder: Path, beside: Path) -> str:
@@ -65,7 +65,7 @@ def _preface(records: Sequence[Record]) -> str:
         f"Written by `splitsec reproduce all --profile {first.spec.profile}` from {len(records)} "
         f"records, {ok} of them ok, of {' to '.join(dict.fromkeys((days[0], days[-1])))}: "
         f"{about.platform}, Python {about.python}, torch {about.packages.get('torch', '?')}, "
-        f"{about.threads} threads, {about.device}. {_OTHERWISE['paper']}\n",
+        f"{about.threads} threads, {about.device}. {_LARGER}\n",
         "The report gives one run without intervals. Here every row is a mean over seeds, which "
         "change initial weights and the order of batches, never the division of the images. A "
         "difference is paired by seed; whether a claim holds *cannot be told* where the 95 % "
@@ -92,7 +92,7 @@ def _difference(verdict: Verdict) -> str:
     claim = verdict.claim
     if verdict.difference is None:
         return "-"
-    to = f"the report's {claim.value:g}" if claim.against is None else _words(claim.against)
+    to = f"{claim.value:g}" if claim.against is None else _words(claim.against)
     within = "one seed" if verdict.low is None else f"{verdict.low:+.3f} to {verdict.high:+.3f}"
     margin = f"; within {claim.margin:g} counts as the same" if claim.margin else ""
     return (

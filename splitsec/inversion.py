@@ -19,6 +19,7 @@ from splitsec.images import Shape
 from splitsec.networks import DECODERS
 from splitsec.parameters import Parameters
 from splitsec.progress import Progress
+from splitsec.wire import batches
 
 _AT_ONCE = 256
 
@@ -159,11 +160,9 @@ def _epoch(
 ) -> float:
     """Pass over the pairs once; return the mean loss."""
     decoder.train()
-    shuffled = rows[torch.randperm(len(rows), generator=generator)]
     losses = []
-    for batch in torch.split(shuffled, given.batch_size):
-        if len(batch) < 2:
-            continue  # batch normalisation cannot train on one
+    for chosen in batches(len(rows), given.batch_size, generator):
+        batch = rows[chosen]
         loss = _loss(given, decoder(smashed[batch]), wanted[batch])
         optimizer.zero_grad()
         torch.autograd.backward(loss)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from splitsec.attack import Attack, Hijacking
 from splitsec.cell import Cell, build_model, victims_of
 from splitsec.data import Data, Part
 from splitsec.defense import Defense
-from splitsec.errors import PluginError, SessionEnded, SplitsecError, blaming
+from splitsec.errors import PluginError, SessionEnded, SplitsecError, UsageError, blaming
 from splitsec.images import Shape
 from splitsec.progress import Progress
 from splitsec.randomness import derive_seed, seeded_global_generator, torch_generator
@@ -276,8 +277,13 @@ class PrivateSide:
             attackers: passive attacks that listen.
             validate: measures the model after each epoch; the first measure chooses the epoch
                 where the training keeps the best one.
+
+        Raises:
+            UsageError: the best epoch is wanted, and validation images cannot tell it.
         """
         training = self.cell.spec.training
+        if training.keep == "best":
+            self._refuse_undecided()
         model = self.model()
         clients = self._begin(model)
         optimizer = make_optimizer(training, model.server)
@@ -317,6 +323,15 @@ class PrivateSide:
         if best is not None:
             best.restore()
         return trained
+
+    def _refuse_undecided(self) -> None:
+        """Raise a UsageError where validation images cannot tell a better epoch."""
+        part = self.data.validation
+        if self.data.task == "classification" and len(np.unique(part.labels)) < 2:
+            raise UsageError(
+                "training.keep=best chooses the epoch by the AUC on validation images, and all "
+                f"{len(part)} are of one class; ask for more, or for training.keep=last"
+            )
 
     def hijacked(self, attacker: Attacker, progress: Progress) -> Trained:
         """Run a session in which an active attack takes the server's place.

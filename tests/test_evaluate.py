@@ -397,3 +397,10 @@ def test_a_worker_that_dies_is_said(tmp_path: Path) -> None:
     )  # fmt: skip
     with pytest.raises(WorkerError, match="a worker process died"):
         list(run_cells(cells, tmp_path / "out", Silent(), workers=2))
+
+
+def test_the_best_epoch_needs_two_classes_among_the_validation_images(tmp_path: Path) -> None:
+    record = run(tmp_path, "none", parameters={"training.keep": "best", "counts.validation": 1})
+    assert record.status == "failed"
+    assert record.reason is not None
+    assert "training.keep=best chooses the epoch by the AUC on validation images" in record.reason

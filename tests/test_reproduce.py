@@ -14,9 +14,10 @@ from test_summary import make_record
 from splitsec.cell import resolve
 from splitsec.errors import DataError, UsageError
 from splitsec.evaluate import run_cells
-from splitsec.leaderboard import figures, tables
+from splitsec.leaderboard import figures, page, tables
+from splitsec.leaderboard.claims import weigh
 from splitsec.leaderboard.reproduce import command, draw
-from splitsec.leaderboard.tracks import get_track, list_tracks
+from splitsec.leaderboard.tracks import Claim, get_track, list_tracks
 from splitsec.progress import Silent
 from splitsec.record import Record
 
@@ -27,7 +28,7 @@ def utility_record(seed: int, cut: int, accuracy: float, **changes: Any) -> Reco
     assert base.utility is not None
     utility = base.utility.model_copy(update={"accuracy": accuracy})
     timings = {"honest training": 10.0 + seed, "test": 0.5}
-    given = {"spec": spec, "utility": utility, "timings": timings, "victims": None,
+    given = {"cell_id": f"{cut}{seed}".zfill(64), "spec": spec, "utility": utility, "timings": timings, "victims": None,
              "leakage": None, "history": {"training": {"loss": [1.0, 0.5 + seed]}}}  # fmt: skip
     return base.model_copy(update=given | changes)
 
@@ -64,6 +65,79 @@ def test_the_paper_profile_has_the_reports_settings() -> None:
     table3 = get_track("table3").cells("paper")
     assert {(c.spec.private + c.spec.validation, c.spec.held_out) for c in table3} == {(560, 140)}
     assert {c.spec.parameters["target"]["width"] for c in table3} == {64}
+
+
+@pytest.mark.parametrize("name", list_tracks())
+def test_every_claim_names_records_of_its_track(name: str) -> None:
+    track = get_track(name)
+    cells = track.cells("quick")
+    for claim in track.claims:
+        for chosen in (claim.of, claim.against or {}):
+            fitting = [cell for cell in cells if fits(cell.spec, chosen)]
+            if chosen:
+                assert len(fitting) == len({cell.spec.seed for cell in cells}), (claim.says, chosen)
+
+
+def fits(spec: Any, chosen: dict[str, Any]) -> bool:
+    """Return whether a cell is among those that a claim chooses."""
+    values = spec.model_dump() | {"epochs": spec.training.epochs}
+    values |= {
+        f"{kind}.{name}": value
+        for kind, parameters in spec.parameters.items()
+        for name, value in parameters.items()
+    }
+    return all(values.get(name) == value for name, value in chosen.items())
+
+
+@pytest.mark.parametrize(
+    ("expects", "accuracies", "outcome"),
+    [
+        ("higher", [0.70, 0.71, 0.72], "holds"),
+        ("higher", [0.50, 0.51, 0.52], "does not hold"),
+        ("higher", [0.40, 0.60, 0.90], "cannot be told"),
+        ("lower", [0.50, 0.51, 0.52], "holds"),
+        ("lower", [0.70, 0.71, 0.72], "does not hold"),
+        ("same", [0.60, 0.61, 0.60], "holds"),
+        ("same", [0.70, 0.71, 0.72], "does not hold"),
+        ("same", [0.40, 0.60, 0.90], "cannot be told"),
+    ],
+)
+def test_a_claim_is_weighed_by_its_interval(
+    expects: Any, accuracies: list[float], outcome: str
+) -> None:
+    records = [utility_record(seed, 3, value) for seed, value in enumerate(accuracies)]
+    records += [utility_record(seed, 2, 0.6) for seed in range(3)]
+    records.append(utility_record(7, 3, 0.1, status="failed", reason="it diverged"))
+    claim = Claim(
+        says="so", measure="accuracy", of={"cut": 3}, against={"cut": 2}, expects=expects,
+        margin=0.02,
+    )  # fmt: skip
+    verdict = weigh(claim, tables.load(records))
+    assert verdict.outcome == outcome
+    assert verdict.seeds == 3
+    assert verdict.difference == pytest.approx(np.mean(accuracies) - 0.6)
+    alone = weigh(claim.model_copy(update={"against": None, "value": 0.6}), tables.load(records))
+    assert alone.outcome == outcome
+    with pytest.raises(DataError, match="no record has 'cutt'"):
+        weigh(claim.model_copy(update={"of": {"cutt": 3}}), tables.load(records))
+
+
+def test_a_claim_compares_with_one_thing() -> None:
+    with pytest.raises(ValueError, match="either 'against' or 'value'"):
+        Claim(says="so", measure="auc", of={}, expects="higher")
+
+
+def test_the_page_says_what_failed_and_what_holds(tmp_path: Path) -> None:
+    table1, figure2 = get_track("table1"), get_track("figure2")
+    records = [utility_record(seed, cut, 0.6) for cut in (2, 3, 7) for seed in (0, 1)]
+    failed = utility_record(2, 3, 0.9, status="failed", reason="it diverged")
+    text = page.page([(table1, [*records, failed]), (figure2, [failed])], tmp_path / "r", tmp_path)
+    assert "7 records, 6 of them ok" in text
+    assert "failed, it diverged" in text
+    assert f"## {table1.title}" in text
+    assert "| 3 | 2 of 3 | 60.0%" in text
+    assert "No cell ran" in text
+    assert "| The cut does not matter for accuracy (cut 7 against cut 3) | holds |" in text
 
 
 def test_an_unknown_track() -> None:
