@@ -6,7 +6,7 @@ inference", ACSAC 2019). Passive. Where its pairs of images and smashed data com
 threat model, and either has more than a split-learning server:
 
 - ``pairs=public`` (He et al.): the attacker asks the client for the smashed data of its own,
-  public images.
+  public images. Several queries per image show it what a randomised defense adds.
 - ``pairs=private`` (the report): an oracle hands it the private images with their smashed data.
   Only held-out images are scored then.
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -36,6 +37,9 @@ class AdraParameters(InversionParameters):
         "public",
         description="public: queries with the attacker's own images; private: an oracle's pairs, "
         "as in the report",
+    )
+    queries: int = Field(
+        1, ge=1, description="per public image; more tell a randomised defense's noise"
     )
 
 
@@ -65,7 +69,7 @@ class Adra(Attack[AdraParameters]):
             images = self.view.public_images
             if not len(images):
                 raise UsageError("attack 'adra' needs public images; this data set leaves it none")
-            smashed = self.view.query(images)
+            smashed = torch.cat([self.view.query(images) for _ in range(self.parameters.queries)])
         self._inversion = invert(
             self.parameters, images, smashed, self.generator, progress, "training adra's decoder"
         )

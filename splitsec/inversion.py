@@ -91,7 +91,8 @@ def invert(
     Args:
         given: how.
         images: (N, C, H, W), in [0, 1].
-        smashed: (N, c, h, w), of these images.
+        smashed: (R * N, c, h, w), of these images, R times over: a randomised defense
+            releases others each time. An image is kept or trained on with all of its own.
         generator: shuffles the pairs.
         progress: told of every epoch.
         name: of the stage.
@@ -107,7 +108,9 @@ def invert(
     wanted = 2 * images - 1
     order = torch.randperm(len(images), generator=generator)
     count = min(max(2, round(given.kept * len(images))), len(images) - 2) if given.kept else 0
-    kept, rows = order[:count], order[count:]
+    turns = torch.arange(0, len(smashed), len(images)).view(-1, 1)
+    kept, rows = ((turns + part).flatten() for part in (order[:count], order[count:]))
+    wanted = wanted.repeat(len(turns), 1, 1, 1)
     optimizer = _optimizer(given, decoder)
     curves: dict[str, list[float]] = {"decoder loss": []}
     if count:

@@ -28,8 +28,15 @@ def utility_record(seed: int, cut: int, accuracy: float, **changes: Any) -> Reco
     assert base.utility is not None
     utility = base.utility.model_copy(update={"accuracy": accuracy})
     timings = {"honest training": 10.0 + seed, "test": 0.5}
-    given = {"cell_id": f"{cut}{seed}".zfill(64), "spec": spec, "utility": utility, "timings": timings, "victims": None,
-             "leakage": None, "history": {"training": {"loss": [1.0, 0.5 + seed]}}}  # fmt: skip
+    given = {
+        "cell_id": f"{cut}{seed}".zfill(64),
+        "spec": spec,
+        "utility": utility,
+        "timings": timings,
+        "victims": None,
+        "leakage": None,
+        "history": {"training": {"loss": [1.0, 0.5 + seed]}},
+    }
     return base.model_copy(update=given | changes)
 
 
