@@ -46,11 +46,17 @@ def settings(records: Sequence[Record]) -> str:
             for one in records
         }
     )
+    several = len({one.spec.seed for one in records}) > 1
+    of = (
+        "Means over seeds with 95 % t-intervals"
+        if several
+        else ("One seed, with the 95 % interval over held-out images")
+    )
     invalid = sum(bool(INVALIDATING & set(one.flags)) for one in records)
     flagged = f" {invalid} of {len(records)} cells carry an invalidating flag." if invalid else ""
     return (
-        f"Profile {records[0].spec.profile}; {'; '.join(said)}. Means over seeds with 95 % "
-        f"t-intervals; the report's own figures are of one run each.{flagged}"
+        f"Profile {records[0].spec.profile}; {'; '.join(said)}. {of}; the report's own figures "
+        f"are of one run each.{flagged}"
     )
 
 

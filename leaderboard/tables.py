@@ -47,6 +47,7 @@ def load(records: Sequence[Record]) -> pd.DataFrame:
         if record.leakage is not None:
             frame = frame[frame["victims"] == record.leakage.victims]
         frame = frame.assign(
+            **_over_images(record),
             private=record.spec.private,
             epochs=record.spec.training.epochs,
             **{
@@ -56,6 +57,17 @@ def load(records: Sequence[Record]) -> pd.DataFrame:
         )
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
+
+
+def _over_images(record: Record) -> dict[str, float]:
+    """Return the record's own 95 % intervals, which are over held-out images."""
+    found: dict[str, float] = {}
+    if record.utility is not None:
+        for name in ("auc", "jaccard"):
+            given = getattr(record.utility, f"{name}_interval")
+            if given is not None:
+                found |= {f"{name} low": given[0], f"{name} high": given[1]}
+    return found
 
 
 def summarise(frame: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
@@ -68,7 +80,8 @@ def summarise(frame: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) 
 
     Returns:
         The ``rows``, ``seeds`` (cells that are ok), ``expected`` (cells), and for each measure
-        ``name``, ``name low`` and ``name high``; the interval is missing for a single seed.
+        ``name``, ``name low`` and ``name high``; the interval of a single seed is the record's
+        own, over images, or missing.
         ``flags`` says how many of the cells carry which.
     """
     lines: list[dict[str, Any]] = []
@@ -79,6 +92,9 @@ def summarise(frame: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) 
         for name in columns:
             values = done[name].dropna().tolist() if name in done else []  # unscored: no attack
             mean, low, high = interval(values)
+            if len(values) == 1:
+                low, high = (done[end].iloc[0] if end in done else None
+                             for end in (f"{name} low", f"{name} high"))  # fmt: skip
             line |= {name: mean, f"{name} low": low, f"{name} high": high}
         counts = Counter(flag for flags in done["flags"] for flag in flags.split(",") if flag)
         line["flags"] = ", ".join(

@@ -1,0 +1,319 @@
+"""Ranking defenses, attacks and targets, from records alone.
+
+A board is of one setting (target, cut, data, sizes, training, profile) and one kind of access:
+attacks that have more than a split-learning server has are ranked apart. Numbers are taken per
+seed, and a row is better than another where the 95 % interval of their paired differences says
+so; rows that cannot be told apart share a rank.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import pandas as pd
+
+from splitsec.leaderboard.tables import interval
+from splitsec.metrics.scores import NOTHING_RECOVERED
+from splitsec.record import INVALIDATING, Record
+from splitsec.spec import CellSpec
+
+By = Literal["defenses", "attacks", "targets"]
+
+UTILITY_FLOOR = 0.5
+"""Share of the undefended model's worth below which a defense is not ranked."""
+
+_ACCESS = {
+    "server": "attacks with what a split-learning server has",
+    "queries": "attacks that may ask the client about images of their own",
+    "oracle": "attacks that are handed private pairs or the client's weights",
+}
+_AXES = {
+    "defenses": ("attack", "defense"),
+    "attacks": ("attack", "defense"),
+    "targets": ("attack", "defense", "target"),
+}
+
+
+class Board(NamedTuple):
+    """One ranked table.
+
+    Attributes:
+        title: setting and kind of access, in words.
+        rows: one per defense, attack or target; columns as in :func:`rank`.
+        notes: what a reader must know, such as attacks that do not count.
+    """
+
+    title: str
+    rows: pd.DataFrame
+    notes: list[str]
+
+
+def rank(records: Iterable[Record], by: By, floor: float = UTILITY_FLOOR) -> list[Board]:
+    """Rank what records tell of, one board per setting and kind of access.
+
+    - Defenses: by their worst case. Per seed, the largest leakage over the attacks that pass
+      the positive control (they recover something of undefended images); then over seeds.
+    - Attacks: by their leakage, averaged over the defenses of the board.
+    - Targets: by the worst case of their undefended cells.
+
+    Args:
+        records: any records; cells without an attack count for nothing here.
+        by: what is ranked.
+        floor: share of the undefended model's utility that a ranked defense retains.
+
+    Returns:
+        Boards whose rows have ``rank`` (missing where ``reason`` says why), ``name``,
+        ``leakage`` with ``leakage low`` and ``leakage high``, ``utility`` and its share
+        ``retained`` with intervals (not for attacks), ``pareto`` (defenses), ``worst attack``
+        (not for attacks), ``cells`` and ``expected``, and ``reason``. Best first.
+    """
+    frame = _frame(records, by)
+    boards = []
+    for (setting, access), group in frame.groupby(["setting", "access"], sort=True):
+        board = _boarded(group, by, floor)
+        if len(board.rows):
+            boards.append(board._replace(title=f"{setting}; {_ACCESS[str(access)]}"))
+    return boards
+
+
+def _frame(records: Iterable[Record], by: By) -> pd.DataFrame:
+    """Return one row per record of an attack, with what ranking needs."""
+    kept = [one for one in records if one.threat_model is None or one.spec.attack != "none"]
+    names = _names(kept)
+    rows = []
+    for one in kept:
+        invalid = sorted(INVALIDATING & set(one.flags))
+        known = one.status == "ok" and not invalid and one.leakage is not None
+        leakage = one.leakage.value if known and one.leakage is not None else None
+        rows.append(
+            {
+                "setting": _setting(one.spec, by),
+                "access": _access(one),
+                **names(one.spec),
+                "seed": one.spec.seed,
+                "leakage": leakage,
+                "reason": None if leakage is not None else _reason(one, invalid),
+                **_worth(one),
+            }
+        )
+    columns = ["setting", "access", "attack", "defense", "target", "seed", "leakage", "reason"]
+    return pd.DataFrame(rows, columns=[*columns, "utility", "trivial"])
+
+
+def _reason(record: Record, invalid: Sequence[str]) -> str:
+    if record.status != "ok":
+        return f"{record.status}: {record.reason or 'no reason was given'}"
+    return ", ".join(invalid) or "no leakage"
+
+
+def _worth(record: Record) -> dict[str, float | None]:
+    utility = record.utility
+    if utility is None:
+        return {"utility": None, "trivial": None}
+    name = "auc" if utility.jaccard is None else "jaccard"
+    return {"utility": getattr(utility, name), "trivial": utility.trivial[name]}
+
+
+def _access(record: Record) -> str:
+    threat = record.threat_model
+    if threat is None:  # it failed before it had said so
+        return "server"
+    if threat.pairs or threat.client_weights:
+        return "oracle"
+    return "queries" if threat.queries else "server"
+
+
+def _setting(spec: CellSpec, by: By) -> str:
+    """Return in words, and completely, what the cells of one board have in common."""
+    counts = f"{spec.private} private, {spec.public} public, {spec.held_out} held-out images"
+    parts = [
+        f"profile {spec.profile}",
+        f"{spec.data} at {spec.size} px",
+        counts,
+        f"{spec.clients} clients" if spec.clients > 1 else "1 client",
+        f"{spec.training.epochs} epochs",
+    ]
+    if by != "targets":
+        parts.insert(0, f"{spec.target} cut {spec.cut}")
+    common = spec.model_dump(mode="json")
+    for name in (*_AXES[by], "seed", "threads"):
+        common.pop(name)
+    parameters = dict(common.pop("parameters"))
+    for name in _AXES[by]:
+        parameters.pop(name)
+    if by == "targets":
+        common.pop("cut")
+    return f"{', '.join(parts)}\0{json.dumps([common, parameters], sort_keys=True)}"
+
+
+def _names(records: Sequence[Record]) -> Callable[[CellSpec], dict[str, str]]:
+    """Return what names a cell's plug-ins: with the parameters in which records differ."""
+    values: dict[tuple[str, str, str], set[str]] = {}
+    for record in records:
+        for kind in ("attack", "defense", "target"):
+            for name, value in record.spec.parameters[kind].items():
+                key = (kind, getattr(record.spec, kind), name)
+                values.setdefault(key, set()).add(json.dumps(value))
+
+    def names(spec: CellSpec) -> dict[str, str]:
+        found = {}
+        for kind in ("attack", "defense", "target"):
+            plain = getattr(spec, kind)
+            differing = [
+                f"{name}={value}"
+                for name, value in spec.parameters[kind].items()
+                if len(values[kind, plain, name]) > 1
+            ]
+            found[kind] = plain + (f":{','.join(differing)}" if differing else "")
+        found["target"] += f" cut {spec.cut}"
+        return found
+
+    return names
+
+
+def _boarded(group: pd.DataFrame, by: By, floor: float) -> Board:
+    notes: list[str] = []
+    seeds = sorted(group["seed"].unique())
+    if by == "attacks":
+        rows = _attack_rows(group, seeds)
+    else:
+        if by == "targets":
+            group = group[group["defense"] == "none"]
+        names = "defense" if by == "defenses" else "target"
+        counting = _controlled(group, notes)
+        rows = _worst_rows(group[group["attack"].isin(counting)], names, seeds, floor)
+    if len(seeds) == 1 and len(rows):
+        notes.append("one seed: no row can be told from another")
+    return Board("", _ranked(rows, lowest_first=by != "attacks"), notes)
+
+
+def _controlled(group: pd.DataFrame, notes: list[str]) -> list[str]:
+    """Return the attacks that recover something where nothing defends; note the others."""
+    counting = []
+    for attack, cells in group.groupby("attack", sort=False):
+        undefended = cells[cells["defense"] == "none"]["leakage"].dropna()
+        mean, low, _ = interval(undefended.tolist())
+        if mean is None:
+            notes.append(f"{attack} does not count: it has no undefended cell that is ok")
+        elif (mean if low is None else low) <= NOTHING_RECOVERED:
+            notes.append(
+                f"{attack} does not count: undefended, it recovers {mean:.2f} of what there is, "
+                "no more than who sees nothing"
+            )
+        else:
+            counting.append(str(attack))
+    return counting
+
+
+def _worst_rows(
+    group: pd.DataFrame, names: str, seeds: Sequence[int], floor: float
+) -> list[dict[str, Any]]:
+    """Return a row per defense or target, with its worst case per seed."""
+    attacks = group["attack"].unique()
+    undefended = group[group["defense"] == "none"].groupby("seed")[["utility", "trivial"]].first()
+    rows = []
+    for name, cells in group.groupby(names, sort=False):
+        table = cells.pivot_table(index="seed", columns="attack", values="leakage", dropna=False)
+        table = table.reindex(index=seeds, columns=attacks)
+        missing = int(table.isna().sum().sum())
+        worst = table.max(axis=1) if not missing else pd.Series(dtype=float)
+        worth = cells.groupby("seed")[["utility", "trivial"]].first()
+        retained = (worth["utility"] - worth["trivial"]) / (
+            undefended["utility"] - undefended["trivial"]
+        )
+        row = {
+            "name": name,
+            "per seed": worst,
+            "worst attack": None if missing else str(table.mean().idxmax()),
+            "cells": table.size - missing,
+            "expected": table.size,
+            "reason": _missing(cells, table.size, missing),
+            **_with_interval("utility", worth["utility"]),
+        }
+        if names == "defense":
+            row |= _with_interval("retained", retained)
+            if row["reason"] is None and not (row["retained"] or 0) >= floor:
+                row["reason"] = f"retains less than {floor:.0%} of the utility"
+        rows.append(row)
+    return rows
+
+
+def _attack_rows(group: pd.DataFrame, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    defenses = group["defense"].unique()
+    rows = []
+    for name, cells in group.groupby("attack", sort=False):
+        table = cells.pivot_table(index="seed", columns="defense", values="leakage", dropna=False)
+        table = table.reindex(index=seeds, columns=defenses)
+        missing = int(table.isna().sum().sum())
+        rows.append(
+            {
+                "name": name,
+                "per seed": table.mean(axis=1) if not missing else pd.Series(dtype=float),
+                "cells": table.size - missing,
+                "expected": table.size,
+                "reason": _missing(cells, table.size, missing),
+            }
+        )
+    return rows
+
+
+def _missing(cells: pd.DataFrame, expected: int, missing: int) -> str | None:
+    """Return why a row is not complete, or None."""
+    if not missing:
+        return None
+    said = list(dict.fromkeys(cells["reason"].dropna()))
+    why = f" ({'; '.join(said)})" if said else ""
+    return f"{expected - missing} of {expected} cells{why}"
+
+
+def _with_interval(name: str, values: pd.Series[float]) -> dict[str, float | None]:
+    mean, low, high = interval(values.dropna().tolist())
+    return {name: mean, f"{name} low": low, f"{name} high": high}
+
+
+def _ranked(rows: list[dict[str, Any]], *, lowest_first: bool) -> pd.DataFrame:
+    """Rank rows by ``per seed``; those with a reason are last, and have no rank."""
+    sign = 1 if lowest_first else -1
+    competing = [row for row in rows if row["reason"] is None]
+    for row in rows:
+        row.update(_with_interval("leakage", row["per seed"]))
+    for row in competing:
+        row["rank"] = 1 + sum(_better(other, row, sign) for other in competing)
+        row["pareto"] = not any(_dominates(other, row) for other in competing)
+    rows.sort(
+        key=lambda row: (
+            row["reason"] is not None,
+            row.get("rank", 0),
+            sign * (row["leakage"] if row["leakage"] is not None else 0.0),
+        )
+    )
+    frame = pd.DataFrame(rows)
+    if not len(frame):
+        return frame
+    shown = [name for name in _COLUMNS if name in frame]
+    return frame[shown].astype({"rank": "Int64"}) if "rank" in frame else frame[shown]
+
+
+_COLUMNS = (
+    "rank", "name", "leakage", "leakage low", "leakage high", "worst attack", "utility",
+    "utility low", "utility high", "retained", "retained low", "retained high", "pareto",
+    "cells", "expected", "reason",
+)  # fmt: skip
+
+
+def _better(one: dict[str, Any], other: dict[str, Any], sign: int) -> bool:
+    """Return whether paired differences tell that one row is better than another."""
+    differences = sign * (other["per seed"] - one["per seed"])
+    _, low, _ = interval(differences.dropna().tolist())
+    return low is not None and low > 0
+
+
+def _dominates(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Return whether one row leaks no more and is worth no less, and one of both strictly."""
+    if one.get("retained") is None or other.get("retained") is None:
+        return False
+    leaks = one["leakage"] - other["leakage"]
+    worth = one["retained"] - other["retained"]
+    return leaks <= 0 <= worth and (leaks, worth) != (0, 0)
