@@ -132,9 +132,9 @@ class PseudoClient(Attack[PseudoClientParameters]):
         if labels is None or not self.parameters.align_labels:
             return torch.randint(len(public), (count,), generator=self.generator)
         rows = []
-        for label, wanted in zip(*labels.unique(return_counts=True), strict=True):
+        for label, wanted in enumerate(torch.bincount(labels).tolist()):
             fitting = (public == label).nonzero().flatten()
-            if len(fitting):
-                drawn = torch.randint(len(fitting), (int(wanted),), generator=self.generator)
+            if wanted and len(fitting):
+                drawn = torch.randint(len(fitting), (wanted,), generator=self.generator)
                 rows.append(fitting[drawn])
         return torch.cat(rows) if rows else self._rows(None)

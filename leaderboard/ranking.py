@@ -74,7 +74,8 @@ def rank(records: Iterable[Record], by: By, floor: float = UTILITY_FLOOR) -> lis
     for (setting, access), group in frame.groupby(["setting", "access"], sort=True):
         board = _boarded(group, by, floor)
         if len(board.rows):
-            boards.append(board._replace(title=f"{setting}; {_ACCESS[str(access)]}"))
+            words, _, _ = str(setting).partition("\0")
+            boards.append(board._replace(title=f"{words}; {_ACCESS[str(access)]}"))
     return boards
 
 
@@ -126,7 +127,7 @@ def _access(record: Record) -> str:
 
 
 def _setting(spec: CellSpec, by: By) -> str:
-    """Return in words, and completely, what the cells of one board have in common."""
+    """Return what the cells of one board have in common: in words, then whole, after a NUL."""
     counts = f"{spec.private} private, {spec.public} public, {spec.held_out} held-out images"
     parts = [
         f"profile {spec.profile}",
@@ -175,7 +176,7 @@ def _names(records: Sequence[Record]) -> Callable[[CellSpec], dict[str, str]]:
 
 def _boarded(group: pd.DataFrame, by: By, floor: float) -> Board:
     notes: list[str] = []
-    seeds = sorted(group["seed"].unique())
+    seeds = sorted(set(group["seed"].tolist()))
     if by == "attacks":
         rows = _attack_rows(group, seeds)
     else:
@@ -208,12 +209,12 @@ def _controlled(group: pd.DataFrame, notes: list[str]) -> list[str]:
 
 
 def _worst_rows(
-    group: pd.DataFrame, names: str, seeds: Sequence[int], floor: float
+    group: pd.DataFrame, names: str, seeds: list[int], floor: float
 ) -> list[dict[str, Any]]:
     """Return a row per defense or target, with its worst case per seed."""
     attacks = group["attack"].unique()
     undefended = group[group["defense"] == "none"].groupby("seed")[["utility", "trivial"]].first()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, cells in group.groupby(names, sort=False):
         table = cells.pivot_table(index="seed", columns="attack", values="leakage", dropna=False)
         table = table.reindex(index=seeds, columns=attacks)
@@ -233,14 +234,16 @@ def _worst_rows(
             **_with_interval("utility", worth["utility"]),
         }
         if names == "defense":
-            row |= _with_interval("retained", retained)
-            if row["reason"] is None and not (row["retained"] or 0) >= floor:
+            kept = _with_interval("retained", retained)
+            row |= kept
+            share = kept["retained"]
+            if row["reason"] is None and (share is None or share < floor):
                 row["reason"] = f"retains less than {floor:.0%} of the utility"
         rows.append(row)
     return rows
 
 
-def _attack_rows(group: pd.DataFrame, seeds: Sequence[int]) -> list[dict[str, Any]]:
+def _attack_rows(group: pd.DataFrame, seeds: list[int]) -> list[dict[str, Any]]:
     defenses = group["defense"].unique()
     rows = []
     for name, cells in group.groupby("attack", sort=False):

@@ -198,11 +198,11 @@ def _with_interval(name: str, values: Mapping[Hashable, Any]) -> str:
     return f"{_number(name, mean)}{within}"
 
 
-def _reported(name: str, given: object) -> str:
+def _reported(name: str, given: float | list[float] | None) -> str:
     if given is None:
         return "-"
     values = given if isinstance(given, list) else [given]
-    return ", ".join(_number(name, float(value)) for value in values)
+    return ", ".join(_number(name, value) for value in values)
 
 
 def to_markdown(table: pd.DataFrame) -> str:

@@ -27,6 +27,7 @@ class Exit(IntEnum):
 _COMMANDS = {
     "eval": ("splitsec.cli.eval", "Mount attacks on split models behind defenses, and record."),
     "list": ("splitsec.cli.listing", "List attacks, defenses, targets or data sets."),
+    "leaderboard": ("splitsec.leaderboard.command", "Rank what records tell of."),
     "reproduce": (
         "splitsec.leaderboard.reproduce",
         "Make a table or figure of the original report again.",

@@ -1,0 +1,142 @@
+"""``splitsec leaderboard``: rank what records tell of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import pandas as pd
+
+from splitsec.cli import Exit
+from splitsec.leaderboard import tables
+from splitsec.leaderboard.loading import load_records
+from splitsec.leaderboard.ranking import UTILITY_FLOOR, Board, By, rank
+
+_MEASURES = ("leakage", "utility", "retained")
+
+
+@click.command("leaderboard")
+@click.argument("records", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option(
+    "--by",
+    type=click.Choice(["defenses", "attacks", "targets"]),
+    default="defenses",
+    show_default=True,
+    help="What is ranked.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "markdown", "latex", "json"]),
+    default="table",
+    show_default=True,
+    help="How it is printed.",
+)
+@click.option(
+    "--floor",
+    type=click.FloatRange(0, 1),
+    default=UTILITY_FLOOR,
+    show_default=True,
+    help="Share of the undefended model's worth that a ranked defense retains.",
+)
+def command(records: tuple[Path, ...], by: str, form: str, floor: float) -> int:
+    """Rank the defenses, attacks or targets of RECORDS: folders, record.json or .jsonl files.
+
+    A defense is as good as its worst case over the attacks that work undefended. Rows that
+    cannot be told apart share a rank; rows that are incomplete, invalid or below the floor of
+    utility are shown without one. Exits 5 if no record is of an attack.
+    """
+    boards = rank(load_records(records), cast(By, by), floor)
+    if not boards:
+        click.echo("nothing to rank: no record is of an attack", err=True)
+        return Exit.EMPTY
+    if form == "table":
+        _print(boards)
+    else:
+        click.echo(_FORMS[form](boards), nl=False)
+    return Exit.OK
+
+
+def in_words(board: Board) -> pd.DataFrame:
+    """Return a board's rows as text, measures with their intervals."""
+    lines = []
+    for row in board.rows.to_dict("records"):
+        ranked = "rank" in row and not pd.isna(row["rank"])
+        line = {"rank": str(row["rank"]) if ranked else "-", "": row["name"]}
+        for name in _MEASURES:
+            if name in row:
+                line[name] = _measure(row, name)
+        if "worst attack" in row:
+            line["worst attack"] = "-" if pd.isna(row["worst attack"]) else row["worst attack"]
+        if "pareto" in row:
+            line["Pareto front"] = "yes" if row["pareto"] is True else "no" if ranked else "-"
+        line["cells"] = f"{row['cells']} of {row['expected']}"
+        line["unranked because"] = "" if pd.isna(row["reason"]) else row["reason"]
+        lines.append(line)
+    words = pd.DataFrame(lines)
+    if not words["unranked because"].any():
+        words = words.drop(columns="unranked because")
+    return words
+
+
+def _measure(row: dict[Any, Any], name: str) -> str:
+    if pd.isna(row[name]):
+        return "-"
+    low, high = row[f"{name} low"], row[f"{name} high"]
+    within = "" if pd.isna(low) else f" ({low:.2f} to {high:.2f})"
+    return f"{row[name]:.2f}{within}"
+
+
+def _print(boards: Sequence[Board]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - only where it is printed for a person
+    from rich.table import Table  # noqa: PLC0415
+
+    console = Console()
+    for board in boards:
+        words = in_words(board)
+        table = Table(title=board.title, title_justify="left", title_style="bold")
+        for column in words.columns:
+            table.add_column(column, justify="right" if column == "rank" else "left")
+        for values in words.values.tolist():
+            table.add_row(*values)
+        console.print(table)
+        for note in board.notes:
+            console.print(f"  {note}", highlight=False, markup=False)
+        console.print()
+
+
+def _csv(boards: Sequence[Board]) -> str:
+    frames = [board.rows.assign(board=board.title) for board in boards]
+    return pd.concat(frames, ignore_index=True).to_csv(index=False)
+
+
+def _json(boards: Sequence[Board]) -> str:
+    content = [
+        {
+            "title": board.title,
+            "notes": board.notes,
+            "rows": json.loads(board.rows.to_json(orient="records")),
+        }
+        for board in boards
+    ]
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _markdown(boards: Sequence[Board]) -> str:
+    parts = []
+    for board in boards:
+        notes = "".join(f"\n- {note}" for note in board.notes)
+        parts.append(f"**{board.title}**\n\n{tables.to_markdown(in_words(board))}{notes}")
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def _latex(boards: Sequence[Board]) -> str:
+    return "\n".join(f"% {board.title}\n{tables.to_latex(in_words(board))}" for board in boards)
+
+
+_FORMS: dict[str, Callable[[Sequence[Board]], str]] = {
+    "csv": _csv, "json": _json, "markdown": _markdown, "latex": _latex,
+}  # fmt: skip
