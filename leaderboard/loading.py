@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from splitsec.errors import DataError
-from splitsec.record import Record, load_record
+from splitsec.record import Record, load_record, read_record
 
 
 def load_records(paths: Iterable[str | Path]) -> list[Record]:
@@ -58,10 +56,5 @@ def _read_lines(path: Path) -> list[Record]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        try:
-            records.append(Record.model_validate_json(line))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "JSON"
-            raise DataError(f"{path}, line {number}: {where}: {first['msg']}") from None
+        records.append(read_record(line, f"{path}, line {number},"))
     return records

@@ -83,7 +83,7 @@ def _run(
             list(cells.values()),
             folder / "records",
             progress,
-            reuse=True,
+            rerun="failed",
             workers=workers or max(1, (os.cpu_count() or 1) // threads),
         )
         records = {record.spec.model_dump_json(): record for record in run}

@@ -30,7 +30,7 @@ from splitsec.provenance import collect
 from splitsec.randomness import seeded_global_generator
 from splitsec.record import INVALIDATING, Record
 from splitsec.sessions import Attacker, PrivateSide, Trained, oracle
-from splitsec.storage import finished, record_folder, write_atomically, write_record
+from splitsec.storage import Rerun, record_folder, stored, write_atomically, write_record
 from splitsec.utility import measure_utility, validation_scores
 from splitsec.workers import run_in_workers
 
@@ -112,7 +112,7 @@ def run_cells(
     output: Path,
     progress: Progress,
     *,
-    reuse: bool = False,
+    rerun: Rerun = "all",
     workers: int = 1,
 ) -> Iterator[Record]:
     """Run cells, and write each one's record, panel and curves when it is done.
@@ -124,7 +124,7 @@ def run_cells(
         cells: resolved cells.
         output: folder in which each record's own folder is made.
         progress: told of every stage.
-        reuse: take the records of cells that are already done in ``output``.
+        rerun: which cells are run although ``output`` has their records.
         workers: processes; with more than one, sessions run side by side.
 
     Yields:
@@ -137,28 +137,37 @@ def run_cells(
         OutputError: a record cannot be written.
         WorkerError: a worker process died.
     """
+    hashes = _data_hashes(cells, progress)
     groups: dict[str, list[Cell]] = {}
+    done = []
     for cell in cells:
-        groups.setdefault(cell.session_key(), []).append(cell)
+        cell_id = cell.cell_id(hashes[cell.data_spec().model_dump_json()])
+        record = stored(output, cell.spec, cell_id, rerun, progress.message)
+        if record is None:
+            groups.setdefault(cell.session_key(), []).append(cell)
+        else:
+            done.append(record)
+    if done:
+        progress.message(f"{len(done)} of {len(cells)} cells have a record, which is used")
+    for record in done:
+        with progress.cell(record.spec.title()):
+            pass
+        yield record
     if workers > 1 and len(groups) > 1:
-        together = list(groups.values())
-        yield from run_in_workers(together, output, progress, workers, reuse=reuse)
+        yield from run_in_workers(list(groups.values()), output, progress, workers)
         return
     for group in groups.values():
-        data = load_data(group[0].data_spec(), progress)
-        done = {
-            id(cell): finished(output, cell.spec, cell.cell_id(data.sha256)) if reuse else None
-            for cell in group
-        }
-        shared = SharedSession([cell for cell in group if done[id(cell)] is None], data)
+        shared = SharedSession(group, load_data(group[0].data_spec(), progress))
         for cell in group:
-            record = done[id(cell)]
-            if record is not None:
-                yield record
-                continue
             with progress.cell(cell.spec.title()):
                 record = _run_cell(cell, shared, output, progress)
             yield record
+
+
+def _data_hashes(cells: Sequence[Cell], progress: Progress) -> dict[str, str]:
+    """Return the hash of the images of each data specification, by its JSON."""
+    specs = {cell.data_spec().model_dump_json(): cell.data_spec() for cell in cells}
+    return {key: load_data(spec, progress).sha256 for key, spec in specs.items()}
 
 
 def _run_cell(cell: Cell, shared: SharedSession, output: Path, progress: Progress) -> Record:
@@ -240,9 +249,7 @@ def _write(folder: Path, record: Record, findings: Findings) -> Record:
         write_atomically(folder / "panel.png", lambda path: draw_panel(path, **findings.panel))
     if record.history:
         write_atomically(folder / "curves.png", lambda path: draw_curves(path, record))
-    record = record.model_copy(update={"artifacts": artifacts})
-    write_record(folder, record)
-    return record
+    return write_record(folder, record.model_copy(update={"artifacts": artifacts}))
 
 
 _PICTURES = {"panel": "panel.png", "curves": "curves.png", "pictures": "pictures.npz"}

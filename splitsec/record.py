@@ -6,6 +6,8 @@ neither torch nor the plug-ins.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -132,11 +134,17 @@ class Record(_Model):
     timings: dict[str, float] = Field(default_factory=dict)
     peak_memory_bytes: int | None = None
     artifacts: dict[str, str] = Field(default_factory=dict)
+    seal: str | None = None
+
+    def sealed(self) -> Record:
+        """Return the record with its seal: the SHA-256 of everything else in it."""
+        return self.model_copy(update={"seal": _seal(json.loads(self.model_dump_json()))})
 
     def numbers(self) -> dict[str, Any]:
         """Return the record without what may differ between two runs of the same cell."""
         return self.model_dump(
-            mode="json", exclude={"provenance", "timings", "peak_memory_bytes", "artifacts"}
+            mode="json",
+            exclude={"provenance", "timings", "peak_memory_bytes", "artifacts", "seal"},
         )
 
     def to_json(self) -> str:
@@ -157,11 +165,32 @@ def load_record(path: str | Path) -> Record:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read a record at {file}: {error}") from None
+    return read_record(text, str(file))
+
+
+def read_record(text: str, where: str) -> Record:
+    """Read a record from its JSON, and check its seal if it has one.
+
+    Args:
+        text: JSON.
+        where: names it in errors.
+
+    Raises:
+        DataError: it is not a valid record, or not what was sealed.
+    """
     try:
-        return Record.model_validate_json(text)
+        record = Record.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DataError(
-            f"{file} is not a splitsec record: {where or 'JSON'}: {first['msg']}"
-        ) from None
+        field = ".".join(str(part) for part in first["loc"]) or "JSON"
+        raise DataError(f"{where} is not a splitsec record: {field}: {first['msg']}") from None
+    if record.seal is not None and record.seal != _seal(json.loads(text)):
+        raise DataError(f"{where} is not what was written: its seal does not fit; run it again")
+    return record
+
+
+def _seal(content: dict[str, Any]) -> str:
+    """Return the SHA-256 of a record's JSON values but for the seal, however they are laid out."""
+    content.pop("seal", None)
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from splitsec.errors import DataError, OutputError
 from splitsec.record import Record, load_record
@@ -59,13 +60,34 @@ def record_folder(output: Path, record: Record) -> Path:
     return folder_of(output, record.spec, record.cell_id)
 
 
-def finished(output: Path, spec: CellSpec, cell_id: str) -> Record | None:
-    """Return a cell's record if there is one that is ok, else None."""
-    try:
-        record = load_record(folder_of(output, spec, cell_id))
-    except DataError:
+Rerun = Literal["all", "failed", "never"]
+"""Which cells of a request are run again: all of them, those that failed, or none."""
+
+
+def stored(
+    output: Path, spec: CellSpec, cell_id: str, rerun: Rerun, announce: Callable[[str], None]
+) -> Record | None:
+    """Return a cell's record where it is there and the cell is not to be run again.
+
+    Args:
+        output: folder of records.
+        spec: the cell's specification.
+        cell_id: its id.
+        rerun: ``"failed"`` runs again what is neither ok nor skipped.
+        announce: told of a record that cannot be believed; its cell is run again.
+    """
+    folder = folder_of(output, spec, cell_id)
+    if rerun == "all" or not (folder / "record.json").exists():
         return None
-    return record if record.cell_id == cell_id and record.status == "ok" else None
+    try:
+        record = load_record(folder)
+    except DataError as error:
+        announce(f"{error}; the cell is run again")
+        return None
+    if record.cell_id != cell_id:
+        announce(f"{folder} holds the record of another cell; this one is run")
+        return None
+    return record if rerun == "never" or record.status in ("ok", "skipped") else None
 
 
 def folder_of(output: Path, spec: CellSpec, cell_id: str) -> Path:
@@ -77,13 +99,18 @@ def folder_of(output: Path, spec: CellSpec, cell_id: str) -> Path:
     return output / name.replace("/", "_")
 
 
-def write_record(folder: Path, record: Record) -> None:
+def write_record(folder: Path, record: Record) -> Record:
     """Write ``record.json`` into a record's folder.
+
+    Returns:
+        The record as written, with its seal.
 
     Raises:
         OutputError: the folder cannot be written.
     """
+    record = record.sealed()
     write_text(folder / "record.json", record.model_dump_json(indent=1) + "\n")
+    return record
 
 
 def check_writable(output: Path) -> None:

@@ -40,8 +40,6 @@ def run_in_workers(
     output: Path,
     progress: Progress,
     workers: int,
-    *,
-    reuse: bool = False,
 ) -> Iterator[Record]:
     """Run groups of cells that share a session, each group in one of several processes.
 
@@ -53,7 +51,6 @@ def run_in_workers(
         output: folder in which each record's own folder is made.
         progress: told of every cell that ends.
         workers: processes at once.
-        reuse: take the records of cells that are already done in ``output``.
 
     Yields:
         Records, in the order in which their groups end.
@@ -66,7 +63,7 @@ def run_in_workers(
     with ProcessPoolExecutor(min(workers, len(groups)), spawn) as pool:
         running: dict[Future[list[Record]], Sequence[Cell]] = {}
         for group in groups:
-            running[pool.submit(_work, [_job(cell) for cell in group], output, reuse)] = group
+            running[pool.submit(_work, [_job(cell) for cell in group], output)] = group
         try:
             for ended in as_completed(running):
                 for cell, record in zip(running[ended], _records(ended), strict=True):
@@ -91,10 +88,10 @@ def _records(ended: Future[list[Record]]) -> list[Record]:
         ) from error
 
 
-def _work(jobs: Sequence[Job], output: Path, reuse: bool) -> list[Record]:
+def _work(jobs: Sequence[Job], output: Path) -> list[Record]:
     """Run cells in this process."""
     from splitsec.evaluate import run_cells  # noqa: PLC0415 - which imports this module
 
     with redirect_stdout(sys.stderr):  # what a library or a plug-in prints is not a result
         cells = [load_cell(job.spec, job.plugins) for job in jobs]
-        return list(run_cells(cells, output, Silent(), reuse=reuse))
+        return list(run_cells(cells, output, Silent()))

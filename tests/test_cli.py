@@ -60,7 +60,7 @@ class FakeEvaluation:
             raise DataError("the images are unreadable")
 
     def run_cells(
-        self, cells: list[FakeCell], output: Path, progress: Any, workers: int
+        self, cells: list[FakeCell], output: Path, progress: Any, **_: Any
     ) -> Iterator[Record]:
         for cell in cells:
             with progress.cell(f"seed {cell.seed}"):
@@ -479,6 +479,9 @@ def test_a_real_cell(tmp_path: Path) -> None:
     assert record.spec.defense == "dcor"
     folder = record_folder(tmp_path, record)
     assert load_record(folder) == record
+    again = spawn(*EVAL, "--json", *settings, "--output", str(tmp_path))
+    assert again.stdout == done.stdout, "the same command takes the record that is there"
+    assert "1 of 1 cells have a record, which is used" in again.stderr
     assert {file.name for file in folder.iterdir()} == {
         "record.json", "panel.png", "curves.png", "pictures.npz"
     }  # fmt: skip

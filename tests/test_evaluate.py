@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from splitsec.errors import DataError, PluginError, SplitsecError, UsageError, W
 from splitsec.evaluate import evaluate, prepare, run_cells
 from splitsec.progress import Silent
 from splitsec.record import FLAGS, Record, load_record
+from splitsec.storage import Rerun, write_record
 
 TINY = {
     "target.resnet.depth": 18,
@@ -404,3 +405,43 @@ def test_the_best_epoch_needs_two_classes_among_the_validation_images(tmp_path: 
     assert record.status == "failed"
     assert record.reason is not None
     assert "training.keep=best chooses the epoch by the AUC on validation images" in record.reason
+
+
+def test_a_record_that_was_changed_or_cut_short_is_run_again(tmp_path: Path) -> None:
+    class Telling(Silent):
+        said: ClassVar[list[str]] = []
+
+        def message(self, text: str) -> None:
+            self.said.append(text)
+
+    def again(rerun: Rerun = "failed") -> Record:
+        Telling.said.clear()
+        (record,) = run_cells(cells, tmp_path, Telling(), rerun=rerun)
+        return record
+
+    cells = resolve(attack="none", defense="none", target="resnet", settings=SMALL)
+    first = again()
+    file = next(tmp_path.rglob("record.json"))
+    assert again() == first == load_record(file)
+    assert Telling.said == ["1 of 1 cells have a record, which is used"]
+    whole = file.read_text()
+    assert first.utility is not None
+    accuracy = f'"accuracy": {first.utility.accuracy}'
+    assert accuracy in whole
+    for broken, said in (
+        (whole.replace(accuracy, '"accuracy": 0.99', 1), "its seal does not fit"),
+        (whole[: len(whole) // 2], "is not a splitsec record: JSON"),
+        (whole.replace(first.cell_id, "0" * 64), "its seal does not fit"),
+        ("", "is not a splitsec record: JSON"),
+    ):
+        file.write_text(broken)
+        with pytest.raises(DataError, match=said):
+            load_record(file)
+        assert again().numbers() == first.numbers()
+        assert said in Telling.said[0]
+        assert load_record(file).numbers() == first.numbers()
+    assert again("all").provenance.created != first.provenance.created
+    failed = load_record(file).model_copy(update={"status": "failed", "reason": "so"})
+    write_record(file.parent, failed)
+    assert again("never").reason == "so"
+    assert again("failed").status == "ok"

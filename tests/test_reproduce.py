@@ -207,7 +207,7 @@ def test_real_records_keep_what_the_figures_need_and_are_used_again(tmp_path: Pa
         cells = resolve(attack=attack, target=target, defense=defense, size=32, settings=tiny)
         records += list(run_cells(cells, tmp_path / "records", Silent()))
         times = [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("record.json"))]
-        again = list(run_cells(cells, tmp_path / "records", Silent(), reuse=True))
+        again = list(run_cells(cells, tmp_path / "records", Silent(), rerun="failed"))
         assert [one.cell_id for one in again] == [one.cell_id for one in records[-len(again) :]]
         assert times == [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("record.json"))]
     resnet, unet = records[:2], records[2:]

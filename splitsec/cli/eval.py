@@ -12,6 +12,7 @@ import click
 from splitsec.cli import Exit
 from splitsec.errors import UsageError
 from splitsec.plugins import Kind, list_plugins
+from splitsec.storage import Rerun
 
 
 def _complete(kind: Kind) -> Any:
@@ -113,6 +114,13 @@ def _continued(incomplete: str, names: list[str]) -> list[str]:
     help="Processes, each with its own threads; cells that share a session stay together.",
 )
 @click.option(
+    "--rerun",
+    type=click.Choice(["failed", "all", "never"]),
+    default="failed",
+    show_default=True,
+    help="Which cells are run again that have a record in OUTPUT; so the same command resumes.",
+)
+@click.option(
     "--output",
     type=click.Path(path_type=Path),
     default=Path("results"),
@@ -125,6 +133,7 @@ def command(
     seed: int | None,
     seeds: int | None,
     workers: int,
+    rerun: Rerun,
     output: Path,
     as_json: bool,
     **request: Any,
@@ -159,7 +168,7 @@ def command(
         failed = 0
         with shown(len(cells)) as progress:
             prepare(cells, progress)
-            for record in run_cells(cells, output, progress, workers=workers):
+            for record in run_cells(cells, output, progress, rerun=rerun, workers=workers):
                 failed += record.status not in ("ok", "skipped")
                 with progress.paused(), redirect_stdout(results):
                     _report(record, output, as_json)
