@@ -12,8 +12,8 @@ import pandas as pd
 
 from splitsec.cli import Exit
 from splitsec.leaderboard import tables
-from splitsec.leaderboard.loading import load_records
 from splitsec.leaderboard.ranking import UTILITY_FLOOR, Board, By, rank
+from splitsec.storage import load_records
 
 _MEASURES = ("leakage", "utility", "retained")
 

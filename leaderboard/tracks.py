@@ -8,34 +8,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from splitsec.cell import Cell, resolve
+from splitsec.cell import Cell
 from splitsec.errors import UsageError, unknown_name
+from splitsec.grid import Grid, cells_of
 
 _PROFILES = ("quick", "standard", "paper")
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Grid(_Frozen):
-    """One request, as ``splitsec eval`` takes it; text with commas makes a grid.
-
-    Attributes:
-        attack: attacks.
-        target: targets.
-        defense: defenses.
-        cut: cut layers, or None for the target's default.
-        clients: number of clients.
-        settings: as of ``--set``.
-    """
-
-    attack: str
-    target: str
-    defense: str = "none"
-    cut: str | None = None
-    clients: int = Field(default=1, ge=1)
-    settings: tuple[str, ...] = ()
 
 
 class Scale(_Frozen):
@@ -135,19 +116,11 @@ class Track(_Frozen):
         scale = self.scales[profile]
         cells: list[Cell] = []
         for grid in scale.grid or self.grid:
-            cells += resolve(
-                attack=grid.attack,
-                defense=grid.defense,
-                target=grid.target,
-                data=scale.data,
-                cut=grid.cut,
-                size=scale.size,
-                clients=grid.clients,
-                profile=profile,
-                seeds=range(scale.seeds),
-                threads=scale.threads,
-                settings=[*scale.settings, *grid.settings],
-            )
+            sized = grid.model_copy(update={"data": scale.data, "size": scale.size})
+            cells += cells_of(
+                sized, profile=profile, seeds=scale.seeds, threads=scale.threads,
+                settings=scale.settings,
+            )  # fmt: skip
         return cells
 
 

@@ -34,7 +34,7 @@ from splitsec.storage import Rerun, record_folder, stored, write_atomically, wri
 from splitsec.utility import measure_utility, validation_scores
 from splitsec.workers import run_in_workers
 
-__all__ = ["evaluate", "prepare", "resolve", "run_cells"]
+__all__ = ["evaluate", "prepare", "resolve", "run_cells", "with_records"]
 
 
 def prepare(cells: Sequence[Cell], progress: Progress) -> None:
@@ -137,12 +137,9 @@ def run_cells(
         OutputError: a record cannot be written.
         WorkerError: a worker process died.
     """
-    hashes = _data_hashes(cells, progress)
     groups: dict[str, list[Cell]] = {}
     done = []
-    for cell in cells:
-        cell_id = cell.cell_id(hashes[cell.data_spec().model_dump_json()])
-        record = stored(output, cell.spec, cell_id, rerun, progress.message)
+    for cell, record in with_records(cells, output, progress, rerun):
         if record is None:
             groups.setdefault(cell.session_key(), []).append(cell)
         else:
@@ -164,10 +161,27 @@ def run_cells(
             yield record
 
 
-def _data_hashes(cells: Sequence[Cell], progress: Progress) -> dict[str, str]:
-    """Return the hash of the images of each data specification, by its JSON."""
+def with_records(
+    cells: Sequence[Cell], output: Path, progress: Progress, rerun: Rerun
+) -> list[tuple[Cell, Record | None]]:
+    """Return each cell with its record, or None where it is to be run.
+
+    Args:
+        cells: resolved cells.
+        output: folder of records.
+        progress: told of records that cannot be believed.
+        rerun: which cells are run although they have a record.
+
+    Raises:
+        DataError: the data cannot be loaded.
+    """
     specs = {cell.data_spec().model_dump_json(): cell.data_spec() for cell in cells}
-    return {key: load_data(spec, progress).sha256 for key, spec in specs.items()}
+    hashes = {key: load_data(spec, progress).sha256 for key, spec in specs.items()}
+    found = []
+    for cell in cells:
+        cell_id = cell.cell_id(hashes[cell.data_spec().model_dump_json()])
+        found.append((cell, stored(output, cell.spec, cell_id, rerun, progress.message)))
+    return found
 
 
 def _run_cell(cell: Cell, shared: SharedSession, output: Path, progress: Progress) -> Record:

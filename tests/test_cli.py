@@ -302,8 +302,7 @@ def test_json_is_the_only_thing_on_stdout(
 
 
 def test_show_prints_a_record_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    record = make_record()
-    write_record(tmp_path, record)
+    record = write_record(tmp_path, make_record())
     for place in (tmp_path, tmp_path / "record.json"):
         assert run(["show", str(place), "--json"]) == Exit.OK
         assert Record.model_validate_json(capsys.readouterr().out) == record

@@ -15,10 +15,9 @@ from test_summary import make_record
 from splitsec.cli import Exit
 from splitsec.errors import DataError
 from splitsec.leaderboard.command import command
-from splitsec.leaderboard.loading import load_records
 from splitsec.leaderboard.ranking import rank
 from splitsec.record import Leakage, Record
-from splitsec.storage import record_folder, write_record
+from splitsec.storage import load_records, record_folder, write_record
 from splitsec.threat import ThreatModel
 
 SEEDS = range(5)
@@ -206,7 +205,8 @@ def test_records_come_from_folders_files_and_streams(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("{", "line 1, is not .* record: JSON"), ("\n{}\n", "line 2, is not .*: cell_id: Field")]
+    ("content", "said"),
+    [("{", "line 1, is not .* record: JSON"), ("\n{}\n", "line 2, is not .*: cell_id: Field")],
 )
 def test_a_broken_stream_is_named(content: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "broken.jsonl").write_text(content)

@@ -32,6 +32,7 @@ _COMMANDS = {
         "splitsec.leaderboard.reproduce",
         "Make a table or figure of the original report again.",
     ),
+    "run": ("splitsec.cli.run", "Run the grids of a file."),
     "show": ("splitsec.cli.show", "Print a record again."),
     "doctor": ("splitsec.cli.doctor", "Say which data, weights and devices are here."),
 }

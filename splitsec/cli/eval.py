@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Any
 
 import click
 
 from splitsec.cli import Exit
+from splitsec.cli.execution import execute, execution_options, take_execution
 from splitsec.errors import UsageError
 from splitsec.plugins import Kind, list_plugins
-from splitsec.storage import Rerun
 
 
 def _complete(kind: Kind) -> Any:
@@ -106,38 +103,8 @@ def _continued(incomplete: str, names: list[str]) -> list[str]:
     help="Whether the attacker's own images are from the private images' population.",
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: the profile's]")
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Processes, each with its own threads; cells that share a session stay together.",
-)
-@click.option(
-    "--rerun",
-    type=click.Choice(["failed", "all", "never"]),
-    default="failed",
-    show_default=True,
-    help="Which cells are run again that have a record in OUTPUT; so the same command resumes.",
-)
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Folder for records and pictures.",
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON record per line on stdout.")
-def command(
-    *,
-    seed: int | None,
-    seeds: int | None,
-    workers: int,
-    rerun: Rerun,
-    output: Path,
-    as_json: bool,
-    **request: Any,
-) -> int:
+@execution_options
+def command(*, seed: int | None, seeds: int | None, **request: Any) -> int:
     """Mount attacks on split models behind defenses, and record what leaks.
 
     Every list-valued option makes a grid: --attack fsha --defense none,dcor --seeds 3 is six
@@ -151,41 +118,13 @@ def command(
     if not chosen:
         click.echo("the grid is empty: --seeds 0 asks for no cell", err=True)
         return Exit.EMPTY
+    execution = take_execution(request)
     request["channels"] = int(request["channels"])
-    results = sys.stdout
-    # Whatever a library or a plug-in prints is not a result.
-    with redirect_stdout(sys.stderr):
+
+    def cells() -> list[Any]:
         # Torch takes seconds to import: not before the options are known to be in order.
-        from splitsec.evaluate import prepare, resolve, run_cells  # noqa: PLC0415
-        from splitsec.progress_bars import shown  # noqa: PLC0415
-        from splitsec.storage import check_writable  # noqa: PLC0415
+        from splitsec.evaluate import resolve  # noqa: PLC0415
 
-        cells = resolve(seeds=chosen, **request)
-        if not cells:
-            click.echo("the grid is empty: this request makes no cell", err=True)
-            return Exit.EMPTY
-        check_writable(output)
-        failed = 0
-        with shown(len(cells)) as progress:
-            prepare(cells, progress)
-            for record in run_cells(cells, output, progress, rerun=rerun, workers=workers):
-                failed += record.status not in ("ok", "skipped")
-                with progress.paused(), redirect_stdout(results):
-                    _report(record, output, as_json)
-    if len(cells) > 1:
-        done = f"{len(cells) - failed} of {len(cells)} cells done, {failed} failed; see {output}"
-        click.echo(done, err=True)
-    return Exit.FAILED if failed else Exit.OK
+        return resolve(seeds=chosen, **request)
 
-
-def _report(record: Any, output: Path, as_json: bool) -> None:
-    """Print a finished cell's record on stdout."""
-    if as_json:
-        click.echo(record.to_json())
-        return
-    from rich.console import Console  # noqa: PLC0415 - not needed for JSON
-
-    from splitsec.storage import record_folder  # noqa: PLC0415
-    from splitsec.summary import print_summary  # noqa: PLC0415
-
-    print_summary(record, Console(), record_folder(output, record))
+    return execute(cells, execution)

@@ -1,0 +1,38 @@
+"""``splitsec run``: run the grids of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from splitsec.cli.execution import execute, execution_options, take_execution
+
+
+@click.command("run")
+@click.argument("grid", type=click.Path(path_type=Path))
+@execution_options
+def command(grid: Path, **options: Any) -> int:
+    """Run every cell of GRID, a TOML file; the same command again resumes.
+
+    \b
+    profile = "quick"
+    seeds = 5
+    [[grid]]
+    attack = "fsha,adra"
+    defense = ["none", "dcor:alpha=0.5", "dcor:alpha=0.9"]
+    data = "retinamnist"
+    cut = [3, 7]
+    settings = ["training.epochs=5"]
+
+    Exits 0 if every cell ran, 1 if some failed, 2 if interrupted, 4 if the file is wrong.
+    """  # noqa: D301 - click's own mark for a block that is not wrapped
+    execution = take_execution(options)
+
+    def cells() -> list[Any]:
+        from splitsec.grid import load_grid  # noqa: PLC0415
+
+        return load_grid(grid).cells()
+
+    return execute(cells, execution)

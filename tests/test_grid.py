@@ -1,0 +1,124 @@
+"""Grid files, the plan of a grid, and refusals that name what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from test_summary import make_record
+
+from splitsec.cell import resolve
+from splitsec.cli import group
+from splitsec.data import load_data
+from splitsec.errors import UsageError
+from splitsec.grid import load_grid
+from splitsec.plan import make_plan
+from splitsec.progress import Silent
+from splitsec.storage import record_folder, write_record
+
+TINY = """
+settings = ["counts.private=32", "counts.public=32", "counts.validation=8",
+            "counts.held_out=12", "counts.victims=12", "training.epochs=1"]
+"""
+GRID = f"""
+title = "a grid"
+seeds = 2
+threads = 1
+{TINY}
+[[grid]]
+attack = ["none", "adra:epochs=1"]
+defense = "none,dcor"
+target = "resnet:depth=18"
+cut = [2, 3]
+
+[[grid]]
+attack = "none"
+target = "resnet:depth=18"
+cut = 2
+settings = ["training.epochs=2"]
+
+[[grid]]
+attack = "none"
+target = "resnet:depth=18"
+cut = "3"
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "grid.toml"
+    file.write_text(text)
+    return file
+
+
+def ask(*arguments: str) -> Result:
+    return CliRunner().invoke(group, list(arguments), standalone_mode=False)
+
+
+def test_a_file_is_as_many_cells_as_its_grids_have_each_once(tmp_path: Path) -> None:
+    cells = load_grid(written(tmp_path, GRID)).cells()
+    assert len(cells) == 2 * (2 * 2 * 2 + 1), "the third grid is part of the first"
+    assert {cell.spec.seed for cell in cells} == {0, 1}
+    assert {cell.spec.cut for cell in cells} == {2, 3}
+    assert {cell.spec.training.epochs for cell in cells} == {1, 2}, "a grid's own settings win"
+    assert {cell.spec.threads for cell in cells} == {1}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seeds = 1", "grid: at least one .* is due, and there are 0"),
+        ("grid = []", "at least one .* is due, and there are 0"),
+        ("sed = 1\n[[grid]]\nattack = 'fsha'", "unknown key of the file: 'sed'; .* 'seeds'"),
+        ("[[grid]]\natack = 'fsha'\nattack = 'fsha'", "unknown key of grid.0: 'atack'.*'attack'"),
+        ("seeds = 0\n[[grid]]\nattack = 'fsha'", "seeds: Input should be greater .*got 0"),
+        ("[[grid]]\nattack = 3.5", "grid.0.attack: Input should be a valid string"),
+        ("[[grid]\n", "is not TOML"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_named(text: str, said: str, tmp_path: Path) -> None:
+    file = written(tmp_path, text)
+    with pytest.raises(UsageError, match=said) as raised:
+        load_grid(file)
+    assert str(file) in str(raised.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    result = ask("run", str(tmp_path / "none.toml"))
+    assert isinstance(result.exception, UsageError)
+    assert "cannot read the grid" in str(result.exception)
+
+
+def test_a_plan_counts_trainings_once_and_says_what_was_never_timed() -> None:
+    cells = resolve(attack="none,adra", defense="none", target="resnet", seeds=(0, 1))
+    base = make_record()
+
+    def timed(number: int, session: float, attack: float) -> object:
+        timings = {"honest training": session, "attack": attack}
+        return base.model_copy(update={"spec": cells[number].spec, "timings": timings})
+
+    assert make_plan(cells, []) == (cells, 2, 0.0, 4)
+    past = [timed(0, 10, 0), timed(1, 30, 0), timed(2, 20, 5)]
+    plan = make_plan(cells, past)  # type: ignore[arg-type]
+    assert (plan.trainings, plan.seconds, plan.untimed) == (2, 2 * 20 + 2 * 5, 0)
+
+
+def test_a_dry_run_runs_nothing_and_knows_what_is_there(tmp_path: Path) -> None:
+    file, output = str(written(tmp_path, GRID)), tmp_path / "out"
+    said = ask("run", file, "--dry-run", "--output", str(output)).stdout
+    assert "18 cells: 0 have a record, 18 to run in 10 trainings" in said
+    assert "18 are of a kind that no record here has timed" in said
+    assert not output.exists()
+    first = load_grid(Path(file)).cells()[0]
+    data = load_data(first.data_spec(), Silent())
+    done = make_record().model_copy(
+        update={
+            "spec": first.spec,
+            "cell_id": first.cell_id(data.sha256),
+            "timings": {"honest training": 60.0},
+        }
+    )
+    write_record(record_folder(output, done), done)
+    said = ask("run", file, "--dry-run", "--output", str(output)).stdout
+    assert "seed 0: has a record (ok)" in said
+    assert "18 cells: 1 have a record, 17 to run in 10 trainings; about " in said
