@@ -71,7 +71,7 @@ def blaming(plugin: str, where: str) -> Iterator[None]:
         yield
     except SplitsecError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         raise PluginError(
             f"{plugin} raised {type(error).__name__} in {where}: {error} "

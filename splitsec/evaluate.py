@@ -28,7 +28,7 @@ from splitsec.panel import draw_curves, draw_panel
 from splitsec.progress import Progress, Silent
 from splitsec.provenance import collect
 from splitsec.randomness import seeded_global_generator
-from splitsec.record import INVALIDATING, Record
+from splitsec.record import INVALIDATING, Provenance, Record, Status
 from splitsec.sessions import Attacker, PrivateSide, Trained, oracle
 from splitsec.storage import Rerun, record_folder, stored, write_atomically, write_record
 from splitsec.utility import measure_utility, validation_scores
@@ -114,6 +114,7 @@ def run_cells(
     *,
     rerun: Rerun = "all",
     workers: int = 1,
+    timeout: float | None = None,
 ) -> Iterator[Record]:
     """Run cells, and write each one's record, panel and curves when it is done.
 
@@ -126,6 +127,7 @@ def run_cells(
         progress: told of every stage.
         rerun: which cells are run although ``output`` has their records.
         workers: processes; with more than one, sessions run side by side.
+        timeout: seconds that a cell may take, in a process of its own, or None.
 
     Yields:
         Records, cells that share a session one after the other. What goes wrong inside a cell
@@ -135,7 +137,7 @@ def run_cells(
     Raises:
         DataError: the data cannot be loaded; no cell of these has begun.
         OutputError: a record cannot be written.
-        WorkerError: a worker process died.
+        WorkerError: a worker could not run its cells for a reason outside of them.
     """
     groups: dict[str, list[Cell]] = {}
     done = []
@@ -150,8 +152,8 @@ def run_cells(
         with progress.cell(record.spec.title()):
             pass
         yield record
-    if workers > 1 and len(groups) > 1:
-        yield from run_in_workers(list(groups.values()), output, progress, workers)
+    if timeout is not None or (workers > 1 and len(groups) > 1):
+        yield from run_in_workers(list(groups.values()), output, progress, workers, timeout)
         return
     for group in groups.values():
         shared = SharedSession(group, load_data(group[0].data_spec(), progress))
@@ -186,7 +188,8 @@ def with_records(
 
 def _run_cell(cell: Cell, shared: SharedSession, output: Path, progress: Progress) -> Record:
     findings = Findings()
-    status, reason = "ok", None
+    status: Status = "ok"
+    reason: str | None = None
     stop: BaseException | None = None
     threads = torch.get_num_threads()
     torch.set_num_threads(cell.spec.threads)
@@ -208,8 +211,32 @@ def _run_cell(cell: Cell, shared: SharedSession, output: Path, progress: Progres
         status, reason, stop = "failed", f"defect: {type(error).__name__}: {error}", error
     finally:
         torch.set_num_threads(threads)
-    data = shared.data
-    record = Record(
+    record = _record(cell, shared.data, status, reason, provenance, findings)
+    record = _write(record_folder(output, record), record, findings)
+    if stop is not None:
+        raise stop
+    return record
+
+
+def record_without_result(cell: Cell, output: Path, status: Status, reason: str) -> Record:
+    """Write and return the record of a cell whose process is gone.
+
+    Args:
+        cell: the cell.
+        output: folder in which the record's own folder is made.
+        status: ``"failed"`` or ``"timeout"``.
+        reason: what happened, in words.
+    """
+    data, findings = load_data(cell.data_spec(), Silent()), Findings()
+    record = _record(cell, data, status, reason, collect(cell.chosen), findings)
+    return _write(record_folder(output, record), record, findings)
+
+
+def _record(
+    cell: Cell, data: Data, status: Status, reason: str | None, provenance: Provenance,
+    findings: Findings,
+) -> Record:  # fmt: skip
+    return Record(
         cell_id=cell.cell_id(data.sha256),
         status=status,
         reason=reason,
@@ -227,10 +254,6 @@ def _run_cell(cell: Cell, shared: SharedSession, output: Path, progress: Progres
         peak_memory_bytes=_peak_memory_bytes(),
         **findings.fields,
     )
-    record = _write(record_folder(output, record), record, findings)
-    if stop is not None:
-        raise stop
-    return record
 
 
 def _peak_memory_bytes() -> int | None:

@@ -12,7 +12,7 @@ import torch
 
 import splitsec
 from splitsec.cell import resolve
-from splitsec.errors import DataError, PluginError, SplitsecError, UsageError, WorkerError
+from splitsec.errors import DataError, PluginError, SplitsecError, UsageError
 from splitsec.evaluate import evaluate, prepare, run_cells
 from splitsec.progress import Silent
 from splitsec.record import FLAGS, Record, load_record
@@ -44,15 +44,6 @@ class Under(Attack):
         return Hijacking(exchanges=16)
 
 {body}
-'''
-DEADLY = '''
-"""A defense that kills its process."""
-import os
-from splitsec import Defense
-
-class Deadly(Defense):
-    def release(self, images, smashed):
-        os._exit(1)
 '''
 ACTIVE_ZERO = """
     def answer(self, message):
@@ -376,28 +367,6 @@ def test_every_cut_has_the_same_utility_at_equal_seed(tmp_path: Path) -> None:
         run(tmp_path / str(cut), attack, cut=cut).history["training"]["loss"] for cut in (0, 3)
     ]
     np.testing.assert_allclose(losses[0], losses[1], atol=1e-4)
-
-
-def test_workers_give_the_same_records(tmp_path: Path) -> None:
-    cells = resolve(
-        attack="none,adra:epochs=1", defense="none,gaussian-noise", target="resnet",
-        settings=SMALL, threads=1,
-    )  # fmt: skip
-    alone = list(run_cells(cells, tmp_path / "alone", Silent()))
-    beside = list(run_cells(cells, tmp_path / "beside", Silent(), workers=2))
-    assert all(record.status == "ok" for record in alone)
-    assert {one.cell_id: one.numbers() for one in alone} == {
-        one.cell_id: one.numbers() for one in beside
-    }
-
-
-def test_a_worker_that_dies_is_said(tmp_path: Path) -> None:
-    (tmp_path / "deadly.py").write_text(DEADLY)
-    cells = resolve(
-        attack="none", defense=f"none,{tmp_path / 'deadly.py'}", target="resnet", settings=SMALL
-    )  # fmt: skip
-    with pytest.raises(WorkerError, match="a worker process died"):
-        list(run_cells(cells, tmp_path / "out", Silent(), workers=2))
 
 
 def test_the_best_epoch_needs_two_classes_among_the_validation_images(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ class Execution(NamedTuple):
 
     Attributes:
         workers: processes.
+        timeout: seconds that a cell may take, or None.
         rerun: which cells are run again that have a record.
         output: folder for records.
         as_json: whether records are printed as JSON.
@@ -28,6 +29,7 @@ class Execution(NamedTuple):
     """
 
     workers: int
+    timeout: float | None
     rerun: Rerun
     output: Path
     as_json: bool
@@ -41,6 +43,12 @@ _OPTIONS = (
         default=1,
         show_default=True,
         help="Processes, each with its own threads; cells that share a session stay together.",
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(0, min_open=True),
+        metavar="SECONDS",
+        help="End a cell's process, and all that it started, after so long.  [default: never]",
     ),
     click.option(
         "--rerun",
@@ -105,8 +113,9 @@ def execute(cells: Callable[[], Sequence[Any]], how: Execution) -> int:
         with shown(len(resolved)) as progress:
             prepare(resolved, progress)
             for record in run_cells(
-                resolved, how.output, progress, rerun=how.rerun, workers=how.workers
-            ):
+                resolved, how.output, progress, rerun=how.rerun, workers=how.workers,
+                timeout=how.timeout,
+            ):  # fmt: skip
                 failed += record.status not in ("ok", "skipped")
                 with progress.paused(), redirect_stdout(results):
                     _report(record, how)

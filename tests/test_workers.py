@@ -1,0 +1,152 @@
+"""Worker processes: the same records, and faults that cost one cell and are said."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from splitsec.cell import Cell, resolve
+from splitsec.evaluate import run_cells
+from splitsec.progress import Silent
+from splitsec.record import Record, load_record
+
+TINY = [
+    "target.resnet.depth=18", "training.epochs=1", "counts.private=32", "counts.public=32",
+    "counts.validation=8", "counts.held_out=12", "counts.victims=12",
+]  # fmt: skip
+
+DEFENSE = '''
+"""A defense for a test."""
+import os, signal, subprocess, sys, time
+from splitsec import Defense
+
+class Under(Defense):
+    def release(self, images, smashed):
+        {body}
+        return smashed
+'''
+
+
+def grid(folder: Path, body: str, attack: str = "none") -> list[Cell]:
+    """Return an undefended cell and one whose defense does something on the client."""
+    (folder / "under_test.py").write_text(DEFENSE.format(body=body))
+    return resolve(
+        attack=attack, defense=f"none,{folder / 'under_test.py'}", target="resnet",
+        settings=TINY, threads=1,
+    )  # fmt: skip
+
+
+def run(cells: list[Cell], output: Path, timeout: float | None = None) -> dict[str, Record]:
+    records = run_cells(cells, output, Silent(), workers=2, timeout=timeout)
+    return {record.spec.defense: record for record in records}
+
+
+def gone(pid: int) -> bool:
+    """Return whether a process has ended, waiting a while for it."""
+    for _ in range(100):
+        stat = Path(f"/proc/{pid}/stat")
+        try:
+            os.kill(pid, 0)
+            if stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                return True
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_workers_give_the_same_records(tmp_path: Path) -> None:
+    cells = resolve(
+        attack="none,adra:epochs=1", defense="none,gaussian-noise", target="resnet",
+        settings=TINY, threads=1,
+    )  # fmt: skip
+    alone = list(run_cells(cells, tmp_path / "alone", Silent()))
+    beside = list(run_cells(cells, tmp_path / "beside", Silent(), workers=2))
+    assert all(record.status == "ok" for record in alone)
+    assert {one.cell_id: one.numbers() for one in alone} == {
+        one.cell_id: one.numbers() for one in beside
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("os._exit(7)", "its worker process ended with exit code 7"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "ended by SIGKILL; it may have run out of"),
+        ("sys.exit()", "raised SystemExit in release()"),
+    ],
+)
+def test_a_process_that_dies_costs_its_cell_alone(body: str, said: str, tmp_path: Path) -> None:
+    records = run(grid(tmp_path, body), tmp_path / "out")
+    assert records["none"].status == "ok"
+    died = records["under-test"]
+    assert died.status == "failed"
+    assert said in (died.reason or "")
+    kept = [load_record(file) for file in (tmp_path / "out").rglob("record.json")]
+    assert sorted(one.status for one in kept) == ["failed", "ok"]
+
+
+def test_the_rest_of_a_group_begins_anew(tmp_path: Path) -> None:
+    body = (
+        f"mark = {str(tmp_path / 'been')!r}\n"
+        "        if not os.path.exists(mark):\n"
+        "            open(mark, 'w').close()\n"
+        "            os._exit(7)"
+    )
+    cells = grid(tmp_path, body, "none,adra:epochs=1")
+    records = list(run_cells(cells, tmp_path / "out", Silent(), workers=2))
+    under = [one for one in records if one.spec.defense == "under-test"]
+    assert [(one.spec.attack, one.status) for one in under] == [("none", "failed"), ("adra", "ok")]
+
+
+def test_a_cell_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    body = (
+        "started = subprocess.Popen(['sleep', '600'])\n"
+        f"        open({str(child)!r}, 'w').write(str(started.pid))\n"
+        "        time.sleep(600)"
+    )
+    records = run(grid(tmp_path, body), tmp_path / "out", timeout=40)
+    assert records["none"].status == "ok"
+    assert records["under-test"].status == "timeout"
+    assert "it took longer than 40 seconds" in (records["under-test"].reason or "")
+    assert gone(int(child.read_text()))
+
+
+PARENT = """
+from pathlib import Path
+from splitsec.cell import resolve
+from splitsec.evaluate import run_cells
+from splitsec.progress import Silent
+
+if __name__ == "__main__":
+    cells = resolve(attack="none", defense="none,{defense}", target="resnet", settings={settings})
+    list(run_cells(cells, Path("{output}"), Silent(), workers=2))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_their_parent(how: signal.Signals, tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    grid(tmp_path, f"open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(600)")
+    script = tmp_path / "parent.py"
+    script.write_text(
+        PARENT.format(defense=tmp_path / "under_test.py", settings=TINY, output=tmp_path / "out")
+    )
+    parent = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
+    for _ in range(600):
+        if mark.exists() and mark.read_text():
+            break
+        time.sleep(0.1)
+    parent.send_signal(how)
+    parent.wait(30)
+    assert gone(int(mark.read_text()))
+    if how == signal.SIGINT:
+        kept = [load_record(file) for file in (tmp_path / "out").rglob("record.json")]
+        assert "cancelled" in {one.status for one in kept}, "it wrote what it was doing"
