@@ -1,6 +1,35 @@
 """Ranking, tables and pages made from records; reads records and never trains."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 if __name__ != "splitsec.leaderboard":
     raise ImportError(
         "import splitsec.leaderboard, not leaderboard: its classes would be loaded twice"
     )
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["load"]
+
+
+def load(*paths: str | Path) -> pd.DataFrame:
+    """Return records as a data frame, one row per cell.
+
+    Args:
+        *paths: folders, searched for ``record.json``; such files; or ``.jsonl`` files.
+
+    Returns:
+        The columns of :func:`splitsec.records_frame`, of the headline's victims, with timings
+        and the counts and training settings of the specification.
+
+    Raises:
+        DataError: nothing is there, or a record cannot be read.
+    """
+    from splitsec.leaderboard import tables  # noqa: PLC0415 - pandas is slow to import
+    from splitsec.storage import load_records  # noqa: PLC0415
+
+    return tables.load(load_records(paths))

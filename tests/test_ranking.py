@@ -14,6 +14,7 @@ from test_summary import make_record
 
 from splitsec.cli import Exit
 from splitsec.errors import DataError
+from splitsec.leaderboard import load
 from splitsec.leaderboard.command import command
 from splitsec.leaderboard.ranking import rank
 from splitsec.record import Leakage, Record
@@ -199,6 +200,9 @@ def test_records_come_from_folders_files_and_streams(tmp_path: Path) -> None:
     one = next(folder.rglob("record.json"))
     assert len(load_records([folder])) == len(load_records([stream])) == 5
     assert len(load_records([folder, stream, one])) == 5, "a cell counts once"
+    frame = load(folder, stream)
+    assert frame["seed"].tolist() == list(SEEDS)
+    assert frame["status"].tolist() == ["ok"] * 5
     failed = records[0].model_copy(update={"status": "failed"})
     stream.write_text(failed.to_json())
     assert all(record.status == "ok" for record in load_records([folder, stream]))
