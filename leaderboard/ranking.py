@@ -9,7 +9,7 @@ so; rows that cannot be told apart share a rank.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
@@ -70,13 +70,42 @@ def rank(records: Iterable[Record], by: By, floor: float = UTILITY_FLOOR) -> lis
         (not for attacks), ``cells`` and ``expected``, and ``reason``. Best first.
     """
     frame = _frame(records, by)
+    titles = _titles(frame["setting"].unique())
     boards = []
     for (setting, access), group in frame.groupby(["setting", "access"], sort=True):
         board = _boarded(group, by, floor)
         if len(board.rows):
-            words, _, _ = str(setting).partition("\0")
-            boards.append(board._replace(title=f"{words}; {_ACCESS[str(access)]}"))
+            title = f"{titles[str(setting)]}; {_ACCESS[str(access)]}"
+            boards.append(board._replace(title=title))
     return boards
+
+
+def _titles(settings: Iterable[str]) -> dict[str, str]:
+    """Return each setting's words, with what differs where two have the same words."""
+    alike: dict[str, dict[str, dict[str, str]]] = {}
+    for setting in settings:
+        words, _, whole = setting.partition("\0")
+        alike.setdefault(words, {})[setting] = dict(_leaves(json.loads(whole)))
+    titles = {}
+    for words, several in alike.items():
+        names = dict.fromkeys(name for leaves in several.values() for name in leaves)
+        for setting, leaves in several.items():
+            differing = [
+                f"{name}={leaves[name]}"
+                for name in names
+                if name in leaves and len({one.get(name) for one in several.values()}) > 1
+            ]
+            titles[setting] = ", ".join([words, *differing])
+    return titles
+
+
+def _leaves(values: object, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every value inside nested JSON objects, named as by ``--set``."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield from _leaves(value, f"{name}.{key}" if name else key)
+    else:
+        yield name, json.dumps(values)
 
 
 def _frame(records: Iterable[Record], by: By) -> pd.DataFrame:
@@ -141,12 +170,12 @@ def _setting(spec: CellSpec, by: By) -> str:
     common = spec.model_dump(mode="json")
     for name in (*_AXES[by], "seed", "threads"):
         common.pop(name)
-    parameters = dict(common.pop("parameters"))
-    for name in _AXES[by]:
-        parameters.pop(name)
+    parameters = common.pop("parameters")
+    parameters = {f"{kind}'s": values for kind, values in parameters.items()
+                  if kind not in _AXES[by]}  # fmt: skip
     if by == "targets":
         common.pop("cut")
-    return f"{', '.join(parts)}\0{json.dumps([common, parameters], sort_keys=True)}"
+    return f"{', '.join(parts)}\0{json.dumps(common | parameters, sort_keys=True)}"
 
 
 def _names(records: Sequence[Record]) -> Callable[[CellSpec], dict[str, str]]:

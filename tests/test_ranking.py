@@ -138,6 +138,16 @@ def test_settings_and_access_are_never_mixed() -> None:
     assert [name.split()[-1] for name in one.rows["name"]] == ["7", "3"]
 
 
+def test_boards_of_the_same_words_say_what_differs() -> None:
+    base = make_record().spec.training
+    records = grid(a_none=0.6)
+    slower = base.model_copy(update={"learning_rate": 1e-4})
+    records += [cell("a", "none", s, 0.4, spec={"training": slower}) for s in SEEDS]
+    titles = [board.title for board in rank(records, "defenses")]
+    assert sum("training.learning_rate=0.0001" in title for title in titles) == 1
+    assert sum(f"training.learning_rate={base.learning_rate}" in title for title in titles) == 1
+
+
 def test_strengths_of_one_defense_are_rows_of_their_own() -> None:
     records = grid(a_none=0.6)
     for alpha in (0.5, 0.9):
