@@ -94,7 +94,7 @@ def run_in_workers(
     Args:
         groups: cells, by session.
         output: folder in which each record's own folder is made.
-        progress: told of every cell that ends.
+        progress: told of every cell that ends, and what workers have to say.
         workers: processes at once.
         timeout: seconds that a cell may take, or None; the first cell of a group trains for all.
 
@@ -112,7 +112,9 @@ def run_in_workers(
             while waiting and len(running) < workers:
                 running.append(_start(waiting.pop(0), output))
             for worker in _ready(running, timeout):
-                record = _next(worker, output, timeout)
+                record = _next(worker, output, progress, timeout)
+                if record is None:
+                    continue
                 with progress.cell(worker.cells.pop(0).spec.title()):
                     pass
                 if worker.process.exitcode is not None or not worker.cells:
@@ -151,8 +153,10 @@ def _ready(running: Sequence[_Worker], timeout: float | None) -> list[_Worker]:
     ]
 
 
-def _next(worker: _Worker, output: Path, timeout: float | None) -> Record:
-    """Return the record of the cell that the worker has just given, or failed to give."""
+def _next(
+    worker: _Worker, output: Path, progress: Progress, timeout: float | None
+) -> Record | None:
+    """Return the record that the worker has just given, or failed to; None if it only spoke."""
     if not worker.replies.poll():
         worker.kill()
         said = f"it took longer than {timeout:g} seconds; its process was ended"
@@ -161,6 +165,9 @@ def _next(worker: _Worker, output: Path, timeout: float | None) -> Record:
         kind, text = worker.replies.recv()
     except EOFError:
         return _give_up(worker.cells[0], output, "failed", worker.died())
+    if kind == "message":
+        progress.message(text)
+        return None
     if kind == "error":
         raise WorkerError(text)
     worker.since = time.monotonic()
@@ -202,12 +209,22 @@ def _work(jobs: Sequence[Job], output: Path, replies: Connection, lifeline: Conn
     try:
         with redirect_stdout(sys.stderr):  # what a library or a plug-in prints is no result
             cells = [load_cell(job.spec, job.plugins) for job in jobs]
-            for record in run_cells(cells, output, Silent()):
+            for record in run_cells(cells, output, _Telling(replies)):
                 replies.send(("record", record.to_json()))
     except KeyboardInterrupt:
         return
     except Exception as error:
         replies.send(("error", f"a worker failed: {type(error).__name__}: {error}"))
+
+
+class _Telling(Silent):
+    """Passes on what the person should know, and no more."""
+
+    def __init__(self, replies: Connection) -> None:
+        self._replies = replies
+
+    def message(self, text: str) -> None:
+        self._replies.send(("message", text))
 
 
 def _die_with_parent(lifeline: Connection) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -61,13 +62,40 @@ def gone(pid: int) -> bool:
     return False
 
 
+class Telling(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.cells: list[str] = []
+        self.messages: list[str] = []
+
+    def cell(self, title: str) -> AbstractContextManager[None]:
+        self.cells.append(title)
+        return nullcontext()
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+
+def test_what_workers_have_to_say_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPLITSEC_LPIPS_WEIGHTS", str(tmp_path / "nothing.pth"))
+    cells = resolve(attack="adra:epochs=1", defense="none,dcor", target="resnet", settings=TINY)
+    told = Telling()
+    records = list(run_cells(cells, tmp_path / "out", told, workers=2))
+    assert {record.status for record in records} == {"ok"}
+    assert all("lpips-unavailable" in record.flags for record in records)
+    assert sum("nothing.pth" in message for message in told.messages) == 2
+
+
 def test_workers_give_the_same_records(tmp_path: Path) -> None:
     cells = resolve(
         attack="none,adra:epochs=1", defense="none,gaussian-noise", target="resnet",
         settings=TINY, threads=1,
     )  # fmt: skip
     alone = list(run_cells(cells, tmp_path / "alone", Silent()))
-    beside = list(run_cells(cells, tmp_path / "beside", Silent(), workers=2))
+    told = Telling()
+    beside = list(run_cells(cells, tmp_path / "beside", told, workers=2))
+    assert sorted(told.cells) == sorted(cell.spec.title() for cell in cells)
     assert all(record.status == "ok" for record in alone)
     assert {one.cell_id: one.numbers() for one in alone} == {
         one.cell_id: one.numbers() for one in beside
