@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from splitsec.record import Record
 from splitsec.storage import write_atomically
 
 _INCH = 1.3
+_STYLES = ("-", (0, (6, 3)), (0, (3, 5)), (0, (1, 7)))  # lines on top of each other show through
 _SMOOTHED_OVER = 30  # one thirtieth of a curve is averaged
 
 Pictures = Mapping[str, NDArray[Any]]
@@ -53,7 +55,7 @@ def curves(
     Raises:
         DataError: no record has such a curve.
     """
-    columns = min(len(names), 3)
+    columns = 2 if len(names) == 4 else min(len(names), 3)
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(4.2 * columns, 3 * rows + 0.4), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -66,13 +68,14 @@ def curves(
                 grouped.setdefault(tables.label(record, lines), []).append(values)
         if not grouped:
             raise DataError(f"no record has the curve {name!r}")
-        for label, runs in grouped.items():
-            _line(axes, label, runs)
+        for (label, runs), style in zip(grouped.items(), itertools.cycle(_STYLES), strict=False):
+            _line(axes, label, runs, style)
         axes.set_title(curve, fontsize=10)
         axes.set_xlabel(_axis(stage, curve), fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8, frameon=False)
+        if len(grouped) > 1:
+            axes.legend(fontsize=8, frameon=False)
     for axes in grid[len(names) :]:
         axes.set_visible(False)
     figure.suptitle(title, fontsize=11)
@@ -85,14 +88,14 @@ def _axis(stage: str, curve: str) -> str:
     return "epoch" if curve in ("decoder loss", "kept pairs") else "every tenth exchange"
 
 
-def _line(axes: Axes, label: str, runs: Sequence[Sequence[float]]) -> None:
+def _line(axes: Axes, label: str, runs: Sequence[Sequence[float]], style: Any) -> None:
     length = min(map(len, runs))
     values = np.array([run[:length] for run in runs], np.float64)
     window = max(1, length // _SMOOTHED_OVER) if length > 60 else 1
     kernel = np.ones(window) / window
     smooth = np.array([np.convolve(run, kernel, "valid") for run in values])
     steps = np.arange(window, length + 1)
-    (drawn,) = axes.plot(steps, smooth.mean(0), linewidth=1.5, label=label)
+    (drawn,) = axes.plot(steps, smooth.mean(0), linewidth=1.5, label=label, linestyle=style)
     if len(runs) > 1:
         low, high = smooth.min(0), smooth.max(0)
         axes.fill_between(steps, low, high, color=drawn.get_color(), alpha=0.15, linewidth=0)

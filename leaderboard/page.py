@@ -50,7 +50,7 @@ def settings(records: Sequence[Record]) -> str:
     of = (
         "Means over seeds with 95 % t-intervals"
         if several
-        else ("One seed, with the 95 % interval over held-out images")
+        else "One seed; intervals are over held-out images"
     )
     invalid = sum(bool(INVALIDATING & set(one.flags)) for one in records)
     flagged = f" {invalid} of {len(records)} cells carry an invalidating flag." if invalid else ""
@@ -71,14 +71,22 @@ def _preface(records: Sequence[Record]) -> str:
         f"Written by `splitsec reproduce all --profile {first.spec.profile}` from {len(records)} "
         f"records, {ok} of them ok, of {' to '.join(dict.fromkeys((days[0], days[-1])))}: "
         f"{about.platform}, Python {about.python}, torch {about.packages.get('torch', '?')}, "
-        f"{about.threads} threads, {about.device}. {_LARGER}\n",
+        f"{about.device}, {first.spec.threads} thread{'s' if first.spec.threads > 1 else ''} per "
+        f"cell. {_LARGER}\n",
         "The report gives one run without intervals. Here every row is a mean over seeds, which "
         "change initial weights and the order of batches, never the division of the images. A "
         "difference is paired by seed; whether a claim holds *cannot be told* where the 95 % "
         "interval allows either.\n",
         *(f"- {one}" for one in others),
+        *(f"- Images: {one}" for one in _disclosures(records)),
     ]
     return "\n".join(lines)
+
+
+def _disclosures(records: Sequence[Record]) -> list[str]:
+    """Return what the sources say of their images, once."""
+    return list(dict.fromkeys(f"{one.spec.data}: {said}" for one in records
+                              for said in one.data.get("disclosures", [])))  # fmt: skip
 
 
 def _weigh(track: Track, records: Sequence[Record]) -> list[Verdict]:
@@ -97,7 +105,7 @@ def _verdicts(verdicts: Sequence[Verdict]) -> str:
 def _difference(verdict: Verdict) -> str:
     claim = verdict.claim
     if verdict.difference is None:
-        return "-"
+        return "no pair of cells is ok"
     to = f"{claim.value:g}" if claim.against is None else _words(claim.against)
     within = "one seed" if verdict.low is None else f"{verdict.low:+.3f} to {verdict.high:+.3f}"
     margin = f"; within {claim.margin:g} counts as the same" if claim.margin else ""
@@ -111,6 +119,7 @@ def _words(chosen: dict[str, object]) -> str:
     return ", ".join(
         "undefended" if (name, value) == ("defense", "none")
         else str(value) if name in ("attack", "defense")
+        else f"{tables.name_of(name)} {value:g}" if isinstance(value, float)
         else f"{tables.name_of(name)} {value}"
         for name, value in chosen.items()
     )  # fmt: skip

@@ -85,6 +85,7 @@ def summarise(frame: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) 
         ``flags`` says how many of the cells carry which.
     """
     lines: list[dict[str, Any]] = []
+    frame = frame.assign(**{name: None for name in rows if name not in frame})
     for keys, group in frame.groupby(list(rows), sort=False, dropna=False):
         line: dict[str, Any] = dict(zip(rows, keys, strict=True))
         done = group[group["status"] == "ok"]
