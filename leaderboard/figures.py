@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def curves(
             axes.legend(fontsize=8, frameon=False)
     for axes in grid[len(names) :]:
         axes.set_visible(False)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(textwrap.fill(title, 42 * columns), fontsize=11)
     return figure
 
 

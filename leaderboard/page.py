@@ -79,6 +79,7 @@ def _preface(records: Sequence[Record]) -> str:
         "interval allows either.\n",
         *(f"- {one}" for one in others),
         *(f"- Images: {one}" for one in _disclosures(records)),
+        "",
     ]
     return "\n".join(lines)
 
