@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from splitsec.leaderboard import tables
 from splitsec.leaderboard.claims import Verdict, weigh
 from splitsec.leaderboard.tracks import Track
@@ -107,23 +109,22 @@ def _difference(verdict: Verdict) -> str:
     claim = verdict.claim
     if verdict.difference is None:
         return "no pair of cells is ok"
-    to = f"{claim.value:g}" if claim.against is None else _words(claim.against)
+    to = f"{claim.value:g}" if claim.against is None else tables.described(claim.against)
     within = "one seed" if verdict.low is None else f"{verdict.low:+.3f} to {verdict.high:+.3f}"
     margin = f"; within {claim.margin:g} counts as the same" if claim.margin else ""
     return (
-        f"{tables.name_of(claim.measure)} of {_words(claim.of)} minus {to}: "
+        f"{tables.name_of(claim.measure)} of {tables.described(claim.of)} minus {to}: "
         f"{verdict.difference:+.3f} ({within}; n = {verdict.seeds}{margin})"
     )
 
 
-def _words(chosen: dict[str, object]) -> str:
-    return ", ".join(
-        "undefended" if (name, value) == ("defense", "none")
-        else str(value) if name in ("attack", "defense")
-        else f"{tables.name_of(name)} {value:g}" if isinstance(value, float)
-        else f"{tables.name_of(name)} {value}"
-        for name, value in chosen.items()
-    )  # fmt: skip
+def table(track: Track, records: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return a track's table: its numbers, and the same in words beside the report's."""
+    numbers = tables.summarise(tables.load(records), track.rows, track.columns)
+    words = tables.in_words(
+        numbers, track.rows, track.columns, track.reported, track.report_columns
+    )
+    return numbers, words
 
 
 def _section(
@@ -137,10 +138,7 @@ def _section(
     if track.kind in _PICTURES:
         parts.append(f"![{track.title}]({(folder / track.name).as_posix()}.png)\n")
     if track.rows:
-        table = tables.summarise(tables.load(records), track.rows, track.columns)
-        words = tables.in_words(
-            table, track.rows, track.columns, track.reported, track.report_columns
-        )
+        _, words = table(track, records)
         parts.append(tables.to_markdown(words))
     parts += [f"- {one.claim.says}: **{one.outcome}.** {_difference(one)}." for one in verdicts]
     return "\n".join(parts) + "\n"

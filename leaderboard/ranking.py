@@ -110,7 +110,7 @@ def _leaves(values: object, name: str = "") -> Iterator[tuple[str, str]]:
 
 def _frame(records: Iterable[Record], by: By) -> pd.DataFrame:
     """Return one row per record of an attack, with what ranking needs."""
-    kept = [one for one in records if one.threat_model is None or one.spec.attack != "none"]
+    kept = [one for one in records if one.spec.attack != "none"]
     names = _names(kept)
     rows = []
     for one in kept:

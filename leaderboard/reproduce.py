@@ -69,7 +69,7 @@ def _run(
 
     A cell that several tracks have is run once, and cells of different tracks share sessions.
     """
-    from splitsec.evaluate import prepare, run_cells  # noqa: PLC0415 - torch is slow to import
+    from splitsec.evaluate import run_cells  # noqa: PLC0415 - torch is slow to import
     from splitsec.progress_bars import shown  # noqa: PLC0415
 
     by_track = [track.cells(profile) for track in tracks]
@@ -77,7 +77,6 @@ def _run(
     names = ", ".join(track.name for track in tracks)
     click.echo(f"{names}: {len(cells)} cells, profile {profile}", err=True)
     with shown(len(cells)) as progress:
-        prepare(list(cells.values()), progress)
         threads = max(cell.spec.threads for cell in cells.values())
         run = run_cells(
             list(cells.values()),
@@ -134,10 +133,9 @@ def pictures(record: Record, output: Path) -> figures.Pictures:
 
 
 def _write_table(track: Track, records: Sequence[Record], output: Path) -> list[Path]:
-    table = tables.summarise(tables.load(records), track.rows, track.columns)
-    words = tables.in_words(table, track.rows, track.columns, track.reported, track.report_columns)
+    numbers, words = page.table(track, records)
     texts = {
-        ".csv": table.to_csv(index=False),
+        ".csv": numbers.to_csv(index=False),
         ".md": f"**{track.title}**\n\n{page.settings(records)}\n\n{tables.to_markdown(words)}",
         ".tex": tables.to_latex(words),
     }

@@ -164,13 +164,18 @@ def label(record: Record, columns: Sequence[str]) -> str:
         columns: of :func:`load`; those that the record does not have are left out.
     """
     values = load([record]).iloc[0]
+    known = {name: values[name] for name in columns if name in values}
+    return described({name: value for name, value in known.items() if not pd.isna(value)})
+
+
+def described(values: Mapping[str, object]) -> str:
+    """Return columns and their values in words, such as ``dcor, alpha 0.5``."""
     words = []
-    for name in columns:
-        if name in values and not pd.isna(values[name]):
-            value = _plain(values[name])
-            plain = name in ("attack", "defense")
-            word = value if plain else f"{name_of(name)} {value}"
-            words.append("undefended" if (name, value) == ("defense", "none") else word)
+    for name, value in values.items():
+        if name in ("attack", "defense"):
+            words.append("undefended" if (name, value) == ("defense", "none") else str(value))
+        else:
+            words.append(f"{name_of(name)} {_plain(value)}")
     return ", ".join(words)
 
 

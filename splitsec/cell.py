@@ -22,7 +22,7 @@ from splitsec.data.sources import source_task
 from splitsec.errors import PluginError, UsageError, blaming
 from splitsec.images import Shape
 from splitsec.parameters import Parameters, build_parameters
-from splitsec.plugins import Kind, Plugin, load_plugin, plain_name, source_sha256
+from splitsec.plugins import KINDS, Kind, Plugin, load_plugin, plain_name, source_sha256
 from splitsec.randomness import seeded_global_generator
 from splitsec.spec import (
     COUNTS,
@@ -306,14 +306,10 @@ def load_cell(spec: CellSpec, plugins: Mapping[Kind, str]) -> Cell:
         PluginError: a plug-in cannot be loaded.
         UsageError: it no longer has such parameters.
     """
-
-    def chosen(kind: Kind) -> Chosen:
-        plugin = load_plugin(kind, plugins[kind])
-        label = f"{kind} {plugin.name!r}"
-        values = spec.parameters[kind]
-        return Chosen(plugin, build_parameters(label, plugin.cls.Parameters, values))
-
-    return Cell(spec, chosen("attack"), chosen("defense"), chosen("target"))
+    attack, defense, target = (
+        _chosen(load_plugin(kind, plugins[kind]), spec.parameters[kind]) for kind in KINDS
+    )
+    return Cell(spec, attack, defense, target)
 
 
 def _check_task(label: str, task: Task, data: str) -> None:
@@ -338,8 +334,11 @@ def _choose(
     plugin = load_plugin(kind, request.spec)
     by_profile = getattr(plugin.cls, "profiles", {}).get(profile, {})
     by_setting = [values for name, values in settings.items() if _key(name) == _key(request.spec)]
-    values = merge(by_profile, *by_setting, request.parameters)
-    label = f"{kind} {plugin.name!r}"
+    return _chosen(plugin, merge(by_profile, *by_setting, request.parameters))
+
+
+def _chosen(plugin: Plugin, values: Mapping[str, Any]) -> Chosen:
+    label = f"{plugin.kind} {plugin.name!r}"
     return Chosen(plugin, build_parameters(label, plugin.cls.Parameters, values))
 
 

@@ -34,7 +34,7 @@ class OutputError(SplitsecError):
 
 
 class WorkerError(SplitsecError):
-    """A worker process died before it gave its records."""
+    """A worker process could not run its cells, for a reason outside of them."""
 
 
 class WeightsUnavailableError(SplitsecError):

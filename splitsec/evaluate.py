@@ -34,17 +34,7 @@ from splitsec.storage import Rerun, record_folder, stored, write_atomically, wri
 from splitsec.utility import measure_utility, validation_scores
 from splitsec.workers import run_in_workers
 
-__all__ = ["evaluate", "prepare", "resolve", "run_cells", "with_records"]
-
-
-def prepare(cells: Sequence[Cell], progress: Progress) -> None:
-    """Load the data of all cells, so that what is wrong with them is said before any training.
-
-    Raises:
-        DataError: images are missing, unreadable or too few.
-    """
-    for spec in {cell.data_spec().model_dump_json(): cell.data_spec() for cell in cells}.values():
-        load_data(spec, progress)
+__all__ = ["evaluate", "resolve", "run_cells", "with_records"]
 
 
 def evaluate(  # noqa: PLR0913 - the same options as on the command line
@@ -96,9 +86,7 @@ def evaluate(  # noqa: PLR0913 - the same options as on the command line
     )  # fmt: skip
     if len(cells) != 1:
         raise UsageError(f"evaluate() runs one cell, but this asks for {len(cells)}")
-    progress = progress or Silent()
-    prepare(cells, progress)
-    (record,) = run_cells(cells, Path(output), progress)
+    (record,) = run_cells(cells, Path(output), progress or Silent())
     return record
 
 
@@ -135,7 +123,7 @@ def run_cells(
         target, with the reason.
 
     Raises:
-        DataError: the data cannot be loaded; no cell of these has begun.
+        DataError: the data of some cell cannot be loaded; no cell has begun.
         OutputError: a record cannot be written.
         WorkerError: a worker could not run its cells for a reason outside of them.
     """

@@ -55,13 +55,11 @@ class FakeEvaluation:
         self.request = request
         return [FakeCell(seed) for seed in seeds]
 
-    def prepare(self, cells: Sequence[FakeCell], progress: Any) -> None:
-        if "prepare" in self.request["settings"]:
-            raise DataError("the images are unreadable")
-
     def run_cells(
         self, cells: list[FakeCell], output: Path, progress: Any, **_: Any
     ) -> Iterator[Record]:
+        if "unreadable" in self.request["settings"]:
+            raise DataError("the images are unreadable")
         for cell in cells:
             with progress.cell(f"seed {cell.seed}"):
                 record = self._run(cell, output, progress)
@@ -86,7 +84,7 @@ class FakeEvaluation:
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeEvaluation:
     monkeypatch.chdir(tmp_path)
     stand_in = FakeEvaluation()
-    for name in ("resolve", "prepare", "run_cells"):
+    for name in ("resolve", "run_cells"):
         monkeypatch.setattr(splitsec.evaluate, name, getattr(stand_in, name))
     return stand_in
 
@@ -272,7 +270,7 @@ def test_an_empty_grid(fake: FakeEvaluation) -> None:
 def test_data_that_cannot_be_loaded(
     fake: FakeEvaluation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run([*EVAL, "--set", "prepare"]) == Exit.USAGE
+    assert run([*EVAL, "--set", "unreadable"]) == Exit.USAGE
     assert fake.ran == []
     assert capsys.readouterr().err.strip().endswith("error: the images are unreadable")
 

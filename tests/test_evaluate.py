@@ -13,7 +13,7 @@ import torch
 import splitsec
 from splitsec.cell import resolve
 from splitsec.errors import DataError, PluginError, SplitsecError, UsageError
-from splitsec.evaluate import evaluate, prepare, run_cells
+from splitsec.evaluate import evaluate, run_cells
 from splitsec.progress import Silent
 from splitsec.record import FLAGS, Record, load_record
 from splitsec.storage import Rerun, write_record
@@ -333,7 +333,7 @@ def test_a_plugin_in_a_file_is_set_by_its_plain_name(tmp_path: Path) -> None:
 def test_data_that_fail_are_said_before_any_training(tmp_path: Path) -> None:
     cells = resolve(attack="fsha", defense="none", data=f"retinamnist:path={tmp_path}/no.npz")
     with pytest.raises(DataError, match="there is no"):
-        prepare(cells, Silent())
+        next(run_cells(cells, tmp_path, Silent()))
 
 
 def test_missing_lpips_is_a_flag_and_never_a_number(

@@ -96,7 +96,7 @@ def execute(cells: Callable[[], Sequence[Any]], how: Execution) -> int:
     results = sys.stdout
     # Whatever a library or a plug-in prints is not a result.
     with redirect_stdout(sys.stderr):
-        from splitsec.evaluate import prepare, run_cells  # noqa: PLC0415 - torch is slow to import
+        from splitsec.evaluate import run_cells  # noqa: PLC0415 - torch is slow to import
         from splitsec.progress_bars import shown  # noqa: PLC0415
         from splitsec.storage import check_writable  # noqa: PLC0415
 
@@ -111,7 +111,6 @@ def execute(cells: Callable[[], Sequence[Any]], how: Execution) -> int:
         check_writable(how.output)
         failed = 0
         with shown(len(resolved)) as progress:
-            prepare(resolved, progress)
             for record in run_cells(
                 resolved, how.output, progress, rerun=how.rerun, workers=how.workers,
                 timeout=how.timeout,
