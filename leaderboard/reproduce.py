@@ -15,7 +15,7 @@ from splitsec.errors import UsageError, unknown_name
 from splitsec.leaderboard import figures, page, tables
 from splitsec.leaderboard.tracks import Track, get_track, list_tracks
 from splitsec.record import Record
-from splitsec.storage import check_writable, record_folder, write_text
+from splitsec.storage import artifact, check_writable, record_folder, write_text
 
 
 @click.command("reproduce")
@@ -69,8 +69,9 @@ def _run(
 
     A cell that several tracks have is run once, and cells of different tracks share sessions.
     """
-    from splitsec.evaluate import run_cells  # noqa: PLC0415 - torch is slow to import
+    from splitsec.executors.workers import Workers  # noqa: PLC0415 - slow to import
     from splitsec.progress_bars import shown  # noqa: PLC0415
+    from splitsec.runs import run_cells  # noqa: PLC0415
 
     by_track = [track.cells(profile) for track in tracks]
     cells = {_key(cell): cell for one in by_track for cell in one}
@@ -83,7 +84,7 @@ def _run(
             folder / "records",
             progress,
             rerun="failed",
-            workers=workers or max(1, (os.cpu_count() or 1) // threads),
+            executor=Workers(workers or max(1, (os.cpu_count() or 1) // threads)),
         )
         records = {record.spec.model_dump_json(): record for record in run}
     return [[records[_key(cell)] for cell in one] for one in by_track]
@@ -127,7 +128,7 @@ def draw(track: Track, records: Sequence[Record], output: Path) -> list[Path]:
 
 def pictures(record: Record, output: Path) -> figures.Pictures:
     """Return the pictures that a record keeps."""
-    file = record_folder(output / "records", record) / record.artifacts["pictures"]
+    file = artifact(record_folder(output / "records", record), record, "pictures")
     with np.load(file, allow_pickle=False) as arrays:
         return dict(arrays)
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from splitsec.attack import Attack, Hijacking
     from splitsec.defense import Defense
     from splitsec.errors import NotApplicable, SplitsecError, ThreatModelViolation
-    from splitsec.evaluate import evaluate
     from splitsec.frames import per_image_frame, records_frame
     from splitsec.parameters import Parameters
     from splitsec.record import Record, load_record
+    from splitsec.runs import evaluate
     from splitsec.target import Target
     from splitsec.threat import ThreatModel, View
 
@@ -29,7 +29,7 @@ _HOMES = {
     "NotApplicable": "errors",
     "SplitsecError": "errors",
     "ThreatModelViolation": "errors",
-    "evaluate": "evaluate",
+    "evaluate": "runs",
     "per_image_frame": "frames",
     "records_frame": "frames",
     "Parameters": "parameters",

@@ -7,9 +7,8 @@ the attack's ``reconstruct`` and scored beside attackers that saw nothing (:mod:
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splitsec.cell import Cell, resolve
+from splitsec.cell import Cell
 from splitsec.data import Data, load_data
 from splitsec.errors import DivergedError, NotApplicable, SplitsecError, UsageError
 from splitsec.examples import examples
@@ -30,151 +29,35 @@ from splitsec.provenance import collect
 from splitsec.randomness import seeded_global_generator
 from splitsec.record import INVALIDATING, Provenance, Record, Status
 from splitsec.sessions import Attacker, PrivateSide, Trained, oracle
-from splitsec.storage import Rerun, record_folder, stored, write_atomically, write_record
+from splitsec.storage import keep_artifact, record_folder, write_record
 from splitsec.utility import measure_utility, validation_scores
-from splitsec.workers import run_in_workers
-
-__all__ = ["evaluate", "resolve", "run_cells", "with_records"]
 
 
-def evaluate(  # noqa: PLR0913 - the same options as on the command line
-    attack: str,
-    defense: str = "none",
-    *,
-    target: str | None = None,
-    data: str | None = None,
-    cut: int | None = None,
-    size: int | None = None,
-    channels: int = 3,
-    clients: int = 1,
-    profile: str = "quick",
-    seed: int = 0,
-    parameters: Mapping[str, Any] | None = None,
-    public_from: str = "same",
-    output: str | Path = "results",
-    progress: Progress | None = None,
-) -> Record:
-    """Evaluate one attack against one defense; the Python form of ``splitsec eval``.
+def run_session(cells: Sequence[Cell], store: Path, progress: Progress) -> Iterator[Record]:
+    """Run cells that share an honest session, and write each one's record when it is done.
 
     Args:
-        attack: name or path of the attack, such as ``"fsha"`` or ``"./mine.py:Mine"``.
-        defense: likewise.
-        target: likewise; the profile's by default.
-        data: name of the data set; the profile's by default.
-        cut: index of the client's last layer; the target's default by default.
-        size: height and width of the images, pixels; the profile's by default.
-        channels: 1 or 3.
-        clients: number of clients.
-        profile: ``"quick"``, ``"standard"`` or ``"paper"``.
-        seed: of everything but the data's partition.
-        parameters: such as ``{"attack.fsha.iterations": 500, "training.epochs": 5}``.
-        public_from: ``"same"`` or ``"shifted"``.
-        output: folder in which the record's own folder is made.
-        progress: told of every stage; silent by default.
-
-    Returns:
-        The record; its status is ``"failed"`` where the attack or training failed.
-
-    Raises:
-        SplitsecError: the request is wrong, or the data cannot be loaded.
-    """
-    cells = resolve(
-        attack=attack, defense=defense, target=target, data=data, cut=cut, size=size,
-        channels=channels, clients=clients, profile=profile, seeds=(seed,),
-        settings=[f"{name}={_text(value)}" for name, value in (parameters or {}).items()],
-        public_from=public_from,
-    )  # fmt: skip
-    if len(cells) != 1:
-        raise UsageError(f"evaluate() runs one cell, but this asks for {len(cells)}")
-    (record,) = run_cells(cells, Path(output), progress or Silent())
-    return record
-
-
-def _text(value: Any) -> str:
-    """Return a parameter's value as the command line would have it."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def run_cells(
-    cells: Sequence[Cell],
-    output: Path,
-    progress: Progress,
-    *,
-    rerun: Rerun = "all",
-    workers: int = 1,
-    timeout: float | None = None,
-) -> Iterator[Record]:
-    """Run cells, and write each one's record, panel and curves when it is done.
-
-    Cells that differ in their attack alone share one honest session, to which their passive
-    attacks listen side by side.
-
-    Args:
-        cells: resolved cells.
-        output: folder in which each record's own folder is made.
+        cells: resolved cells that differ in their attack alone; their passive attacks listen to
+            the one session side by side.
+        store: folder in which each record's own folder is made.
         progress: told of every stage.
-        rerun: which cells are run although ``output`` has their records.
-        workers: processes; with more than one, sessions run side by side.
-        timeout: seconds that a cell may take, in a process of its own, or None.
 
     Yields:
-        Records, cells that share a session one after the other. What goes wrong inside a cell
-        makes its record ``"failed"``, or ``"skipped"`` where the attack cannot work on the
-        target, with the reason.
-
-    Raises:
-        DataError: the data of some cell cannot be loaded; no cell has begun.
-        OutputError: a record cannot be written.
-        WorkerError: a worker could not run its cells for a reason outside of them.
-    """
-    groups: dict[str, list[Cell]] = {}
-    done = []
-    for cell, record in with_records(cells, output, progress, rerun):
-        if record is None:
-            groups.setdefault(cell.session_key(), []).append(cell)
-        else:
-            done.append(record)
-    if done:
-        progress.message(f"{len(done)} of {len(cells)} cells have a record, which is used")
-    for record in done:
-        with progress.cell(record.spec.title()):
-            pass
-        yield record
-    if timeout is not None or (workers > 1 and len(groups) > 1):
-        yield from run_in_workers(list(groups.values()), output, progress, workers, timeout)
-        return
-    for group in groups.values():
-        shared = SharedSession(group, load_data(group[0].data_spec(), progress))
-        for cell in group:
-            with progress.cell(cell.spec.title()):
-                record = _run_cell(cell, shared, output, progress)
-            yield record
-
-
-def with_records(
-    cells: Sequence[Cell], output: Path, progress: Progress, rerun: Rerun
-) -> list[tuple[Cell, Record | None]]:
-    """Return each cell with its record, or None where it is to be run.
-
-    Args:
-        cells: resolved cells.
-        output: folder of records.
-        progress: told of records that cannot be believed.
-        rerun: which cells are run although they have a record.
+        Records, in the order of the cells. What goes wrong inside a cell makes its record
+        ``"failed"``, or ``"skipped"`` where the attack cannot work on the target, with the
+        reason.
 
     Raises:
         DataError: the data cannot be loaded.
+        OutputError: a record cannot be written.
     """
-    specs = {cell.data_spec().model_dump_json(): cell.data_spec() for cell in cells}
-    hashes = {key: load_data(spec, progress).sha256 for key, spec in specs.items()}
-    found = []
+    shared = SharedSession(cells, load_data(cells[0].data_spec(), progress))
     for cell in cells:
-        cell_id = cell.cell_id(hashes[cell.data_spec().model_dump_json()])
-        found.append((cell, stored(output, cell.spec, cell_id, rerun, progress.message)))
-    return found
+        progress.begin(cell.spec.title())
+        yield _run_cell(cell, shared, store, progress)
 
 
-def _run_cell(cell: Cell, shared: SharedSession, output: Path, progress: Progress) -> Record:
+def _run_cell(cell: Cell, shared: SharedSession, store: Path, progress: Progress) -> Record:
     findings = Findings()
     status: Status = "ok"
     reason: str | None = None
@@ -200,24 +83,24 @@ def _run_cell(cell: Cell, shared: SharedSession, output: Path, progress: Progres
     finally:
         torch.set_num_threads(threads)
     record = _record(cell, shared.data, status, reason, provenance, findings)
-    record = _write(record_folder(output, record), record, findings)
+    record = _write(record_folder(store, record), record, findings)
     if stop is not None:
         raise stop
     return record
 
 
-def record_without_result(cell: Cell, output: Path, status: Status, reason: str) -> Record:
+def record_without_result(cell: Cell, store: Path, status: Status, reason: str) -> Record:
     """Write and return the record of a cell whose process is gone.
 
     Args:
         cell: the cell.
-        output: folder in which the record's own folder is made.
+        store: folder in which the record's own folder is made.
         status: ``"failed"`` or ``"timeout"``.
         reason: what happened, in words.
     """
     data, findings = load_data(cell.data_spec(), Silent()), Findings()
     record = _record(cell, data, status, reason, collect(cell.chosen), findings)
-    return _write(record_folder(output, record), record, findings)
+    return _write(record_folder(store, record), record, findings)
 
 
 def _record(
@@ -255,29 +138,20 @@ def _peak_memory_bytes() -> int | None:
 
 
 def _write(folder: Path, record: Record, findings: Findings) -> Record:
-    """Write the record and its pictures; pictures of an earlier run of the cell go."""
-    artifacts: dict[str, str] = {}
-    if findings.panel:
-        artifacts["panel"] = "panel.png"
-    if record.history:
-        artifacts["curves"] = "curves.png"
+    """Write what a cell leaves behind, and the record last: one that is there has its artifacts."""
+    made: dict[str, str] = {}
+
+    def keep(name: str, suffix: str, write: Callable[[Path], None]) -> None:
+        made[name] = keep_artifact(folder, suffix, write)
+
     pictures = {name: _bytes(images) for name, images in findings.pictures.items()}
     if pictures:
-        artifacts["pictures"] = "pictures.npz"
-    for name, file in _PICTURES.items():
-        if name not in artifacts:
-            (folder / file).unlink(missing_ok=True)
-    # The record last: one that is there has its pictures.
-    if pictures:
-        write_atomically(folder / "pictures.npz", lambda path: _save(path, pictures))
+        keep("pictures", ".npz", lambda path: _save(path, pictures))
     if findings.panel:
-        write_atomically(folder / "panel.png", lambda path: draw_panel(path, **findings.panel))
+        keep("panel", ".png", lambda path: draw_panel(path, **findings.panel))
     if record.history:
-        write_atomically(folder / "curves.png", lambda path: draw_curves(path, record))
-    return write_record(folder, record.model_copy(update={"artifacts": artifacts}))
-
-
-_PICTURES = {"panel": "panel.png", "curves": "curves.png", "pictures": "pictures.npz"}
+        keep("curves", ".png", lambda path: draw_curves(path, record))
+    return write_record(folder, record.model_copy(update={"artifacts": made}))
 
 
 def _bytes(images: NDArray[Any]) -> NDArray[Any]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from splitsec.record import Record
 
 
 class Stage(Protocol):
@@ -20,8 +23,11 @@ class Progress(Protocol):
     def stage(self, name: str, total: int) -> AbstractContextManager[Stage]:
         """Open a stage of ``total`` steps as a context manager that yields a ``Stage``."""
 
-    def cell(self, title: str) -> AbstractContextManager[None]:
-        """Announce one cell, and count it when it is done."""
+    def begin(self, title: str) -> None:
+        """Announce a cell that begins."""
+
+    def end(self, record: Record) -> None:
+        """Count a cell that has its record, be it from an earlier run."""
 
     def message(self, text: str) -> None:
         """Tell the person one sentence."""
@@ -40,10 +46,11 @@ class Silent:
         """Open a stage that nobody watches."""
         yield _SilentStage()
 
-    @contextmanager
-    def cell(self, title: str) -> Iterator[None]:
+    def begin(self, title: str) -> None:
         """Ignore the title."""
-        yield
+
+    def end(self, record: Record) -> None:
+        """Ignore the record."""
 
     def message(self, text: str) -> None:
         """Ignore the sentence."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from splitsec.progress import Stage
+from splitsec.record import Record
 
 _REPORT_EVERY_SECONDS = 60.0
 
@@ -107,7 +109,8 @@ class Bars:
     def __init__(self, console: Console, cells: int) -> None:
         self._console = console
         self._cells = cells
-        self._begun = 0
+        self._done = 0
+        self._counts: Counter[str] = Counter()
         self._live = console.is_interactive
         self._bars = Progress(
             SpinnerColumn(),
@@ -137,14 +140,32 @@ class Bars:
         if self._live:
             self._bars.stop()
 
-    @contextmanager
-    def cell(self, title: str) -> Iterator[None]:
-        """Announce one cell, and count it when it is done."""
-        self._begun += 1
-        _say(self._console, f"cell {self._begun} of {self._cells}: {title}")
-        yield
+    def begin(self, title: str) -> None:
+        """Announce a cell that begins."""
+        self._counts["running"] += 1
+        self._say_counts()
+        if self._cells > 1:
+            _say(self._console, f"begins: {title}")
+
+    def end(self, record: Record) -> None:
+        """Count a cell that has its record, be it from an earlier run."""
+        self._done += 1
+        self._counts["running"] = max(0, self._counts["running"] - 1)
+        if record.status != "ok":
+            self._counts["skipped" if record.status == "skipped" else "failed"] += 1
         if self._overall is not None:
             self._bars.advance(self._overall)
+            self._say_counts()
+        _say(
+            self._console,
+            f"cell {self._done} of {self._cells}: {record.spec.title()}"
+            + ("" if record.status == "ok" else f": {record.status}"),
+        )
+
+    def _say_counts(self) -> None:
+        if self._overall is not None:
+            said = ", ".join(f"{n} {what}" for what, n in self._counts.items() if n)
+            self._bars.update(self._overall, note=said)
 
     def message(self, text: str) -> None:
         """Tell the person one sentence."""

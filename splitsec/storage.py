@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable
@@ -13,12 +14,15 @@ from splitsec.record import Record, load_record, read_record
 from splitsec.spec import CellSpec
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(
+    path: Path, write: Callable[[Path], None], named: Callable[[Path], Path] | None = None
+) -> None:
     """Write a file beside its place, flush it to the disk, and move it there in one step.
 
     Args:
         path: where the file belongs.
         write: writes it to the path that it is given.
+        named: returns where it belongs, once it is written, if that depends on its content.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -35,7 +39,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.chmod(0o644)
-            temporary.replace(path)
+            temporary.replace(named(temporary) if named else path)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -53,6 +57,60 @@ def write_text(path: Path, text: str) -> None:
         there.write_text(text, encoding="utf-8")
 
     write_atomically(path, write)
+
+
+def keep_artifact(folder: Path, suffix: str, write: Callable[[Path], None]) -> str:
+    """Write a file among a store's artifacts, where it is called by the hash of its content.
+
+    Args:
+        folder: of the record that it belongs to, in the store.
+        suffix: of the file, such as ``.png``.
+        write: writes it to the path that it is given.
+
+    Returns:
+        Its path, relative to the record's folder.
+
+    Raises:
+        OutputError: the store cannot be written.
+    """
+    artifacts = folder.parent / "artifacts"
+    name = ""
+
+    def named(temporary: Path) -> Path:
+        nonlocal name
+        name = _sha256(temporary) + suffix
+        return artifacts / name
+
+    write_atomically(artifacts / f"new{suffix}", write, named)
+    return f"../{artifacts.name}/{name}"
+
+
+def artifact(folder: Path, record: Record, name: str) -> Path:
+    """Return the path of one of a record's artifacts, such as ``"panel"``.
+
+    Raises:
+        KeyError: it has none of that name.
+    """
+    return Path(os.path.normpath(folder / record.artifacts[name]))
+
+
+def check_artifact(path: Path) -> None:
+    """Raise a DataError unless a file has the content that its name says.
+
+    Raises:
+        DataError: it is not there, or was changed.
+    """
+    try:
+        found = _sha256(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    if found != path.stem:
+        raise DataError(f"{path} is damaged: its content is not what it was called by")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def record_folder(output: Path, record: Record) -> Path:

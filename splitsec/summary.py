@@ -18,6 +18,7 @@ from rich.text import Text
 
 from splitsec.metrics.scores import NOTHING_RECOVERED, VictimScores
 from splitsec.record import FLAGS, INVALIDATING, Record
+from splitsec.storage import artifact
 from splitsec.threat import ThreatModel
 
 MISSING = "not available"
@@ -350,8 +351,9 @@ def _print_files(record: Record, console: Console, folder: Path | None) -> None:
             _say(f"- {kind} {getattr(record.spec, kind)}: {values}", console)
     lines = [f"again: {shlex.join(provenance.command)}"]
     if folder is not None:
-        files = {"record": "record.json", **record.artifacts}
-        lines = [f"{what}: {folder / name}" for what, name in files.items()] + lines
+        files = {name: artifact(folder, record, name) for name in record.artifacts}
+        files = {"record": folder / "record.json", **files}
+        lines = [f"{what}: {file}" for what, file in files.items()] + lines
     for line in lines:
         # Not wrapped, so that paths and commands can be copied whole.
         console.print(Text(f" {line}"), soft_wrap=True)

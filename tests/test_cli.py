@@ -17,14 +17,15 @@ import pytest
 from click.testing import CliRunner
 from test_summary import failed_record, make_record
 
+import splitsec.cell
 import splitsec.doctor
-import splitsec.evaluate
+import splitsec.runs
 from splitsec.cli import Exit, group, run
 from splitsec.doctor import Finding
 from splitsec.errors import DataError
 from splitsec.progress_bars import duration, seconds_left, shown
 from splitsec.record import Record, load_record
-from splitsec.storage import record_folder, write_record
+from splitsec.storage import artifact, check_artifact, record_folder, write_record
 
 EVAL = ["eval", "--attack", "fsha", "--defense", "dcor"]
 
@@ -61,8 +62,9 @@ class FakeEvaluation:
         if "unreadable" in self.request["settings"]:
             raise DataError("the images are unreadable")
         for cell in cells:
-            with progress.cell(f"seed {cell.seed}"):
-                record = self._run(cell, output, progress)
+            progress.begin(f"seed {cell.seed}")
+            record = self._run(cell, output, progress)
+            progress.end(record)
             yield record
 
     def _run(self, cell: FakeCell, output: Path, progress: Any) -> Record:
@@ -84,8 +86,8 @@ class FakeEvaluation:
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeEvaluation:
     monkeypatch.chdir(tmp_path)
     stand_in = FakeEvaluation()
-    for name in ("resolve", "run_cells"):
-        monkeypatch.setattr(splitsec.evaluate, name, getattr(stand_in, name))
+    monkeypatch.setattr(splitsec.cell, "resolve", stand_in.resolve)
+    monkeypatch.setattr(splitsec.runs, "run_cells", stand_in.run_cells)
     return stand_in
 
 
@@ -479,8 +481,8 @@ def test_a_real_cell(tmp_path: Path) -> None:
     again = spawn(*EVAL, "--json", *settings, "--output", str(tmp_path))
     assert again.stdout == done.stdout, "the same command takes the record that is there"
     assert "1 of 1 cells have a record, which is used" in again.stderr
-    assert {file.name for file in folder.iterdir()} == {
-        "record.json", "panel.png", "curves.png", "pictures.npz"
-    }  # fmt: skip
+    assert set(record.artifacts) == {"panel", "curves", "pictures"}
+    for name in record.artifacts:
+        check_artifact(artifact(folder, record, name))
     assert "scoring" in done.stderr
     assert "What the server recovered" in spawn("show", str(folder)).stdout

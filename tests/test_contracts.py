@@ -9,9 +9,9 @@ import pytest
 
 from splitsec.cell import resolve
 from splitsec.errors import PluginError, SplitsecError, UsageError
-from splitsec.evaluate import run_cells
 from splitsec.progress import Silent
 from splitsec.record import Record, load_record
+from splitsec.runs import run_cells
 
 TINY = [
     "training.epochs=1", "counts.private=32", "counts.public=32", "counts.validation=8",

@@ -13,10 +13,10 @@ import torch
 import splitsec
 from splitsec.cell import resolve
 from splitsec.errors import DataError, PluginError, SplitsecError, UsageError
-from splitsec.evaluate import evaluate, run_cells
 from splitsec.progress import Silent
 from splitsec.record import FLAGS, Record, load_record
-from splitsec.storage import Rerun, write_record
+from splitsec.runs import evaluate, run_cells
+from splitsec.storage import Rerun, artifact, check_artifact, record_folder, write_record
 
 TINY = {
     "target.resnet.depth": 18,
@@ -83,10 +83,10 @@ def test_an_attack_that_sees_nothing_leaks_nothing(tmp_path: Path) -> None:
     assert set(record.flags) <= set(FLAGS)
     assert record.access is not None
     assert record.access.public_images == 64
-    folder = next((tmp_path / "out").iterdir())
-    assert {file.name for file in folder.iterdir()} == {
-        "record.json", "panel.png", "curves.png", "pictures.npz"
-    }  # fmt: skip
+    folder = record_folder(tmp_path / "out", record)
+    assert set(record.artifacts) == {"panel", "curves", "pictures"}
+    for name in record.artifacts:
+        check_artifact(artifact(folder, record, name))
     assert load_record(folder).numbers() == record.numbers()
     frame = splitsec.records_frame([record])
     assert list(frame["victims"]) == ["training", "held_out"]

@@ -13,13 +13,13 @@ from test_summary import make_record
 
 from splitsec.cell import resolve
 from splitsec.errors import DataError, UsageError
-from splitsec.evaluate import run_cells
 from splitsec.leaderboard import figures, page, tables
 from splitsec.leaderboard.claims import weigh
 from splitsec.leaderboard.reproduce import command, draw
 from splitsec.leaderboard.tracks import Claim, get_track, list_tracks
 from splitsec.progress import Silent
 from splitsec.record import Record
+from splitsec.runs import run_cells
 
 
 def utility_record(seed: int, cut: int, accuracy: float, **changes: Any) -> Record:

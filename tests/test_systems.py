@@ -10,10 +10,10 @@ import torch
 
 from splitsec.cell import resolve
 from splitsec.errors import UsageError
-from splitsec.evaluate import evaluate, run_cells
 from splitsec.metrics.utility import overlap, segmentation_utility
 from splitsec.progress import Silent
 from splitsec.record import Record
+from splitsec.runs import evaluate, run_cells
 from splitsec.sessions import PrivateSide
 
 TINY = [

@@ -7,15 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
 
 from splitsec.cell import Cell, resolve
-from splitsec.evaluate import run_cells
+from splitsec.executors.workers import Workers
 from splitsec.progress import Silent
 from splitsec.record import Record, load_record
+from splitsec.runs import run_cells
 
 TINY = [
     "target.resnet.depth=18", "training.epochs=1", "counts.private=32", "counts.public=32",
@@ -44,7 +44,7 @@ def grid(folder: Path, body: str, attack: str = "none") -> list[Cell]:
 
 
 def run(cells: list[Cell], output: Path, timeout: float | None = None) -> dict[str, Record]:
-    records = run_cells(cells, output, Silent(), workers=2, timeout=timeout)
+    records = run_cells(cells, output, Silent(), executor=Workers(2, timeout))
     return {record.spec.defense: record for record in records}
 
 
@@ -69,9 +69,8 @@ class Telling(Silent):
         self.cells: list[str] = []
         self.messages: list[str] = []
 
-    def cell(self, title: str) -> AbstractContextManager[None]:
+    def begin(self, title: str) -> None:
         self.cells.append(title)
-        return nullcontext()
 
     def message(self, text: str) -> None:
         self.messages.append(text)
@@ -81,7 +80,7 @@ def test_what_workers_have_to_say_arrives(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("SPLITSEC_LPIPS_WEIGHTS", str(tmp_path / "nothing.pth"))
     cells = resolve(attack="adra:epochs=1", defense="none,dcor", target="resnet", settings=TINY)
     told = Telling()
-    records = list(run_cells(cells, tmp_path / "out", told, workers=2))
+    records = list(run_cells(cells, tmp_path / "out", told, executor=Workers(2)))
     assert {record.status for record in records} == {"ok"}
     assert all("lpips-unavailable" in record.flags for record in records)
     assert sum("nothing.pth" in message for message in told.messages) == 2
@@ -94,7 +93,7 @@ def test_workers_give_the_same_records(tmp_path: Path) -> None:
     )  # fmt: skip
     alone = list(run_cells(cells, tmp_path / "alone", Silent()))
     told = Telling()
-    beside = list(run_cells(cells, tmp_path / "beside", told, workers=2))
+    beside = list(run_cells(cells, tmp_path / "beside", told, executor=Workers(2)))
     assert sorted(told.cells) == sorted(cell.spec.title() for cell in cells)
     assert all(record.status == "ok" for record in alone)
     assert {one.cell_id: one.numbers() for one in alone} == {
@@ -128,7 +127,7 @@ def test_the_rest_of_a_group_begins_anew(tmp_path: Path) -> None:
         "            os._exit(7)"
     )
     cells = grid(tmp_path, body, "none,adra:epochs=1")
-    records = list(run_cells(cells, tmp_path / "out", Silent(), workers=2))
+    records = list(run_cells(cells, tmp_path / "out", Silent(), executor=Workers(2)))
     under = [one for one in records if one.spec.defense == "under-test"]
     assert [(one.spec.attack, one.status) for one in under] == [("none", "failed"), ("adra", "ok")]
 
@@ -150,12 +149,13 @@ def test_a_cell_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> 
 PARENT = """
 from pathlib import Path
 from splitsec.cell import resolve
-from splitsec.evaluate import run_cells
+from splitsec.executors.workers import Workers
+from splitsec.runs import run_cells
 from splitsec.progress import Silent
 
 if __name__ == "__main__":
     cells = resolve(attack="none", defense="none,{defense}", target="resnet", settings={settings})
-    list(run_cells(cells, Path("{output}"), Silent(), workers=2))
+    list(run_cells(cells, Path("{output}"), Silent(), executor=Workers(2)))
 """
 
 

@@ -123,7 +123,7 @@ def command(*, seed: int | None, seeds: int | None, **request: Any) -> int:
 
     def cells() -> list[Any]:
         # Torch takes seconds to import: not before the options are known to be in order.
-        from splitsec.evaluate import resolve  # noqa: PLC0415
+        from splitsec.cell import resolve  # noqa: PLC0415
 
         return resolve(seeds=chosen, **request)
 

@@ -35,6 +35,15 @@ class Execution(NamedTuple):
     as_json: bool
     dry_run: bool
 
+    def executor(self) -> Any:
+        """Return what runs sessions."""
+        from splitsec.executors import InProcess  # noqa: PLC0415 - slow to import
+        from splitsec.executors.workers import Workers  # noqa: PLC0415
+
+        if self.workers > 1 or self.timeout is not None:
+            return Workers(self.workers, self.timeout)
+        return InProcess()
+
 
 _OPTIONS = (
     click.option(
@@ -96,8 +105,8 @@ def execute(cells: Callable[[], Sequence[Any]], how: Execution) -> int:
     results = sys.stdout
     # Whatever a library or a plug-in prints is not a result.
     with redirect_stdout(sys.stderr):
-        from splitsec.evaluate import run_cells  # noqa: PLC0415 - torch is slow to import
-        from splitsec.progress_bars import shown  # noqa: PLC0415
+        from splitsec.progress_bars import shown  # noqa: PLC0415 - slow to import
+        from splitsec.runs import run_cells  # noqa: PLC0415
         from splitsec.storage import check_writable  # noqa: PLC0415
 
         resolved = cells()
@@ -112,8 +121,7 @@ def execute(cells: Callable[[], Sequence[Any]], how: Execution) -> int:
         failed = 0
         with shown(len(resolved)) as progress:
             for record in run_cells(
-                resolved, how.output, progress, rerun=how.rerun, workers=how.workers,
-                timeout=how.timeout,
+                resolved, how.output, progress, rerun=how.rerun, executor=how.executor(),
             ):  # fmt: skip
                 failed += record.status not in ("ok", "skipped")
                 with progress.paused(), redirect_stdout(results):
@@ -140,9 +148,9 @@ def _report(record: Any, how: Execution) -> None:
 def _say_plan(cells: Sequence[Any], how: Execution) -> None:
     """Print what would be run, and an estimate from the timings of past records."""
     from splitsec.errors import DataError  # noqa: PLC0415
-    from splitsec.evaluate import with_records  # noqa: PLC0415
     from splitsec.plan import make_plan  # noqa: PLC0415
     from splitsec.progress_bars import duration, shown  # noqa: PLC0415
+    from splitsec.runs import with_records  # noqa: PLC0415
     from splitsec.storage import load_records  # noqa: PLC0415
 
     with shown(len(cells)) as progress:

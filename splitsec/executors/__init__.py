@@ -1,0 +1,43 @@
+"""Where sessions run: in this process, in worker processes, or on a cluster.
+
+An executor takes sessions from a queue whenever it has room for one, runs their cells, and gives
+their records as they come. What is run, and where records are kept, is none of its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from splitsec.cell import Cell
+from splitsec.progress import Progress
+from splitsec.queue import Queue
+from splitsec.record import Record
+
+
+class Executor(Protocol):
+    """Runs sessions."""
+
+    def run(self, queue: Queue, store: Path, progress: Progress) -> Iterator[tuple[Cell, Record]]:
+        """Run sessions until the queue gives none.
+
+        Args:
+            queue: gives sessions, and takes back cells whose process died.
+            store: folder in which each record's own folder is made.
+            progress: told what begins, and of every stage.
+
+        Yields:
+            Cells with their records, as they come.
+        """
+
+
+class InProcess:
+    """Runs one session after the other in this process."""
+
+    def run(self, queue: Queue, store: Path, progress: Progress) -> Iterator[tuple[Cell, Record]]:
+        """Run sessions; see :class:`Executor`."""
+        from splitsec.evaluate import run_session  # noqa: PLC0415 - slow to import
+
+        while (cells := queue.take()) is not None:
+            yield from zip(cells, run_session(cells, store, progress), strict=True)
