@@ -19,6 +19,7 @@ from test_summary import failed_record, make_record
 
 import splitsec.cell
 import splitsec.doctor
+import splitsec.recall
 import splitsec.runs
 from splitsec.cli import Exit, group, run
 from splitsec.doctor import Finding
@@ -88,6 +89,8 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeEvaluation:
     stand_in = FakeEvaluation()
     monkeypatch.setattr(splitsec.cell, "resolve", stand_in.resolve)
     monkeypatch.setattr(splitsec.runs, "run_cells", stand_in.run_cells)
+    monkeypatch.setattr(splitsec.recall, "recall", lambda *_: None)
+    monkeypatch.setattr(splitsec.recall, "remember", lambda *_: None)
     return stand_in
 
 
@@ -480,7 +483,7 @@ def test_a_real_cell(tmp_path: Path) -> None:
     assert load_record(folder) == record
     again = spawn(*EVAL, "--json", *settings, "--output", str(tmp_path))
     assert again.stdout == done.stdout, "the same command takes the record that is there"
-    assert "1 of 1 cells have a record, which is used" in again.stderr
+    assert "all 1 cells have a record, which is used" in again.stderr
     assert set(record.artifacts) == {"panel", "curves", "pictures"}
     for name in record.artifacts:
         check_artifact(artifact(folder, record, name))

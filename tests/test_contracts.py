@@ -128,7 +128,7 @@ def test_a_target_that_fails_in_training_leaves_a_record(
     assert record.status == "failed"
     with pytest.raises(SplitsecError, match=says):
         raise SplitsecError(record.reason)
-    assert load_record(next((tmp_path / "out").iterdir())).reason == record.reason
+    assert load_record(next((tmp_path / "out").glob("*/record.json"))).reason == record.reason
 
 
 @pytest.mark.parametrize(
@@ -200,5 +200,5 @@ def test_an_interrupted_cell_leaves_a_record(
     monkeypatch.setattr("splitsec.evaluate.measure_utility", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, target="resnet:depth=18")
-    record = load_record(next((tmp_path / "out").iterdir()))
+    record = load_record(next((tmp_path / "out").glob("*/record.json")))
     assert (record.status, record.reason) == ("cancelled", "interrupted")

@@ -20,6 +20,7 @@ from splitsec.leaderboard.tracks import Claim, get_track, list_tracks
 from splitsec.progress import Silent
 from splitsec.record import Record
 from splitsec.runs import run_cells
+from splitsec.storage import artifact, record_folder
 
 
 def utility_record(seed: int, cut: int, accuracy: float, **changes: Any) -> Record:
@@ -215,6 +216,7 @@ def test_real_records_keep_what_the_figures_need_and_are_used_again(tmp_path: Pa
         files = draw(get_track(name), chosen, tmp_path)
         forms = [".csv", ".md", ".tex"] if name == "figure10" else []
         assert [file.suffix for file in files] == [*forms, ".png", ".svg"]
-    with np.load(next((tmp_path / "records").glob("none-*")) / "pictures.npz") as kept:
+    folder = record_folder(tmp_path / "records", unet[0])
+    with np.load(artifact(folder, unet[0], "pictures")) as kept:
         assert set(np.unique(kept["predicted"])) <= {0, 1}
         assert kept["held_out"].dtype == np.uint8

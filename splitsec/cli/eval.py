@@ -127,4 +127,4 @@ def command(*, seed: int | None, seeds: int | None, **request: Any) -> int:
 
         return resolve(seeds=chosen, **request)
 
-    return execute(cells, execution)
+    return execute({**request, "seeds": list(chosen)}, cells, execution)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -92,10 +92,11 @@ def take_execution(options: dict[str, Any]) -> Execution:
     return Execution(**{name: options.pop(name) for name in Execution._fields})
 
 
-def execute(cells: Callable[[], Sequence[Any]], how: Execution) -> int:
+def execute(request: Mapping[str, Any], cells: Callable[[], Sequence[Any]], how: Execution) -> int:
     """Resolve cells, run them, and print their records.
 
     Args:
+        request: JSON values that decide the cells.
         cells: resolves them; a library may print while it does.
         how: how they are run.
 
@@ -105,6 +106,15 @@ def execute(cells: Callable[[], Sequence[Any]], how: Execution) -> int:
     results = sys.stdout
     # Whatever a library or a plug-in prints is not a result.
     with redirect_stdout(sys.stderr):
+        from splitsec.recall import recall, remember  # noqa: PLC0415 - slow to import
+
+        known = recall(how.output, request) if how.rerun != "all" and not how.dry_run else None
+        if known is not None:
+            click.echo(f"all {len(known)} cells have a record, which is used", err=True)
+            with redirect_stdout(results):
+                for record in known:
+                    _report(record, how)
+            return Exit.OK
         from splitsec.progress_bars import shown  # noqa: PLC0415 - slow to import
         from splitsec.runs import run_cells  # noqa: PLC0415
         from splitsec.storage import check_writable  # noqa: PLC0415
@@ -118,14 +128,16 @@ def execute(cells: Callable[[], Sequence[Any]], how: Execution) -> int:
                 _say_plan(resolved, how)
             return Exit.OK
         check_writable(how.output)
-        failed = 0
+        records = []
         with shown(len(resolved)) as progress:
             for record in run_cells(
                 resolved, how.output, progress, rerun=how.rerun, executor=how.executor(),
             ):  # fmt: skip
-                failed += record.status not in ("ok", "skipped")
+                records.append(record)
                 with progress.paused(), redirect_stdout(results):
                     _report(record, how)
+        remember(how.output, request, resolved, records)
+    failed = sum(record.status not in ("ok", "skipped") for record in records)
     if len(resolved) > 1:
         done = f"{len(resolved) - failed} of {len(resolved)} cells done, {failed} failed"
         click.echo(f"{done}; see {how.output}", err=True)

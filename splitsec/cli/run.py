@@ -30,9 +30,7 @@ def command(grid: Path, **options: Any) -> int:
     """  # noqa: D301 - click's own mark for a block that is not wrapped
     execution = take_execution(options)
 
-    def cells() -> list[Any]:
-        from splitsec.grid import load_grid  # noqa: PLC0415
+    from splitsec.grid import load_grid  # noqa: PLC0415 - only when it is run
 
-        return load_grid(grid).cells()
-
-    return execute(cells, execution)
+    asked = load_grid(grid)
+    return execute(asked.model_dump(mode="json"), asked.cells, execution)
