@@ -11,9 +11,9 @@ import click
 import pandas as pd
 
 from splitsec.cli import Exit
+from splitsec.index import load_brief_records
 from splitsec.leaderboard import tables
 from splitsec.leaderboard.ranking import UTILITY_FLOOR, Board, By, rank
-from splitsec.storage import load_records
 
 _MEASURES = ("leakage", "utility", "retained")
 
@@ -49,7 +49,7 @@ def command(records: tuple[Path, ...], by: str, form: str, floor: float) -> int:
     cannot be told apart share a rank; rows that are incomplete, invalid or below the floor of
     utility are shown without one. Exits 5 if no record is of an attack.
     """
-    boards = rank(load_records(records), cast(By, by), floor)
+    boards = rank(load_brief_records(records, _announce), cast(By, by), floor)
     if not boards:
         click.echo("nothing to rank: no record is of an attack", err=True)
         return Exit.EMPTY
@@ -58,6 +58,10 @@ def command(records: tuple[Path, ...], by: str, form: str, floor: float) -> int:
     else:
         click.echo(_FORMS[form](boards), nl=False)
     return Exit.OK
+
+
+def _announce(sentence: str) -> None:
+    click.echo(f"note: {sentence}", err=True)
 
 
 def in_words(board: Board) -> pd.DataFrame:

@@ -180,12 +180,15 @@ def _setting(spec: CellSpec, by: By) -> str:
 
 def _names(records: Sequence[Record]) -> Callable[[CellSpec], dict[str, str]]:
     """Return what names a cell's plug-ins: with the parameters in which records differ."""
-    values: dict[tuple[str, str, str], set[str]] = {}
+    seen: dict[tuple[str, str, str], dict[str, Any]] = {}
     for record in records:
         for kind in ("attack", "defense", "target"):
-            for name, value in record.spec.parameters[kind].items():
-                key = (kind, getattr(record.spec, kind), name)
-                values.setdefault(key, set()).add(json.dumps(value))
+            given = record.spec.parameters[kind]
+            seen.setdefault((kind, getattr(record.spec, kind), repr(given)), given)
+    values: dict[tuple[str, str, str], set[str]] = {}
+    for (kind, plugin, _), given in seen.items():
+        for name, value in given.items():
+            values.setdefault((kind, plugin, name), set()).add(json.dumps(value))
 
     def names(spec: CellSpec) -> dict[str, str]:
         found = {}

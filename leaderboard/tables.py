@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from splitsec.frames import records_frame
 from splitsec.record import Record
@@ -113,7 +113,7 @@ def interval(values: Sequence[float]) -> tuple[float | None, float | None, float
     mean = float(series.mean())
     if len(series) < 2:
         return mean, None, None
-    half = float(student_t.ppf(0.975, len(series) - 1) * series.std() / len(series) ** 0.5)
+    half = float(stdtrit(len(series) - 1, 0.975) * series.std() / len(series) ** 0.5)
     return mean, mean - half, mean + half
 
 

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from splitsec.data.source import Source
 from splitsec.data.sources import get_source
 from splitsec.data.spec import DataSpec
 from splitsec.errors import DataError, SplitsecError
+from splitsec.parameters import Parameters
 from splitsec.plugins import KINDS, folder_of, source_sha256
 from splitsec.record import Record, load_record
 from splitsec.storage import folder_of as record_folder_of
@@ -120,4 +122,5 @@ def _file(store: Path, request: Mapping[str, Any]) -> Path:
 
 
 def _fingerprint(spec: DataSpec) -> str:
-    return get_source(spec.name, spec.parameters).catalogue(spec).fingerprint
+    source: Source[Parameters] = get_source(spec.name, spec.parameters)
+    return source.catalogue(spec).fingerprint

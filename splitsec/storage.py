@@ -191,12 +191,16 @@ def load_records(paths: Iterable[str | Path]) -> list[Record]:
     Raises:
         DataError: nothing is there, or a record cannot be read.
     """
+    return each_once(record for path in paths for record in read_records(Path(path)))
+
+
+def each_once(records: Iterable[Record]) -> list[Record]:
+    """Return each cell's record once: of several, one that is ok wins, then the latest."""
     found: dict[str, Record] = {}
-    for path in map(Path, paths):
-        for record in _read(path):
-            known = found.get(record.cell_id)
-            if known is None or _standing(record) >= _standing(known):
-                found[record.cell_id] = record
+    for record in records:
+        known = found.get(record.cell_id)
+        if known is None or _standing(record) >= _standing(known):
+            found[record.cell_id] = record
     return list(found.values())
 
 
@@ -204,7 +208,12 @@ def _standing(record: Record) -> tuple[bool, str]:
     return record.status == "ok", record.provenance.created
 
 
-def _read(path: Path) -> list[Record]:
+def read_records(path: Path) -> list[Record]:
+    """Read the records of a folder, at any depth, of one file, or of a ``.jsonl`` file.
+
+    Raises:
+        DataError: nothing is there, or a record cannot be read.
+    """
     if path.suffix == ".jsonl":
         return _read_lines(path)
     if not path.is_dir():
