@@ -71,8 +71,9 @@ class Adra(Attack[AdraParameters]):
                 raise UsageError("attack 'adra' needs public images; this data set leaves it none")
             smashed = torch.cat([self.view.query(images) for _ in range(self.parameters.queries)])
         self._inversion = invert(
-            self.parameters, images, smashed, self.generator, progress, "training adra's decoder"
-        )
+            self.parameters, images, smashed, self.generator, progress,
+            "training adra's decoder", self.checkpoints,
+        )  # fmt: skip
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
         """Decode smashed data of shape (N, c, h, w)."""

@@ -97,7 +97,7 @@ class PseudoClient(Attack[PseudoClientParameters]):
             smashed = [encode(self._encoder, part).smashed for part in torch.split(images, 64)]
         self._inversion = invert(
             self.parameters, images, torch.cat(smashed), self.generator, progress,
-            "training the pseudo-client's decoder",
+            "training the pseudo-client's decoder", self.checkpoints,
         )  # fmt: skip
 
     def reconstruct(self, smashed: Tensor) -> Tensor:

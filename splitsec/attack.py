@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from splitsec.checkpoint import Checkpoints
 from splitsec.errors import PluginError
 from splitsec.parameters import Parameters
 from splitsec.progress import Progress
@@ -40,6 +41,10 @@ class Attack(ABC, Generic[P]):
     and ``reconstruct``. The framework calls them in that order, scores the reconstructions, and
     never lets an attack score itself.
 
+    Whatever an attack keeps in its attributes while a session runs is saved with the session,
+    so that a killed one goes on; one that builds networks on its way defines ``rebuild(state)``,
+    see :mod:`splitsec.state`. A long ``fit`` saves itself with ``self.checkpoints.stage``.
+
     Attributes:
         Parameters: the parameter class.
         reconstructs: False for a stand-in that is not scored, so that utility alone is measured.
@@ -63,7 +68,8 @@ class Attack(ABC, Generic[P]):
         self.parameters = parameters
         self.view = view
         self.generator = generator
-        self._stand_in: nn.Module | None = None
+        self.checkpoints = Checkpoints()
+        self._stand_in = view.server_architecture
 
     @classmethod
     @abstractmethod
@@ -86,8 +92,6 @@ class Attack(ABC, Generic[P]):
         Returns:
             Features of the shape that the honest server's would have.
         """
-        if self._stand_in is None:
-            self._stand_in = self.view.server_architecture
         with torch.no_grad():
             features: Tensor = self._stand_in(message.smashed)
         return features

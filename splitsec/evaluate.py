@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splitsec.cell import Cell
+from splitsec.cell import PROTOCOL_VERSION, Cell
+from splitsec.checkpoint import Checkpoints
 from splitsec.data import Data, load_data
 from splitsec.errors import DivergedError, NotApplicable, SplitsecError, UsageError
 from splitsec.examples import examples
@@ -51,10 +52,15 @@ def run_session(cells: Sequence[Cell], store: Path, progress: Progress) -> Itera
         DataError: the data cannot be loaded.
         OutputError: a record cannot be written.
     """
-    shared = SharedSession(cells, load_data(cells[0].data_spec(), progress))
+    data, key = load_data(cells[0].data_spec(), progress), cells[0].session_key()
+    checkpoints = Checkpoints(
+        store / ".checkpoints" / key[:24], [key, data.sha256, PROTOCOL_VERSION], progress.message
+    )
+    shared = SharedSession(cells, data, checkpoints)
     for cell in cells:
         progress.begin(cell.spec.title())
         yield _run_cell(cell, shared, store, progress)
+    checkpoints.clear()
 
 
 def _run_cell(cell: Cell, shared: SharedSession, store: Path, progress: Progress) -> Record:
@@ -173,6 +179,7 @@ class SharedSession:
     Args:
         cells: the cells.
         data: their images.
+        checkpoints: where the session and its attacks are saved.
 
     Attributes:
         data: their images.
@@ -186,8 +193,9 @@ class SharedSession:
     trained: Trained
     released: Tensor
 
-    def __init__(self, cells: Sequence[Cell], data: Data) -> None:
+    def __init__(self, cells: Sequence[Cell], data: Data, checkpoints: Checkpoints) -> None:
         self.data = data
+        self._checkpoints = checkpoints
         self.findings = Findings()
         self._cells = cells
         self._outcome: SplitsecError | None = None
@@ -216,7 +224,7 @@ class SharedSession:
             SplitsecError: it could not be built.
         """
         if not self._attackers:
-            self.side = PrivateSide(self._cells[0], self.data)
+            self.side = PrivateSide(self._cells[0], self.data, self._checkpoints)
             for one in self._cells:
                 self._attackers[id(one)] = self._build(one)
         built = self._attackers[id(cell)]
@@ -231,10 +239,13 @@ class SharedSession:
                 progress,
                 [one for one in built if not one.threat.active],
                 self._validate,
+                self.findings.timings,
             )
         # What listeners and validation took is not training.
-        elsewhere = sum(one.seconds for one in built) + self.findings.timings.get("validation", 0)
-        self.findings.timings["honest training"] -= elsewhere
+        elsewhere = sum(one.heard.seconds for one in built)
+        elsewhere += self.findings.timings.get("validation", 0)
+        before = self.trained.session.seconds_before
+        self.findings.timings["honest training"] += before - elsewhere
         self.findings.fields["history"] = {
             "training": {"loss": self.trained.losses, **self.trained.epochs}
         }
@@ -255,7 +266,7 @@ class SharedSession:
                     f"{attacker.label} needs public images, and this data set leaves none: what "
                     "a server that sees nothing would guess is made of them"
                 )
-            attacker.build(self.side.view(attacker))
+            attacker.build(self.side.view(attacker), self._checkpoints)
         except SplitsecError as error:
             return error
         return attacker
@@ -276,11 +287,12 @@ def _measure(
     findings.flag("randomised-defense", cell.defense.plugin.cls.randomised)
     if not attacker.attack.reconstructs:
         return
-    findings.timings["attack"] = attacker.seconds
+    findings.timings["attack"] = attacker.heard.seconds
     attacked, released = shared.trained, shared.released
     if threat.active:
         with findings.timed("attack"):
             attacked = shared.side.hijacked(attacker, progress)
+        findings.timings["attack"] += attacked.session.seconds_before
         released = attacked.release(shared.data.held_out.all(), "held-out")
     findings.fields["session"] |= {
         "attacked_exchanges": attacked.session.exchanges,

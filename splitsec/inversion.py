@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from splitsec.checkpoint import Checkpoints
 from splitsec.errors import DivergedError, UsageError
 from splitsec.images import Shape
 from splitsec.networks import DECODERS
@@ -59,6 +61,15 @@ REPORT_SETTINGS = {
 """The report's values of :class:`InversionParameters`, for the ``paper`` profile."""
 
 
+@dataclass
+class _Best:
+    """The decoder when it was best."""
+
+    weights: dict[str, Tensor]
+    loss: float = math.inf
+    epoch: int = 0
+
+
 class Inversion(NamedTuple):
     """A trained decoder.
 
@@ -85,6 +96,7 @@ def invert(
     generator: torch.Generator,
     progress: Progress,
     name: str,
+    checkpoints: Checkpoints,
 ) -> Inversion:
     """Train a decoder on pairs, and stop when the kept pairs get no better.
 
@@ -96,6 +108,7 @@ def invert(
         generator: shuffles the pairs.
         progress: told of every epoch.
         name: of the stage.
+        checkpoints: where the training is saved.
 
     Raises:
         UsageError: fewer than four pairs.
@@ -115,9 +128,13 @@ def invert(
     curves: dict[str, list[float]] = {"decoder loss": []}
     if count:
         curves["kept pairs"] = []
-    best, best_epoch, weights = math.inf, 0, decoder.state_dict()
+    best = _Best(copy.deepcopy(decoder.state_dict()))
+    saved = checkpoints.stage(
+        name, decoder=decoder, optimizer=optimizer, generator=generator, curves=curves, best=best
+    )
     with progress.stage(name, given.epochs) as stage:
-        for epoch in range(given.epochs):
+        stage.advance(saved.position)
+        for epoch in range(saved.position, given.epochs):
             _set_rate(optimizer, given, epoch)
             loss = _epoch(decoder, optimizer, given, wanted, smashed, rows, generator)
             curves["decoder loss"].append(loss)
@@ -126,13 +143,14 @@ def invert(
                 curves["kept pairs"].append(loss)
             if not math.isfinite(loss):
                 raise DivergedError(f"{name}: the decoder's loss is not finite in epoch {epoch}")
-            if not count or loss < best:
-                best, best_epoch = loss, epoch
-                weights = copy.deepcopy(decoder.state_dict())
+            if not count or loss < best.loss:
+                best.weights = copy.deepcopy(decoder.state_dict())
+                best.loss, best.epoch = loss, epoch
             stage.advance(note=f"loss {loss:.4f}")
-            if count and epoch - best_epoch >= given.patience:
+            if count and epoch - best.epoch >= given.patience:
                 break
-    decoder.load_state_dict(weights)
+            saved.reached(epoch + 1)
+    decoder.load_state_dict(best.weights)
     return Inversion(decoder.eval(), curves)
 
 

@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from splitsec.attack import Attack, Hijacking
 from splitsec.cell import Cell, build_model, victims_of
+from splitsec.checkpoint import Checkpoints
 from splitsec.data import Data, Part
 from splitsec.defense import Defense
 from splitsec.errors import PluginError, SessionEnded, SplitsecError, UsageError, blaming
@@ -110,6 +111,21 @@ class Trained:
         return [(one, share) for one, share in zip(self.clients, shares, strict=True) if len(share)]
 
 
+@dataclass
+class Heard:
+    """How the listening of a passive attack went.
+
+    Attributes:
+        exchanges: that it heard.
+        seconds: what they took it.
+        failure: why it failed, or None.
+    """
+
+    exchanges: int = 0
+    seconds: float = 0.0
+    failure: SplitsecError | None = None
+
+
 class Attacker:
     """An attack of one cell, with the view that it was given.
 
@@ -119,8 +135,7 @@ class Attacker:
         attack: the plug-in's object, once built.
         seen: its view; the only one that later grants and the record go by, whatever the
             attack does to its own reference.
-        failure: why it failed while it listened, or None.
-        seconds: what its listening took.
+        heard: how its listening went.
     """
 
     attack: Attack[Any]
@@ -128,9 +143,7 @@ class Attacker:
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
-        self.failure: SplitsecError | None = None
-        self.seconds = 0.0
-        self._heard = 0
+        self.heard = Heard()
         with self.blamed("threat_model()"):
             threat = cell.attack.plugin.cls.threat_model(cell.attack.parameters)
         if not isinstance(threat, ThreatModel):
@@ -153,8 +166,13 @@ class Attacker:
         """
         return {"client": self.cell.client_key(), "attack": self.cell.spec.attack, **more}
 
-    def build(self, view: View) -> None:
-        """Build the attack with its view and its own generator."""
+    @property
+    def failure(self) -> SplitsecError | None:
+        """Why it failed while it listened, or None."""
+        return self.heard.failure
+
+    def build(self, view: View, checkpoints: Checkpoints) -> None:
+        """Build the attack with its view, its own generator, and where it is saved."""
         cell, draw = self.cell, self.draw()
         self.seen = view
         with self.blamed("__init__()"), seeded_global_generator("attack's networks", draw):
@@ -163,23 +181,28 @@ class Attacker:
                 view,
                 torch.Generator().manual_seed(derive_seed("attack", **draw)),
             )
+        self.attack.checkpoints = checkpoints.within(self.key())
+
+    def key(self) -> str:
+        """Return what tells the attack from others in its session, as text."""
+        return self.cell.spec.model_dump_json()
 
     def observe(self, exchange: Exchange) -> None:
         """Let a passive attack listen; once it has failed it hears no more."""
-        if self.failure is not None:
+        if self.heard.failure is not None:
             return
-        self._heard += 1
+        self.heard.exchanges += 1
         start = time.perf_counter()
         try:
             with (
                 self.blamed("observe()"),
-                seeded_global_generator("observe", self.draw(exchange=self._heard)),
+                seeded_global_generator("observe", self.draw(exchange=self.heard.exchanges)),
             ):
                 self.attack.observe(exchange)
         except SplitsecError as error:
-            self.failure = error
+            self.heard.failure = error
         finally:
-            self.seconds += time.perf_counter() - start
+            self.heard.seconds += time.perf_counter() - start
 
     def plan(self) -> Hijacking:
         """Return how an active attack runs its session, checked.
@@ -210,6 +233,7 @@ class PrivateSide:
     Args:
         cell: one of the cells.
         data: their images.
+        checkpoints: where sessions are saved.
 
     Attributes:
         victims: (client, row) of the training victims.
@@ -217,9 +241,10 @@ class PrivateSide:
         u_shaped: whether the client keeps the model's head and the labels.
     """
 
-    def __init__(self, cell: Cell, data: Data) -> None:
+    def __init__(self, cell: Cell, data: Data, checkpoints: Checkpoints | None = None) -> None:
         self.cell = cell
         self.data = data
+        self.checkpoints = checkpoints or Checkpoints()
         self.victims = victims_of(data.private, cell.spec.victims)
         self._label = cell.target.label
         with blaming(self._label, "__init__()"):
@@ -269,6 +294,7 @@ class PrivateSide:
         progress: Progress,
         attackers: Sequence[Attacker] = (),
         validate: Callable[[Trained], dict[str, float]] | None = None,
+        timings: dict[str, float] | None = None,
     ) -> Trained:
         """Run the honest session.
 
@@ -277,6 +303,7 @@ class PrivateSide:
             attackers: passive attacks that listen.
             validate: measures the model after each epoch; the first measure chooses the epoch
                 where the training keeps the best one.
+            timings: seconds that ``validate`` takes, which are saved with the session.
 
         Raises:
             UsageError: the best epoch is wanted, and validation images cannot tell it.
@@ -293,14 +320,14 @@ class PrivateSide:
             attacker.seen.grant("server_model", lambda: copy.deepcopy(half))
         trained = Trained(model, clients, Session(), server.losses, Traffic(self.victims))
 
-        best = _Best(trained) if training.keep == "best" else None
+        best = _Best(clients) if training.keep == "best" else None
 
         def after_epoch() -> None:
             scores = validate(trained) if validate else {}
             for name, value in scores.items():
                 trained.epochs.setdefault(name, []).append(value)
             if best is not None and scores:
-                best.offer(next(iter(scores.values())))
+                best.offer(next(iter(scores.values())), trained)
 
         def note() -> str:
             losses = server.losses or trained.session.losses
@@ -318,10 +345,20 @@ class PrivateSide:
             traffic=trained.traffic,
             note=note,
             after_epoch=after_epoch,
+            saving=lambda: self.checkpoints.stage(
+                "honest training",
+                **_state(model, clients, trained.session, trained.traffic),
+                server_optimizer=optimizer,
+                server_losses=server.losses,
+                epochs=trained.epochs,
+                best=best,
+                timings=timings,
+                **{f"attack {one.key()}": (one.attack, one.heard) for one in attackers},
+            ),
         )
         trained.losses = server.losses or trained.session.losses
         if best is not None:
-            best.restore()
+            best.restore(trained)
         return trained
 
     def _refuse_undecided(self) -> None:
@@ -342,8 +379,8 @@ class PrivateSide:
         plan = attacker.plan()
         model = self.model()
         clients = self._begin(model, plan.learning_rate)
-        traffic = Traffic(self.victims)
-        session = run_session(
+        traffic, session = Traffic(self.victims), Session()
+        run_session(
             clients,
             Wire(_Hijacker(attacker), server_labels=attacker.threat.labels),
             self.cell.spec.training,
@@ -351,8 +388,14 @@ class PrivateSide:
             progress,
             name=f"{attacker.cell.spec.attack} in the server's place",
             exchanges=plan.exchanges,
+            session=session,
             batch_size=plan.batch_size,
             traffic=traffic,
+            saving=lambda: attacker.attack.checkpoints.stage(
+                "hijacked session",
+                **_state(model, clients, session, traffic),
+                attack=attacker.attack,
+            ),
         )
         return Trained(model, clients, session, session.losses, traffic)
 
@@ -382,34 +425,50 @@ class PrivateSide:
         )
 
 
+def _state(
+    model: SplitModel, clients: Sequence[Client], session: Session, traffic: Traffic
+) -> dict[str, object]:
+    """Return what makes up the private side's state in a session."""
+    return {
+        "model": [part for part in model if part is not None],
+        "optimizers": [client.optimizer for client in clients],
+        "defenses": [client.sender.defense for client in clients],
+        "generators": [client.sender.generator for client in clients],
+        "session": session,
+        "sent": traffic.sent,
+    }
+
+
 class _Best:
     """Remembers weights, defenses and traffic as they were when a score was highest."""
 
-    def __init__(self, trained: Trained) -> None:
-        self._trained = trained
-        self._modules = [part for part in trained.model if part is not None]
+    def __init__(self, clients: Sequence[Client]) -> None:
         self._score = -math.inf
         self._weights: list[dict[str, Tensor]] = []
-        self._defenses: list[Defense[Any]] = []
+        self._defenses = [client.sender.copied_defense() for client in clients]
         self._sent: dict[tuple[int, int], Tensor] = {}
 
-    def offer(self, score: float) -> None:
+    def offer(self, score: float, trained: Trained) -> None:
         """Remember everything if the score is a new highest one."""
         if score > self._score:
             self._score = score
-            self._weights = [copy.deepcopy(module.state_dict()) for module in self._modules]
-            self._defenses = [client.sender.copied_defense() for client in self._trained.clients]
-            self._sent = dict(self._trained.traffic.sent)
+            self._weights = [copy.deepcopy(module.state_dict()) for module in _modules(trained)]
+            self._defenses = [client.sender.copied_defense() for client in trained.clients]
+            self._sent = dict(trained.traffic.sent)
 
-    def restore(self) -> None:
+    def restore(self, trained: Trained) -> None:
         """Put back what is remembered, if anything is."""
         if not self._weights:
             return
-        for module, weights in zip(self._modules, self._weights, strict=True):
+        for module, weights in zip(_modules(trained), self._weights, strict=True):
             module.load_state_dict(weights)
-        for client, defense in zip(self._trained.clients, self._defenses, strict=True):
+        for client, defense in zip(trained.clients, self._defenses, strict=True):
             client.sender.defense = defense
-        self._trained.traffic.sent = self._sent
+        trained.traffic.sent = self._sent
+
+
+def _modules(trained: Trained) -> list[nn.Module]:
+    return [part for part in trained.model if part is not None]
 
 
 class _Hijacker:

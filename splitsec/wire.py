@@ -10,11 +10,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from splitsec.checkpoint import Checkpoints, Saved
 from splitsec.data import Part
 from splitsec.defense import Defense
 from splitsec.errors import DivergedError, PluginError, SessionEnded, blaming
@@ -493,11 +495,13 @@ class Session:
         exchanges: how many took place.
         ended: why a defense ended it early, or None.
         losses: task loss of every exchange, where clients compute it.
+        seconds_before: what a process spent on it that was killed.
     """
 
     exchanges: int = 0
     ended: str | None = None
     losses: list[float] = field(default_factory=list)
+    seconds_before: float = 0.0
 
 
 def batches(count: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
@@ -581,6 +585,7 @@ def run_session(  # noqa: PLR0913 - a session has this many sides
     traffic: Traffic | None = None,
     note: Callable[[], str] = str,
     after_epoch: Callable[[], None] | None = None,
+    saving: Callable[[], Saved] | None = None,
 ) -> Session:
     """Run split training for a number of exchanges, or until a defense ends it.
 
@@ -597,6 +602,7 @@ def run_session(  # noqa: PLR0913 - a session has this many sides
         traffic: keeps what was sent for victims.
         note: gives a short text for the progress display, such as the loss.
         after_epoch: called whenever every client has seen its images once more.
+        saving: opens the stage that saves the session, and tells from where it goes on.
 
     Returns:
         How the session went. The client's model is left in training mode.
@@ -608,7 +614,11 @@ def run_session(  # noqa: PLR0913 - a session has this many sides
             module.train()
     turns = schedule(clients, training, batch_size or training.batch_size, order)
     with progress.stage(name, exchanges) as stage, seeded_global_generator("session", order):
-        for step in range(exchanges):
+        saved = saving() if saving else Checkpoints().stage(name)
+        turns = islice(turns, saved.position, None)
+        stage.advance(saved.position)
+        session.seconds_before = saved.seconds
+        for step in range(saved.position, exchanges):
             _, client, rows = next(turns)
             try:
                 loss = client.step(rows, wire, step, traffic)
@@ -621,4 +631,6 @@ def run_session(  # noqa: PLR0913 - a session has this many sides
             stage.advance(note=note())
             if after_epoch is not None and session.exchanges % epoch == 0:
                 after_epoch()
+            saved.reached(step + 1)
+        saved.finish(exchanges)
     return session

@@ -12,6 +12,7 @@ import torch
 
 import splitsec
 from splitsec.cell import resolve
+from splitsec.checkpoint import Checkpoints
 from splitsec.errors import DataError, PluginError, SplitsecError, UsageError
 from splitsec.progress import Silent
 from splitsec.record import FLAGS, Record, load_record
@@ -188,7 +189,7 @@ def test_fsha_runs_on_every_target_and_cut(tmp_path: Path, target: str) -> None:
     for cell in cells:
         side = PrivateSide(cell, load_data(cell.data_spec(), Silent()))
         attacker = Attacker(cell)
-        attacker.build(side.view(attacker))
+        attacker.build(side.view(attacker), Checkpoints())
         trained = side.hijacked(attacker, Silent())
         assert trained.session.exchanges == 2
         images = attacker.attack.reconstruct(torch.rand(3, *side.smashed))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from splitsec import inversion
+from splitsec.checkpoint import Checkpoints
 from splitsec.errors import UsageError
 from splitsec.inversion import InversionParameters, invert
 from splitsec.progress import Silent
@@ -28,7 +29,9 @@ def train(images: Tensor, smashed: Tensor, **given: Any) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         draw = torch.Generator().manual_seed(1)
-        return invert(parameters, images, smashed, draw, Silent(), "training a decoder")
+        return invert(
+            parameters, images, smashed, draw, Silent(), "training a decoder", Checkpoints()
+        )
 
 
 def test_a_decoder_learns_the_identity() -> None:

@@ -155,6 +155,7 @@ def test_nothing_private_can_be_reached_from_a_real_attacks_view(tmp_path: Any) 
     plugin = tmp_path / "walker.py"
     plugin.write_text(WALKER)
     from splitsec.cell import resolve  # noqa: PLC0415
+    from splitsec.checkpoint import Checkpoints  # noqa: PLC0415
     from splitsec.data import load_data  # noqa: PLC0415
     from splitsec.progress import Silent  # noqa: PLC0415
     from splitsec.sessions import Attacker, PrivateSide, oracle  # noqa: PLC0415
@@ -163,7 +164,7 @@ def test_nothing_private_can_be_reached_from_a_real_attacks_view(tmp_path: Any) 
     data = load_data(cell.data_spec(), Silent())
     side = PrivateSide(cell, data)
     attacker = Attacker(cell)
-    attacker.build(side.view(attacker))
+    attacker.build(side.view(attacker), Checkpoints())
     trained = side.hijacked(attacker, Silent())
     attack: Any = attacker.attack
     attacker.seen.grant("queries", oracle(trained))

@@ -127,6 +127,7 @@ class Fsha(Attack[FshaParameters]):
             raise UsageError("attack 'fsha' needs public images; this data set leaves it none")
         self._public = 2 * view.public_images - 1
         self._hijack: Hijack | None = None
+        self._nonnegative = False
         self._inverse: nn.Module | None = None
         self._step = 0
         self._curves: dict[str, list[float]] = {
@@ -178,10 +179,30 @@ class Fsha(Attack[FshaParameters]):
 
     def _begin(self, smashed: Tensor) -> Hijack:
         """Build the networks for the smashed data seen, and train the autoencoder ahead."""
+        self._nonnegative = bool((smashed >= 0).all())
+        hijack = self._build()
+        for _ in range(self.parameters.pretraining):
+            public = self._public_batch(len(smashed))
+            loss = F.mse_loss(hijack.decoder(hijack.pilot(public)), public)
+            hijack.autoencoder_optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            hijack.autoencoder_optimizer.step()
+        if self.parameters.average:
+            self._inverse = copy.deepcopy(hijack.decoder)
+        return hijack
+
+    def rebuild(self, state: Mapping[str, Any]) -> None:
+        """Build the networks again, before a checkpoint is put back."""
+        if state["_hijack"] is not None:
+            self._nonnegative = state["_nonnegative"]
+            self._build()
+
+    def _build(self) -> Hijack:
+        """Build the networks; their weights are of the attack's own generator."""
         given = self.parameters
         draw = int(torch.randint(2**62, (), generator=self.generator))
         with seeded_global_generator("fsha networks", {"draw": draw}):
-            networks = self._networks(nonnegative=bool((smashed >= 0).all()))
+            networks = self._networks(self._nonnegative)
         settings = HijackSettings(
             loss=given.loss,
             gradient_penalty=given.gradient_penalty,
@@ -192,12 +213,6 @@ class Fsha(Attack[FshaParameters]):
             critic_steps=given.critic_steps,
         )
         hijack = Hijack(*networks, settings, self.generator)
-        for _ in range(given.pretraining):
-            public = self._public_batch(len(smashed))
-            loss = F.mse_loss(hijack.decoder(hijack.pilot(public)), public)
-            hijack.autoencoder_optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            hijack.autoencoder_optimizer.step()
         self._hijack = hijack
         self._inverse = copy.deepcopy(hijack.decoder) if given.average else hijack.decoder
         return hijack
