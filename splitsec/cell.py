@@ -202,6 +202,7 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
     profile: str = "quick",
     seeds: Sequence[int] = (0,),
     settings: Sequence[str] = (),
+    sweeps: Sequence[str] = (),
     public_from: str = "same",
     threads: int | None = None,
 ) -> list[Cell]:
@@ -219,6 +220,7 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
         profile: name of a profile.
         seeds: one cell each.
         settings: such as ``"attack.fsha.iterations=500"`` or ``"training.epochs=5"``.
+        sweeps: such as ``"defense.dcor.alpha=0.1,0.5,0.9"``: the plug-in once per value.
         public_from: ``"same"`` or ``"shifted"``.
         threads: CPU threads; the profile's by default.
 
@@ -238,6 +240,8 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
         "target": parse_requests(target or defaults.target),
         "data": parse_requests(data) if data else [],
     }
+    for text in sweeps:
+        _sweep(requests, text)
     for kind, named in parsed.items():
         for name in named:
             if all(_key(request.spec) != _key(name) for request in requests[kind]):
@@ -321,6 +325,24 @@ def _check_task(label: str, task: Task, data: str) -> None:
             f"{label} is trained for {task}, but data {data!r} are labelled for {labelled}; "
             f"use --data with one of {fitting}"
         )
+
+
+def _sweep(requests: dict[str, list[PluginRequest]], text: str) -> None:
+    """Put a plug-in's request once per value of a parameter in its place."""
+    path, _, values = text.partition("=")
+    kind, _, rest = path.partition(".")
+    name, _, parameter = rest.rpartition(".")
+    given = [value.strip() for value in values.split(",") if value.strip()]
+    if kind not in requests or not (name and parameter and given):
+        raise UsageError(f"--sweep {text!r} is not of the form defense.dcor.alpha=0.1,0.5,0.9")
+    swept = [request for request in requests[kind] if _key(request.spec) == _key(name)]
+    if not swept:
+        raise UsageError(f"--sweep {kind}.{name}: this run has no {kind} {name!r}")
+    requests[kind] = [
+        PluginRequest(request.spec, merge(request.parameters, changed))
+        for request in requests[kind]
+        for changed in ([{parameter: value} for value in given] if request in swept else [{}])
+    ]
 
 
 def _key(spec: str) -> str:

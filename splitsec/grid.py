@@ -36,6 +36,7 @@ class Grid(_Frozen):
         clients: number of clients.
         public_from: ``"same"`` or ``"shifted"``.
         settings: as of ``--set``.
+        sweeps: as of ``--sweep``.
     """
 
     attack: str
@@ -48,6 +49,7 @@ class Grid(_Frozen):
     clients: int = Field(default=1, ge=1)
     public_from: Literal["same", "shifted"] = "same"
     settings: tuple[str, ...] = ()
+    sweeps: tuple[str, ...] = ()
 
     @field_validator("attack", "defense", "target", "data", "cut", "size", mode="before")
     @classmethod

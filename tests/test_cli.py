@@ -224,7 +224,7 @@ def test_options_reach_the_evaluation(fake: FakeEvaluation) -> None:
     assert fake.request == {
         "attack": "fsha", "defense": "dcor", "target": None, "data": None, "cut": "2,3",
         "size": None, "channels": 1, "clients": 1, "profile": "quick", "settings": ("a=1", "b=2"),
-        "public_from": "same", "threads": 3,
+        "sweeps": (), "public_from": "same", "threads": 3,
     }  # fmt: skip
 
 

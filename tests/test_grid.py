@@ -122,3 +122,44 @@ def test_a_dry_run_runs_nothing_and_knows_what_is_there(tmp_path: Path) -> None:
     said = ask("run", file, "--dry-run", "--output", str(output)).stdout
     assert "seed 0: has a record (ok)" in said
     assert "18 cells: 1 have a record, 17 to run in 10 trainings; about " in said
+
+
+def swept(*sweeps: str, **asked: str) -> list[dict[str, float]]:
+    cells = resolve(attack="none", target="resnet:depth=18", sweeps=sweeps, **asked)
+    return [cell.spec.parameters["defense"] for cell in cells]
+
+
+def test_a_sweep_is_a_cell_per_value() -> None:
+    given = swept("defense.dcor.alpha=0.1, 0.5", defense="none,dcor:estimator=published")
+    assert [one.get("alpha") for one in given] == [None, 0.1, 0.5]
+    both = swept("defense.proxy-adversary.alpha=0.1,0.5", "defense.proxy-adversary.steps=1,2",
+                 defense="proxy-adversary")  # fmt: skip
+    assert [(one["alpha"], one["steps"]) for one in both] == [
+        (0.1, 1),
+        (0.1, 2),
+        (0.5, 1),
+        (0.5, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "says"),
+    [
+        ("defense.dcor.alpha", "not of the form"),
+        ("defense.dcor.alpha=", "not of the form"),
+        ("defence.dcor.alpha=1", "not of the form"),
+        ("defense.gaussian-noise.sigma=1,2", "no defense 'gaussian-noise'"),
+        ("defense.dcor.alpah=0.1", "did you mean 'alpha'"),
+        ("defense.dcor.alpha=0.1,much", "alpha"),
+    ],
+)
+def test_a_sweep_that_is_wrong(sweep: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        swept(sweep, defense="none,dcor")
+
+
+def test_a_grid_file_may_sweep(tmp_path: Path) -> None:
+    text = GRID.replace(
+        "cut = 2\n", 'cut = 2\ndefense = "dcor"\nsweeps = ["defense.dcor.alpha=0.1,0.2"]\n'
+    )
+    assert len(load_grid(written(tmp_path, text)).cells()) == 2 * (2 * 2 * 2 + 2)

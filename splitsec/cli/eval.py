@@ -96,6 +96,13 @@ def _continued(incomplete: str, names: list[str]) -> list[str]:
     help="Set a parameter, such as attack.fsha.iterations=500 or training.epochs=5.",
 )
 @click.option(
+    "--sweep",
+    "sweeps",
+    multiple=True,
+    metavar="KIND.NAME.PARAMETER=VALUE,VALUE",
+    help="One cell per value, such as defense.dcor.alpha=0.1,0.5,0.9.",
+)
+@click.option(
     "--public-from",
     type=click.Choice(["same", "shifted"]),
     default="same",
