@@ -39,6 +39,7 @@ from splitsec.wire import (
     Session,
     Traffic,
     Wire,
+    decay,
     exchanges_in,
     make_optimizer,
     run_session,
@@ -333,6 +334,8 @@ class PrivateSide:
             losses = server.losses or trained.session.losses
             return f"loss {losses[-1]:.3f}" if losses else ""
 
+        exchanges = exchanges_in(clients, training)
+        optimizers = [optimizer, *(client.optimizer for client in clients)]
         run_session(
             clients,
             Wire(server, [(one.observe, one.threat.labels) for one in attackers]),
@@ -340,10 +343,11 @@ class PrivateSide:
             self.cell.client_key(),
             progress,
             name="honest training",
-            exchanges=exchanges_in(clients, training),
+            exchanges=exchanges,
             session=trained.session,
             traffic=trained.traffic,
             note=note,
+            before_exchange=lambda step: decay(optimizers, training, step / exchanges),
             after_epoch=after_epoch,
             saving=lambda: self.checkpoints.stage(
                 "honest training",

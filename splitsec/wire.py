@@ -8,6 +8,7 @@ graph, module or data set can be reached from the other side.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -27,6 +28,8 @@ from splitsec.spec import Training
 from splitsec.target import Encoded, encode
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+_LEAST_RATE = 0.01  # of the learning rate, at the end of its decay
 
 
 class Message(NamedTuple):
@@ -85,6 +88,16 @@ def make_optimizer(
         # One kernel for all weights: a quarter less time per step of a ResNet-34 at 32 px.
         return torch.optim.Adam(weights, lr=rate, fused=True)
     return torch.optim.SGD(weights, lr=rate, momentum=training.momentum)
+
+
+def decay(optimizers: Sequence[torch.optim.Optimizer], training: Training, done: float) -> None:
+    """Set the learning rate for how much of an honest session is done, in [0, 1]."""
+    if training.decay == "none":
+        return
+    fade = max(0.5 * (1 + math.cos(math.pi * done)), _LEAST_RATE)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = training.learning_rate * fade
 
 
 class _NoOptimizer(torch.optim.Optimizer):
@@ -584,6 +597,7 @@ def run_session(  # noqa: PLR0913 - a session has this many sides
     batch_size: int | None = None,
     traffic: Traffic | None = None,
     note: Callable[[], str] = str,
+    before_exchange: Callable[[int], None] = lambda step: None,
     after_epoch: Callable[[], None] | None = None,
     saving: Callable[[], Saved] | None = None,
 ) -> Session:
@@ -601,6 +615,7 @@ def run_session(  # noqa: PLR0913 - a session has this many sides
         batch_size: dictated by the server, or None for the clients' own.
         traffic: keeps what was sent for victims.
         note: gives a short text for the progress display, such as the loss.
+        before_exchange: called with the index of each exchange.
         after_epoch: called whenever every client has seen its images once more.
         saving: opens the stage that saves the session, and tells from where it goes on.
 
@@ -620,6 +635,7 @@ def run_session(  # noqa: PLR0913 - a session has this many sides
         session.seconds_before = saved.seconds
         for step in range(saved.position, exchanges):
             _, client, rows = next(turns)
+            before_exchange(step)
             try:
                 loss = client.step(rows, wire, step, traffic)
             except SessionEnded as reason:

@@ -11,13 +11,15 @@ from conftest import make_part
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from splitsec.data import Part
+from splitsec.cell import resolve
+from splitsec.data import Part, load_data
 from splitsec.defense import Defense
 from splitsec.errors import DivergedError, PluginError, SessionEnded
 from splitsec.images import Shape
 from splitsec.parameters import Parameters, build_parameters
 from splitsec.plugins import load_plugin
 from splitsec.progress import Silent
+from splitsec.sessions import PrivateSide
 from splitsec.spec import Training
 from splitsec.target import Target
 from splitsec.wire import (
@@ -29,6 +31,7 @@ from splitsec.wire import (
     Traffic,
     Wire,
     batches,
+    decay,
     exchanges_in,
     make_optimizer,
     run_session,
@@ -336,3 +339,42 @@ def test_a_defense_that_makes_gradients_nan_is_named() -> None:
     defense.receive = lambda gradient, step: gradient * float("nan")  # type: ignore[method-assign]
     with pytest.raises(DivergedError, match="the defense made the gradient of exchange 0"):
         one_session(Recording(), defense)
+
+
+def test_the_learning_rate_decays_as_torchs_cosine() -> None:
+    weight = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    other = torch.optim.SGD([weight], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(other, T_max=10)
+    training = TRAINING.model_copy(update={"decay": "cosine", "learning_rate": 0.1})
+    for step in range(10):
+        decay([optimizer], training, step / 10)
+        due = max(other.param_groups[0]["lr"], 0.001)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(due)
+        other.step()
+        scheduler.step()
+    decay([optimizer], TRAINING, 0.0)
+    assert optimizer.param_groups[0]["lr"] < 0.01, "without decay the rate is left alone"
+
+
+@pytest.mark.parametrize(("how", "last"), [("none", 1.0), ("cosine", 0.01)])
+def test_an_honest_session_decays_both_sides_rates(
+    how: str, last: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cell,) = resolve(
+        attack="none", defense="none", target="resnet:depth=18", size=16, threads=1,
+        settings=["training.epochs=20", f"training.decay={how}", "counts.private=8",
+                  "counts.public=2", "counts.validation=2", "counts.held_out=8"],
+    )  # fmt: skip
+    made: list[torch.optim.Optimizer] = []
+
+    def keeping(*arguments: Any, **options: Any) -> torch.optim.Optimizer:
+        made.append(make_optimizer(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr("splitsec.sessions.make_optimizer", keeping)
+    PrivateSide(cell, load_data(cell.data_spec(), Silent())).honest(Silent())
+    rate = cell.spec.training.learning_rate
+    assert len(made) == 2
+    for optimizer in made:
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(last * rate, rel=0.01, abs=1e-12)
