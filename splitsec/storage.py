@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from splitsec.errors import DataError, OutputError
 from splitsec.record import Record, load_record, read_record
@@ -119,8 +119,20 @@ def check_writable(output: Path) -> None:
     (output / ".writable").unlink(missing_ok=True)
 
 
+class Found(NamedTuple):
+    """A record, and the folder that its pictures are named from; None for one of a stream."""
+
+    record: Record
+    folder: Path | None
+
+
 def load_records(paths: Iterable[str | Path]) -> list[Record]:
-    """Read all records there are, each cell once.
+    """Read all records there are, each cell once; see :func:`find_records`."""
+    return [found.record for found in find_records(paths)]
+
+
+def find_records(paths: Iterable[str | Path]) -> list[Found]:
+    """Read all records there are, each cell once, with where each is.
 
     Args:
         paths: folders, searched for ``record.json``; such files; or ``.jsonl`` files, as
@@ -128,33 +140,34 @@ def load_records(paths: Iterable[str | Path]) -> list[Record]:
 
     Returns:
         Records, in the order of their paths. Of a cell that is there several times, one that
-        is ok wins, then the latest.
+        is ok wins, then the latest, then one with a folder.
 
     Raises:
         DataError: nothing is there, or a record cannot be read.
     """
-    found: dict[str, Record] = {}
+    cells: dict[str, Found] = {}
     for path in map(Path, paths):
-        for record in _read(path):
-            known = found.get(record.cell_id)
-            if known is None or _standing(record) >= _standing(known):
-                found[record.cell_id] = record
-    return list(found.values())
+        for found in _read(path):
+            known = cells.get(found.record.cell_id)
+            if known is None or _standing(found) >= _standing(known):
+                cells[found.record.cell_id] = found
+    return list(cells.values())
 
 
-def _standing(record: Record) -> tuple[bool, str]:
-    return record.status == "ok", record.provenance.created
+def _standing(found: Found) -> tuple[bool, str, bool]:
+    record = found.record
+    return record.status == "ok", record.provenance.created, found.folder is not None
 
 
-def _read(path: Path) -> list[Record]:
+def _read(path: Path) -> list[Found]:
     if path.suffix == ".jsonl":
-        return _read_lines(path)
+        return [Found(record, None) for record in _read_lines(path)]
     if not path.is_dir():
-        return [load_record(path)]
+        return [Found(load_record(path), path.parent)]
     files = sorted(path.rglob("record.json"))
     if not files:
         raise DataError(f"there is no record.json under {path}")
-    return [load_record(file) for file in files]
+    return [Found(load_record(file), file.parent) for file in files]
 
 
 def _read_lines(path: Path) -> list[Record]:

@@ -1,0 +1,116 @@
+"""What of a record is published: nothing of the folders of whoever ran it, and only pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from splitsec.errors import DataError
+from splitsec.record import Record
+from splitsec.storage import Found
+
+PICTURES = "pictures"
+"""Folder of the pictures inside the page."""
+
+_CELL_ID = re.compile(r"[0-9a-f]{64}")
+_PNG = b"\x89PNG\r\n\x1a\n"
+# The folders of an absolute path, POSIX or Windows, up to its last name; not those of a URL.
+_FOLDERS = re.compile(
+    r"""(?<![\w./~-])(?:file://)?(?:/[^\s/'"`,;()<>]+)+/|\b[A-Za-z]:\\(?:[^\\/:*?"<>|\n]+\\)+"""
+)
+
+
+def without_folders(value: Any) -> Any:
+    """Return values as JSON has them, with absolute paths shortened to their last name."""
+    if isinstance(value, str):
+        return _FOLDERS.sub("", value)
+    if isinstance(value, dict):
+        return {key: without_folders(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_folders(one) for one in value]
+    return value
+
+
+def published(record: Record, picture: str | None) -> Record:
+    """Return a record as the page offers it, sealed anew.
+
+    Its command is the one that runs this cell again, wherever it came from.
+
+    Args:
+        record: any record.
+        picture: where its picture is, seen from the record's folder, if it has one.
+    """
+    content = json.loads(record.model_dump_json())
+    content["provenance"]["command"] = command(record)
+    content["artifacts"] = {} if picture is None else {"panel": picture}
+    return Record.model_validate(without_folders(content)).sealed()
+
+
+def command(record: Record) -> list[str]:
+    """Return the words of a ``splitsec eval`` that runs a cell again, every setting spelled out.
+
+    Empty where ``eval`` cannot ask for it: a partition of the data other than the usual one.
+    """
+    spec = record.spec
+    if spec.partition:
+        return []
+    plugins = record.provenance.plugins
+    words = ["splitsec", "eval"]
+    for kind in ("attack", "defense", "target"):
+        words += [f"--{kind}", plugins.get(kind, {}).get("spec", getattr(spec, kind))]
+    for name in ("data", "cut", "size", "channels", "clients", "profile", "seed", "public_from",
+                 "threads"):  # fmt: skip
+        words += [f"--{name.replace('_', '-')}", str(getattr(spec, name))]
+    for name in ("private", "public", "validation", "held_out", "victims"):
+        words += ["--set", f"counts.{name}={getattr(spec, name)}"]
+    for name, value in spec.training.model_dump().items():
+        words += ["--set", f"training.{name}={value}"]
+    for kind, parameters in spec.parameters.items():
+        for name, value in parameters.items():
+            if value not in (None, ""):
+                text = value if isinstance(value, str) else json.dumps(value)
+                words += ["--set", f"{kind}.{getattr(spec, kind)}.{name}={text}"]
+    found: list[str] = without_folders(words)
+    return found
+
+
+def file_stem(record: Record) -> str:
+    """Return what the files of a cell are called.
+
+    Raises:
+        DataError: its id is not a hash, and no name for a file.
+    """
+    if not _CELL_ID.fullmatch(record.cell_id):
+        raise DataError(f"{record.spec.title()}: its cell_id {record.cell_id[:80]!r} is no SHA-256")
+    return record.cell_id
+
+
+def picture_of(found: Found) -> bytes | None:
+    """Return a record's picture, a PNG; None where it has none or has lost it.
+
+    Raises:
+        DataError: it names a file that is no PNG, or is neither in its own folder nor beside it;
+            a record that somebody sent must not publish other files.
+    """
+    record, folder = found
+    name = record.artifacts.get("panel")
+    if name is None or folder is None:
+        return None
+    file = (folder / name).resolve()
+    if not file.is_file():
+        return None
+    if not file.is_relative_to(folder.resolve().parent):
+        raise DataError(f"{folder}: its picture {name!r} is not among the records")
+    content = _read(file)
+    if not content.startswith(_PNG):
+        raise DataError(f"{folder}: its picture {name!r} is not a PNG")
+    return content
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read the picture {file}: {error.strerror}") from None
