@@ -95,8 +95,8 @@ class Table(NamedTuple):
     curves: list[list[int]]
 
 
-def tables(records: Sequence[Record], by: By, floor: float) -> list[Table]:
-    """Return the boards of one ranking, those of a realistic server first.
+def tables(records: Sequence[Record], by: By, floor: float) -> dict[str, list[Table]]:
+    """Return the boards of one ranking by what the attacks have, a realistic server first.
 
     Args:
         records: in the order of the gallery.
@@ -105,10 +105,11 @@ def tables(records: Sequence[Record], by: By, floor: float) -> list[Table]:
     """
     places = {record.cell_id: place for place, record in enumerate(records)}
     boards = sorted(rank(records, by, floor), key=lambda board: ACCESS.index(board.access))
-    return [
-        _table(f"{by}-{number}", board, by, records, places)
-        for number, board in enumerate(boards, 1)
-    ]
+    grouped: dict[str, list[Table]] = {}
+    for number, board in enumerate(boards, 1):
+        table = _table(f"{by}-{number}", board, by, records, places)
+        grouped.setdefault(board.access, []).append(table)
+    return grouped
 
 
 def _table(

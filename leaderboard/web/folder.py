@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -101,26 +100,20 @@ def _fill(folder: Path, found: Sequence[Found], by: By, floor: float) -> None:
     """Write all files of the page into an empty folder."""
     for name in _OURS[:-1]:
         (folder / name).mkdir()
-    pictures = {one.record.cell_id: _copy_picture(one, folder) for one in found}
     records = [one.record for one in found]
-    for record in records:
-        picture = pictures[record.cell_id]
-        beside = None if picture is None else f"../{picture}"
-        stem = file_stem(record)
-        _write(folder / "records" / f"{stem}.json", published(record, beside).to_json() + "\n")
-        _write_script(folder / "cells" / f"{stem}.js", stem, gallery.details(record))
+    names = plugin_names(records)
+    cards = []
+    for one in found:
+        stem = file_stem(one.record)
+        picture = picture_of(one)
+        if picture is not None:
+            (folder / picture.file).write_bytes(picture.content)
+        beside = None if picture is None else f"../{picture.file}"
+        _write(folder / "records" / f"{stem}.json", published(one.record, beside).to_json() + "\n")
+        _write_script(folder / "cells" / f"{stem}.js", stem, gallery.details(one.record))
+        cards.append(gallery.card(one.record, names, picture))
     _write_assets(folder / "assets")
-    _write_index(folder, records, pictures, by, floor)
-
-
-def _copy_picture(found: Found, folder: Path) -> str | None:
-    """Copy a record's picture under the hash of its content; return where, seen from the page."""
-    picture = picture_of(found)
-    if picture is None:
-        return None
-    name = f"{PICTURES}/{hashlib.sha256(picture).hexdigest()}.png"
-    (folder / name).write_bytes(picture)
-    return name
+    _write_index(folder, records, cards, by, floor)
 
 
 def _write_assets(folder: Path) -> None:
@@ -133,15 +126,13 @@ def _write_assets(folder: Path) -> None:
 def _write_index(
     folder: Path,
     records: Sequence[Record],
-    pictures: dict[str, str | None],
+    cards: Sequence[dict[str, Any]],
     by: By,
     floor: float,
 ) -> None:
-    names = plugin_names(records)
-    rankings: dict[str, list[content.Table]] = {
-        kind: content.tables(records, kind, floor) for kind in content.KINDS
-    }
-    boards = [table for tables in rankings.values() for table in tables]
+    rankings = {str(kind): content.tables(records, kind, floor) for kind in content.KINDS}
+    boards = [table for groups in rankings.values() for tables in groups.values()
+              for table in tables]  # fmt: skip
     charts = {table.key: drawn for table in boards if (drawn := content.chart(table))}
     flags = gallery.flag_words(records)
     data = {
@@ -149,7 +140,7 @@ def _write_index(
         "flags": flags,
         "charts": charts,
         "members": {table.key: [row.members for row in table.rows] for table in boards},
-        "cells": [gallery.card(one, names, pictures[one.cell_id]) for one in records],
+        "cells": cards,
     }
     _write_script(folder / "assets" / "data.js", "page", data)
     environment = Environment(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from splitsec.leaderboard.web.content import rounded
-from splitsec.leaderboard.web.publication import command
+from splitsec.leaderboard.web.publication import Picture, command
 from splitsec.metrics.scores import VictimScores
 from splitsec.panel import Curve, curves_of
 from splitsec.record import FLAGS, INVALIDATING, Record
@@ -21,14 +21,14 @@ _VICTIMS = {"training": "private training images", "held_out": "private held-out
 
 
 def card(
-    record: Record, names: Callable[[CellSpec], dict[str, str]], picture: str | None
+    record: Record, names: Callable[[CellSpec], dict[str, str]], picture: Picture | None
 ) -> dict[str, Any]:
     """Return what the gallery shows of a cell, sorts and filters by.
 
     Args:
         record: any record.
         names: of :func:`splitsec.leaderboard.ranking.plugin_names`.
-        picture: where its picture is, seen from the page.
+        picture: its picture, if it has one.
     """
     spec, named = record.spec, names(record.spec)
     return {
@@ -48,9 +48,17 @@ def card(
         "leakage": rounded(record.leakage.value) if record.leakage else None,
         "says": headline(record),
         "flags": record.flags,
-        "picture": picture,
-        "alt": alternative(record) if picture else None,
+        "picture": _picture(record, picture) if picture else None,
         "missing": None if picture else _missing(record),
+    }
+
+
+def _picture(record: Record, picture: Picture) -> dict[str, Any]:
+    return {
+        "file": picture.file,
+        "width": picture.width,
+        "height": picture.height,
+        "alt": alternative(record),
     }
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
-from typing import Any
+import struct
+from hashlib import sha256
+from typing import Any, NamedTuple
 
 from splitsec.errors import DataError
 from splitsec.record import Record
@@ -16,6 +17,7 @@ PICTURES = "pictures"
 
 _CELL_ID = re.compile(r"[0-9a-f]{64}")
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_HEAD = 24  # bytes, the last eight of which are width and height
 # The folders of an absolute path, POSIX or Windows, up to its last name; not those of a URL.
 _FOLDERS = re.compile(
     r"""(?<![\w./~-])(?:file://)?(?:/[^\s/'"`,;()<>]+)+/|\b[A-Za-z]:\\(?:[^\\/:*?"<>|\n]+\\)+"""
@@ -87,8 +89,17 @@ def file_stem(record: Record) -> str:
     return record.cell_id
 
 
-def picture_of(found: Found) -> bytes | None:
-    """Return a record's picture, a PNG; None where it has none or has lost it.
+class Picture(NamedTuple):
+    """A record's picture: a PNG of so many pixels, called by the hash of its content."""
+
+    file: str
+    content: bytes
+    width: int
+    height: int
+
+
+def picture_of(found: Found) -> Picture | None:
+    """Return a record's picture; None where it has none or has lost it.
 
     Raises:
         DataError: it names a file that is no PNG, or is neither in its own folder nor beside it;
@@ -103,14 +114,11 @@ def picture_of(found: Found) -> bytes | None:
         return None
     if not file.is_relative_to(folder.resolve().parent):
         raise DataError(f"{folder}: its picture {name!r} is not among the records")
-    content = _read(file)
-    if not content.startswith(_PNG):
-        raise DataError(f"{folder}: its picture {name!r} is not a PNG")
-    return content
-
-
-def _read(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        content = file.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read the picture {file}: {error.strerror}") from None
+    if not content.startswith(_PNG) or len(content) < _PNG_HEAD:
+        raise DataError(f"{folder}: its picture {name!r} is not a PNG")
+    width, height = struct.unpack(">II", content[16:_PNG_HEAD])
+    return Picture(f"{PICTURES}/{sha256(content).hexdigest()}.png", content, width, height)
