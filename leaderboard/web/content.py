@@ -131,7 +131,7 @@ def _table(
     return Table(
         key=key,
         heading=where if everywhere else f"{spec.target} cut {spec.cut}, {where}",
-        setting=board.title,
+        setting=board.title.rpartition("; ")[0],
         access=board.access,
         target="" if everywhere else spec.target,
         cut="" if everywhere else str(spec.cut),

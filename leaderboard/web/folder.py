@@ -106,7 +106,7 @@ def _fill(folder: Path, found: Sequence[Found], by: By, floor: float) -> None:
     for one in found:
         stem = file_stem(one.record)
         picture = picture_of(one)
-        if picture is not None:
+        if picture is not None and not (folder / picture.file).exists():
             (folder / picture.file).write_bytes(picture.content)
         beside = None if picture is None else f"../{picture.file}"
         _write(folder / "records" / f"{stem}.json", published(one.record, beside).to_json() + "\n")
@@ -169,7 +169,7 @@ def _write_index(
         },
         filters={
             name: content.choices(getattr(spec, name) for spec in specs)
-            for name in ("target", "cut", "data", "profile", "attack", "defense")
+            for name in ("target", "cut", "data", "profile", "attack", "defense", "seed")
         },
         days=list(dict.fromkeys((days[0], days[-1]))),
         versions=sorted(versions - {""}),

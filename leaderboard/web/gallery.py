@@ -44,6 +44,7 @@ def card(
         "cut": str(spec.cut),
         "data": spec.data,
         "profile": spec.profile,
+        "seed": str(spec.seed),
         "status": record.status,
         "leakage": rounded(record.leakage.value) if record.leakage else None,
         "says": headline(record),

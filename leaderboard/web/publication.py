@@ -15,6 +15,7 @@ from splitsec.storage import Found
 PICTURES = "pictures"
 """Folder of the pictures inside the page."""
 
+_TEXTS = {"reason", "spec", "data", "session", "notes", "provenance"}  # the rest is numbers
 _CELL_ID = re.compile(r"[0-9a-f]{64}")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_HEAD = 24  # bytes, the last eight of which are width and height
@@ -44,10 +45,12 @@ def published(record: Record, picture: str | None) -> Record:
         record: any record.
         picture: where its picture is, seen from the record's folder, if it has one.
     """
-    content = json.loads(record.model_dump_json())
-    content["provenance"]["command"] = command(record)
-    content["artifacts"] = {} if picture is None else {"panel": picture}
-    return Record.model_validate(without_folders(content)).sealed()
+    said = record.model_dump(mode="json", include=_TEXTS | {"cell_id", "status"})
+    said["provenance"]["command"] = command(record)
+    rewritten = Record.model_validate(without_folders(said))
+    changes: dict[str, Any] = {name: getattr(rewritten, name) for name in _TEXTS}
+    changes["artifacts"] = {} if picture is None else {"panel": picture}
+    return record.model_copy(update=changes).sealed()
 
 
 def command(record: Record) -> list[str]:

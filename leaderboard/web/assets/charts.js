@@ -62,7 +62,7 @@ splitsec.charts = (() => {
       const first = points[0].name;
       return {
         name: plain(points.length > 1 ? `${first.split(/[: ]/)[0]}, ${points.length} strengths` : first),
-        mode: points.length > 1 ? "lines+markers" : "markers",
+        mode: points.length > 1 ? "lines+markers+text" : "markers",
         x: points.map((point) => point.x[0]), y: points.map((point) => point.y[0]),
         error_x: whiskers(points, "x", tint), error_y: whiskers(points, "y", tint),
         line: { color: tint, width: 1.5 },
@@ -71,8 +71,11 @@ splitsec.charts = (() => {
           symbol: points.map((point) => (point.ranked || undefended ? symbol : `${symbol}-open`)),
         },
         customdata: places,
-        text: points.map((point) => [`<b>${plain(point.name)}</b>`, ...point.lines.map(plain)].join("<br>")),
-        hovertemplate: "%{text}<extra></extra>",
+        text: points.map((point) => plain(point.name.replace(/^[^: ]*[: ]/, ""))), // its strength
+        textposition: "bottom right",
+        textfont: { size: 11, color: tint },
+        hovertext: points.map((point) => [`<b>${plain(point.name)}</b>`, ...point.lines.map(plain)].join("<br>")),
+        hovertemplate: "%{hovertext}<extra></extra>",
       };
     });
     if (chart.front.length > 1) {
@@ -85,7 +88,7 @@ splitsec.charts = (() => {
     }
     const narrow = place.clientWidth < 560;
     return Plotly.react(place, traces, layout({
-      height: 420 + (narrow ? 22 * traces.length : 0),
+      height: 400 + (narrow ? 22 * traces.length : 0),
       showlegend: true,
       legend: narrow
         ? { orientation: "h", x: 0, y: -0.22, yanchor: "top" }
@@ -151,12 +154,10 @@ splitsec.charts = (() => {
     point,
     unpoint,
     curves(place, told) {
-      for (const one of told) {
-        const each = splitsec.element("div", { class: "curve", role: "img", "aria-label":
-          `Curve: ${one.title}; ${one.values.length} values, the last ${one.values.at(-1)}.` });
-        place.append(each);
-        draw(each, () => curve(each, one));
-      }
+      const places = told.map((one) => splitsec.element("div", { class: "curve", role: "img",
+        "aria-label": `Curve: ${one.title}; ${one.values.length} values, the last ${one.values.at(-1)}.` }));
+      place.append(...places); // all of them first: they share the width
+      places.forEach((each, number) => draw(each, () => curve(each, told[number])));
     },
   };
 })();
