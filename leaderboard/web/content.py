@@ -193,9 +193,12 @@ def _curves(examples: Sequence[Record], kind: str) -> list[list[int]]:
                      if any(one[name] != other.get(name) for other in settings)}  # fmt: skip
         if len(differing) == 1:
             (name,) = differing
-            values = [one.get(name) for one in settings]
-            if all(isinstance(value, int | float) for value in values):
-                strengths = dict(zip(family, values, strict=True))
+            strengths: dict[int, float] = {
+                place: value
+                for place, one in zip(family, settings, strict=True)
+                if isinstance(value := one.get(name), int | float) and not isinstance(value, bool)
+            }
+            if len(strengths) == len(family):
                 curves.append(sorted(family, key=lambda place: strengths[place]))
     return curves
 

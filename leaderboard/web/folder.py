@@ -84,9 +84,10 @@ def write_page(found: Sequence[Found], folder: Path, by: By, floor: float) -> Pa
 def _place(found: Found) -> tuple[object, ...]:
     """Return what orders the gallery: by setting, those without an attack last."""
     spec = found.record.spec
+    given = json.dumps(spec.parameters, sort_keys=True)
     return (
         spec.attack == "none", spec.target, spec.cut, spec.data, spec.size, spec.profile,
-        spec.defense, spec.attack, spec.seed, found.record.cell_id,
+        spec.defense, spec.attack, given, spec.seed, found.record.cell_id,
     )  # fmt: skip
 
 

@@ -20,8 +20,10 @@ _CELL_ID = re.compile(r"[0-9a-f]{64}")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_HEAD = 24  # bytes, the last eight of which are width and height
 # The folders of an absolute path, POSIX or Windows, up to its last name; not those of a URL.
+# Names may hold spaces: rather a word too much goes than half a name stays.
 _FOLDERS = re.compile(
-    r"""(?<![\w./~-])(?:file://)?(?:/[^\s/'"`,;()<>]+)+/|\b[A-Za-z]:\\(?:[^\\/:*?"<>|\n]+\\)+"""
+    r"""(?<![\w./~-])(?:file://)?(?:/[^\s/'"`,;:()<>](?:[^/\n'"`,;:()<>]*[^\s/'"`,;:()<>])?)+/"""
+    r"""|\b[A-Za-z]:\\(?:[^\\/:*?"<>|\n]+\\)+"""
 )
 
 
