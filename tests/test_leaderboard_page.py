@@ -509,6 +509,30 @@ def test_dark_is_another_page_and_another_chart(page: Page) -> None:
     assert all(one != other for one, other in zip(light, page.evaluate(look), strict=True))
 
 
+@pytest.mark.parametrize("status", ["ok", "failed"])
+def test_a_page_of_little_still_opens(status: str, browser: Browser, tmp_path: Path) -> None:
+    little: dict[str, Any] = {"status": status, "history": {"training": {"loss": [float("nan")]}}}
+    if status == "failed":
+        little |= {"reason": "it diverged", "victims": None, "threat_model": None, "utility": None}
+    leakage = 0.5 if status == "ok" else None
+    stream = tmp_path / "one.jsonl"
+    stream.write_text(cell("fsha", "none", 0, leakage, **little).to_json())
+    page = build(stream, tmp_path / "page")
+    opened = browser.new_page()
+    wrong: list[str] = []
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.goto((page / "index.html").as_uri())
+    text = opened.locator("#panel-defenses").inner_text()
+    assert ("One seed: no row" if status == "ok" else "Nothing to rank yet") in text
+    opened.click("#tab-attacks")
+    row = opened.locator("#panel-attacks tbody tr").inner_text()
+    assert ("0.50" if status == "ok" else "it diverged") in row
+    opened.locator("#cells summary").click()
+    opened.wait_for_selector("#cells pre")
+    opened.close()
+    assert wrong == []
+
+
 def test_on_paper_all_rankings_are_there_and_no_controls(page: Page) -> None:
     page.emulate_media(media="print")
     for kind in ("defenses", "attacks", "targets"):

@@ -72,7 +72,7 @@ splitsec.charts = (() => {
         },
         customdata: places,
         text: points.map((point) => plain(point.name.replace(/^[^: ]*[: ]/, ""))), // its strength
-        textposition: "bottom right",
+        textposition: points.map((point) => (point.x[0] > 0.5 ? "top left" : "bottom right")),
         textfont: { size: 11, color: tint },
         hovertext: points.map((point) => [`<b>${plain(point.name)}</b>`, ...point.lines.map(plain)].join("<br>")),
         hovertemplate: "%{hovertext}<extra></extra>",

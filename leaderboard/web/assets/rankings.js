@@ -74,7 +74,7 @@ splitsec.rankings = (() => {
     const left = panel.querySelectorAll(".board:not([hidden])").length;
     const shown = left === all ? splitsec.plural(all, "board") : `${left} of ${splitsec.plural(all, "board")}`;
     document.getElementById("board-count").textContent =
-      left ? `${shown}, ranked by ${panel.dataset.kind}.` : "No board fits these choices.";
+      left || !all ? `${shown}, ranked by ${panel.dataset.kind}.` : "No board fits these choices.";
   }
 
   for (const tab of tabs) {
