@@ -1,15 +1,18 @@
-"""Records of a small benchmark, for tests of the leaderboard's page."""
+"""Records of a small benchmark and their page, for tests of the leaderboard's page."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from click.testing import CliRunner
 from PIL import Image
 from test_ranking import SEEDS, cell
 from test_summary import make_record
 
+from splitsec.cli import Exit
+from splitsec.leaderboard.command import command
 from splitsec.record import Record
 from splitsec.storage import record_folder, write_record
 
@@ -66,3 +69,31 @@ def store(folder: Path, records: list[Record], **artifacts: Any) -> Path:
         if pictured:
             Image.new("RGB", (160, 90), (number, 80, 120)).save(place / "panel.png")
     return folder
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(command, [str(one) for one in arguments], standalone_mode=False)
+
+
+def build(records: Path, output: Path, *options: str) -> Path:
+    result = run(records, "--format", "html", "--output", output, *options)
+    if result.exception:
+        raise result.exception
+    assert result.return_value == Exit.OK
+    assert result.stdout == f"{output / 'index.html'}\n"
+    return output
+
+
+class Built(NamedTuple):
+    """A page, and what it was made from."""
+
+    records: list[Record]
+    source: Path
+    page: Path
+
+
+def build_once(folder: Path) -> Built:
+    """Return the page of all records, in a new folder."""
+    records = make_records()
+    source = store(folder / "results", records)
+    return Built(records, source, build(source, folder / "page"))
