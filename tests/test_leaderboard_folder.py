@@ -77,7 +77,7 @@ def test_nothing_tells_whose_machine_it_was(built: Built) -> None:
     ("text", "shown"),
     [
         ("raised (/home/alice/lab/mine.py, line 3)", "raised (mine.py, line 3)"),
-        ("--output=/work/a/b", "--output=b"),
+        ("--output=/srv/a/b", "--output=b"),
         ("/Users/Alice Smith/scans", "scans"),
         ("file:///home/alice/a.csv", "a.csv"),
         (r"at C:\Users\alice\mine.py", "at mine.py"),
