@@ -26,6 +26,9 @@ def main(wheel: str) -> None:
             f"assert splitsec.__file__.startswith({folder!r}), splitsec.__file__\n"
             "[load_plugin(k, one.name) for k in KINDS for one in list_plugins(k)]\n"
             "from splitsec.spec import profiles; assert 'quick' in profiles()\n"
+            "from importlib.resources import files; page = files('splitsec.leaderboard.web')\n"
+            "assert (page / 'templates/index.html.j2').is_file()\n"
+            "assert (page / 'assets/style.css').is_file()\n"
             "import importlib.util as u; assert u.find_spec('attacks') is None\n"
         )
         # -P and -I keep the checkout, and an editable install's finder, out of the way.

@@ -11,9 +11,11 @@ import click
 import pandas as pd
 
 from splitsec.cli import Exit
+from splitsec.errors import UsageError
 from splitsec.index import load_brief_records
 from splitsec.leaderboard import tables
 from splitsec.leaderboard.ranking import UTILITY_FLOOR, Board, By, rank
+from splitsec.storage import find_records
 
 _MEASURES = ("leakage", "utility", "retained")
 
@@ -30,10 +32,16 @@ _MEASURES = ("leakage", "utility", "retained")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "csv", "markdown", "latex", "json"]),
+    type=click.Choice(["table", "csv", "markdown", "latex", "json", "html"]),
     default="table",
     show_default=True,
-    help="How it is printed.",
+    help="How it is printed; html is a folder of a page with all three rankings.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder of the page, for --format html; an earlier page in it is replaced.",
 )
 @click.option(
     "--floor",
@@ -42,17 +50,24 @@ _MEASURES = ("leakage", "utility", "retained")
     show_default=True,
     help="Share of the undefended model's worth that a ranked defense retains.",
 )
-def command(records: tuple[Path, ...], by: str, form: str, floor: float) -> int:
+def command(
+    records: tuple[Path, ...], by: str, form: str, output: Path | None, floor: float
+) -> int:
     """Rank the defenses, attacks or targets of RECORDS: folders, record.json or .jsonl files.
 
     A defense is as good as its worst case over the attacks that work undefended. Rows that
     cannot be told apart share a rank; rows that are incomplete, invalid or below the floor of
     utility are shown without one. Exits 5 if no record is of an attack.
     """
+    if output is None and form == "html":
+        raise UsageError("--format html is a folder; name it with --output FOLDER")
+    if output is not None and form != "html":
+        raise UsageError(f"--output is for --format html; {form} is printed")
+    if output is not None:
+        return _write_page(records, cast(By, by), output, floor)
     boards = rank(load_brief_records(records, _announce), cast(By, by), floor)
     if not boards:
-        click.echo("nothing to rank: no record is of an attack", err=True)
-        return Exit.EMPTY
+        return _empty()
     if form == "table":
         _print(boards)
     else:
@@ -62,6 +77,22 @@ def command(records: tuple[Path, ...], by: str, form: str, floor: float) -> int:
 
 def _announce(sentence: str) -> None:
     click.echo(f"note: {sentence}", err=True)
+
+
+def _empty() -> int:
+    click.echo("nothing to rank: no record is of an attack", err=True)
+    return Exit.EMPTY
+
+
+def _write_page(paths: Sequence[Path], by: By, output: Path, floor: float) -> int:
+    from splitsec.leaderboard.web.folder import check_folder, write_page  # noqa: PLC0415 - slow
+
+    check_folder(output)
+    found = find_records(paths)
+    if all(one.record.spec.attack == "none" for one in found):
+        return _empty()
+    click.echo(str(write_page(found, output, by, floor)))
+    return Exit.OK
 
 
 def in_words(board: Board) -> pd.DataFrame:

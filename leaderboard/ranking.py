@@ -43,11 +43,16 @@ class Board(NamedTuple):
         title: setting and kind of access, in words.
         rows: one per defense, attack or target; columns as in :func:`rank`.
         notes: what a reader must know, such as attacks that do not count.
+        access: ``server``, ``queries`` or ``oracle``: what the attacks have.
+        cells: one per cell of the board: ``cell_id`` and the names of its ``attack``,
+            ``defense`` and ``target``, as in the rows.
     """
 
     title: str
     rows: pd.DataFrame
     notes: list[str]
+    access: str
+    cells: pd.DataFrame
 
 
 def rank(records: Iterable[Record], by: By, floor: float = UTILITY_FLOOR) -> list[Board]:
@@ -76,7 +81,7 @@ def rank(records: Iterable[Record], by: By, floor: float = UTILITY_FLOOR) -> lis
         board = _boarded(group, by, floor)
         if len(board.rows):
             title = f"{titles[str(setting)]}; {_ACCESS[str(access)]}"
-            boards.append(board._replace(title=title))
+            boards.append(board._replace(title=title, access=str(access)))
     return boards
 
 
@@ -111,7 +116,7 @@ def _leaves(values: object, name: str = "") -> Iterator[tuple[str, str]]:
 def _frame(records: Iterable[Record], by: By) -> pd.DataFrame:
     """Return one row per record of an attack, with what ranking needs."""
     kept = [one for one in records if one.spec.attack != "none"]
-    names = _names(kept)
+    names = plugin_names(kept)
     rows = []
     for one in kept:
         invalid = sorted(INVALIDATING & set(one.flags))
@@ -119,6 +124,7 @@ def _frame(records: Iterable[Record], by: By) -> pd.DataFrame:
         leakage = one.leakage.value if known and one.leakage is not None else None
         rows.append(
             {
+                "cell_id": one.cell_id,
                 "setting": _setting(one.spec, by),
                 "access": _access(one),
                 **names(one.spec),
@@ -128,8 +134,11 @@ def _frame(records: Iterable[Record], by: By) -> pd.DataFrame:
                 **_worth(one),
             }
         )
-    columns = ["setting", "access", "attack", "defense", "target", "seed", "leakage", "reason"]
-    return pd.DataFrame(rows, columns=[*columns, "utility", "trivial"])
+    columns = [
+        "cell_id", "setting", "access", "attack", "defense", "target", "seed", "leakage",
+        "reason", "utility", "trivial",
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _reason(record: Record, invalid: Sequence[str]) -> str:
@@ -178,12 +187,16 @@ def _setting(spec: CellSpec, by: By) -> str:
     return f"{', '.join(parts)}\0{json.dumps(common | parameters, sort_keys=True)}"
 
 
-def _names(records: Sequence[Record]) -> Callable[[CellSpec], dict[str, str]]:
-    """Return what names a cell's plug-ins: with the parameters in which records differ."""
+def plugin_names(records: Sequence[Record]) -> Callable[[CellSpec], dict[str, str]]:
+    """Return what names a cell's attack, defense and target, as rows of boards are named.
+
+    Args:
+        records: a name has the parameters in which they differ.
+    """
     seen: dict[tuple[str, str, str], dict[str, Any]] = {}
     for record in records:
         for kind in ("attack", "defense", "target"):
-            given = record.spec.parameters[kind]
+            given = record.spec.parameters.get(kind, {})
             seen.setdefault((kind, getattr(record.spec, kind), repr(given)), given)
     values: dict[tuple[str, str, str], set[str]] = {}
     for (kind, plugin, _), given in seen.items():
@@ -196,7 +209,7 @@ def _names(records: Sequence[Record]) -> Callable[[CellSpec], dict[str, str]]:
             plain = getattr(spec, kind)
             differing = [
                 f"{name}={value}"
-                for name, value in spec.parameters[kind].items()
+                for name, value in spec.parameters.get(kind, {}).items()
                 if len(values[kind, plain, name]) > 1
             ]
             found[kind] = plain + (f":{','.join(differing)}" if differing else "")
@@ -219,7 +232,8 @@ def _boarded(group: pd.DataFrame, by: By, floor: float) -> Board:
         rows = _worst_rows(group[group["attack"].isin(counting)], names, seeds, floor)
     if len(seeds) == 1 and len(rows):
         notes.append("one seed: no row can be told from another")
-    return Board("", _ranked(rows, lowest_first=by != "attacks"), notes)
+    cells = group[["cell_id", "attack", "defense", "target"]]
+    return Board("", _ranked(rows, lowest_first=by != "attacks"), notes, "", cells)
 
 
 def _controlled(group: pd.DataFrame, notes: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from splitsec.errors import DataError
 from splitsec.record import SCHEMA_VERSION, Record, load_record
-from splitsec.storage import each_once, read_records
+from splitsec.storage import Found, each_once, read_records
 
 _NAME = ".index.sqlite"
 _VERSION = f"{SCHEMA_VERSION}.2"
@@ -75,11 +75,14 @@ def load_brief_records(
     Raises:
         DataError: nothing is there, or a record cannot be read.
     """
-    return each_once(
-        record
-        for path in map(Path, paths)
-        for record in (brief_records(path, announce) if path.is_dir() else read_records(path))
-    )
+    found = each_once(one for path in map(Path, paths) for one in _found(path, announce))
+    return [one.record for one in found]
+
+
+def _found(path: Path, announce: Callable[[str], None]) -> list[Found]:
+    if not path.is_dir():
+        return read_records(path)
+    return [Found(record, None) for record in brief_records(path, announce)]
 
 
 def _files(folder: Path) -> Iterator[_File]:

@@ -129,7 +129,9 @@ def _write_scores(
             figure.text(x, y, text, ha="center", va="center", fontsize=9.5)
 
 
-class _Curve(NamedTuple):
+class Curve(NamedTuple):
+    """A curve of a record's history, and what its horizontal axis counts."""
+
     title: str
     values: list[float]
     steps: float  # the last value's place on the horizontal axis
@@ -143,7 +145,7 @@ def draw_curves(path: Path, record: Record) -> None:
         path: the PNG to write; ``splitsec.storage.write_atomically`` makes that one step.
         record: its ``history`` is drawn.
     """
-    curves = _curves(record)
+    curves = curves_of(record)
     columns = min(3, max(len(curves), 1))
     rows = -(-max(len(curves), 1) // columns)
     figure = Figure(figsize=(4.2 * columns, 2.8 * rows + 0.5), dpi=110, layout="constrained")
@@ -158,7 +160,7 @@ def draw_curves(path: Path, record: Record) -> None:
     figure.savefig(path, format="png", metadata={"Software": None})
 
 
-def _curves(record: Record) -> list[_Curve]:
+def curves_of(record: Record) -> list[Curve]:
     """Return all curves that hold values, and what their horizontal axis counts.
 
     The honest loss and an active attack's curves span their sessions' exchanges; what a passive
@@ -174,13 +176,13 @@ def _curves(record: Record) -> list[_Curve]:
                 continue
             title = f"honest training: {name}" if honest else f"attack: {name}"
             if exchanges and (honest or active):
-                curves.append(_Curve(title, values, exchanges, "exchange"))
+                curves.append(Curve(title, values, exchanges, "exchange"))
             else:
-                curves.append(_Curve(title, values, len(values), "value"))
+                curves.append(Curve(title, values, len(values), "value"))
     return curves
 
 
-def _plot(axes: Axes, curve: _Curve) -> None:
+def _plot(axes: Axes, curve: Curve) -> None:
     values = np.array(curve.values, np.float64)
     steps = np.arange(1, len(values) + 1) * (curve.steps / len(values))
     window = max(1, len(values) // _SMOOTHED_OVER)

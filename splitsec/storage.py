@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from splitsec.errors import DataError, OutputError
 from splitsec.record import Record, load_record, read_record
@@ -177,8 +177,20 @@ def check_writable(output: Path) -> None:
     (output / ".writable").unlink(missing_ok=True)
 
 
+class Found(NamedTuple):
+    """A record, and the folder that its pictures are named from; None for one of a stream."""
+
+    record: Record
+    folder: Path | None
+
+
 def load_records(paths: Iterable[str | Path]) -> list[Record]:
-    """Read all records there are, each cell once.
+    """Read all records there are, each cell once; see :func:`find_records`."""
+    return [found.record for found in find_records(paths)]
+
+
+def find_records(paths: Iterable[str | Path]) -> list[Found]:
+    """Read all records there are, each cell once, with where each is.
 
     Args:
         paths: folders, searched for ``record.json``; such files; or ``.jsonl`` files, as
@@ -186,42 +198,43 @@ def load_records(paths: Iterable[str | Path]) -> list[Record]:
 
     Returns:
         Records, in the order of their paths. Of a cell that is there several times, one that
-        is ok wins, then the latest.
+        is ok wins, then the latest, then one with a folder.
 
     Raises:
         DataError: nothing is there, or a record cannot be read.
     """
-    return each_once(record for path in paths for record in read_records(Path(path)))
+    return each_once(found for path in paths for found in read_records(Path(path)))
 
 
-def each_once(records: Iterable[Record]) -> list[Record]:
+def each_once(found: Iterable[Found]) -> list[Found]:
     """Return each cell's record once: of several, one that is ok wins, then the latest."""
-    found: dict[str, Record] = {}
-    for record in records:
-        known = found.get(record.cell_id)
-        if known is None or _standing(record) >= _standing(known):
-            found[record.cell_id] = record
-    return list(found.values())
+    cells: dict[str, Found] = {}
+    for one in found:
+        known = cells.get(one.record.cell_id)
+        if known is None or _standing(one) >= _standing(known):
+            cells[one.record.cell_id] = one
+    return list(cells.values())
 
 
-def _standing(record: Record) -> tuple[bool, str]:
-    return record.status == "ok", record.provenance.created
+def _standing(found: Found) -> tuple[bool, str, bool]:
+    record = found.record
+    return record.status == "ok", record.provenance.created, found.folder is not None
 
 
-def read_records(path: Path) -> list[Record]:
+def read_records(path: Path) -> list[Found]:
     """Read the records of a folder, at any depth, of one file, or of a ``.jsonl`` file.
 
     Raises:
         DataError: nothing is there, or a record cannot be read.
     """
     if path.suffix == ".jsonl":
-        return _read_lines(path)
+        return [Found(record, None) for record in _read_lines(path)]
     if not path.is_dir():
-        return [load_record(path)]
+        return [Found(load_record(path), path.parent)]
     files = sorted(path.rglob("record.json"))
     if not files:
         raise DataError(f"there is no record.json under {path}")
-    return [load_record(file) for file in files]
+    return [Found(load_record(file), file.parent) for file in files]
 
 
 def _read_lines(path: Path) -> list[Record]:

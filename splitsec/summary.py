@@ -128,7 +128,7 @@ def print_summary(record: Record, console: Console, folder: Path | None = None) 
         _print_utility(record, console)
     if record.threat_model is not None:
         _heading("What the server was", console)
-        _say(_threat(record, record.threat_model), console)
+        _say(threat_in_words(record, record.threat_model), console)
     if record.flags or record.notes or record.data.get("disclosures"):
         _heading("What to know before relying on this", console)
         for flag in record.flags:
@@ -185,7 +185,7 @@ def _print_recovered(sets: dict[str, VictimScores], console: Console) -> None:
     for name in sets:
         columns += [f"{_COLUMNS[name]}\nserver", "sees\nnothing", "skill"]
     table = _table(columns)
-    for row in zip(*(_rows(scores) for scores in sets.values()), strict=True):
+    for row in zip(*(measures(scores) for scores in sets.values()), strict=True):
         table.add_row(row[0][0], *(cell for one in row for cell in one[1:]))
     console.print(table)
     first = next(iter(sets.values()))
@@ -212,7 +212,7 @@ def _references(scores: VictimScores) -> str:
     return f"The best guess is {'; '.join(named)}."
 
 
-def _rows(scores: VictimScores) -> list[tuple[str, str, str, str]]:
+def measures(scores: VictimScores) -> list[tuple[str, str, str, str]]:
     """Return measure, the server's value, the trivial attacker's, and skill."""
     privacy, reference, trivial = scores.privacy, scores.reference, scores.trivial
     lpips = None if reference.lpips is None else trivial[reference.lpips].lpips
@@ -313,7 +313,8 @@ def _print_clients(record: Record, console: Console) -> None:
     console.print(table)
 
 
-def _threat(record: Record, threat: ThreatModel) -> str:
+def threat_in_words(record: Record, threat: ThreatModel) -> str:
+    """Return in a few sentences what the server did, had and used."""
     kind = (
         "Malicious: it took the honest server's place and answered with gradients of its own."
         if threat.active

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from test_summary import make_record
 
-from splitsec.panel import _curves, draw_curves, draw_panel
+from splitsec.panel import curves_of, draw_curves, draw_panel
 
 
 def images(count: int, channels: int, seed: int = 0, size: int = 8) -> NDArray[np.float32]:
@@ -85,10 +85,10 @@ def test_curves_of_every_kind(tmp_path: Path) -> None:
 
 
 def test_the_horizontal_axis_counts_exchanges_where_it_can() -> None:
-    active = {curve.title: curve for curve in _curves(make_record())}
+    active = {curve.title: curve for curve in curves_of(make_record())}
     assert active["honest training: loss"].steps == 160
     assert active["attack: client loss"].steps == 600
     assert active["attack: client loss"].axis == "exchange"
-    passive = {curve.title: curve for curve in _curves(make_record(threat_model={}))}
+    passive = {curve.title: curve for curve in curves_of(make_record(threat_model={}))}
     assert passive["attack: client loss"].steps == 60
     assert passive["attack: client loss"].axis == "value"

@@ -1,0 +1,267 @@
+"""What is on the page, as plain values: boards of ranked rows, and what they were made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from splitsec.leaderboard.ranking import Board, By, rank
+from splitsec.record import Record
+
+KINDS: tuple[By, ...] = ("defenses", "attacks", "targets")
+ACCESS = ("server", "queries", "oracle")
+
+
+class Measure(NamedTuple):
+    """A number with its 95 % interval over seeds; no interval for a single seed."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    @property
+    def text(self) -> str:
+        """The number in words."""
+        within = "" if self.low is None else f" ({self.low:.2f} to {self.high:.2f})"
+        return f"{self.value:.2f}{within}"
+
+
+class Row(NamedTuple):
+    """One row of a board; what could not be measured is None.
+
+    Attributes:
+        name: the defense, attack or target, with the parameters in which records differ.
+        target: plain name, for filters; so is ``cut``. Empty where the board has one for all.
+        cut: see there.
+        rank: None where ``reason`` says why.
+        leakage: of the worst case, or the mean over defenses for an attack.
+        worst: the attack that leaks most.
+        utility: AUC or Jaccard.
+        retained: share of the undefended model's utility.
+        pareto: whether no other row both leaks less and is worth more.
+        cells: how many cells have a result.
+        expected: how many there should be.
+        reason: why there is no rank.
+        members: places of the row's cells in the gallery's list.
+    """
+
+    name: str
+    target: str
+    cut: str
+    rank: int | None
+    leakage: Measure | None
+    worst: str | None
+    utility: Measure | None
+    retained: Measure | None
+    pareto: bool | None
+    cells: int
+    expected: int
+    reason: str | None
+    members: list[int]
+
+
+class Table(NamedTuple):
+    """A board as it is shown.
+
+    Attributes:
+        key: names it in the page.
+        heading: what a reader recognises the setting by.
+        setting: the whole of it.
+        access: what the attacks have; one of ``ACCESS``.
+        target: for filters, as are ``cut``, ``data`` and ``profile``; empty if rows have their own.
+        cut: see there.
+        data: see there.
+        profile: see there.
+        measure: what utility is.
+        notes: what a reader must know.
+        rows: best first.
+        curves: rows that are strengths of one method, by place, weakest parameter first.
+    """
+
+    key: str
+    heading: str
+    setting: str
+    access: str
+    target: str
+    cut: str
+    data: str
+    profile: str
+    measure: str
+    notes: list[str]
+    rows: list[Row]
+    curves: list[list[int]]
+
+
+def tables(records: Sequence[Record], by: By, floor: float) -> dict[str, list[Table]]:
+    """Return the boards of one ranking by what the attacks have, a realistic server first.
+
+    Args:
+        records: in the order of the gallery.
+        by: what is ranked.
+        floor: share of the undefended model's utility that a ranked defense retains.
+    """
+    places = {record.cell_id: place for place, record in enumerate(records)}
+    boards = sorted(rank(records, by, floor), key=lambda board: ACCESS.index(board.access))
+    grouped: dict[str, list[Table]] = {}
+    for number, board in enumerate(boards, 1):
+        table = _table(f"{by}-{number}", board, by, records, places)
+        grouped.setdefault(board.access, []).append(table)
+    return grouped
+
+
+def _table(
+    key: str, board: Board, by: By, records: Sequence[Record], places: Mapping[str, int]
+) -> Table:
+    kind = by.removesuffix("s")
+    members: dict[str, list[int]] = {}
+    for name, cell in zip(board.cells[kind], board.cells["cell_id"], strict=True):
+        members.setdefault(str(name), []).append(places[cell])
+    first = records[next(iter(members.values()))[0]]
+    spec = first.spec
+    rows = []
+    for values in board.rows.to_dict("records"):
+        mine = sorted(members[values["name"]])
+        rows.append(_row({str(name): value for name, value in values.items()},
+                         records[mine[0]] if by == "targets" else None, mine))  # fmt: skip
+    where = f"{spec.data} at {spec.size} px"
+    everywhere = by == "targets"
+    return Table(
+        key=key,
+        heading=where if everywhere else f"{spec.target} cut {spec.cut}, {where}",
+        setting=board.title.rpartition("; ")[0],
+        access=board.access,
+        target="" if everywhere else spec.target,
+        cut="" if everywhere else str(spec.cut),
+        data=spec.data,
+        profile=spec.profile,
+        measure="AUC" if first.utility is None or first.utility.jaccard is None else "Jaccard",
+        notes=board.notes,
+        rows=rows,
+        curves=_curves([records[row.members[0]] for row in rows], kind),
+    )
+
+
+def _row(values: Mapping[str, Any], example: Record | None, members: list[int]) -> Row:
+    """Return a row; ``example`` is one of its cells where rows have targets of their own."""
+    ranked = not _missing(values.get("rank"))
+    return Row(
+        name=values["name"],
+        target="" if example is None else example.spec.target,
+        cut="" if example is None else str(example.spec.cut),
+        rank=int(values["rank"]) if ranked else None,
+        leakage=_measure(values, "leakage"),
+        worst=None if _missing(values.get("worst attack")) else values["worst attack"],
+        utility=_measure(values, "utility"),
+        retained=_measure(values, "retained"),
+        pareto=bool(values["pareto"]) if ranked else None,
+        cells=int(values["cells"]),
+        expected=int(values["expected"]),
+        reason=None if _missing(values["reason"]) else values["reason"],
+        members=members,
+    )
+
+
+def _measure(values: Mapping[str, Any], name: str) -> Measure | None:
+    if _missing(values.get(name)):
+        return None
+    low, high = values[f"{name} low"], values[f"{name} high"]
+    value = float(values[name])
+    return Measure(value, None, None) if _missing(low) else Measure(value, float(low), float(high))
+
+
+def _missing(value: object) -> bool:
+    return bool(pd.isna(value))  # type: ignore[call-overload]
+
+
+def _curves(examples: Sequence[Record], kind: str) -> list[list[int]]:
+    """Return places of rows that differ in one number alone, in its order, if several do.
+
+    Args:
+        examples: a cell of each row.
+        kind: what the rows are: ``attack``, ``defense`` or ``target`` (whose number is the cut).
+    """
+    families: dict[str, list[int]] = {}
+    for place, record in enumerate(examples):
+        families.setdefault(getattr(record.spec, kind), []).append(place)
+    curves = []
+    for family in families.values():
+        settings = [_settings(examples[place], kind) for place in family]
+        differing = {name for one in settings for name in one
+                     if any(one[name] != other.get(name) for other in settings)}  # fmt: skip
+        if len(differing) == 1:
+            (name,) = differing
+            strengths: dict[int, float] = {
+                place: value
+                for place, one in zip(family, settings, strict=True)
+                if isinstance(value := one.get(name), int | float) and not isinstance(value, bool)
+            }
+            if len(strengths) == len(family):
+                curves.append(sorted(family, key=lambda place: strengths[place]))
+    return curves
+
+
+def _settings(record: Record, kind: str) -> dict[str, Any]:
+    settings = dict(record.spec.parameters.get(kind, {}))
+    return settings | {"cut": record.spec.cut} if kind == "target" else settings
+
+
+def chart(table: Table) -> dict[str, Any] | None:
+    """Return what the privacy-utility scatter of a board draws; None for fewer than two points.
+
+    The horizontal axis is the utility retained, or utility itself where rows are targets.
+    """
+    retains = any(row.retained for row in table.rows)
+    points = {
+        place: _point(row, across)
+        for place, row in enumerate(table.rows)
+        if row.leakage and (across := row.retained if retains else row.utility)
+    }
+    if len(points) < 2:
+        return None
+    order = {place: number for number, place in enumerate(points)}
+    curves = [[order[place] for place in curve if place in order] for curve in table.curves]
+    front = sorted(
+        (place for place in points if table.rows[place].pareto),
+        key=lambda place: points[place]["x"][0],
+    )
+    return {
+        "across": "utility retained" if retains else f"utility ({table.measure})",
+        "points": list(points.values()),
+        "curves": [curve for curve in curves if len(curve) > 1],
+        "front": [order[place] for place in front] if retains else [],
+    }
+
+
+def _point(row: Row, across: Measure) -> dict[str, Any]:
+    assert row.leakage is not None
+    lines = [f"leakage {row.leakage.text}"]
+    if row.utility:
+        lines.append(f"utility {row.utility.text}")
+    if row.retained:
+        lines.append(f"retained {row.retained.text}")
+    if row.worst:
+        lines.append(f"worst attack {row.worst}")
+    lines.append(f"not ranked: {row.reason}" if row.rank is None else f"rank {row.rank}")
+    return {
+        "name": row.name,
+        "x": [rounded(value) for value in across],
+        "y": [rounded(value) for value in row.leakage],
+        "ranked": row.rank is not None,
+        "lines": lines,
+    }
+
+
+def rounded(value: float | None, digits: int = 4) -> float | None:
+    """Return a number of that many significant digits, so that machines agree; None if not one."""
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value:.{digits}g}")
+
+
+def choices(values: Iterable[object]) -> list[str]:
+    """Return values once each, numbers in their order, as a filter offers them."""
+    texts = {str(value) for value in values}
+    return sorted(texts, key=lambda text: (int(text) if text.isdigit() else -1, text))

@@ -1,0 +1,188 @@
+"""Writing the page: made aside as a whole, then moved into its folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from splitsec.errors import OutputError, UsageError
+from splitsec.leaderboard.ranking import By, plugin_names
+from splitsec.leaderboard.web import content, gallery
+from splitsec.leaderboard.web.publication import (
+    PICTURES,
+    file_stem,
+    picture_of,
+    published,
+    without_folders,
+)
+from splitsec.record import Record
+from splitsec.storage import Found
+
+MARK = '<meta name="generator" content="splitsec leaderboard">'
+"""In the page's head; a folder without it is somebody else's."""
+
+_OURS = ("assets", "cells", "records", PICTURES, "index.html")
+
+
+def check_folder(folder: Path) -> None:
+    """Raise a UsageError where a folder holds something that is not a page of ours."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UsageError(f"--output {folder} is a file; the page is a folder")
+    if all(one.name.startswith(".") for one in folder.iterdir()):
+        return
+    index = folder / "index.html"
+    try:
+        ours = index.is_file() and MARK in index.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(f"--output {folder} cannot be read: {error.strerror}") from None
+    if not ours:
+        raise UsageError(
+            f"--output {folder} holds something else than a leaderboard; name a new folder"
+        )
+
+
+def write_page(found: Sequence[Found], folder: Path, by: By, floor: float) -> Path:
+    """Write the page of records, in place of an earlier one.
+
+    Args:
+        found: records with their folders.
+        folder: where the page belongs; other files of an earlier page's folder are kept.
+        by: which ranking is open first.
+        floor: share of the undefended model's utility that a ranked defense retains.
+
+    Returns:
+        The page's ``index.html``.
+
+    Raises:
+        UsageError: the folder holds something else.
+        DataError: a record's picture is not one.
+        OutputError: the folder cannot be written.
+    """
+    check_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as there:
+            _fill(Path(there), sorted(found, key=_place), by, floor)
+            for name in _OURS:
+                _replace(Path(there) / name, folder / name)
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
+    return folder / "index.html"
+
+
+def _place(found: Found) -> tuple[object, ...]:
+    """Return what orders the gallery: by setting, those without an attack last."""
+    spec = found.record.spec
+    given = json.dumps(spec.parameters, sort_keys=True)
+    return (
+        spec.attack == "none", spec.target, spec.cut, spec.data, spec.size, spec.profile,
+        spec.defense, spec.attack, given, spec.seed, found.record.cell_id,
+    )  # fmt: skip
+
+
+def _replace(new: Path, old: Path) -> None:
+    if old.is_dir() and not old.is_symlink():
+        shutil.rmtree(old)
+    new.replace(old)
+
+
+def _fill(folder: Path, found: Sequence[Found], by: By, floor: float) -> None:
+    """Write all files of the page into an empty folder."""
+    for name in _OURS[:-1]:
+        (folder / name).mkdir()
+    records = [one.record for one in found]
+    names = plugin_names(records)
+    cards = []
+    for one in found:
+        stem = file_stem(one.record)
+        picture = picture_of(one)
+        if picture is not None and not (folder / picture.file).exists():
+            (folder / picture.file).write_bytes(picture.content)
+        beside = None if picture is None else f"../{picture.file}"
+        _write(folder / "records" / f"{stem}.json", published(one.record, beside).to_json() + "\n")
+        _write_script(folder / "cells" / f"{stem}.js", stem, gallery.details(one.record))
+        cards.append(gallery.card(one.record, names, picture))
+    _write_assets(folder / "assets")
+    _write_index(folder, records, cards, by, floor)
+
+
+def _write_assets(folder: Path) -> None:
+    for asset in resources.files("splitsec.leaderboard.web").joinpath("assets").iterdir():
+        if asset.name.endswith((".css", ".js")):
+            _write(folder / asset.name, asset.read_text(encoding="utf-8"))
+    _write(folder / "plotly.min.js", get_plotlyjs())
+
+
+def _write_index(
+    folder: Path,
+    records: Sequence[Record],
+    cards: Sequence[dict[str, Any]],
+    by: By,
+    floor: float,
+) -> None:
+    rankings = {str(kind): content.tables(records, kind, floor) for kind in content.KINDS}
+    boards = [table for groups in rankings.values() for tables in groups.values()
+              for table in tables]  # fmt: skip
+    charts = {table.key: drawn for table in boards if (drawn := content.chart(table))}
+    flags = gallery.flag_words(records)
+    data = {
+        "floor": floor,
+        "flags": flags,
+        "charts": charts,
+        "members": {table.key: [row.members for row in table.rows] for table in boards},
+        "cells": cards,
+    }
+    _write_script(folder / "assets" / "data.js", "page", data)
+    environment = Environment(
+        loader=PackageLoader("splitsec.leaderboard.web"),
+        autoescape=True,
+        finalize=lambda value: value if isinstance(value, Markup) else without_folders(value),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    days = sorted(one.provenance.created[:10] for one in records)
+    specs = [one.spec for one in records]
+    versions = {one.provenance.packages.get("splitsec", "") for one in records}
+    page = environment.get_template("index.html.j2").render(
+        mark=Markup(MARK),
+        open=by,
+        floor=floor,
+        rankings=rankings,
+        charts=charts,
+        flags=flags,
+        counts={
+            "cells": len(records),
+            "seeds": len({spec.seed for spec in specs}),
+            "attacks": len({spec.attack for spec in specs} - {"none"}),
+            "defenses": len({spec.defense for spec in specs} - {"none"}),
+        },
+        filters={
+            name: content.choices(getattr(spec, name) for spec in specs)
+            for name in ("target", "cut", "data", "profile", "attack", "defense", "seed")
+        },
+        days=list(dict.fromkeys((days[0], days[-1]))),
+        versions=sorted(versions - {""}),
+    )
+    _write(folder / "index.html", page)
+
+
+def _write_script(file: Path, name: str, value: dict[str, Any]) -> None:
+    """Write values as a script, since a page opened from disk may load nothing else."""
+    text = json.dumps(without_folders(value), separators=(",", ":"), allow_nan=False)
+    _write(file, f"splitsec.take({json.dumps(name)},{text});\n")
+
+
+def _write(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8", newline="\n")

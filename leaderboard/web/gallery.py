@@ -1,0 +1,173 @@
+"""The gallery's cells: what every card says, and what it says when it is opened."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from splitsec.leaderboard.web.content import rounded
+from splitsec.leaderboard.web.publication import Picture, command
+from splitsec.metrics.scores import VictimScores
+from splitsec.panel import Curve, curves_of
+from splitsec.record import FLAGS, INVALIDATING, Record
+from splitsec.spec import CellSpec
+from splitsec.summary import headline, measures, threat_in_words
+
+_DRAWN = 300  # values of a curve; longer ones are averaged
+_VICTIMS = {"training": "private training images", "held_out": "private held-out images"}
+
+
+def card(
+    record: Record, names: Callable[[CellSpec], dict[str, str]], picture: Picture | None
+) -> dict[str, Any]:
+    """Return what the gallery shows of a cell, sorts and filters by.
+
+    Args:
+        record: any record.
+        names: of :func:`splitsec.leaderboard.ranking.plugin_names`.
+        picture: its picture, if it has one.
+    """
+    spec, named = record.spec, names(record.spec)
+    return {
+        "id": record.cell_id,
+        "title": f"{named['attack']} against {named['defense']}"
+        if spec.attack != "none"
+        else f"no attack, {'no defense' if spec.defense == 'none' else named['defense']}",
+        "setting": f"{named['target']}, {spec.data} at {spec.size} px, "
+        f"profile {spec.profile}, seed {spec.seed}",
+        "attack": spec.attack,
+        "defense": spec.defense,
+        "target": spec.target,
+        "cut": str(spec.cut),
+        "data": spec.data,
+        "profile": spec.profile,
+        "seed": str(spec.seed),
+        "status": record.status,
+        "leakage": rounded(record.leakage.value) if record.leakage else None,
+        "says": headline(record),
+        "flags": record.flags,
+        "picture": _picture(record, picture) if picture else None,
+        "missing": None if picture else _missing(record),
+    }
+
+
+def _picture(record: Record, picture: Picture) -> dict[str, Any]:
+    return {
+        "file": picture.file,
+        "width": picture.width,
+        "height": picture.height,
+        "alt": alternative(record),
+    }
+
+
+def alternative(record: Record) -> str:
+    """Return what a picture shows, for who cannot see it, in numbers."""
+    spec = record.spec
+    behind = "" if spec.defense == "none" else f" behind {spec.defense}"
+    text = (
+        f"Rows of private images, what {spec.attack} recovered of them{behind}, the difference, "
+        "and the best guess of who sees nothing."
+    )
+    if record.leakage is None or record.victims is None:
+        return text
+    scores: VictimScores = getattr(record.victims, record.leakage.victims)
+    privacy, guess = scores.privacy, scores.trivial
+    told = [
+        f"MSE {privacy.mse.mean:.4f} (the guess {guess[scores.reference.mse].mse:.4f})",
+        f"SSIM {privacy.ssim.mean:.2f} (the guess {guess[scores.reference.ssim].ssim:.2f})",
+        f"identified by shapes {privacy.identification.structure:.0%}",
+    ]
+    if record.leakage.value is not None:
+        told.insert(0, f"leakage {record.leakage.value:.2f}")
+    return f"{text} Over all {len(privacy.mse.per_image)} images: {', '.join(told)}."
+
+
+def _missing(record: Record) -> str:
+    if record.spec.attack == "none":
+        return "No picture: this cell mounts no attack and measures utility alone."
+    if record.status != "ok":
+        return "No picture: this cell has no result."
+    return "No picture came with this record."
+
+
+def details(record: Record) -> dict[str, Any]:
+    """Return what a cell says when it is opened: measures, threat model, curves, how to repeat."""
+    about = record.provenance
+    versions = ", ".join(f"{name} {version}" for name, version in about.packages.items())
+    threat = record.threat_model
+    again = command(record)
+    return {
+        "threat": threat_in_words(record, threat) if threat else None,
+        "victims": _scored(record),
+        "utility": _utility(record),
+        "notes": [*record.notes, *record.data.get("disclosures", [])],
+        "command": shlex.join(again) if again else None,
+        "ran": f"{about.created[:10]}, {sum(record.timings.values()):.0f} s on {about.device} with "
+        f"{about.threads} thread{'s' if about.threads > 1 else ''}; {about.platform}, Python "
+        f"{about.python}; {versions}"
+        f"{f'; commit {about.commit[:10]}' if about.commit else ''}",
+        "curves": [_curve(curve) for curve in curves_of(record)],
+    }
+
+
+def _scored(record: Record) -> list[dict[str, Any]]:
+    if record.victims is None:
+        return []
+    return [
+        {"name": words, "rows": measures(scores)}
+        for name, words in _VICTIMS.items()
+        if (scores := getattr(record.victims, name)) is not None
+    ]
+
+
+def _utility(record: Record) -> list[tuple[str, str, str]]:
+    """Return measure, this model's value, and the trivial predictor's."""
+    utility = record.utility
+    if utility is None:
+        return []
+    segments = utility.jaccard is not None
+    labels = {
+        "auc": "AUC", "jaccard": "Jaccard", "dice": "Dice",
+        "accuracy": "share of pixels right" if segments else "accuracy",
+    }  # fmt: skip
+    rows = []
+    for name, label in labels.items():
+        value, guess = getattr(utility, name), utility.trivial.get(name)
+        if value is not None:
+            rows.append((label, f"{value:.3f}", "n/a" if guess is None else f"{guess:.3f}"))
+    return rows
+
+
+def _curve(curve: Curve) -> dict[str, Any]:
+    values = np.array(curve.values, np.float64)
+    window = -(-len(values) // _DRAWN)
+    if window > 1:
+        whole = len(values) - len(values) % window
+        values = values[:whole].reshape(-1, window).mean(1)
+    return {
+        "title": curve.title + (f" (means of {window})" if window > 1 else ""),
+        "axis": curve.axis,
+        "step": rounded(curve.steps / len(curve.values) * window, 6),
+        "values": [rounded(float(value)) for value in values],
+    }
+
+
+def flag_words(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
+    """Return every flag that occurs, in words, with how often and whether it rules out a rank."""
+    counts: dict[str, int] = {}
+    for record in records:
+        for flag in record.flags:
+            counts[flag] = counts.get(flag, 0) + 1
+    known = [*FLAGS, *sorted(set(counts) - set(FLAGS))]
+    return {
+        flag: {
+            "words": FLAGS.get(flag, "unknown to this version"),
+            "invalid": flag in INVALIDATING,
+            "count": counts[flag],
+        }
+        for flag in known
+        if flag in counts
+    }

@@ -1,0 +1,129 @@
+"""What of a record is published: nothing of the folders of whoever ran it, and only pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from splitsec.errors import DataError
+from splitsec.record import Record
+from splitsec.storage import Found
+
+PICTURES = "pictures"
+"""Folder of the pictures inside the page."""
+
+_TEXTS = {"reason", "spec", "data", "session", "notes", "provenance"}  # the rest is numbers
+_CELL_ID = re.compile(r"[0-9a-f]{64}")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_HEAD = 24  # bytes, the last eight of which are width and height
+# The folders of an absolute path, POSIX or Windows, up to its last name; not those of a URL.
+# Names may hold spaces: rather a word too much goes than half a name stays.
+_FOLDERS = re.compile(
+    r"""(?<![\w./~-])(?:file://)?(?:/[^\s/'"`,;:()<>](?:[^/\n'"`,;:()<>]*[^\s/'"`,;:()<>])?)+/"""
+    r"""|\b[A-Za-z]:\\(?:[^\\/:*?"<>|\n]+\\)+"""
+)
+
+
+def without_folders(value: Any) -> Any:
+    """Return values as JSON has them, with absolute paths shortened to their last name."""
+    if isinstance(value, str):
+        return _FOLDERS.sub("", value)
+    if isinstance(value, dict):
+        return {key: without_folders(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_folders(one) for one in value]
+    return value
+
+
+def published(record: Record, picture: str | None) -> Record:
+    """Return a record as the page offers it, sealed anew.
+
+    Its command is the one that runs this cell again, wherever it came from.
+
+    Args:
+        record: any record.
+        picture: where its picture is, seen from the record's folder, if it has one.
+    """
+    said = record.model_dump(mode="json", include=_TEXTS | {"cell_id", "status"})
+    said["provenance"]["command"] = command(record)
+    rewritten = Record.model_validate(without_folders(said))
+    changes: dict[str, Any] = {name: getattr(rewritten, name) for name in _TEXTS}
+    changes["artifacts"] = {} if picture is None else {"panel": picture}
+    return record.model_copy(update=changes).sealed()
+
+
+def command(record: Record) -> list[str]:
+    """Return the words of a ``splitsec eval`` that runs a cell again, every setting spelled out.
+
+    Empty where ``eval`` cannot ask for it: a partition of the data other than the usual one.
+    """
+    spec = record.spec
+    if spec.partition:
+        return []
+    plugins = record.provenance.plugins
+    words = ["splitsec", "eval"]
+    for kind in ("attack", "defense", "target"):
+        words += [f"--{kind}", plugins.get(kind, {}).get("spec", getattr(spec, kind))]
+    for name in ("data", "cut", "size", "channels", "clients", "profile", "seed", "public_from",
+                 "threads"):  # fmt: skip
+        words += [f"--{name.replace('_', '-')}", str(getattr(spec, name))]
+    for name in ("private", "public", "validation", "held_out", "victims"):
+        words += ["--set", f"counts.{name}={getattr(spec, name)}"]
+    for name, value in spec.training.model_dump().items():
+        words += ["--set", f"training.{name}={value}"]
+    for kind, parameters in spec.parameters.items():
+        for name, value in parameters.items():
+            if value not in (None, ""):
+                text = value if isinstance(value, str) else json.dumps(value)
+                words += ["--set", f"{kind}.{getattr(spec, kind)}.{name}={text}"]
+    found: list[str] = without_folders(words)
+    return found
+
+
+def file_stem(record: Record) -> str:
+    """Return what the files of a cell are called.
+
+    Raises:
+        DataError: its id is not a hash, and no name for a file.
+    """
+    if not _CELL_ID.fullmatch(record.cell_id):
+        raise DataError(f"{record.spec.title()}: its cell_id {record.cell_id[:80]!r} is no SHA-256")
+    return record.cell_id
+
+
+class Picture(NamedTuple):
+    """A record's picture: a PNG of so many pixels, called by the hash of its content."""
+
+    file: str
+    content: bytes
+    width: int
+    height: int
+
+
+def picture_of(found: Found) -> Picture | None:
+    """Return a record's picture; None where it has none or has lost it.
+
+    Raises:
+        DataError: it names a file that is no PNG, or is neither in its own folder nor beside it;
+            a record that somebody sent must not publish other files.
+    """
+    record, folder = found
+    name = record.artifacts.get("panel")
+    if name is None or folder is None:
+        return None
+    file = (folder / name).resolve()
+    if not file.is_file():
+        return None
+    if not file.is_relative_to(folder.resolve().parent):
+        raise DataError(f"{folder}: its picture {name!r} is not among the records")
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read the picture {file}: {error.strerror}") from None
+    if not content.startswith(_PNG) or len(content) < _PNG_HEAD:
+        raise DataError(f"{folder}: its picture {name!r} is not a PNG")
+    width, height = struct.unpack(">II", content[16:_PNG_HEAD])
+    return Picture(f"{PICTURES}/{sha256(content).hexdigest()}.png", content, width, height)
