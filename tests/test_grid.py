@@ -10,6 +10,7 @@ from test_summary import make_record
 
 from splitsec.cell import resolve
 from splitsec.cli import group
+from splitsec.cli.run import _official
 from splitsec.data import load_data
 from splitsec.errors import UsageError
 from splitsec.grid import load_grid
@@ -163,3 +164,23 @@ def test_a_grid_file_may_sweep(tmp_path: Path) -> None:
         "cut = 2\n", 'cut = 2\ndefense = "dcor"\nsweeps = ["defense.dcor.alpha=0.1,0.2"]\n'
     )
     assert len(load_grid(written(tmp_path, text)).cells()) == 2 * (2 * 2 * 2 + 2)
+
+
+@pytest.mark.parametrize(("track", "cells", "trainings"), [("phantoms", 20, 12)])
+def test_an_official_track_is_run_by_its_name(
+    track: str, cells: int, trainings: int, tmp_path: Path
+) -> None:
+    said = ask("run", track, "--dry-run", "--output", str(tmp_path))
+    assert said.exit_code == 0
+    assert f"{cells} cells: 0 have a record, {cells} to run in {trainings} trainings" in said.output
+
+
+@pytest.mark.parametrize("track", ["phantoms", "retinamnist", "x-rays"])
+def test_official_tracks_are_in_order(track: str) -> None:
+    grid = load_grid(_official()[track])
+    assert grid.title
+    cells = grid.cells()
+    assert {cell.spec.attack for cell in cells} >= {"adra", "fsha"}
+    assert {cell.spec.defense for cell in cells} >= {"none", "dcor"}
+    if track != "phantoms":
+        assert {cell.spec.seed for cell in cells} == set(range(5))

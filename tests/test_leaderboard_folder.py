@@ -99,7 +99,7 @@ def test_a_record_is_published_with_the_same_numbers(built: Built) -> None:
 
 
 def test_the_command_asks_for_the_same_cell() -> None:
-    from splitsec.evaluate import resolve  # noqa: PLC0415 - torch
+    from splitsec.cell import resolve  # noqa: PLC0415 - torch
 
     (asked,) = resolve(
         attack="fsha:iterations=7,loss=bce", defense="dcor:alpha=0.3", cut="2", seeds=[4],

@@ -1,7 +1,8 @@
-"""``splitsec run``: run the grids of a file."""
+"""``splitsec run``: run the grids of a file, or of an official track."""
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from splitsec.cli.execution import execute, execution_options, take_execution
 @click.argument("grid", type=click.Path(path_type=Path))
 @execution_options
 def command(grid: Path, **options: Any) -> int:
-    """Run every cell of GRID, a TOML file; the same command again resumes.
+    """Run every cell of GRID, a TOML file or an official track; the same command again resumes.
 
     \b
     profile = "quick"
@@ -26,11 +27,18 @@ def command(grid: Path, **options: Any) -> int:
     cut = [3, 7]
     settings = ["training.epochs=5"]
 
+    Official tracks are retinamnist, x-rays and phantoms.
+
     Exits 0 if every cell ran, 1 if some failed, 2 if interrupted, 4 if the file is wrong.
     """  # noqa: D301 - click's own mark for a block that is not wrapped
     execution = take_execution(options)
-
     from splitsec.grid import load_grid  # noqa: PLC0415 - only when it is run
 
-    asked = load_grid(grid)
+    asked = load_grid(_official().get(str(grid), grid))
     return execute(asked.model_dump(mode="json"), asked.cells, execution)
+
+
+def _official() -> dict[str, Path]:
+    """Return the official tracks' files, by name."""
+    folder = Path(str(resources.files("splitsec.leaderboard").joinpath("tracks", "ranked")))
+    return {file.stem: file for file in folder.glob("*.toml")}
