@@ -7,6 +7,7 @@ the attack's ``reconstruct`` and scored beside attackers that saw nothing (:mod:
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -63,12 +64,18 @@ def run_session(cells: Sequence[Cell], store: Path, progress: Progress) -> Itera
     checkpoints.clear()
 
 
+def _leave_if_forked(process: int) -> None:
+    """End this process if it is a copy that a plug-in has forked: there is one record per cell."""
+    if os.getpid() != process:
+        os._exit(1)
+
+
 def _run_cell(cell: Cell, shared: SharedSession, store: Path, progress: Progress) -> Record:
     findings = Findings()
     status: Status = "ok"
     reason: str | None = None
     stop: BaseException | None = None
-    threads = torch.get_num_threads()
+    threads, process = torch.get_num_threads(), os.getpid()
     torch.set_num_threads(cell.spec.threads)
     try:
         provenance = collect(cell.chosen)
@@ -87,6 +94,7 @@ def _run_cell(cell: Cell, shared: SharedSession, store: Path, progress: Progress
     except Exception as error:  # a defect: it is recorded, and raised once that is done
         status, reason, stop = "failed", f"defect: {type(error).__name__}: {error}", error
     finally:
+        _leave_if_forked(process)
         torch.set_num_threads(threads)
     record = _record(cell, shared.data, status, reason, provenance, findings)
     record = _write(record_folder(store, record), record, findings)

@@ -106,8 +106,12 @@ class Queue:
             lock.acquire(blocking=False)
         except Timeout:
             return False
-        except (OSError, NotImplementedError) as error:
-            raise OutputError(f"cannot lock {lock.lock_file}: {error}") from error
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {lock.lock_file}: {error.strerror or error}"
+            ) from error
+        except NotImplementedError as error:
+            raise OutputError(f"{self._folder} cannot be locked: {error}") from error
         self._claims[key] = _Claim(lock)
         return True
 
