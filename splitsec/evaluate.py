@@ -33,7 +33,9 @@ from splitsec.storage import keep_artifact, record_folder, write_record
 from splitsec.utility import measure_utility, validation_scores
 
 
-def run_session(cells: Sequence[Cell], store: Path, progress: Progress) -> Iterator[Record]:
+def run_session(
+    cells: Sequence[Cell], store: Path, progress: Progress, data: Data | None = None
+) -> Iterator[Record]:
     """Run cells that share an honest session, and write each one's record when it is done.
 
     Args:
@@ -41,6 +43,7 @@ def run_session(cells: Sequence[Cell], store: Path, progress: Progress) -> Itera
             the one session side by side.
         store: folder in which each record's own folder is made.
         progress: told of every stage.
+        data: their images, where they are loaded already.
 
     Yields:
         Records, in the order of the cells. What goes wrong inside a cell makes its record
@@ -51,7 +54,7 @@ def run_session(cells: Sequence[Cell], store: Path, progress: Progress) -> Itera
         DataError: the data cannot be loaded.
         OutputError: a record cannot be written.
     """
-    shared = SharedSession(cells, load_data(cells[0].data_spec(), progress))
+    shared = SharedSession(cells, data or load_data(cells[0].data_spec(), progress))
     for cell in cells:
         progress.begin(cell.spec.title())
         yield _run_cell(cell, shared, store, progress)
