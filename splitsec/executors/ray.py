@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 
 from splitsec.cell import Cell, load_cell
 from splitsec.data import load_data
-from splitsec.errors import DataError, SplitsecError, UsageError, WorkerError
+from splitsec.errors import SplitsecError, UsageError, WorkerError
 from splitsec.metrics.weights import FILE_VARIABLE
 from splitsec.plugins import Kind, Portable, pack_plugin
 from splitsec.progress import Progress, Silent
@@ -166,7 +166,7 @@ def _connected(address: str | None) -> Iterator[None]:
         )  # fmt: skip
     except (OSError, RuntimeError, ValueError) as error:
         at = f" at {address}" if address else ""
-        raise UsageError(f"cannot connect to a Ray cluster{at}: {_first_line(error)}") from None
+        raise UsageError(f"cannot connect to a Ray cluster{at}: {_line(error, 0)}") from None
     try:
         yield
     finally:
@@ -176,9 +176,7 @@ def _connected(address: str | None) -> Iterator[None]:
 class _Cluster:
     """Sessions handed to the cluster by one run, and what comes of them."""
 
-    def __init__(
-        self, gpus: float, timeout: float | None, store: Path, progress: Progress
-    ) -> None:
+    def __init__(self, gpus: float, timeout: float | None, store: Path, progress: Progress) -> None:
         import ray  # noqa: PLC0415
 
         self._ray = ray
@@ -235,14 +233,11 @@ class _Cluster:
             kind, *content = self._ray.get(next(task.stream))
         except (exceptions.NodeDiedError, exceptions.ObjectLostError):
             return self._lost(task)
-        except exceptions.OutOfMemoryError:
-            said = "Ray ended its worker process, since its node was running out of memory"
-            return [self._without_result(task, "failed", said)]
-        except exceptions.WorkerCrashedError:
+        except (exceptions.WorkerCrashedError, exceptions.OutOfMemoryError):
             said = "its worker process died; it may have run out of memory"
             return [self._without_result(task, "failed", said)]
         except (exceptions.RayError, StopIteration) as error:
-            raise WorkerError(f"the cluster could not run a session: {_last_line(error)}") from None
+            raise WorkerError(f"the cluster could not run a session: {_line(error, -1)}") from None
         if kind == "message":
             self._progress.message(*content)
         elif kind == "began":
@@ -327,12 +322,9 @@ class _Cluster:
         return self._data[key]
 
 
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def _last_line(error: BaseException) -> str:
-    return next(iter(reversed(str(error).strip().splitlines())), type(error).__name__)
+def _line(error: BaseException, which: int) -> str:
+    """Return a line of an error's text, which may be a node's whole traceback."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[which]
 
 
 class _Heard(Silent):
@@ -353,7 +345,7 @@ def _work(core: str, errand: str) -> Iterator[tuple[Any, ...]]:
     yield "began", f"{ray.util.get_node_ip_address()} ({node})"
     try:
         if core != core_sha256():
-            raise WorkerError("splitsec is not the same as where the run was started; update it")
+            raise WorkerError("splitsec here and where the run was started are not the same")
         yield from _run(_Errand.model_validate_json(errand))
     except SplitsecError as error:
         yield "refused", str(error)
@@ -392,10 +384,8 @@ def _run(errand: _Errand) -> Iterator[tuple[Any, ...]]:
 
 def _check(here: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Raise an error unless a cell is the same on this node as where it was asked for."""
-    kinds = [kind for kind, source in asked["sources"].items() if here["sources"][kind] != source]
-    differ = [f"the {kind}'s source" for kind in kinds]
-    if here["data"] != asked["data"]:
-        differ.append("the images")
-    if differ or here != asked:
-        what = " and ".join(differ) or "the cell"
-        raise DataError(f"{what} not the same as where the run was started")
+    names = {"data": "the images", "sources": "a plug-in's source"}
+    differ = [names.get(key, f"the {key}") for key in asked if here.get(key) != asked[key]]
+    if differ:
+        what = " and ".join(differ)
+        raise WorkerError(f"{what} here and where the run was started are not the same")
