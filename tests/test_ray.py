@@ -33,7 +33,7 @@ from splitsec.storage import artifact, check_artifact, load_records, record_fold
 
 DEFENSE = '''
 """A defense for a test."""
-import os, sys, time
+import os, subprocess, time
 from pathlib import Path
 from splitsec import Defense
 
@@ -224,15 +224,19 @@ def test_a_process_that_dies_costs_its_cell_alone(cluster: Any, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_cell_that_hangs_is_ended(cluster: Any, tmp_path: Path) -> None:
-    mark = tmp_path / "pid"
-    body = f"Path({str(mark)!r}).write_text(str(os.getpid())); time.sleep(600)"
+def test_a_cell_that_hangs_is_ended_with_all_that_it_started(cluster: Any, tmp_path: Path) -> None:
+    mark = tmp_path / "pids"
+    body = (
+        "started = subprocess.Popen(['sleep', '600'])\n"
+        f"        Path({str(mark)!r}).write_text(f'{{os.getpid()}} {{started.pid}}')\n"
+        "        time.sleep(600)"
+    )
     (cell,) = grid(defense=under_test(tmp_path, body))
     run = run_cells([cell], tmp_path / "out", Silent(), executor=Ray(cluster.address, timeout=30))
     (record,) = run
     assert record.status == "timeout"
     assert "it took longer than 30 seconds" in (record.reason or "")
-    assert gone(int(mark.read_text()))
+    assert all(gone(int(pid)) for pid in mark.read_text().split())
 
 
 def _older_core(patch: pytest.MonkeyPatch) -> None:

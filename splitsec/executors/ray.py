@@ -237,7 +237,10 @@ class _Cluster:
             said = "its worker process died; it may have run out of memory"
             return [self._without_result(task, "failed", said)]
         except (exceptions.RayError, StopIteration) as error:
-            raise WorkerError(f"the cluster could not run a session: {_line(error, -1)}") from None
+            raise WorkerError(
+                f"the cluster could not run a session: {_line(error, -1)}; finished cells are "
+                "kept, and the same command resumes"
+            ) from None
         if kind == "message":
             self._progress.message(*content)
         elif kind == "began":
