@@ -118,15 +118,22 @@ class Cell:
         Args:
             data_sha256: hash of the decoded images and labels.
         """
-        decides = {
+        text = json.dumps(self.identity(data_sha256), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def identity(self, data_sha256: str) -> dict[str, Any]:
+        """Return everything that decides the numbers, as JSON values.
+
+        Args:
+            data_sha256: hash of the decoded images and labels.
+        """
+        return {
             "spec": self.spec.model_dump(mode="json"),
             "sources": {chosen.plugin.kind: _source(chosen.plugin) for chosen in self.chosen},
             "shared": _shared_source(),
             "data": data_sha256,
             "protocol": PROTOCOL_VERSION,
         }
-        text = json.dumps(decides, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
 
     def session_key(self) -> str:
         """Return the hash of everything that decides the honest session.

@@ -35,7 +35,9 @@ from splitsec.storage import keep_artifact, record_folder, write_record
 from splitsec.utility import measure_utility, validation_scores
 
 
-def run_session(cells: Sequence[Cell], store: Path, progress: Progress) -> Iterator[Record]:
+def run_session(
+    cells: Sequence[Cell], store: Path, progress: Progress, data: Data | None = None
+) -> Iterator[Record]:
     """Run cells that share an honest session, and write each one's record when it is done.
 
     Args:
@@ -43,6 +45,7 @@ def run_session(cells: Sequence[Cell], store: Path, progress: Progress) -> Itera
             the one session side by side.
         store: folder in which each record's own folder is made.
         progress: told of every stage.
+        data: their images, where they are loaded already.
 
     Yields:
         Records, in the order of the cells. What goes wrong inside a cell makes its record
@@ -53,7 +56,8 @@ def run_session(cells: Sequence[Cell], store: Path, progress: Progress) -> Itera
         DataError: the data cannot be loaded.
         OutputError: a record cannot be written.
     """
-    data, key = load_data(cells[0].data_spec(), progress), cells[0].session_key()
+    data = data or load_data(cells[0].data_spec(), progress)
+    key = cells[0].session_key()
     checkpoints = Checkpoints(
         store / ".checkpoints" / key[:24], [key, data.sha256, PROTOCOL_VERSION], progress.message
     )

@@ -180,6 +180,40 @@ def _split_class(spec: str) -> tuple[str, str | None]:
     return (match[1], match[2]) if match else (spec, None)
 
 
+class Portable(NamedTuple):
+    """A plug-in as it travels to another machine.
+
+    Attributes:
+        spec: how it is asked for there; relative to the folder of its files, if it has any.
+        files: its Python source, by relative path; none where it is found there by its name.
+    """
+
+    spec: str
+    files: dict[str, bytes]
+
+    def unpack(self, folder: Path) -> str:
+        """Write its files into a folder, and return how it is asked for."""
+        for name, content in self.files.items():
+            file = folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        return str(folder / self.spec) if self.files else self.spec
+
+
+def pack_plugin(plugin: Plugin) -> Portable:
+    """Return a plug-in as it travels: its name, or the source of one that was named by a path.
+
+    Of a folder it is the Python files that travel, which are what its hash is of.
+    """
+    path, class_name = _split_class(plugin.spec)
+    if not _is_path(path):
+        return Portable(plugin.spec, {})
+    source = Path(plugin.source)
+    found = source.rglob("*.py") if source.is_dir() else [source]
+    files = {file.relative_to(source.parent).as_posix(): file.read_bytes() for file in found}
+    return Portable(f"{source.name}:{class_name}" if class_name else source.name, files)
+
+
 def _import_path(kind: Kind, path: Path) -> ModuleType:
     path = path.resolve()
     file = path / "__init__.py" if path.is_dir() else path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 import torch
 
 from splitsec.cell import Chosen
+from splitsec.plugins import source_sha256
 from splitsec.record import Provenance
 
 _PACKAGES = (
@@ -46,6 +49,17 @@ def collect(chosen: Sequence[Chosen]) -> Provenance:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=[_program(), *sys.argv[1:]],
     )
+
+
+def core_sha256() -> str:
+    """Return the SHA-256 of the core's source, wherever the built-in plug-ins are installed."""
+    root = Path(__file__).parent
+    beside = {"attacks", "defenses", "targets", "leaderboard"}
+    files = sorted(file.relative_to(root) for file in root.rglob("*.py"))
+    hashes = {
+        file.as_posix(): source_sha256(root / file) for file in files if file.parts[0] not in beside
+    }
+    return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
 
 def _program() -> str:

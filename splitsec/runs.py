@@ -135,6 +135,26 @@ def run_cells(
         queue.close()
 
 
+def take_shard(cells: Sequence[Cell], number: int, parts: int) -> list[Cell]:
+    """Return the cells of one of several parts that a request's sessions are dealt out to.
+
+    A session's part is decided by its place in the request, whether it has records or not: shards
+    are disjoint, together they are the request, and each is the same when it is resumed.
+
+    Args:
+        cells: resolved cells, all of the request.
+        number: which shard, from 1 to ``parts``.
+        parts: how many shards there are.
+    """
+    places: dict[str, int] = {}
+    taken = []
+    for cell in cells:
+        place = places.setdefault(cell.session_key(), len(places))
+        if place % parts == number - 1:
+            taken.append(cell)
+    return taken
+
+
 def with_records(
     cells: Sequence[Cell], store: Path, progress: Progress, rerun: Rerun
 ) -> list[tuple[Cell, Record | None]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -83,6 +84,34 @@ def keep_artifact(folder: Path, suffix: str, write: Callable[[Path], None]) -> s
 
     write_atomically(artifacts / f"new{suffix}", write, named)
     return f"../{artifacts.name}/{name}"
+
+
+def keep_record(output: Path, record: Record, files: Mapping[str, bytes]) -> Record:
+    """Write a record that was made in another store, and its artifacts first.
+
+    Args:
+        output: folder of records.
+        record: the record.
+        files: contents of its artifacts, by their names in the record.
+
+    Returns:
+        The record as written.
+
+    Raises:
+        DataError: an artifact is missing, or is not what it was called by.
+        OutputError: the store cannot be written.
+    """
+    folder = record_folder(output, record)
+    for name, called in record.artifacts.items():
+        content, file = files.get(name, b""), Path(called)
+        if hashlib.sha256(content).hexdigest() != file.stem:
+            raise DataError(f"{name} of {record.spec.title()} did not arrive whole")
+        keep_artifact(folder, file.suffix, partial(_write_bytes, content=content))
+    return write_record(folder, record)
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 def artifact(folder: Path, record: Record, name: str) -> Path:

@@ -38,6 +38,9 @@ class FakeCell:
         self.seed = seed
         self.spec = make_record(seed=seed).spec
 
+    def session_key(self) -> str:
+        return str(self.seed)
+
 
 class FakeEvaluation:
     """Stands in for the evaluation; runs no cell, but remembers what was asked.
@@ -178,6 +181,13 @@ def test_help_and_version() -> None:
         ([*EVAL, "--set", "nonsense"], "--set 'nonsense'"),
         ([*EVAL, "--cut", "99"], "cut 99"),
         ([*EVAL, "--cut", "two"], "--cut 'two'"),
+        ([*EVAL, "--shard", "3"], "--shard '3' is not of the form 2/5"),
+        ([*EVAL, "--shard", "0/2"], "--shard '0/2' is not of the form 2/5"),
+        ([*EVAL, "--shard", "3/2"], "--shard '3/2' is not of the form 2/5"),
+        ([*EVAL, "--address", "here:1"], "--address is for a Ray cluster; add --executor ray"),
+        ([*EVAL, "--gpus", "1"], "--gpus is for a Ray cluster; add --executor ray"),
+        ([*EVAL, "--executor", "ray", "--workers", "2"], "--workers is for this machine"),
+        ([*EVAL, "--executor", "ray", "--gpus", "1.5"], "--gpus 1.5: a part of one GPU"),
         ([*EVAL, "--size", "2"], "size"),
         (["eval", "--attack", "./nowhere.py"], "nowhere.py"),
         (["list", "everything"], "'everything' is not one of"),
@@ -226,6 +236,19 @@ def test_options_reach_the_evaluation(fake: FakeEvaluation) -> None:
         "size": None, "channels": 1, "clients": 1, "profile": "quick", "settings": ("a=1", "b=2"),
         "sweeps": (), "public_from": "same", "threads": 3,
     }  # fmt: skip
+
+
+def test_a_shard_runs_and_prints_its_cells_alone(
+    fake: FakeEvaluation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*EVAL, "--seeds", "5", "--shard", "2/2", "--json"]) == Exit.OK
+    said = capsys.readouterr()
+    assert fake.ran == [1, 3]
+    assert [json.loads(line)["spec"]["seed"] for line in said.out.splitlines()] == [1, 3]
+    assert "2 of 2 cells done" in said.err
+    assert run([*EVAL, "--seeds", "1", "--shard", "2/2"]) == Exit.OK
+    assert "shard 2/2: the grid has fewer sessions" in capsys.readouterr().err
+    assert fake.ran == [1, 3]
 
 
 def test_some_cells_failed(fake: FakeEvaluation, capsys: pytest.CaptureFixture[str]) -> None:

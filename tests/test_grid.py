@@ -16,6 +16,7 @@ from splitsec.errors import UsageError
 from splitsec.grid import load_grid
 from splitsec.plan import make_plan
 from splitsec.progress import Silent
+from splitsec.runs import take_shard
 from splitsec.storage import record_folder, write_record
 
 TINY = """
@@ -102,6 +103,17 @@ def test_a_plan_counts_trainings_once_and_says_what_was_never_timed() -> None:
     past = [timed(0, 10, 0), timed(1, 30, 0), timed(2, 20, 5)]
     plan = make_plan(cells, past)  # type: ignore[arg-type]
     assert (plan.trainings, plan.seconds, plan.untimed) == (2, 2 * 20 + 2 * 5, 0)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 12])
+def test_shards_are_whole_sessions_disjoint_and_complete(parts: int, tmp_path: Path) -> None:
+    cells = load_grid(written(tmp_path, GRID)).cells()
+    shards = [take_shard(cells, number, parts) for number in range(1, parts + 1)]
+    assert sorted(map(id, (cell for shard in shards for cell in shard))) == sorted(map(id, cells))
+    keys = [{cell.session_key() for cell in shard} for shard in shards]
+    sizes = [len(some) for some in keys]
+    assert sum(sizes) == len(set().union(*keys)) == 10, "no session is in two shards"
+    assert max(sizes) - min(sizes) <= 1
 
 
 def test_a_dry_run_runs_nothing_and_knows_what_is_there(tmp_path: Path) -> None:

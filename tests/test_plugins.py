@@ -11,7 +11,14 @@ import pytest
 
 from splitsec.errors import PluginError, UsageError
 from splitsec.parameters import build_parameters
-from splitsec.plugins import KINDS, list_plugins, load_plugin, plain_name, source_sha256
+from splitsec.plugins import (
+    KINDS,
+    list_plugins,
+    load_plugin,
+    pack_plugin,
+    plain_name,
+    source_sha256,
+)
 from splitsec.spec import parse_requests, parse_settings
 
 DEFENSE = '''
@@ -57,6 +64,27 @@ def test_a_file_a_folder_and_a_class_in_a_file(tmp_path: Path) -> None:
     assert load_plugin("defense", f"{two}:Second").cls.__name__ == "Second"
     with pytest.raises(PluginError, match="did you mean 'Second'"):
         load_plugin("defense", f"{two}:Secnd")
+
+
+@pytest.mark.parametrize("spec", ["two.py:Second", "packaged", "packaged:First", "packaged/"])
+def test_a_plugin_that_travelled_is_the_same(spec: str, tmp_path: Path) -> None:
+    (tmp_path / "two.py").write_bytes(
+        (DEFENSE + "\n\nclass Second(First):\n    pass\n").replace("\n", "\r\n").encode()
+    )
+    (tmp_path / "packaged" / "deeper").mkdir(parents=True)
+    (tmp_path / "packaged" / "__init__.py").write_text("from .deeper.inner import First\n")
+    (tmp_path / "packaged" / "deeper" / "inner.py").write_text(DEFENSE)
+    here = load_plugin("defense", f"{tmp_path}/{spec}")
+    there = load_plugin("defense", pack_plugin(here).unpack(tmp_path / "elsewhere"))
+    assert (there.name, there.cls.__name__) == (here.name, here.cls.__name__)
+    assert there.sha256 == here.sha256
+    assert Path(there.source).is_relative_to(tmp_path / "elsewhere")
+
+
+def test_a_plugin_with_a_name_travels_by_name(tmp_path: Path) -> None:
+    packed = pack_plugin(load_plugin("defense", "dcor"))
+    assert packed == ("dcor", {})
+    assert packed.unpack(tmp_path) == "dcor"
 
 
 def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from splitsec.progress import Progress, Silent
 from splitsec.queue import Queue
 from splitsec.record import Record
 from splitsec.runs import run_cells
-from splitsec.storage import artifact, check_artifact, load_records, record_folder
+from splitsec.storage import artifact, check_artifact, keep_record, load_records, record_folder
 
 TINY = [
     "target.resnet.depth=18", "training.epochs=1", "counts.private=16", "counts.public=8",
@@ -149,3 +149,16 @@ def test_an_artifact_is_called_by_its_content(tmp_path: Path) -> None:
     assert again.artifacts == record.artifacts, "the same content, so the same name"
     check_artifact(file)
     assert json.loads((folder / "record.json").read_text())["artifacts"] == record.artifacts
+
+
+def test_a_record_of_another_store_is_kept_with_its_artifacts_or_not_at_all(tmp_path: Path) -> None:
+    (record,) = run_cells(cells(1), tmp_path / "there", Silent())
+    folder, here = record_folder(tmp_path / "there", record), tmp_path / "here"
+    files = {name: artifact(folder, record, name).read_bytes() for name in record.artifacts}
+    with pytest.raises(DataError, match=r"curves of none against none .* did not arrive whole"):
+        keep_record(here, record, files | {"curves": files["curves"][:-1]})
+    assert not list(here.rglob("record.json"))
+    assert keep_record(here, record, files) == record
+    assert load_records([here]) == [record]
+    for name in record.artifacts:
+        check_artifact(artifact(record_folder(here, record), record, name))

@@ -6,21 +6,46 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import click
 
 from splitsec.cli import Exit
+from splitsec.errors import UsageError
 from splitsec.storage import Rerun
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Shard(NamedTuple):
+    """One of several parts that a grid's sessions are dealt out to; numbered from 1."""
+
+    number: int
+    parts: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.parts}"
+
+
+def _read_shard(ctx: click.Context, param: click.Parameter, text: str | None) -> Shard | None:
+    """Read a text such as ``2/5``."""
+    if text is None:
+        return None
+    number, _, parts = text.partition("/")
+    if number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts):
+        return Shard(int(number), int(parts))
+    raise UsageError(f"--shard {text!r} is not of the form 2/5, the second of five")
 
 
 class Execution(NamedTuple):
     """How cells are run.
 
     Attributes:
-        workers: processes.
+        executor: where sessions run: on this machine or on a Ray cluster.
+        workers: processes on this machine.
+        address: of the cluster, or None for Ray's own choice.
+        gpus: GPUs that Ray sets aside for each session.
+        shard: the part of the grid that is run, or None for all of it.
         timeout: seconds that a cell may take, or None.
         rerun: which cells are run again that have a record.
         output: folder for records.
@@ -28,15 +53,37 @@ class Execution(NamedTuple):
         dry_run: whether nothing is run.
     """
 
+    executor: Literal["local", "ray"]
     workers: int
+    address: str | None
+    gpus: float
+    shard: Shard | None
     timeout: float | None
     rerun: Rerun
     output: Path
     as_json: bool
     dry_run: bool
 
-    def executor(self) -> Any:
+    def check(self) -> None:
+        """Raise a UsageError where options do not go together."""
+        if self.executor == "ray":
+            if self.workers > 1:
+                raise UsageError(
+                    "--workers is for this machine; a Ray cluster takes as many sessions as it "
+                    "has CPUs for (--threads each)"
+                )
+            if self.gpus > 1 and not self.gpus.is_integer():
+                raise UsageError(f"--gpus {self.gpus:g}: a part of one GPU, or whole ones")
+        elif self.address is not None or self.gpus:
+            option = "--gpus" if self.address is None else "--address"
+            raise UsageError(f"{option} is for a Ray cluster; add --executor ray")
+
+    def make_executor(self) -> Any:
         """Return what runs sessions."""
+        if self.executor == "ray":
+            from splitsec.executors.ray import Ray  # noqa: PLC0415 - slow to import
+
+            return Ray(self.address, self.gpus, self.timeout)
         from splitsec.executors import InProcess  # noqa: PLC0415 - slow to import
         from splitsec.executors.workers import Workers  # noqa: PLC0415
 
@@ -47,11 +94,36 @@ class Execution(NamedTuple):
 
 _OPTIONS = (
     click.option(
+        "--executor",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Where sessions run: on this machine, or on a Ray cluster (splitsec[ray]).",
+    ),
+    click.option(
         "--workers",
         type=click.IntRange(1),
         default=1,
         show_default=True,
         help="Processes, each with its own threads; cells that share a session stay together.",
+    ),
+    click.option(
+        "--address",
+        metavar="HOST:PORT",
+        help="Head of the Ray cluster.  [default: RAY_ADDRESS, one that runs here, or a new one]",
+    ),
+    click.option(
+        "--gpus",
+        type=click.FloatRange(0),
+        default=0.0,
+        metavar="SHARE",
+        help="GPUs, such as 0.25, that Ray sets aside per session; cells use the CPU so far.",
+    ),
+    click.option(
+        "--shard",
+        callback=_read_shard,
+        metavar="I/N",
+        help="Run one of N parts of the grid, such as 2/5; for job arrays over one OUTPUT.",
     ),
     click.option(
         "--timeout",
@@ -88,8 +160,14 @@ def execution_options(function: F) -> F:
 
 
 def take_execution(options: dict[str, Any]) -> Execution:
-    """Take these options out of all those given."""
-    return Execution(**{name: options.pop(name) for name in Execution._fields})
+    """Take these options out of all those given.
+
+    Raises:
+        UsageError: they do not go together.
+    """
+    execution = Execution(**{name: options.pop(name) for name in Execution._fields})
+    execution.check()
+    return execution
 
 
 def execute(request: Mapping[str, Any], cells: Callable[[], Sequence[Any]], how: Execution) -> int:
@@ -108,6 +186,7 @@ def execute(request: Mapping[str, Any], cells: Callable[[], Sequence[Any]], how:
     with redirect_stdout(sys.stderr):
         from splitsec.recall import recall, remember  # noqa: PLC0415 - slow to import
 
+        request = {**request, "shard": None if how.shard is None else str(how.shard)}
         known = recall(how.output, request) if how.rerun != "all" and not how.dry_run else None
         if known is not None:
             click.echo(f"all {len(known)} cells have a record, which is used", err=True)
@@ -116,13 +195,18 @@ def execute(request: Mapping[str, Any], cells: Callable[[], Sequence[Any]], how:
                     _report(record, how)
             return Exit.OK
         from splitsec.progress_bars import shown  # noqa: PLC0415 - slow to import
-        from splitsec.runs import run_cells  # noqa: PLC0415
+        from splitsec.runs import run_cells, take_shard  # noqa: PLC0415
         from splitsec.storage import check_writable  # noqa: PLC0415
 
         resolved = cells()
         if not resolved:
             click.echo("the grid is empty: this request makes no cell", err=True)
             return Exit.EMPTY
+        if how.shard is not None:
+            resolved = take_shard(resolved, *how.shard)
+            if not resolved:
+                click.echo(f"shard {how.shard}: the grid has fewer sessions", err=True)
+                return Exit.OK
         if how.dry_run:
             with redirect_stdout(results):
                 _say_plan(resolved, how)
@@ -131,7 +215,7 @@ def execute(request: Mapping[str, Any], cells: Callable[[], Sequence[Any]], how:
         records = []
         with shown(len(resolved)) as progress:
             for record in run_cells(
-                resolved, how.output, progress, rerun=how.rerun, executor=how.executor(),
+                resolved, how.output, progress, rerun=how.rerun, executor=how.make_executor(),
             ):  # fmt: skip
                 records.append(record)
                 with progress.paused(), redirect_stdout(results):
@@ -177,7 +261,8 @@ def _say_plan(cells: Sequence[Any], how: Execution) -> None:
     plan = make_plan([cell for cell, record in known if record is None], past)
     timed = len(plan.cells) - plan.untimed
     about = duration(plan.seconds / how.workers)
-    estimate = f"; about {about} with --workers {how.workers}" if timed else ""
+    by = f"with --workers {how.workers}" if how.executor == "local" else "one after the other"
+    estimate = f"; about {about} {by}" if timed else ""
     if plan.untimed and plan.cells:
         estimate += f"; {plan.untimed} are of a kind that no record here has timed"
     click.echo(
