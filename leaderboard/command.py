@@ -32,16 +32,17 @@ _MEASURES = ("leakage", "utility", "retained")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "csv", "markdown", "latex", "json", "html"]),
+    type=click.Choice(["table", "csv", "markdown", "latex", "json", "html", "records"]),
     default="table",
     show_default=True,
-    help="How it is printed; html is a folder of a page with all three rankings.",
+    help="How it is printed; html is a folder with a page of all three rankings, records one of "
+    "records as they may be published.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Folder of the page, for --format html; an earlier page in it is replaced.",
+    help="Folder of the page or the records; an earlier page in it is replaced.",
 )
 @click.option(
     "--floor",
@@ -59,10 +60,13 @@ def command(
     cannot be told apart share a rank; rows that are incomplete, invalid or below the floor of
     utility are shown without one. Exits 5 if no record is of an attack.
     """
-    if output is None and form == "html":
-        raise UsageError("--format html is a folder; name it with --output FOLDER")
-    if output is not None and form != "html":
-        raise UsageError(f"--output is for --format html; {form} is printed")
+    folders = ("html", "records")
+    if output is None and form in folders:
+        raise UsageError(f"--format {form} is a folder; name it with --output FOLDER")
+    if output is not None and form not in folders:
+        raise UsageError(f"--output is for --format {' and '.join(folders)}; {form} is printed")
+    if output is not None and form == "records":
+        return _publish(records, output)
     if output is not None:
         return _write_page(records, cast(By, by), output, floor)
     boards = rank(load_brief_records(records, _announce), cast(By, by), floor)
@@ -92,6 +96,15 @@ def _write_page(paths: Sequence[Path], by: By, output: Path, floor: float) -> in
     if all(one.record.spec.attack == "none" for one in found):
         return _empty()
     click.echo(str(write_page(found, output, by, floor)))
+    return Exit.OK
+
+
+def _publish(paths: Sequence[Path], output: Path) -> int:
+    from splitsec.leaderboard.web.publication import publish  # noqa: PLC0415 - slow
+
+    for found in find_records(paths):
+        publish(found, output)
+    click.echo(str(output))
     return Exit.OK
 
 

@@ -6,11 +6,12 @@ import json
 import re
 import struct
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from splitsec.errors import DataError
 from splitsec.record import Record
-from splitsec.storage import Found
+from splitsec.storage import Found, keep_record
 
 PICTURES = "pictures"
 """Folder of the pictures inside the page."""
@@ -53,6 +54,20 @@ def published(record: Record, picture: str | None) -> Record:
     changes: dict[str, Any] = {name: getattr(rewritten, name) for name in _TEXTS}
     changes["artifacts"] = {} if picture is None else {"panel": picture}
     return record.model_copy(update=changes).sealed()
+
+
+def publish(found: Found, store: Path) -> Record:
+    """Write a record and its picture into a store, as they may be published.
+
+    Raises:
+        DataError: its picture is not one.
+        OutputError: the store cannot be written.
+    """
+    picture = picture_of(found)
+    if picture is None:
+        return keep_record(store, published(found.record, None), {})
+    name = f"../artifacts/{sha256(picture.content).hexdigest()}.png"
+    return keep_record(store, published(found.record, name), {"panel": picture.content})
 
 
 def command(record: Record) -> list[str]:
