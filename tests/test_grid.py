@@ -10,7 +10,7 @@ from test_summary import make_record
 
 from splitsec.cell import resolve
 from splitsec.cli import group
-from splitsec.cli.run import _official
+from splitsec.cli.grid import official_tracks
 from splitsec.data import load_data
 from splitsec.errors import UsageError
 from splitsec.grid import load_grid
@@ -189,7 +189,7 @@ def test_an_official_track_is_run_by_its_name(
 
 @pytest.mark.parametrize("track", ["phantoms", "retinamnist", "x-rays"])
 def test_official_tracks_are_in_order(track: str) -> None:
-    grid = load_grid(_official()[track])
+    grid = load_grid(official_tracks()[track])
     assert grid.title
     cells = grid.cells()
     assert {cell.spec.attack for cell in cells} >= {"adra", "fsha"}

@@ -16,6 +16,7 @@ from test_ranking import cell
 
 from splitsec.cli import Exit
 from splitsec.cli.eval import command as eval_command
+from splitsec.cli.execution import Execution
 from splitsec.errors import DataError, UsageError
 from splitsec.leaderboard.web.content import choices
 from splitsec.leaderboard.web.publication import command as again
@@ -108,7 +109,7 @@ def test_the_command_asks_for_the_same_cell() -> None:
     record = cell("fsha", "dcor", 4, 0.5).model_copy(update={"spec": asked.spec})
     words = again(record)[2:]
     options = eval_command.make_context("eval", words).params
-    for name in ("seeds", "workers", "timeout", "rerun", "output", "as_json", "dry_run"):
+    for name in ("seeds", *Execution._fields):
         options.pop(name)
     options["channels"] = int(options["channels"])
     (resolved,) = resolve(seeds=[options.pop("seed")], **options)

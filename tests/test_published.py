@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from splitsec.cell import PROTOCOL_VERSION
-from splitsec.cli.run import _official
+from splitsec.cli.grid import official_tracks
 from splitsec.grid import load_grid
 from splitsec.leaderboard.command import command
 from splitsec.storage import load_records
@@ -38,7 +38,7 @@ def test_the_page_is_of_the_published_records(tmp_path: Path) -> None:
 @pytest.mark.parametrize("track", TRACKS)
 def test_a_track_is_published_whole(track: str) -> None:
     records = load_records([RECORDS / track])
-    asked = {cell.spec.model_dump_json() for cell in load_grid(_official()[track]).cells()}
+    asked = {cell.spec.model_dump_json() for cell in load_grid(official_tracks()[track]).cells()}
     assert {record.spec.model_dump_json() for record in records} == asked
     assert all(record.seal is not None for record in records)
     assert not any(record.provenance.dirty for record in records)

@@ -32,7 +32,7 @@ _COMMANDS = {
         "splitsec.leaderboard.reproduce",
         "Make a table or figure of the original report again.",
     ),
-    "run": ("splitsec.cli.run", "Run the grids of a file."),
+    "run": ("splitsec.cli.grid", "Run the grids of a file, or an official track."),
     "show": ("splitsec.cli.show", "Print a record again."),
     "doctor": ("splitsec.cli.doctor", "Say which data, weights and devices are here."),
 }

@@ -34,11 +34,11 @@ def command(grid: Path, **options: Any) -> int:
     execution = take_execution(options)
     from splitsec.grid import load_grid  # noqa: PLC0415 - only when it is run
 
-    asked = load_grid(_official().get(str(grid), grid))
+    asked = load_grid(official_tracks().get(str(grid), grid))
     return execute(asked.model_dump(mode="json"), asked.cells, execution)
 
 
-def _official() -> dict[str, Path]:
+def official_tracks() -> dict[str, Path]:
     """Return the official tracks' files, by name."""
     folder = Path(str(resources.files("splitsec.leaderboard").joinpath("tracks", "ranked")))
     return {file.stem: file for file in folder.glob("*.toml")}
