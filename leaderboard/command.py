@@ -110,7 +110,7 @@ def _publish(paths: Sequence[Path], output: Path) -> int:
 
 def in_words(board: Board) -> pd.DataFrame:
     """Return a board's rows as text, measures with their intervals."""
-    lines = []
+    lines: list[dict[str, str]] = []
     for row in board.rows.to_dict("records"):
         ranked = "rank" in row and not pd.isna(row["rank"])
         line = {"rank": str(row["rank"]) if ranked else "-", "": row["name"]}
@@ -125,7 +125,7 @@ def in_words(board: Board) -> pd.DataFrame:
         line["unranked because"] = "" if pd.isna(row["reason"]) else row["reason"]
         lines.append(line)
     words = pd.DataFrame(lines)
-    if not words["unranked because"].any():
+    if lines and not words["unranked because"].any():
         words = words.drop(columns="unranked because")
     return words
 
@@ -141,16 +141,21 @@ def _measure(row: dict[Any, Any], name: str) -> str:
 def _print(boards: Sequence[Board]) -> None:
     from rich.console import Console  # noqa: PLC0415 - only where it is printed for a person
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     console = Console()
     for board in boards:
         words = in_words(board)
+        if not len(words):
+            console.print(Text(board.title, style="bold"))
+            console.print("  nothing to rank: no attack counts here")
         table = Table(title=board.title, title_justify="left", title_style="bold")
         for column in words.columns:
             table.add_column(column, justify="right" if column == "rank" else "left")
         for values in words.values.tolist():
             table.add_row(*values)
-        console.print(table)
+        if len(words):
+            console.print(table)
         for note in board.notes:
             console.print(f"  {note}", highlight=False, markup=False)
         console.print()
@@ -177,12 +182,19 @@ def _markdown(boards: Sequence[Board]) -> str:
     parts = []
     for board in boards:
         notes = "".join(f"\n- {note}" for note in board.notes)
-        parts.append(f"**{board.title}**\n\n{tables.to_markdown(in_words(board))}{notes}")
+        table = (
+            tables.to_markdown(in_words(board)) if len(board.rows) else "No attack counts here.\n"
+        )
+        parts.append(f"**{board.title}**\n\n{table}{notes}")
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
 def _latex(boards: Sequence[Board]) -> str:
-    return "\n".join(f"% {board.title}\n{tables.to_latex(in_words(board))}" for board in boards)
+    return "\n".join(
+        f"% {board.title}\n{tables.to_latex(in_words(board))}"
+        for board in boards
+        if len(board.rows)
+    )
 
 
 _FORMS: dict[str, Callable[[Sequence[Board]], str]] = {

@@ -79,7 +79,7 @@ def rank(records: Iterable[Record], by: By, floor: float = UTILITY_FLOOR) -> lis
     boards = []
     for (setting, access), group in frame.groupby(["setting", "access"], sort=True):
         board = _boarded(group, by, floor)
-        if len(board.rows):
+        if len(board.rows) or board.notes:
             title = f"{titles[str(setting)]}; {_ACCESS[str(access)]}"
             boards.append(board._replace(title=title, access=str(access)))
     return boards

@@ -254,7 +254,7 @@ def test_a_page_of_little_still_opens(status: str, browser: Browser, tmp_path: P
     opened.on("pageerror", lambda error: wrong.append(str(error)))
     opened.goto((page / "index.html").as_uri())
     text = opened.locator("#panel-defenses").inner_text()
-    assert ("One seed: no row" if status == "ok" else "Nothing to rank yet") in text
+    assert ("One seed: no row" if status == "ok" else "no attack counts here") in text
     opened.click("#tab-attacks")
     row = opened.locator("#panel-attacks tbody tr").inner_text()
     assert ("0.50" if status == "ok" else "it diverged") in row

@@ -231,3 +231,24 @@ def test_a_broken_stream_is_named(content: str, said: str, tmp_path: Path) -> No
 def test_an_empty_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no record\.json under"):
         load_records([tmp_path])
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "markdown", "latex", "json", "html"])
+def test_a_board_on_which_no_attack_counts_is_shown_with_the_reason(
+    form: str, tmp_path: Path
+) -> None:
+    for record in [*grid(adra_none=0.5, adra_dcor=0.4), *(
+        cell("active", defense, seed, 0.0, spec={"cut": 5}) for defense in ("none", "dcor")
+        for seed in SEEDS
+    )]:  # fmt: skip
+        numbered = record.model_copy(update={"cell_id": f"{hash(str(record.spec)) % 2**64:064x}"})
+        write_record(tmp_path / numbered.cell_id, numbered)
+    page = ["--output", str(tmp_path / "page")] if form == "html" else []
+    done = CliRunner().invoke(
+        command, [str(tmp_path), "--format", form, *page], standalone_mode=False
+    )
+    assert done.exit_code == 0, done.output
+    said = (tmp_path / "page" / "index.html").read_text() if form == "html" else done.output
+    assert "adra" in said
+    if form not in ("csv", "latex"):  # which are tables only
+        assert "active does not count" in said or "Active does not count" in said

@@ -56,11 +56,12 @@ splitsec.rankings = (() => {
     const filter = splitsec.chosen(form);
     for (const board of document.querySelectorAll(".board")) {
       let left = 0;
-      for (const row of board.querySelectorAll("tbody tr")) {
+      const rows = board.querySelectorAll("tbody tr");
+      for (const row of rows) {
         row.hidden = !fits(row.dataset, filter);
         left += !row.hidden;
       }
-      board.hidden = left === 0 || !fits(board.dataset, filter);
+      board.hidden = (rows.length > 0 && left === 0) || !fits(board.dataset, filter);
     }
     for (const group of document.querySelectorAll(".access")) {
       group.hidden = !group.querySelector(".board:not([hidden])");
