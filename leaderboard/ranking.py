@@ -16,7 +16,7 @@ import pandas as pd
 
 from splitsec.leaderboard.tables import interval
 from splitsec.metrics.scores import NOTHING_RECOVERED
-from splitsec.record import INVALIDATING, Record
+from splitsec.record import INVALIDATING, PROTOCOL_VERSION, Record
 from splitsec.spec import CellSpec
 
 By = Literal["defenses", "attacks", "targets"]
@@ -125,7 +125,7 @@ def _frame(records: Iterable[Record], by: By) -> pd.DataFrame:
         rows.append(
             {
                 "cell_id": one.cell_id,
-                "setting": _setting(one.spec, by),
+                "setting": _setting(one, by),
                 "access": _access(one),
                 **names(one.spec),
                 "seed": one.spec.seed,
@@ -164,8 +164,9 @@ def _access(record: Record) -> str:
     return "queries" if threat.queries else "server"
 
 
-def _setting(spec: CellSpec, by: By) -> str:
+def _setting(record: Record, by: By) -> str:
     """Return what the cells of one board have in common: in words, then whole, after a NUL."""
+    spec = record.spec
     counts = f"{spec.private} private, {spec.public} public, {spec.held_out} held-out images"
     parts = [
         f"profile {spec.profile}",
@@ -176,7 +177,9 @@ def _setting(spec: CellSpec, by: By) -> str:
     ]
     if by != "targets":
         parts.insert(0, f"{spec.target} cut {spec.cut}")
-    common = spec.model_dump(mode="json")
+    if record.protocol != PROTOCOL_VERSION:
+        parts.append(f"of protocol {record.protocol}, where the present one is {PROTOCOL_VERSION}")
+    common = spec.model_dump(mode="json") | {"protocol": record.protocol}
     for name in (*_AXES[by], "seed", "threads"):
         common.pop(name)
     parameters = common.pop("parameters")

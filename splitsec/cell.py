@@ -24,6 +24,7 @@ from splitsec.images import Shape
 from splitsec.parameters import Parameters, build_parameters
 from splitsec.plugins import KINDS, Kind, Plugin, load_plugin, plain_name, source_sha256
 from splitsec.randomness import seeded_global_generator
+from splitsec.record import PROTOCOL_VERSION
 from splitsec.spec import (
     COUNTS,
     CellSpec,
@@ -37,9 +38,6 @@ from splitsec.spec import (
 from splitsec.target import SplitModel, Target, check_target, smashed_shape
 
 M = TypeVar("M", bound=BaseModel)
-
-PROTOCOL_VERSION = 3
-"""Raised whenever the same cell would give other numbers than before."""
 
 
 @dataclass(frozen=True)

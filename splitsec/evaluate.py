@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splitsec.cell import PROTOCOL_VERSION, Cell
+from splitsec.cell import Cell
 from splitsec.checkpoint import Checkpoints
 from splitsec.data import Data, load_data
 from splitsec.errors import DivergedError, NotApplicable, SplitsecError, UsageError
@@ -29,7 +29,7 @@ from splitsec.panel import draw_curves, draw_panel
 from splitsec.progress import Progress, Silent
 from splitsec.provenance import collect
 from splitsec.randomness import seeded_global_generator
-from splitsec.record import INVALIDATING, Provenance, Record, Status
+from splitsec.record import INVALIDATING, PROTOCOL_VERSION, Provenance, Record, Status
 from splitsec.sessions import Attacker, PrivateSide, Trained, oracle
 from splitsec.storage import keep_artifact, record_folder, write_record
 from splitsec.utility import measure_utility, validation_scores
@@ -126,6 +126,7 @@ def _record(
     findings: Findings,
 ) -> Record:  # fmt: skip
     return Record(
+        protocol=PROTOCOL_VERSION,
         cell_id=cell.cell_id(data.sha256),
         status=status,
         reason=reason,

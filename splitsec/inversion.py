@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from splitsec.checkpoint import Checkpoints
 from splitsec.errors import DivergedError, UsageError
 from splitsec.images import Shape
+from splitsec.layers import Standardise
 from splitsec.networks import DECODERS
 from splitsec.parameters import Parameters
 from splitsec.progress import Progress
@@ -30,7 +31,9 @@ class InversionParameters(Parameters):
     """How a decoder is trained on pairs."""
 
     decoder: Literal["adaptive", "report"] = Field(
-        "adaptive", description="network; report: 32 channels, transposed convolutions"
+        "adaptive",
+        description="network; adaptive: standardises its input; "
+        "report: 32 channels, transposed convolutions",
     )
     loss: Literal["l1", "l2"] = Field("l1", description="of images in [-1, 1]; report l1")
     optimizer: Literal["adam", "sgd"] = Field("adam", description="of the decoder; report sgd")
@@ -118,6 +121,8 @@ def invert(
         raise UsageError(f"{name} needs four pairs or more, and has {len(images)}")
     build = DECODERS[given.decoder]
     decoder = build(Shape(*smashed.shape[1:]), Shape(*images.shape[1:]))
+    if given.decoder == "adaptive":
+        decoder = nn.Sequential(Standardise(smashed), decoder)
     wanted = 2 * images - 1
     order = torch.randperm(len(images), generator=generator)
     count = min(max(2, round(given.kept * len(images))), len(images) - 2) if given.kept else 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -89,7 +89,7 @@ def judge(
         stage.advance(note="reference attackers")
         baselines = references.on(data.held_out.all(), torch_generator("held-out", **seeded))
         reconstructions = judged.reconstruct(judged.released)
-        held_out = baselines.score(reconstructions)
+        held_out = _Scored("held_out", baselines, reconstructions)
         stage.advance(note="held-out victims")
         training = None
         if not judged.attacker.threat.pairs:
@@ -97,26 +97,55 @@ def judge(
                 victim_images(data.private, side.victims),
                 torch_generator("training victims", **seeded),
             )
-            training, reconstructions = _score_traffic(baselines, side, judged, findings)
+            training = _score_traffic(baselines, side, judged, findings)
         stage.advance(note="training victims")
-        headline = held_out if training is None else training
-        findings.panel = _panel(judged, baselines, headline, reconstructions)
+        ended = judged.trained.session.ended is not None
+        headline = _headline(training, held_out, ended)
+        findings.panel = _panel(judged, headline)
         findings.pictures |= {
             name: findings.panel[name] for name in ("originals", "reconstructions", "trivial")
         }
-        findings.fields["victims"] = Victims(training=training, held_out=held_out)
-        findings.fields["leakage"] = Leakage(
-            value=headline.leakage.mean,
-            victims="held_out" if training is None else "training",
-            clients=_per_client(headline, side, training is not None),
+        findings.fields["victims"] = Victims(
+            training=training.scores if training else None, held_out=held_out.scores
         )
-        _flag(headline, findings)
+        findings.fields["leakage"] = Leakage(
+            value=headline.scores.leakage.mean,
+            victims=headline.victims,
+            clients=_per_client(headline, side),
+        )
+        _flag(headline.scores, findings)
         stage.advance(note="panel")
+
+
+class _Scored:
+    """One set of victims and what the attack made of it."""
+
+    def __init__(
+        self, victims: Literal["training", "held_out"], baselines: Baselines, made: Tensor
+    ) -> None:
+        self.victims = victims
+        self.baselines = baselines
+        self.reconstructions = made
+        self.scores = baselines.score(made)
+
+
+def _headline(training: _Scored | None, held_out: _Scored, ended: bool) -> _Scored:
+    """Return the set of which more leaks: a defense has to protect both.
+
+    What a client sends while it is trained and what it sends once it is in use can differ much:
+    batch normalisation is in another mode, and the encoder no longer moves. A client whose
+    defense ended the session is not used, so nothing is sent afterwards.
+    """
+    if training is None:
+        return held_out
+    if ended:
+        return training
+    return max(training, held_out, key=lambda scored: scored.scores.leakage.mean or 0.0)
 
 
 def _score_traffic(
     baselines: Baselines, side: PrivateSide, judged: Judged, findings: Findings
-) -> tuple[VictimScores, Tensor]:
+) -> _Scored:
     """Score the training victims from what was last sent for each.
 
     A victim that had not been sent when the session ended counts as the public mean image:
@@ -130,16 +159,16 @@ def _score_traffic(
     if reached:
         smashed = torch.stack([sent[side.victims[row]] for row in reached])
         reconstructions[reached] = judged.reconstruct(smashed).to(mean.dtype)
-    return baselines.score(reconstructions), reconstructions
+    return _Scored("training", baselines, reconstructions)
 
 
-def _per_client(scores: VictimScores, side: PrivateSide, training: bool) -> list[float] | None:
+def _per_client(scored: _Scored, side: PrivateSide) -> list[float] | None:
     """Return the leakage of each client's victims, clipped to [0, 1] once per client."""
-    values = scores.leakage.per_image
+    values = scored.scores.leakage.per_image
     if values is None:
         return None
     count = len(side.data.private)
-    if training:
+    if scored.victims == "training":
         owners = torch.tensor([client for client, _ in side.victims])
     else:
         owners = torch.cat(
@@ -186,11 +215,10 @@ def _flag(scores: VictimScores, findings: Findings) -> None:
     findings.flag("clamped", scores.clamped_share > _CLAMPED_SHARE)
 
 
-def _panel(
-    judged: Judged, baselines: Baselines, scores: VictimScores, reconstructions: Tensor
-) -> dict[str, Any]:
+def _panel(judged: Judged, scored: _Scored) -> dict[str, Any]:
     """Choose what the panel shows: the first victims, which are a random sample."""
-    privacy, shown = scores.privacy, slice(0, _PANEL_COLUMNS)
+    baselines, reconstructions = scored.baselines, scored.reconstructions
+    privacy, shown = scored.scores.privacy, slice(0, _PANEL_COLUMNS)
     reference = baselines.references.strongest["mse"]
     guess = baselines.references.attackers.reconstructions(
         len(reconstructions), torch_generator("panel")

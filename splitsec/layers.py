@@ -49,3 +49,25 @@ class Resize(nn.Module):
         if maps.shape[2:] == torch.Size(size):
             return maps
         return functional.interpolate(maps, size, mode="bilinear", antialias=True)
+
+
+class Standardise(nn.Module):
+    """Shift and scale each channel as it takes to give some maps mean 0 and variance 1.
+
+    Args:
+        maps: the maps that say how, shape (N, c, h, w). A channel that hardly varies over them is
+            scaled as if it had a thousandth of the spread of the channel that varies most.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, maps: Tensor):
+        super().__init__()
+        spread, mean = torch.std_mean(maps, (0, 2, 3), keepdim=True)
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", spread.clamp(min=max(1e-3 * spread.max().item(), 1e-12)))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Standardise maps of shape (N, c, h, w)."""
+        return (maps - self.mean) / self.scale

@@ -20,6 +20,9 @@ from splitsec.threat import Access, ThreatModel
 
 SCHEMA_VERSION = 1
 
+PROTOCOL_VERSION = 4
+"""Raised whenever the same cell would give other numbers than before."""
+
 Status = Literal["ok", "failed", "skipped", "timeout", "cancelled"]
 
 INVALIDATING = frozenset({"non-finite", "lpips-unavailable", "target-never-learned"})
@@ -59,7 +62,10 @@ class Victims(_Model):
 
 
 class Leakage(_Model):
-    """The headline: leakage, and which victims it is from; per client if there are several."""
+    """The headline: leakage of the set of victims of which more leaks, and which that is.
+
+    Per client, too, if there are several.
+    """
 
     value: float | None
     victims: Literal["training", "held_out"]
@@ -113,9 +119,13 @@ class Provenance(_Model):
 
 
 class Record(_Model):
-    """One cell of a grid, evaluated; the fields are described in docs/architecture.md."""
+    """One cell of a grid, evaluated; the fields are described in docs/architecture.md.
+
+    A record that does not tell its protocol is of protocol 3, the last one that did not.
+    """
 
     schema_version: int = SCHEMA_VERSION
+    protocol: int = 3
     cell_id: str
     status: Status
     reason: str | None = None

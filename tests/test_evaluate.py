@@ -292,6 +292,41 @@ def test_a_defense_that_ends_the_session_is_credited_for_what_was_not_sent(
     assert record.status == "ok", record.reason
     assert record.session["ended"] == "at exchange 20: gradients look hijacked"
     assert "session-ended" in record.flags
+    assert record.leakage is not None
+    assert record.leakage.victims == "training", "who ended the session sends nothing more"
+
+
+@pytest.mark.parametrize("hides", ["self.training", "not self.training"])
+def test_the_headline_is_of_the_victims_that_leak_more(tmp_path: Path, hides: str) -> None:
+    """A client that hides its images in one mode alone is judged by the other."""
+    target = tmp_path / "two_faced.py"
+    target.write_text(
+        "from torch import nn\nfrom splitsec import Target\n"
+        "class Face(nn.Module):\n"
+        f"    def forward(self, images):\n        return images * 0 if {hides} else images\n"
+        "class TwoFaced(Target):\n"
+        "    cuts = range(1)\n    default_cut = 0\n"
+        "    def preprocessing(self, image):\n        return nn.Identity()\n"
+        "    def layers(self, image, outputs):\n"
+        "        flat = image.channels * image.height * image.width\n"
+        "        return [Face(), nn.Sequential(nn.Flatten(), nn.Linear(flat, outputs))]\n"
+    )
+    attack = attack_file(
+        tmp_path, "", "    def reconstruct(self, smashed):\n        return smashed"
+    )
+    record = evaluate(attack, "none", target=str(target), output=tmp_path, parameters=TINY_OPEN)
+    assert record.status == "ok", record.reason
+    assert record.victims is not None
+    assert record.victims.training is not None
+    worse, better = record.victims.held_out, record.victims.training
+    if hides == "not self.training":
+        worse, better = better, worse
+    assert (worse.skill.mse or 0) > 0.99
+    assert (better.skill.mse or 0) < 0
+    if "lpips-unavailable" not in record.flags:
+        assert record.leakage is not None
+        assert record.leakage.value == worse.leakage.mean == pytest.approx(1)
+        assert better.leakage.mean == 0
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,13 @@ def test_a_decoder_learns_the_identity() -> None:
     assert len(trained.curves["decoder loss"]) == len(trained.curves["kept pairs"]) == 40
 
 
+def test_the_scale_of_a_channel_does_not_matter() -> None:
+    images, smashed = pairs(64)
+    tiny = torch.cat([smashed, torch.zeros_like(smashed)], 1) * 1e-4 + 7
+    made = train(images, tiny, epochs=40).reconstruct(tiny)
+    assert torch.nn.functional.mse_loss(made, images) < 0.005
+
+
 def test_all_smashed_data_of_an_image_are_on_one_side(monkeypatch: pytest.MonkeyPatch) -> None:
     count, times = 30, 4
     images, smashed = pairs(count, times, noise=0.1)
