@@ -122,7 +122,7 @@ def invert(
     build = DECODERS[given.decoder]
     decoder = build(Shape(*smashed.shape[1:]), Shape(*images.shape[1:]))
     if given.decoder == "adaptive":
-        decoder = nn.Sequential(Standardise(smashed), decoder)
+        decoder = nn.Sequential(_standardise(smashed), decoder)
     wanted = 2 * images - 1
     order = torch.randperm(len(images), generator=generator)
     count = min(max(2, round(given.kept * len(images))), len(images) - 2) if given.kept else 0
@@ -157,6 +157,15 @@ def invert(
             saved.reached(epoch + 1)
     decoder.load_state_dict(best.weights)
     return Inversion(decoder.eval(), curves)
+
+
+def _standardise(smashed: Tensor) -> Standardise:
+    """Return what gives each channel mean 0 and variance 1.
+
+    A channel that hardly varies is scaled as if it had a thousandth of the largest spread.
+    """
+    spread, mean = torch.std_mean(smashed, (0, 2, 3))
+    return Standardise(mean.tolist(), spread.clamp(min=1e-3 * spread.max().item() + 1e-12).tolist())
 
 
 def _optimizer(given: InversionParameters, decoder: nn.Module) -> torch.optim.Optimizer:

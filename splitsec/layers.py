@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -52,22 +54,16 @@ class Resize(nn.Module):
 
 
 class Standardise(nn.Module):
-    """Shift and scale each channel as it takes to give some maps mean 0 and variance 1.
-
-    Args:
-        maps: the maps that say how, shape (N, c, h, w). A channel that hardly varies over them is
-            scaled as if it had a thousandth of the spread of the channel that varies most.
-    """
+    """Subtract a mean and divide by a standard deviation, both per channel and fixed."""
 
     mean: Tensor
-    scale: Tensor
+    deviation: Tensor
 
-    def __init__(self, maps: Tensor):
+    def __init__(self, mean: Sequence[float], deviation: Sequence[float]) -> None:
         super().__init__()
-        spread, mean = torch.std_mean(maps, (0, 2, 3), keepdim=True)
-        self.register_buffer("mean", mean)
-        self.register_buffer("scale", spread.clamp(min=max(1e-3 * spread.max().item(), 1e-12)))
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("deviation", torch.tensor(deviation).view(1, -1, 1, 1))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Standardise maps of shape (N, c, h, w)."""
-        return (maps - self.mean) / self.scale
+        """Standardise maps of shape (N, C, H, W)."""
+        return (maps - self.mean) / self.deviation

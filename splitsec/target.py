@@ -203,19 +203,3 @@ def _zeros_through(client: nn.Module, image: Shape) -> Tensor:
         return encode(client, torch.zeros(1, *image)).smashed
     finally:
         client.train(training)
-
-
-class Standardise(nn.Module):
-    """Subtract a mean and divide by a standard deviation, both per channel and fixed."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, mean: tuple[float, ...], deviation: tuple[float, ...]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("deviation", torch.tensor(deviation).view(1, -1, 1, 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Standardise images of shape (N, C, H, W)."""
-        return (images - self.mean) / self.deviation

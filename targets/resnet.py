@@ -16,8 +16,9 @@ from torchvision import models
 
 from splitsec.errors import UsageError
 from splitsec.images import Shape
+from splitsec.layers import Standardise
 from splitsec.parameters import Parameters
-from splitsec.target import SplitModel, Standardise, Target
+from splitsec.target import SplitModel, Target
 
 
 class ResNetParameters(Parameters):

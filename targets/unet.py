@@ -21,8 +21,9 @@ from torch.nn import functional as F
 from splitsec.data.source import Task
 from splitsec.errors import UsageError
 from splitsec.images import Shape
+from splitsec.layers import Standardise
 from splitsec.parameters import Parameters
-from splitsec.target import SplitModel, Standardise, Target
+from splitsec.target import SplitModel, Target
 
 
 class UNetParameters(Parameters):

@@ -12,8 +12,9 @@ from typing import ClassVar
 from torch import nn
 
 from splitsec.images import Shape
+from splitsec.layers import Standardise
 from splitsec.parameters import Parameters
-from splitsec.target import SplitModel, Standardise, Target
+from splitsec.target import SplitModel, Target
 
 from .networks import client_children
 
