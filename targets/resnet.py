@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision import models
 
 from splitsec.errors import UsageError
@@ -28,6 +29,22 @@ class ResNetParameters(Parameters):
     labels: Literal["shared", "private"] = Field(
         "shared", description="who has the labels; private: U-shaped; the report shares them"
     )
+
+
+class _Conv2d(nn.Conv2d):
+    """A convolution that reads no padding where its map is one pixel.
+
+    A 3x3 kernel on a padded pixel is the product with its centre. Images of 32 px leave such maps
+    to the last stage, where torch's kernels spend nine times the work: a sixth of a training step.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve maps of shape (N, inputs, H, W)."""
+        kernel = (self.kernel_size, self.padding, self.stride)
+        if input.shape[2:] != (1, 1) or kernel != ((3, 3), (1, 1), (1, 1)):
+            return super().forward(input)
+        centre = self.weight.flatten(2)[:, :, 4]
+        return F.linear(input.flatten(1), centre, self.bias)[:, :, None, None]
 
 
 class ResNet(Target[ResNetParameters]):
@@ -67,6 +84,9 @@ class ResNet(Target[ResNetParameters]):
         if image.channels != 3:
             network.conv1 = nn.Conv2d(image.channels, 64, 7, stride=2, padding=3, bias=False)
             nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+        for module in network.modules():
+            if type(module) is nn.Conv2d:
+                module.__class__ = _Conv2d  # the same weights, drawn by torchvision
         children = list(network.children())
         # An in-place ReLU right after the cut would write into what crossed the wire.
         for child in children:

@@ -10,6 +10,7 @@ import torch
 from conftest import make_part
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision import models
 
 from splitsec.cell import resolve
 from splitsec.data import Part, load_data
@@ -113,6 +114,24 @@ def test_split_resnet34_trains_like_the_unsplit_one(cut: int) -> None:
     weights = [*client.values(), *server.values()]
     for ours, theirs in zip(weights, model.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [32, 48])  # one pixel in the last stage, and four
+def test_the_resnet_computes_what_torchvisions_does(size: int) -> None:
+    image = Shape(3, size, size)
+    torch.manual_seed(0)
+    ours = nn.Sequential(*target_of("resnet").layers(image, 2))
+    torch.manual_seed(0)
+    theirs = models.resnet34(num_classes=2)
+    images = torch.rand(4, *image)
+    expected = theirs(images)
+    made = ours(images)
+    torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-5)
+    made.square().sum().backward()
+    expected.square().sum().backward()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        scale = other.grad.abs().max().item()
+        torch.testing.assert_close(one.grad, other.grad, atol=1e-4 * scale, rtol=0)
 
 
 def test_every_cut_trains_the_same_model_at_equal_seed() -> None:
