@@ -26,6 +26,7 @@ _NAMES = {
     "defense.sigma": "sigma",
     "attack.gradient_scale": "gradient scale",
     "attack.pairs": "pairs",
+    "attack.decoder": "decoder",
 }
 _SHARES = {"accuracy", "structure"}
 _USUAL = "in-process"  # a flag that every cell has until attacks are isolated
