@@ -22,7 +22,7 @@ from splitsec.layers import Standardise
 from splitsec.networks import DECODERS
 from splitsec.parameters import Parameters
 from splitsec.progress import Progress
-from splitsec.wire import batches
+from splitsec.session import batches
 
 _AT_ONCE = 256
 

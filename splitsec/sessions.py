@@ -22,28 +22,19 @@ from torch import Tensor, nn
 from splitsec.attack import Attack, Hijacking
 from splitsec.cell import Cell, build_model, victims_of
 from splitsec.checkpoint import Checkpoints
+from splitsec.client import Client, Sender, Traffic
 from splitsec.data import Data, Part
 from splitsec.defense import Defense
 from splitsec.errors import PluginError, SessionEnded, SplitsecError, UsageError, blaming
 from splitsec.images import Shape
+from splitsec.optimizers import decay, make_optimizer
 from splitsec.progress import Progress
 from splitsec.randomness import derive_seed, seeded_global_generator, torch_generator
+from splitsec.server import HonestServer
+from splitsec.session import Session, exchanges_in, run_session
 from splitsec.target import SplitModel, Target, smashed_shape
 from splitsec.threat import ThreatModel, View
-from splitsec.wire import (
-    Client,
-    Exchange,
-    HonestServer,
-    Message,
-    Sender,
-    Session,
-    Traffic,
-    Wire,
-    decay,
-    exchanges_in,
-    make_optimizer,
-    run_session,
-)
+from splitsec.wire import Exchange, Message, Wire
 
 _AT_ONCE = 64  # images in evaluation mode
 

@@ -15,12 +15,12 @@ from torch import nn
 import splitsec.checkpoint
 from splitsec.cell import Cell, resolve
 from splitsec.checkpoint import Checkpoints
+from splitsec.client import Client
 from splitsec.errors import SplitsecError
 from splitsec.progress import Silent
 from splitsec.record import Record
 from splitsec.runs import run_cells
 from splitsec.state import UnfitError, put_back, take
-from splitsec.wire import Client
 
 TINY = [
     "target.resnet.depth=18", "training.epochs=2", "training.batch_size=8", "counts.private=24",
@@ -271,7 +271,7 @@ import splitsec.checkpoint
 from splitsec.cell import resolve
 from splitsec.progress import Silent
 from splitsec.runs import run_cells
-from splitsec.wire import Client
+from splitsec.client import Client
 
 splitsec.checkpoint.EVERY_SECONDS = 0.0
 step = Client.step

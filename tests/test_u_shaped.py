@@ -10,27 +10,20 @@ import torch
 from conftest import make_part
 from torch import Tensor, nn
 
+from splitsec.client import Client, Sender
 from splitsec.data import Part
 from splitsec.defense import Defense
 from splitsec.errors import PluginError, UsageError
 from splitsec.images import Shape
+from splitsec.optimizers import make_optimizer
 from splitsec.parameters import Parameters, build_parameters
 from splitsec.plugins import load_plugin
 from splitsec.progress import Silent
+from splitsec.server import HonestServer
+from splitsec.session import exchanges_in, run_session, schedule
 from splitsec.spec import Training
 from splitsec.target import SplitModel, Target, encode
-from splitsec.wire import (
-    Client,
-    Exchange,
-    HonestServer,
-    Message,
-    Sender,
-    Wire,
-    exchanges_in,
-    make_optimizer,
-    run_session,
-    schedule,
-)
+from splitsec.wire import Exchange, Message, Wire
 
 IMAGE = Shape(3, 32, 32)
 TRAINING = Training(epochs=2, batch_size=4, optimizer="adam", learning_rate=1e-3)

@@ -13,31 +13,21 @@ from torch.nn import functional as F
 from torchvision import models
 
 from splitsec.cell import resolve
+from splitsec.client import Client, Sender, Traffic
 from splitsec.data import Part, load_data
 from splitsec.defense import Defense
 from splitsec.errors import DivergedError, PluginError, SessionEnded
 from splitsec.images import Shape
+from splitsec.optimizers import decay, make_optimizer
 from splitsec.parameters import Parameters, build_parameters
 from splitsec.plugins import load_plugin
 from splitsec.progress import Silent
+from splitsec.server import HonestServer
+from splitsec.session import batches, exchanges_in, run_session, schedule
 from splitsec.sessions import PrivateSide
 from splitsec.spec import Training
 from splitsec.target import Target
-from splitsec.wire import (
-    Client,
-    Exchange,
-    HonestServer,
-    Message,
-    Sender,
-    Traffic,
-    Wire,
-    batches,
-    decay,
-    exchanges_in,
-    make_optimizer,
-    run_session,
-    schedule,
-)
+from splitsec.wire import Exchange, Message, Wire
 
 TRAINING = Training(epochs=1, batch_size=4, optimizer="adam", learning_rate=1e-3)
 IMAGE = Shape(3, 32, 32)
