@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from splitsec.errors import DivergedError, NotApplicable, SplitsecError, UsageEr
 from splitsec.examples import examples
 from splitsec.findings import Findings
 from splitsec.judge import Judged, judge
+from splitsec.models import HIJACKED, HONEST, client_weights, weights, write_weights
 from splitsec.panel import draw_curves, draw_panel
 from splitsec.progress import Progress, Silent
 from splitsec.provenance import collect
@@ -36,7 +38,12 @@ from splitsec.utility import measure_utility, validation_scores
 
 
 def run_session(
-    cells: Sequence[Cell], store: Path, progress: Progress, data: Data | None = None
+    cells: Sequence[Cell],
+    store: Path,
+    progress: Progress,
+    data: Data | None = None,
+    *,
+    keep_models: bool = False,
 ) -> Iterator[Record]:
     """Run cells that share an honest session, and write each one's record when it is done.
 
@@ -46,6 +53,7 @@ def run_session(
         store: folder in which each record's own folder is made.
         progress: told of every stage.
         data: their images, where they are loaded already.
+        keep_models: whether trained models are kept beside the records.
 
     Yields:
         Records, in the order of the cells. What goes wrong inside a cell makes its record
@@ -64,7 +72,7 @@ def run_session(
     shared = SharedSession(cells, data, checkpoints)
     for cell in cells:
         progress.begin(cell.spec.title())
-        yield _run_cell(cell, shared, store, progress)
+        yield _run_cell(cell, shared, store, progress, keep_models)
     checkpoints.clear()
 
 
@@ -74,7 +82,9 @@ def _leave_if_forked(process: int) -> None:
         os._exit(1)
 
 
-def _run_cell(cell: Cell, shared: SharedSession, store: Path, progress: Progress) -> Record:
+def _run_cell(
+    cell: Cell, shared: SharedSession, store: Path, progress: Progress, keep_models: bool
+) -> Record:
     findings = Findings()
     status: Status = "ok"
     reason: str | None = None
@@ -100,6 +110,8 @@ def _run_cell(cell: Cell, shared: SharedSession, store: Path, progress: Progress
     finally:
         _leave_if_forked(process)
         torch.set_num_threads(threads)
+    if not keep_models:
+        findings.models.clear()
     record = _record(cell, shared.data, status, reason, provenance, findings)
     record = _write(record_folder(store, record), record, findings)
     if stop is not None:
@@ -170,6 +182,8 @@ def _write(folder: Path, record: Record, findings: Findings) -> Record:
         keep("panel", ".png", lambda path: draw_panel(path, **findings.panel))
     if record.history:
         keep("curves", ".png", lambda path: draw_curves(path, record))
+    for name, named in findings.models.items():
+        keep(name, ".safetensors", partial(write_weights, named=named))
     return write_record(folder, record.model_copy(update={"artifacts": made}))
 
 
@@ -254,6 +268,7 @@ class SharedSession:
                 self._validate,
                 self.findings.timings,
             )
+        self.findings.models[HONEST] = weights(self.trained.model)
         # What listeners and validation took is not training.
         elsewhere = sum(one.heard.seconds for one in built)
         elsewhere += self.findings.timings.get("validation", 0)
@@ -306,6 +321,7 @@ def _measure(
         with findings.timed("attack"):
             attacked = shared.side.hijacked(attacker, progress)
         findings.timings["attack"] += attacked.session.seconds_before
+        findings.models[HIJACKED] = client_weights(attacked.model)
         released = attacked.release(shared.data.held_out.all(), "held-out")
     findings.fields["session"] |= {
         "attacked_exchanges": attacked.session.exchanges,

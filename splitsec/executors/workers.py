@@ -117,11 +117,13 @@ class Workers:
         count: processes at once.
         timeout: seconds that a cell may take, or None; the first cell of a session trains for
             all of them.
+        keep_models: whether trained models are kept beside the records.
     """
 
-    def __init__(self, count: int, timeout: float | None = None) -> None:
+    def __init__(self, count: int, timeout: float | None = None, keep_models: bool = False) -> None:
         self._count = count
         self._timeout = timeout
+        self._keep_models = keep_models
 
     def run(self, queue: Queue, store: Path, progress: Progress) -> Iterator[tuple[Cell, Record]]:
         """Run sessions; see :class:`splitsec.executors.Executor`.
@@ -134,7 +136,7 @@ class Workers:
         try:
             while True:
                 while len(running) < self._count and (cells := queue.take()) is not None:
-                    running.append(_start(cells, store, progress))
+                    running.append(self._start(cells, store, progress))
                 if not running:
                     return
                 for worker in _ready(running, self._timeout):
@@ -151,18 +153,19 @@ class Workers:
         finally:
             _stop(running)
 
-
-def _start(cells: list[Cell], store: Path, progress: Progress) -> _Worker:
-    spawn = multiprocessing.get_context("spawn")
-    replies, replying = spawn.Pipe(duplex=False)
-    holding, lifeline = spawn.Pipe(duplex=False)
-    jobs = [Job(cell.spec, {one.plugin.kind: one.plugin.spec for one in cell.chosen})
-            for cell in cells]  # fmt: skip
-    process = spawn.Process(target=_work, args=(jobs, store, replying, holding))
-    process.start()
-    replying.close()
-    holding.close()
-    return _Worker(process, replies, lifeline, cells, progress)
+    def _start(self, cells: list[Cell], store: Path, progress: Progress) -> _Worker:
+        spawn = multiprocessing.get_context("spawn")
+        replies, replying = spawn.Pipe(duplex=False)
+        holding, lifeline = spawn.Pipe(duplex=False)
+        jobs = [Job(cell.spec, {one.plugin.kind: one.plugin.spec for one in cell.chosen})
+                for cell in cells]  # fmt: skip
+        process = spawn.Process(
+            target=_work, args=(jobs, store, self._keep_models, replying, holding)
+        )
+        process.start()
+        replying.close()
+        holding.close()
+        return _Worker(process, replies, lifeline, cells, progress)
 
 
 def _ready(running: Sequence[_Worker], timeout: float | None) -> list[_Worker]:
@@ -211,7 +214,9 @@ def _stop(running: Sequence[_Worker]) -> None:
         worker.kill()
 
 
-def _work(jobs: Sequence[Job], store: Path, replies: Connection, lifeline: Connection) -> None:
+def _work(
+    jobs: Sequence[Job], store: Path, keep_models: bool, replies: Connection, lifeline: Connection
+) -> None:
     """Run cells in this process, and send each one's record."""
     os.setpgid(0, 0)
     threading.Thread(target=_die_with_parent, args=(lifeline,), daemon=True).start()
@@ -220,7 +225,8 @@ def _work(jobs: Sequence[Job], store: Path, replies: Connection, lifeline: Conne
     try:
         with redirect_stdout(sys.stderr):  # what a library or a plug-in prints is no result
             cells = [load_cell(job.spec, job.plugins) for job in jobs]
-            for record in run_session(cells, store, _Telling(replies)):
+            telling = _Telling(replies)
+            for record in run_session(cells, store, telling, keep_models=keep_models):
                 replies.send(("record", record.to_json()))
     except KeyboardInterrupt:
         return
