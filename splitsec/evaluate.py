@@ -25,7 +25,7 @@ from splitsec.data import Data, load_data
 from splitsec.errors import DivergedError, NotApplicable, SplitsecError, UsageError
 from splitsec.examples import examples
 from splitsec.findings import Findings
-from splitsec.judge import Judged, judge
+from splitsec.judge import Judged, SessionBaselines, judge
 from splitsec.models import HIJACKED, HONEST, client_weights, weights, write_weights
 from splitsec.panel import draw_curves, draw_panel
 from splitsec.progress import Progress, Silent
@@ -213,12 +213,14 @@ class SharedSession:
         side: the private side.
         trained: what the session left behind.
         released: smashed data of the held-out images.
+        baselines: what attackers that see nothing reach.
         findings: utility, history and timings, for every cell.
     """
 
     side: PrivateSide
     trained: Trained
     released: Tensor
+    baselines: SessionBaselines
 
     def __init__(self, cells: Sequence[Cell], data: Data, checkpoints: Checkpoints) -> None:
         self.data = data
@@ -252,6 +254,7 @@ class SharedSession:
         """
         if not self._attackers:
             self.side = PrivateSide(self._cells[0], self.data, self._checkpoints)
+            self.baselines = SessionBaselines(self.data, self.side.victims)
             for one in self._cells:
                 self._attackers[id(one)] = self._build(one)
         built = self._attackers[id(cell)]
@@ -336,7 +339,8 @@ def _measure(
         attacker.attack.fit(progress)
     findings.flag("session-ended", attacked.session.ended is not None)
     with findings.timed("scoring"):
-        judge(shared.data, shared.side, Judged(attacker, attacked, released), findings, progress)
+        judged = Judged(attacker, attacked, released)
+        judge(shared.side, judged, shared.baselines, findings, progress)
     with attacker.blamed("curves()"):
         curves = {name: list(map(float, c)) for name, c in attacker.attack.curves().items()}
     findings.fields["history"] = findings.fields["history"] | {"attack": curves}
