@@ -71,7 +71,7 @@ def run_session(
     )
     shared = SharedSession(cells, data, checkpoints)
     for cell in cells:
-        progress.begin(cell.spec.title())
+        progress.begin(cell.spec)
         yield _run_cell(cell, shared, store, progress, keep_models)
     checkpoints.clear()
 

@@ -279,7 +279,7 @@ class _Cluster:
 
     def _begin(self, task: _Task) -> None:
         task.since = time.monotonic()
-        self._progress.begin(task.cells[0].spec.title())
+        self._progress.begin(task.cells[0].spec)
 
     def _late(self, task: _Task) -> bool:
         if self._timeout is None or task.since is None:

@@ -47,13 +47,17 @@ class Job(NamedTuple):
 
 @dataclass
 class _Worker:
-    """A process and the cells that it has not given yet; the first is under way."""
+    """A process and the cells that it has not given yet; the first is under way.
+
+    Where several are shown, each stage says of which cell it is.
+    """
 
     process: BaseProcess
     replies: Connection
     lifeline: Connection
     cells: list[Cell]
     progress: Progress
+    beside_others: bool
     since: float = field(default_factory=time.monotonic)
     stages: ExitStack = field(default_factory=ExitStack)
     stage: Stage | None = None
@@ -74,7 +78,7 @@ class _Worker:
 
     def finish(self) -> None:
         """Let the process, which has given its last record, end with all that it started."""
-        self.stages.close()
+        self._give_up_stage()
         self.lifeline.close()
         self.process.join(_GRACE_SECONDS)
         self.kill()
@@ -85,15 +89,24 @@ class _Worker:
         if kind == "message":
             self.progress.message(*content)
         elif kind == "begin":
+            self._give_up_stage()
             self.progress.begin(*content)
         elif kind == "stage":
-            self.stages.close()
-            self.stage = self.stages.enter_context(self.progress.stage(*content))
+            self._give_up_stage()
+            name, total = content
+            shown = f"{self.cells[0].spec.brief()}: {name}" if self.beside_others else name
+            self.stage = self.stages.enter_context(self.progress.stage(shown, total))
         elif kind == "advance" and self.stage is not None:
             self.stage.advance(*content)
         elif kind == "staged":
             self.stages.close()
             self.stage = None
+
+    def _give_up_stage(self) -> None:
+        """Show a stage that failed, or whose process is gone, no more; it was not done."""
+        with suppress(WorkerError), self.stages:
+            raise WorkerError("the stage was given up")
+        self.stage = None
 
     def died(self) -> str:
         """Return in words how the process ended."""
@@ -165,7 +178,8 @@ class Workers:
         process.start()
         replying.close()
         holding.close()
-        return _Worker(process, replies, lifeline, cells, progress)
+        beside_others = self._count > 1
+        return _Worker(process, replies, lifeline, cells, progress, beside_others)
 
 
 def _ready(running: Sequence[_Worker], timeout: float | None) -> list[_Worker]:
@@ -261,9 +275,9 @@ class _Telling:
     def __init__(self, replies: Connection) -> None:
         self._replies = replies
 
-    def begin(self, title: str) -> None:
+    def begin(self, spec: CellSpec) -> None:
         """Pass it on."""
-        self._replies.send(("begin", title))
+        self._replies.send(("begin", spec))
 
     def end(self, record: Record) -> None:
         """Ignore the record, which is sent for itself."""
