@@ -26,8 +26,9 @@ from splitsec.record import Record
 from splitsec.spec import CellSpec
 
 _REPORT_EVERY_SECONDS = 60.0
-_ROOMY = 100  # characters in a line from which notes are shown, and longer bars
-_BESIDE_NAME = 40  # characters of a line that are not for a stage's name, or as many more if roomy
+_ROOMY = 100  # characters in a line from which bars are longer, and notes are shown
+_BAR, _ROOMY_BAR = 10, 20
+_NUMBERS, _NOTE = 30, 18  # characters that counts with the time left, and a note, may take
 
 
 def duration(seconds: float) -> str:
@@ -129,8 +130,8 @@ class _Name(ProgressColumn):
     def render(self, task: Task) -> Text:
         name = Text(task.description)
         width = self._console.width
-        taken = _BESIDE_NAME if width < _ROOMY else _BESIDE_NAME + 22
-        name.truncate(width - taken, overflow="ellipsis")
+        beside = _BAR if width < _ROOMY else _ROOMY_BAR + _NOTE
+        name.truncate(width - _NUMBERS - beside, overflow="ellipsis")
         return name
 
 
@@ -191,7 +192,7 @@ class Bars:
         self._bars = Progress(
             SpinnerColumn(),
             _Name(console),
-            BarColumn(20 if roomy else 10),
+            BarColumn(_ROOMY_BAR if roomy else _BAR),
             MofNCompleteColumn(),
             _TimeLeft(),
             *([TextColumn("{task.fields[note]}")] if roomy else []),
