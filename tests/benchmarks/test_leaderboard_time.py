@@ -6,6 +6,7 @@ whole command is timed, in a process of its own.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from hashlib import sha256
@@ -48,6 +49,7 @@ def test_leaderboard(number: int, benchmark: Any, tmp_path: Path) -> None:
     size = fill(tmp_path, number)
     first = seconds(lambda: leaderboard(tmp_path))
     benchmark.pedantic(leaderboard, (tmp_path,), rounds=ROUNDS)
+    shutil.rmtree(tmp_path)  # pytest would keep half a gigabyte of three runs
     report(
         benchmark,
         "leaderboard",
