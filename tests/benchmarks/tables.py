@@ -83,6 +83,8 @@ def main() -> None:
         file = given or Path(folder) / "benchmarks.json"
         if given is None:
             measure(file)
+        if not file.exists():
+            parser.error(f"{file} is not there: nothing was measured")
         measured = json.loads(file.read_text(encoding="utf-8"))
     page = written(PAGE.read_text(encoding="utf-8"), rows_by_table(measured))
     PAGE.write_text(page, encoding="utf-8")
