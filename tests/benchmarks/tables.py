@@ -2,7 +2,7 @@
 
 ``python tests/benchmarks/tables.py`` runs all benchmarks, on a machine that does nothing else, and
 writes their tables between the markers of docs/performance.md; the prose there is written by hand.
-With ``--from FILE`` it takes what ``pytest tests/benchmarks --benchmark-json=FILE`` has measured.
+With ``--from FILE`` it takes what ``pytest tests/benchmarks/... --benchmark-json=FILE`` measured.
 """
 
 from __future__ import annotations
@@ -69,24 +69,37 @@ def written(page: str, tables: Mapping[str, list[Row]]) -> str:
     return page
 
 
-def measure(file: Path) -> None:
-    """Run all benchmarks; what they measured is in the file, even where a bar was missed."""
-    command = [sys.executable, "-m", "pytest", str(HERE), f"--benchmark-json={file}"]
-    subprocess.run(command, check=False)
+def measure(folder: Path) -> list[Path]:
+    """Run all benchmarks, each file in a process of its own; return what they measured.
+
+    One that fails takes no other's figures with it; a bar that was missed is shown by pytest.
+    """
+    measured = []
+    for file in sorted(HERE.glob("test_*.py")):
+        measured.append(folder / f"{file.stem}.json")
+        subprocess.run(
+            [sys.executable, "-m", "pytest", str(file), f"--benchmark-json={measured[-1]}",
+             "-o", "timeout=0"],
+            check=False,
+        )  # fmt: skip
+    return [one for one in measured if one.exists() and one.stat().st_size]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--from", dest="file", type=Path, help="pytest-benchmark's JSON")
-    given: Path | None = parser.parse_args().file
-    with tempfile.TemporaryDirectory() as folder:
-        file = given or Path(folder) / "benchmarks.json"
-        if given is None:
-            measure(file)
+    parser.add_argument(
+        "--from", dest="files", type=Path, nargs="+", help="what pytest-benchmark has written"
+    )
+    given: list[Path] | None = parser.parse_args().files
+    for file in given or []:
         if not file.exists():
-            parser.error(f"{file} is not there: nothing was measured")
-        measured = json.loads(file.read_text(encoding="utf-8"))
-    page = written(PAGE.read_text(encoding="utf-8"), rows_by_table(measured))
+            parser.error(f"{file} is not there")
+    with tempfile.TemporaryDirectory() as folder:
+        files = given or measure(Path(folder))
+        page = PAGE.read_text(encoding="utf-8")
+        for file in files:
+            measured = json.loads(file.read_text(encoding="utf-8"))
+            page = written(page, rows_by_table(measured))
     PAGE.write_text(page, encoding="utf-8")
 
 
