@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from splitsec.defense import Defense
     from splitsec.errors import NotApplicable, SplitsecError, ThreatModelViolation
     from splitsec.frames import per_image_frame, records_frame
+    from splitsec.models import load_hijacked_client, load_model
     from splitsec.parameters import Parameters
     from splitsec.record import Record, load_record
     from splitsec.runs import evaluate
@@ -30,6 +31,8 @@ _HOMES = {
     "SplitsecError": "errors",
     "ThreatModelViolation": "errors",
     "evaluate": "runs",
+    "load_hijacked_client": "models",
+    "load_model": "models",
     "per_image_frame": "frames",
     "records_frame": "frames",
     "Parameters": "parameters",
@@ -53,6 +56,8 @@ __all__ = [
     "ThreatModelViolation",
     "View",
     "evaluate",
+    "load_hijacked_client",
+    "load_model",
     "load_record",
     "per_image_frame",
     "records_frame",

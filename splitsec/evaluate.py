@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from splitsec.data import Data, load_data
 from splitsec.errors import DivergedError, NotApplicable, SplitsecError, UsageError
 from splitsec.examples import examples
 from splitsec.findings import Findings
-from splitsec.judge import Judged, judge
+from splitsec.judge import Judged, SessionBaselines, judge
+from splitsec.models import HIJACKED, HONEST, client_weights, weights, write_weights
 from splitsec.panel import draw_curves, draw_panel
 from splitsec.progress import Progress, Silent
 from splitsec.provenance import collect
@@ -36,7 +38,12 @@ from splitsec.utility import measure_utility, validation_scores
 
 
 def run_session(
-    cells: Sequence[Cell], store: Path, progress: Progress, data: Data | None = None
+    cells: Sequence[Cell],
+    store: Path,
+    progress: Progress,
+    data: Data | None = None,
+    *,
+    keep_models: bool = False,
 ) -> Iterator[Record]:
     """Run cells that share an honest session, and write each one's record when it is done.
 
@@ -46,6 +53,7 @@ def run_session(
         store: folder in which each record's own folder is made.
         progress: told of every stage.
         data: their images, where they are loaded already.
+        keep_models: whether trained models are kept beside the records.
 
     Yields:
         Records, in the order of the cells. What goes wrong inside a cell makes its record
@@ -63,8 +71,8 @@ def run_session(
     )
     shared = SharedSession(cells, data, checkpoints)
     for cell in cells:
-        progress.begin(cell.spec.title())
-        yield _run_cell(cell, shared, store, progress)
+        progress.begin(cell.spec)
+        yield _run_cell(cell, shared, store, progress, keep_models)
     checkpoints.clear()
 
 
@@ -74,7 +82,9 @@ def _leave_if_forked(process: int) -> None:
         os._exit(1)
 
 
-def _run_cell(cell: Cell, shared: SharedSession, store: Path, progress: Progress) -> Record:
+def _run_cell(
+    cell: Cell, shared: SharedSession, store: Path, progress: Progress, keep_models: bool
+) -> Record:
     findings = Findings()
     status: Status = "ok"
     reason: str | None = None
@@ -100,6 +110,8 @@ def _run_cell(cell: Cell, shared: SharedSession, store: Path, progress: Progress
     finally:
         _leave_if_forked(process)
         torch.set_num_threads(threads)
+    if not keep_models:
+        findings.models.clear()
     record = _record(cell, shared.data, status, reason, provenance, findings)
     record = _write(record_folder(store, record), record, findings)
     if stop is not None:
@@ -170,6 +182,8 @@ def _write(folder: Path, record: Record, findings: Findings) -> Record:
         keep("panel", ".png", lambda path: draw_panel(path, **findings.panel))
     if record.history:
         keep("curves", ".png", lambda path: draw_curves(path, record))
+    for name, named in findings.models.items():
+        keep(name, ".safetensors", partial(write_weights, named=named))
     return write_record(folder, record.model_copy(update={"artifacts": made}))
 
 
@@ -199,12 +213,14 @@ class SharedSession:
         side: the private side.
         trained: what the session left behind.
         released: smashed data of the held-out images.
+        baselines: what attackers that see nothing reach.
         findings: utility, history and timings, for every cell.
     """
 
     side: PrivateSide
     trained: Trained
     released: Tensor
+    baselines: SessionBaselines
 
     def __init__(self, cells: Sequence[Cell], data: Data, checkpoints: Checkpoints) -> None:
         self.data = data
@@ -238,6 +254,7 @@ class SharedSession:
         """
         if not self._attackers:
             self.side = PrivateSide(self._cells[0], self.data, self._checkpoints)
+            self.baselines = SessionBaselines(self.data, self.side.victims)
             for one in self._cells:
                 self._attackers[id(one)] = self._build(one)
         built = self._attackers[id(cell)]
@@ -254,6 +271,7 @@ class SharedSession:
                 self._validate,
                 self.findings.timings,
             )
+        self.findings.models[HONEST] = weights(self.trained.model)
         # What listeners and validation took is not training.
         elsewhere = sum(one.heard.seconds for one in built)
         elsewhere += self.findings.timings.get("validation", 0)
@@ -306,6 +324,7 @@ def _measure(
         with findings.timed("attack"):
             attacked = shared.side.hijacked(attacker, progress)
         findings.timings["attack"] += attacked.session.seconds_before
+        findings.models[HIJACKED] = client_weights(attacked.model)
         released = attacked.release(shared.data.held_out.all(), "held-out")
     findings.fields["session"] |= {
         "attacked_exchanges": attacked.session.exchanges,
@@ -320,7 +339,8 @@ def _measure(
         attacker.attack.fit(progress)
     findings.flag("session-ended", attacked.session.ended is not None)
     with findings.timed("scoring"):
-        judge(shared.data, shared.side, Judged(attacker, attacked, released), findings, progress)
+        judged = Judged(attacker, attacked, released)
+        judge(shared.side, judged, shared.baselines, findings, progress)
     with attacker.blamed("curves()"):
         curves = {name: list(map(float, c)) for name, c in attacker.attack.curves().items()}
     findings.fields["history"] = findings.fields["history"] | {"attack": curves}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
+from torch import Tensor
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Findings:
         timings: stage to seconds.
         panel: what the panel shows, or empty.
         pictures: name to images that are kept beside the record.
+        models: name to weights that are kept beside it where that was asked for.
     """
 
     fields: dict[str, Any] = field(default_factory=dict)
@@ -30,6 +32,7 @@ class Findings:
     timings: dict[str, float] = field(default_factory=dict)
     panel: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, NDArray[Any]] = field(default_factory=dict)
+    models: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -54,4 +57,5 @@ class Findings:
             dict(self.timings),
             dict(self.panel),
             dict(self.pictures),
+            dict(self.models),
         )

@@ -6,8 +6,9 @@ An attack never scores itself: it is handed smashed data, and what it returns is
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -66,38 +67,75 @@ class Judged:
         return torch.cat(images)
 
 
+class SessionBaselines:
+    """What attackers that see nothing reach on both sets of victims of a session.
+
+    It depends on the images alone, so it is measured once for all attacks of a session.
+
+    Args:
+        data: the session's images.
+        victims: (client, row) of its training victims.
+
+    Attributes:
+        references: what public images alone give; fitted by :meth:`fit`.
+    """
+
+    references: References
+
+    def __init__(self, data: Data, victims: Sequence[tuple[int, int]]) -> None:
+        self._data = data
+        self._victims = victims
+        self._fitted = False
+
+    def fit(self, lpips: Lpips | None) -> None:
+        """Fit the attackers that see nothing, unless that was done."""
+        if not self._fitted:
+            public, validation = self._data.public.all(), self._data.validation.all()
+            self.references = References.fit(
+                public, validation, lpips, self._generator("references")
+            )
+            self._fitted = True
+
+    @cached_property
+    def held_out(self) -> Baselines:
+        """On the held-out images."""
+        return self.references.on(self._data.held_out.all(), self._generator("held-out"))
+
+    @cached_property
+    def training(self) -> Baselines:
+        """On the training victims."""
+        images = victim_images(self._data.private, self._victims)
+        return self.references.on(images, self._generator("training victims"))
+
+    def _generator(self, stage: str) -> torch.Generator:
+        return torch_generator(stage, data=self._data.sha256)
+
+
 def judge(
-    data: Data, side: PrivateSide, judged: Judged, findings: Findings, progress: Progress
+    side: PrivateSide,
+    judged: Judged,
+    baselines: SessionBaselines,
+    findings: Findings,
+    progress: Progress,
 ) -> None:
     """Score both sets of victims; training victims not where the attack was given them.
 
     Args:
-        data: the cell's images.
-        side: its private side.
+        side: the session's private side.
         judged: the attack.
+        baselines: the session's.
         findings: gets the scores, flags and what the panel shows.
         progress: told of each part.
     """
-    seeded = {"data": data.sha256}
     with progress.stage("scoring", 4) as stage:
-        references = References.fit(
-            data.public.all(),
-            data.validation.all(),
-            _lpips(findings, progress),
-            torch_generator("references", **seeded),
-        )
+        baselines.fit(_lpips(findings, progress))
         stage.advance(note="reference attackers")
-        baselines = references.on(data.held_out.all(), torch_generator("held-out", **seeded))
         reconstructions = judged.reconstruct(judged.released)
-        held_out = _Scored("held_out", baselines, reconstructions)
+        held_out = _Scored("held_out", baselines.held_out, reconstructions)
         stage.advance(note="held-out victims")
         training = None
         if not judged.attacker.threat.pairs:
-            baselines = references.on(
-                victim_images(data.private, side.victims),
-                torch_generator("training victims", **seeded),
-            )
-            training = _score_traffic(baselines, side, judged, findings)
+            training = _score_traffic(baselines.training, side, judged, findings)
         stage.advance(note="training victims")
         ended = judged.trained.session.ended is not None
         headline = _headline(training, held_out, ended)

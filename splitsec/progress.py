@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from splitsec.record import Record
+    from splitsec.spec import CellSpec
 
 
 class Stage(Protocol):
@@ -23,7 +24,7 @@ class Progress(Protocol):
     def stage(self, name: str, total: int) -> AbstractContextManager[Stage]:
         """Open a stage of ``total`` steps as a context manager that yields a ``Stage``."""
 
-    def begin(self, title: str) -> None:
+    def begin(self, spec: CellSpec) -> None:
         """Announce a cell that begins."""
 
     def end(self, record: Record) -> None:
@@ -46,8 +47,8 @@ class Silent:
         """Open a stage that nobody watches."""
         yield _SilentStage()
 
-    def begin(self, title: str) -> None:
-        """Ignore the title."""
+    def begin(self, spec: CellSpec) -> None:
+        """Ignore the cell."""
 
     def end(self, record: Record) -> None:
         """Ignore the record."""

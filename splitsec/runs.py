@@ -38,6 +38,7 @@ def evaluate(  # noqa: PLR0913 - the same options as on the command line
     parameters: Mapping[str, Any] | None = None,
     public_from: str = "same",
     output: str | Path = "results",
+    keep_models: bool = False,
     progress: Progress | None = None,
 ) -> Record:
     """Evaluate one attack against one defense; the Python form of ``splitsec eval``.
@@ -56,6 +57,8 @@ def evaluate(  # noqa: PLR0913 - the same options as on the command line
         parameters: such as ``{"attack.fsha.iterations": 500, "training.epochs": 5}``.
         public_from: ``"same"`` or ``"shifted"``.
         output: folder in which the record's own folder is made.
+        keep_models: whether trained models are kept beside the record; see
+            :func:`splitsec.load_model`.
         progress: told of every stage; silent by default.
 
     Returns:
@@ -74,7 +77,8 @@ def evaluate(  # noqa: PLR0913 - the same options as on the command line
     )  # fmt: skip
     if len(cells) != 1:
         raise UsageError(f"evaluate() runs one cell, but this asks for {len(cells)}")
-    (record,) = run_cells(cells, Path(output), progress or Silent())
+    executor = InProcess(keep_models)
+    (record,) = run_cells(cells, Path(output), progress or Silent(), executor=executor)
     return record
 
 

@@ -128,6 +128,10 @@ class CellSpec(_Frozen):
             f"{self.data} {self.size} px, seed {self.seed}"
         )
 
+    def brief(self) -> str:
+        """Return a shorter name, for where several cells of a grid are shown side by side."""
+        return f"{self.attack} against {self.defense}, cut {self.cut}, seed {self.seed}"
+
 
 class PluginRequest(NamedTuple):
     """A plug-in or data set as asked for, with the parameters given beside it."""

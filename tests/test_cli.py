@@ -66,7 +66,7 @@ class FakeEvaluation:
         if "unreadable" in self.request["settings"]:
             raise DataError("the images are unreadable")
         for cell in cells:
-            progress.begin(f"seed {cell.seed}")
+            progress.begin(cell.spec)
             record = self._run(cell, output, progress)
             progress.end(record)
             yield record

@@ -7,7 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,11 @@ import splitsec.storage
 from splitsec.cell import resolve
 from splitsec.errors import OutputError, WorkerError
 from splitsec.executors.workers import Workers
+from splitsec.index import load_brief_records
 from splitsec.progress import Silent
 from splitsec.record import load_record
 from splitsec.runs import run_cells
-from splitsec.storage import load_records
+from splitsec.storage import check_writable, load_records
 
 
 def test_a_plug_in_that_leaks_memory_costs_its_cell_alone(tmp_path: Path) -> None:
@@ -145,10 +149,47 @@ def test_a_store_that_cannot_be_written_is_refused_before_anything_runs(tmp_path
     assert not ran
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root writes anywhere")
-def test_a_read_only_store_is_refused(tmp_path: Path) -> None:
-    (cell,) = resolve(attack="none", defense="none", target="resnet", settings=TINY)
-    store = tmp_path / "store"
-    store.mkdir(mode=0o500)
-    with pytest.raises(OutputError, match="cannot write"):
-        list(run_cells([cell], store, Silent()))
+NOBODY = 65534
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may look into, unlike pytest's."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Let nobody write into a folder; root, who may write anywhere, is somebody else meanwhile."""
+    user = os.geteuid()
+    folder.chmod(0o555)
+    if user == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o755)
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="no POSIX users")
+def test_a_read_only_store_is_refused_and_still_gives_what_it_has(open_folder: Path) -> None:
+    cells = resolve(
+        attack="none", defense="none", target="resnet", settings=TINY, threads=1, seeds=range(2)
+    )
+    finished = list(run_cells(cells[:1], open_folder, Silent()))
+    given: list[Any] = []
+    told: list[str] = []
+    with read_only(open_folder):
+        with pytest.raises(OutputError, match=r"cannot write .*: Permission denied"):
+            check_writable(open_folder)
+        with pytest.raises(OutputError, match=r"cannot write .*: Permission denied"):
+            given.extend(run_cells(cells, open_folder, Silent(), rerun="failed"))
+        briefs = load_brief_records([open_folder], told.append)
+    assert given == finished, "what is there is given before the store is needed"
+    assert [one.cell_id for one in briefs] == [finished[0].cell_id]
+    assert "all records are read" in told[0]
+    assert load_records([open_folder]) == finished

@@ -134,7 +134,8 @@ def test_a_cluster_gives_the_same_records(cluster: Any, second: None, tmp_path: 
     cells = grid("none,adra:epochs=1", str(package), seeds=2)
     alone = list(run_cells(cells, tmp_path / "alone", Silent()))
     told = Telling()
-    there = list(run_cells(cells, tmp_path / "there", told, executor=Ray(cluster.address)))
+    executor = Ray(cluster.address, keep_models=True)
+    there = list(run_cells(cells, tmp_path / "there", told, executor=executor))
     assert all(record.status == "ok" for record in alone)
     assert len(there) == len(cells)
     assert by_id(there) == by_id(alone)
@@ -145,6 +146,7 @@ def test_a_cluster_gives_the_same_records(cluster: Any, second: None, tmp_path: 
         assert load_record(folder) == record
         assert record.seal
         assert record.provenance.plugins == sources[record.cell_id]
+        assert "model" in record.artifacts
         for name in record.artifacts:
             check_artifact(artifact(folder, record, name))
     files = {file.name: file.read_text() for file in marks.iterdir()}

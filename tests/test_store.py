@@ -38,6 +38,7 @@ class Counting(InProcess):
     """Runs sessions, and keeps which cells it ran."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.ran: list[str] = []
 
     def run(self, queue: Queue, store: Path, progress: Progress) -> Iterator[tuple[Cell, Record]]:

@@ -10,6 +10,7 @@ import torch
 
 from splitsec.cell import resolve
 from splitsec.errors import UsageError
+from splitsec.metrics.scoring import References
 from splitsec.metrics.utility import overlap, segmentation_utility
 from splitsec.progress import Silent
 from splitsec.record import Record
@@ -73,6 +74,22 @@ def test_cells_that_differ_in_their_attack_share_one_training(
     monkeypatch.setattr(PrivateSide, "honest", counted)
     run(tmp_path, attack=QUICK_ATTACKS, defense="none,dcor", target=TARGETS["resnet"])
     assert sorted(sessions) == ["dcor", "none"]
+
+
+def test_what_attackers_that_see_nothing_reach_is_measured_once_in_a_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+    on = References.on
+
+    def counted(self: References, *arguments: Any) -> Any:
+        measured.append(self)
+        return on(self, *arguments)
+
+    monkeypatch.setattr(References, "on", counted)
+    records = run(tmp_path, attack="adra:epochs=1,adra:epochs=2", target=TARGETS["resnet"])
+    assert len({record.cell_id for record in records}) == 2
+    assert len(measured) == 2, "held-out images and training victims, for both attacks"
 
 
 def test_a_shared_training_changes_no_number(tmp_path: Path) -> None:

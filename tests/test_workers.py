@@ -7,15 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from splitsec.cell import Cell, resolve
 from splitsec.executors.workers import Workers
-from splitsec.progress import Silent
+from splitsec.progress import Silent, Stage
 from splitsec.record import Record, load_record
 from splitsec.runs import run_cells
+from splitsec.spec import CellSpec
 
 TINY = [
     "target.resnet.depth=18", "training.epochs=1", "counts.private=32", "counts.public=32",
@@ -43,8 +46,10 @@ def grid(folder: Path, body: str, attack: str = "none") -> list[Cell]:
     )  # fmt: skip
 
 
-def run(cells: list[Cell], output: Path, timeout: float | None = None) -> dict[str, Record]:
-    records = run_cells(cells, output, Silent(), executor=Workers(2, timeout))
+def run(
+    cells: list[Cell], output: Path, timeout: float | None = None, told: Silent | None = None
+) -> dict[str, Record]:
+    records = run_cells(cells, output, told or Silent(), executor=Workers(2, timeout))
     return {record.spec.defense: record for record in records}
 
 
@@ -68,9 +73,16 @@ class Telling(Silent):
     def __init__(self) -> None:
         self.cells: list[str] = []
         self.messages: list[str] = []
+        self.finished: list[str] = []
 
-    def begin(self, title: str) -> None:
-        self.cells.append(title)
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Stage]:
+        with super().stage(name, total) as stage:
+            yield stage
+        self.finished.append(name)
+
+    def begin(self, spec: CellSpec) -> None:
+        self.cells.append(spec.title())
 
     def message(self, text: str) -> None:
         self.messages.append(text)
@@ -95,6 +107,8 @@ def test_workers_give_the_same_records(tmp_path: Path) -> None:
     told = Telling()
     beside = list(run_cells(cells, tmp_path / "beside", told, executor=Workers(2)))
     assert sorted(told.cells) == sorted(cell.spec.title() for cell in cells)
+    assert {f"none against {defense}, cut 3, seed 0: honest training"
+            for defense in ("none", "gaussian-noise")} <= {*told.finished}  # fmt: skip
     assert all(record.status == "ok" for record in alone)
     assert {one.cell_id: one.numbers() for one in alone} == {
         one.cell_id: one.numbers() for one in beside
@@ -110,7 +124,10 @@ def test_workers_give_the_same_records(tmp_path: Path) -> None:
     ],
 )
 def test_a_process_that_dies_costs_its_cell_alone(body: str, said: str, tmp_path: Path) -> None:
-    records = run(grid(tmp_path, body), tmp_path / "out")
+    told = Telling()
+    records = run(grid(tmp_path, body), tmp_path / "out", told=told)
+    trained = [name for name in told.finished if name.endswith("honest training")]
+    assert trained == ["none against none, cut 3, seed 0: honest training"]
     assert records["none"].status == "ok"
     died = records["under-test"]
     assert died.status == "failed"

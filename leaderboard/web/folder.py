@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 from splitsec.errors import OutputError, UsageError
 from splitsec.leaderboard.ranking import By, plugin_names
 from splitsec.leaderboard.web import content, gallery
+from splitsec.leaderboard.web.citation import bibtex
 from splitsec.leaderboard.web.publication import (
     PICTURES,
     file_stem,
@@ -154,7 +155,7 @@ def _write_index(
     )
     days = sorted(one.provenance.created[:10] for one in records)
     specs = [one.spec for one in records]
-    versions = {one.provenance.packages.get("splitsec", "") for one in records}
+    versions = sorted({one.provenance.packages.get("splitsec", "") for one in records} - {""})
     page = environment.get_template("index.html.j2").render(
         mark=Markup(MARK),
         open=by,
@@ -173,7 +174,8 @@ def _write_index(
             for name in ("target", "cut", "data", "profile", "attack", "defense", "seed")
         },
         days=list(dict.fromkeys((days[0], days[-1]))),
-        versions=sorted(versions - {""}),
+        versions=versions,
+        bibtex=bibtex(versions, days[-1][:4]),
     )
     _write(folder / "index.html", page)
 

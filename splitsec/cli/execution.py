@@ -49,6 +49,7 @@ class Execution(NamedTuple):
         timeout: seconds that a cell may take, or None.
         rerun: which cells are run again that have a record.
         output: folder for records.
+        keep_models: whether trained models are kept beside them.
         as_json: whether records are printed as JSON.
         dry_run: whether nothing is run.
     """
@@ -61,6 +62,7 @@ class Execution(NamedTuple):
     timeout: float | None
     rerun: Rerun
     output: Path
+    keep_models: bool
     as_json: bool
     dry_run: bool
 
@@ -83,13 +85,13 @@ class Execution(NamedTuple):
         if self.executor == "ray":
             from splitsec.executors.ray import Ray  # noqa: PLC0415 - slow to import
 
-            return Ray(self.address, self.gpus, self.timeout)
+            return Ray(self.address, self.gpus, self.timeout, self.keep_models)
         from splitsec.executors import InProcess  # noqa: PLC0415 - slow to import
         from splitsec.executors.workers import Workers  # noqa: PLC0415
 
         if self.workers > 1 or self.timeout is not None:
-            return Workers(self.workers, self.timeout)
-        return InProcess()
+            return Workers(self.workers, self.timeout, self.keep_models)
+        return InProcess(self.keep_models)
 
 
 _OPTIONS = (
@@ -144,6 +146,12 @@ _OPTIONS = (
         default=Path("results"),
         show_default=True,
         help="Folder for records and pictures.",
+    ),
+    click.option(
+        "--keep-models",
+        is_flag=True,
+        help="Keep trained models in OUTPUT, for splitsec.load_model; a ResNet-34 takes 85 MB. "
+        "Cells that have a record are not run again for it: see --rerun.",
     ),
     click.option("--json", "as_json", is_flag=True, help="One JSON record per line on stdout."),
     click.option(

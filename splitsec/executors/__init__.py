@@ -33,11 +33,19 @@ class Executor(Protocol):
 
 
 class InProcess:
-    """Runs one session after the other in this process."""
+    """Runs one session after the other in this process.
+
+    Args:
+        keep_models: whether trained models are kept beside the records.
+    """
+
+    def __init__(self, keep_models: bool = False) -> None:
+        self._keep_models = keep_models
 
     def run(self, queue: Queue, store: Path, progress: Progress) -> Iterator[tuple[Cell, Record]]:
         """Run sessions; see :class:`Executor`."""
         from splitsec.evaluate import run_session  # noqa: PLC0415 - slow to import
 
         while (cells := queue.take()) is not None:
-            yield from zip(cells, run_session(cells, store, progress), strict=True)
+            records = run_session(cells, store, progress, keep_models=self._keep_models)
+            yield from zip(cells, records, strict=True)

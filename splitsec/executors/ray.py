@@ -62,6 +62,7 @@ class _Errand(BaseModel):
     cells: list[_Sent]
     environment: dict[str, str]
     folder: str
+    keep_models: bool
 
 
 @dataclass
@@ -89,13 +90,18 @@ class Ray:
         gpus: GPUs, or the share of one, that Ray sets aside for each session.
         timeout: seconds that a cell may take, or None; the first cell of a session trains for
             all of them. Waiting for room does not count.
+        keep_models: whether trained models are kept beside the records.
 
     Raises:
         UsageError: Ray is not installed, or cannot be reached by such an address.
     """
 
     def __init__(
-        self, address: str | None = None, gpus: float = 0.0, timeout: float | None = None
+        self,
+        address: str | None = None,
+        gpus: float = 0.0,
+        timeout: float | None = None,
+        keep_models: bool = False,
     ) -> None:
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
@@ -111,6 +117,7 @@ class Ray:
         self._address = address
         self._gpus = gpus
         self._timeout = timeout
+        self._keep_models = keep_models
 
     def run(self, queue: Queue, store: Path, progress: Progress) -> Iterator[tuple[Cell, Record]]:
         """Run sessions; see :class:`splitsec.executors.Executor`.
@@ -126,7 +133,7 @@ class Ray:
         queue.put_back(first)
         running: list[_Task] = []
         with _connected(self._address):
-            cluster = _Cluster(self._gpus, self._timeout, store, progress)
+            cluster = _Cluster(self._gpus, self._timeout, self._keep_models, store, progress)
             try:
                 while True:
                     while (
@@ -176,7 +183,14 @@ def _connected(address: str | None) -> Iterator[None]:
 class _Cluster:
     """Sessions handed to the cluster by one run, and what comes of them."""
 
-    def __init__(self, gpus: float, timeout: float | None, store: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        gpus: float,
+        timeout: float | None,
+        keep_models: bool,
+        store: Path,
+        progress: Progress,
+    ) -> None:
         import ray  # noqa: PLC0415
 
         self._ray = ray
@@ -184,6 +198,7 @@ class _Cluster:
         self._work = ray.remote(max_calls=1, max_retries=0)(_work)
         self._gpus = gpus
         self._timeout = timeout
+        self._keep_models = keep_models
         self._store = store
         self._progress = progress
         self._core = core_sha256()
@@ -206,6 +221,7 @@ class _Cluster:
             ],
             environment={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             folder=str(Path.cwd()),
+            keep_models=self._keep_models,
         )
         work = self._work.options(
             num_cpus=wanted["CPU"], num_gpus=wanted["GPU"], num_returns="streaming",
@@ -263,7 +279,7 @@ class _Cluster:
 
     def _begin(self, task: _Task) -> None:
         task.since = time.monotonic()
-        self._progress.begin(task.cells[0].spec.title())
+        self._progress.begin(task.cells[0].spec)
 
     def _late(self, task: _Task) -> bool:
         if self._timeout is None or task.since is None:
@@ -377,7 +393,9 @@ def _run(errand: _Errand) -> Iterator[tuple[Any, ...]]:
         data = load_data(cells[0].data_spec(), heard)
         for cell, sent in zip(cells, errand.cells, strict=True):
             _check(cell.identity(data.sha256), sent.identity)
-        for record in run_session(cells, folder / "store", heard, data):
+        for record in run_session(
+            cells, folder / "store", heard, data, keep_models=errand.keep_models
+        ):
             place = record_folder(folder / "store", record)
             files = {name: artifact(place, record, name).read_bytes() for name in record.artifacts}
             while heard.messages:

@@ -47,13 +47,17 @@ class Job(NamedTuple):
 
 @dataclass
 class _Worker:
-    """A process and the cells that it has not given yet; the first is under way."""
+    """A process and the cells that it has not given yet; the first is under way.
+
+    Where several are shown, each stage says of which cell it is.
+    """
 
     process: BaseProcess
     replies: Connection
     lifeline: Connection
     cells: list[Cell]
     progress: Progress
+    beside_others: bool
     since: float = field(default_factory=time.monotonic)
     stages: ExitStack = field(default_factory=ExitStack)
     stage: Stage | None = None
@@ -74,7 +78,7 @@ class _Worker:
 
     def finish(self) -> None:
         """Let the process, which has given its last record, end with all that it started."""
-        self.stages.close()
+        self._give_up_stage()
         self.lifeline.close()
         self.process.join(_GRACE_SECONDS)
         self.kill()
@@ -85,15 +89,24 @@ class _Worker:
         if kind == "message":
             self.progress.message(*content)
         elif kind == "begin":
+            self._give_up_stage()
             self.progress.begin(*content)
         elif kind == "stage":
-            self.stages.close()
-            self.stage = self.stages.enter_context(self.progress.stage(*content))
+            self._give_up_stage()
+            name, total = content
+            shown = f"{self.cells[0].spec.brief()}: {name}" if self.beside_others else name
+            self.stage = self.stages.enter_context(self.progress.stage(shown, total))
         elif kind == "advance" and self.stage is not None:
             self.stage.advance(*content)
         elif kind == "staged":
             self.stages.close()
             self.stage = None
+
+    def _give_up_stage(self) -> None:
+        """Show a stage that failed, or whose process is gone, no more; it was not done."""
+        with suppress(WorkerError), self.stages:
+            raise WorkerError("the stage was given up")
+        self.stage = None
 
     def died(self) -> str:
         """Return in words how the process ended."""
@@ -117,11 +130,13 @@ class Workers:
         count: processes at once.
         timeout: seconds that a cell may take, or None; the first cell of a session trains for
             all of them.
+        keep_models: whether trained models are kept beside the records.
     """
 
-    def __init__(self, count: int, timeout: float | None = None) -> None:
+    def __init__(self, count: int, timeout: float | None = None, keep_models: bool = False) -> None:
         self._count = count
         self._timeout = timeout
+        self._keep_models = keep_models
 
     def run(self, queue: Queue, store: Path, progress: Progress) -> Iterator[tuple[Cell, Record]]:
         """Run sessions; see :class:`splitsec.executors.Executor`.
@@ -134,7 +149,7 @@ class Workers:
         try:
             while True:
                 while len(running) < self._count and (cells := queue.take()) is not None:
-                    running.append(_start(cells, store, progress))
+                    running.append(self._start(cells, store, progress))
                 if not running:
                     return
                 for worker in _ready(running, self._timeout):
@@ -151,18 +166,20 @@ class Workers:
         finally:
             _stop(running)
 
-
-def _start(cells: list[Cell], store: Path, progress: Progress) -> _Worker:
-    spawn = multiprocessing.get_context("spawn")
-    replies, replying = spawn.Pipe(duplex=False)
-    holding, lifeline = spawn.Pipe(duplex=False)
-    jobs = [Job(cell.spec, {one.plugin.kind: one.plugin.spec for one in cell.chosen})
-            for cell in cells]  # fmt: skip
-    process = spawn.Process(target=_work, args=(jobs, store, replying, holding))
-    process.start()
-    replying.close()
-    holding.close()
-    return _Worker(process, replies, lifeline, cells, progress)
+    def _start(self, cells: list[Cell], store: Path, progress: Progress) -> _Worker:
+        spawn = multiprocessing.get_context("spawn")
+        replies, replying = spawn.Pipe(duplex=False)
+        holding, lifeline = spawn.Pipe(duplex=False)
+        jobs = [Job(cell.spec, {one.plugin.kind: one.plugin.spec for one in cell.chosen})
+                for cell in cells]  # fmt: skip
+        process = spawn.Process(
+            target=_work, args=(jobs, store, self._keep_models, replying, holding)
+        )
+        process.start()
+        replying.close()
+        holding.close()
+        beside_others = self._count > 1
+        return _Worker(process, replies, lifeline, cells, progress, beside_others)
 
 
 def _ready(running: Sequence[_Worker], timeout: float | None) -> list[_Worker]:
@@ -211,7 +228,9 @@ def _stop(running: Sequence[_Worker]) -> None:
         worker.kill()
 
 
-def _work(jobs: Sequence[Job], store: Path, replies: Connection, lifeline: Connection) -> None:
+def _work(
+    jobs: Sequence[Job], store: Path, keep_models: bool, replies: Connection, lifeline: Connection
+) -> None:
     """Run cells in this process, and send each one's record."""
     os.setpgid(0, 0)
     threading.Thread(target=_die_with_parent, args=(lifeline,), daemon=True).start()
@@ -220,7 +239,8 @@ def _work(jobs: Sequence[Job], store: Path, replies: Connection, lifeline: Conne
     try:
         with redirect_stdout(sys.stderr):  # what a library or a plug-in prints is no result
             cells = [load_cell(job.spec, job.plugins) for job in jobs]
-            for record in run_session(cells, store, _Telling(replies)):
+            telling = _Telling(replies)
+            for record in run_session(cells, store, telling, keep_models=keep_models):
                 replies.send(("record", record.to_json()))
     except KeyboardInterrupt:
         return
@@ -255,9 +275,9 @@ class _Telling:
     def __init__(self, replies: Connection) -> None:
         self._replies = replies
 
-    def begin(self, title: str) -> None:
+    def begin(self, spec: CellSpec) -> None:
         """Pass it on."""
-        self._replies.send(("begin", title))
+        self._replies.send(("begin", spec))
 
     def end(self, record: Record) -> None:
         """Ignore the record, which is sent for itself."""

@@ -8,24 +8,22 @@ turns within one run, and medians are compared.
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from machine import THREADS, FlopCount, MatmulRate, seconds
+from tables import report
 from test_fsha_hijack import PlainPort, exchange
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from splitsec.attacks.fsha import paper_networks
 from splitsec.attacks.fsha.hijack import Hijack, HijackSettings
 from splitsec.attacks.fsha.penalty import Rectifier, gradient_penalty
 from splitsec.targets.fsha_client.networks import client_children
 
-LEVEL, SIZE, BATCH, THREADS, ROUNDS = 4, 32, 64, 2, 9
-MATMUL_SIZE, MATMULS = 2048, 8
+LEVEL, SIZE, BATCH, ROUNDS = 4, 32, 64, 9
 STEP_GFLOP = 252
 LEAST_SHARE_OF_MATMUL_RATE = 0.75
 LEAST_SPEEDUP = 1.1
@@ -60,21 +58,6 @@ def use_torch_relu(network: nn.Module) -> None:
                 setattr(module, name, nn.ReLU())
 
 
-class FlopCount(TorchDispatchMode):
-    """Count the FLOPs of what runs inside, by torch's own formulas."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gflop = 0.0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func.overloadpacket)
-        if formula is not None:
-            self.gflop += formula(*args, **(kwargs or {}), out_val=output) / 1e9
-        return output
-
-
 def backward_passes_of_their_own(networks: PaperNetworks, private: Tensor, public: Tensor) -> None:
     """Differentiate one step: no forward pass twice, but a backward pass for each party."""
     smashed, features = networks.client(private), networks.pilot(public)
@@ -88,14 +71,6 @@ def backward_passes_of_their_own(networks: PaperNetworks, private: Tensor, publi
     gradient_penalty(
         networks.critic, smashed.detach(), features.detach(), "sample", generator
     ).backward()
-
-
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -117,12 +92,6 @@ def build_step(networks: PaperNetworks, traffic: tuple[Tensor, Tensor]) -> Calla
     return lambda: exchange(hijack, networks, *traffic)
 
 
-def seconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
 def test_flops(traffic: tuple[Tensor, Tensor]) -> None:
     with FlopCount() as apart:
         backward_passes_of_their_own(PaperNetworks(plain=True), *traffic)
@@ -135,19 +104,17 @@ def test_flops(traffic: tuple[Tensor, Tensor]) -> None:
     assert round(ours.gflop) == 208
 
 
-def test_step(benchmark: Any, traffic: tuple[Tensor, Tensor], capsys: Any) -> None:
+def test_step(benchmark: Any, traffic: tuple[Tensor, Tensor]) -> None:
+    torch.set_num_threads(THREADS)
     port = PlainPort(PaperNetworks(plain=True), HijackSettings(), torch.Generator().manual_seed(1))
-    factors = torch.rand(2, MATMUL_SIZE, MATMUL_SIZE, generator=torch.Generator().manual_seed(3))
-    matmul_seconds: list[float] = []
+    matmul = MatmulRate()
     port_seconds: list[float] = []
 
     def time_the_others() -> None:
-        matmul_seconds.extend(seconds(lambda: factors[0] @ factors[1]) for _ in range(MATMULS))
+        matmul.measure()
         port_seconds.append(seconds(lambda: port.step(*traffic)))
 
-    time_the_others()
-    matmul_seconds.clear()
-    port_seconds.clear()
+    port.step(*traffic)
     benchmark.pedantic(
         build_step(PaperNetworks(), traffic),
         setup=time_the_others,
@@ -156,22 +123,19 @@ def test_step(benchmark: Any, traffic: tuple[Tensor, Tensor], capsys: Any) -> No
     )
     step_seconds = benchmark.stats.stats.median
     plain_port_seconds = statistics.median(port_seconds)
-    matmul_gflops = 2 * MATMUL_SIZE**3 / statistics.median(matmul_seconds) / 1e9
-    share = STEP_GFLOP / step_seconds / matmul_gflops
+    share = STEP_GFLOP / step_seconds / matmul.gflops
     speedup = plain_port_seconds / step_seconds
-    benchmark.extra_info.update(
-        matmul_gflops=matmul_gflops,
-        step_seconds=step_seconds,
-        plain_port_seconds=plain_port_seconds,
-        share_of_matmul_rate=share,
-        speedup_over_plain_port=speedup,
-        threads=THREADS,
+    report(
+        benchmark,
+        "fsha-step",
+        {
+            "step, s": step_seconds,
+            "plain port, s": plain_port_seconds,
+            "speed-up": speedup,
+            "matrix products, GFLOP/s": matmul.gflops,
+            f"{STEP_GFLOP} GFLOP / step, GFLOP/s": STEP_GFLOP / step_seconds,
+            "share": share,
+        },
     )
-    with capsys.disabled():
-        print(  # noqa: T201 - the benchmark's result
-            f"\nFSHA step {step_seconds:.3f} s, plain port {plain_port_seconds:.3f} s "
-            f"({speedup:.2f} times as fast); {STEP_GFLOP / step_seconds:.0f} GFLOP/s of "
-            f"{matmul_gflops:.0f} GFLOP/s in matrix products ({share:.2f})"
-        )
     assert share >= LEAST_SHARE_OF_MATMUL_RATE
     assert speedup >= LEAST_SPEEDUP
