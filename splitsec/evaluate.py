@@ -21,7 +21,13 @@ from torch import Tensor
 from splitsec.cell import Cell
 from splitsec.checkpoint import Checkpoints
 from splitsec.data import Data, load_data
-from splitsec.errors import DivergedError, NotApplicable, SplitsecError, UsageError
+from splitsec.errors import (
+    DivergedError,
+    NotApplicable,
+    SplitsecError,
+    TimeLimitError,
+    UsageError,
+)
 from splitsec.examples import examples
 from splitsec.findings import Findings
 from splitsec.judge import Judged, judge
@@ -62,9 +68,12 @@ def run_session(
         store / ".checkpoints" / key[:24], [key, data.sha256, PROTOCOL_VERSION], progress.message
     )
     shared = SharedSession(cells, data, checkpoints)
-    for cell in cells:
-        progress.begin(cell.spec.title())
-        yield _run_cell(cell, shared, store, progress)
+    try:
+        for cell in cells:
+            progress.begin(cell.spec.title())
+            yield _run_cell(cell, shared, store, progress)
+    finally:
+        shared.close()
     checkpoints.clear()
 
 
@@ -82,7 +91,7 @@ def _run_cell(cell: Cell, shared: SharedSession, store: Path, progress: Progress
     threads, process = torch.get_num_threads(), os.getpid()
     torch.set_num_threads(cell.spec.threads)
     try:
-        provenance = collect(cell.chosen)
+        provenance = collect(cell)
         attacker = shared.attacker(cell)
         try:
             shared.run(progress)
@@ -90,7 +99,7 @@ def _run_cell(cell: Cell, shared: SharedSession, store: Path, progress: Progress
             findings = shared.findings.copy()
         _measure(attacker, shared, findings, progress)
     except SplitsecError as error:
-        status = "skipped" if isinstance(error, NotApplicable) else "failed"
+        status = _status(error)
         reason = str(error)
         findings.flag("non-finite", isinstance(error, DivergedError))
     except KeyboardInterrupt as interruption:
@@ -99,12 +108,19 @@ def _run_cell(cell: Cell, shared: SharedSession, store: Path, progress: Progress
         status, reason, stop = "failed", f"defect: {type(error).__name__}: {error}", error
     finally:
         _leave_if_forked(process)
+        shared.release(cell)
         torch.set_num_threads(threads)
     record = _record(cell, shared.data, status, reason, provenance, findings)
     record = _write(record_folder(store, record), record, findings)
     if stop is not None:
         raise stop
     return record
+
+
+def _status(error: SplitsecError) -> Status:
+    if isinstance(error, NotApplicable):
+        return "skipped"
+    return "timeout" if isinstance(error, TimeLimitError) else "failed"
 
 
 def record_without_result(cell: Cell, store: Path, status: Status, reason: str) -> Record:
@@ -117,7 +133,7 @@ def record_without_result(cell: Cell, store: Path, status: Status, reason: str) 
         reason: what happened, in words.
     """
     data, findings = load_data(cell.data_spec(), Silent()), Findings()
-    record = _record(cell, data, status, reason, collect(cell.chosen), findings)
+    record = _record(cell, data, status, reason, collect(cell), findings)
     return _write(record_folder(store, record), record, findings)
 
 
@@ -245,6 +261,17 @@ class SharedSession:
             raise built
         return built
 
+    def release(self, cell: Cell) -> None:
+        """End the process of a cell's attack, if it has one."""
+        built = self._attackers.get(id(cell))
+        if isinstance(built, Attacker):
+            built.close()
+
+    def close(self) -> None:
+        """End the processes of all attacks."""
+        for cell in self._cells:
+            self.release(cell)
+
     def _run(self, progress: Progress) -> None:
         built = [one for one in self._attackers.values() if isinstance(one, Attacker)]
         with self.findings.timed("honest training"):
@@ -327,7 +354,7 @@ def _measure(
     findings.fields["access"] = attacker.seen.access
     findings.flag("oracle-access", threat.oracle)
     findings.flag("dictated-client-settings", threat.client_settings)
-    findings.flag("in-process")
+    findings.flag("in-process", cell.isolation is None)
 
 
 def _grant(attacker: Attacker, attacked: Trained, data: Data) -> None:

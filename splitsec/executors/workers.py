@@ -13,36 +13,22 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from splitsec.cell import Cell, load_cell
+from splitsec.cell import Cell, Sent, load_cell
 from splitsec.errors import WorkerError
-from splitsec.plugins import Kind
 from splitsec.progress import Progress, Stage
 from splitsec.queue import Queue
 from splitsec.record import Record
-from splitsec.spec import CellSpec
 
 _GRACE_SECONDS = 10.0  # in which an interrupted worker writes what it was doing
 _REPORT_EVERY_SECONDS = 0.5
-
-
-class Job(NamedTuple):
-    """A cell as it travels.
-
-    Attributes:
-        spec: its specification.
-        plugins: kind to how the plug-in was asked for, such as ``./mine.py:Mine``.
-    """
-
-    spec: CellSpec
-    plugins: Mapping[Kind, str]
 
 
 @dataclass
@@ -156,9 +142,8 @@ def _start(cells: list[Cell], store: Path, progress: Progress) -> _Worker:
     spawn = multiprocessing.get_context("spawn")
     replies, replying = spawn.Pipe(duplex=False)
     holding, lifeline = spawn.Pipe(duplex=False)
-    jobs = [Job(cell.spec, {one.plugin.kind: one.plugin.spec for one in cell.chosen})
-            for cell in cells]  # fmt: skip
-    process = spawn.Process(target=_work, args=(jobs, store, replying, holding))
+    sent = [Sent.of(cell) for cell in cells]
+    process = spawn.Process(target=_work, args=(sent, store, replying, holding))
     process.start()
     replying.close()
     holding.close()
@@ -211,7 +196,7 @@ def _stop(running: Sequence[_Worker]) -> None:
         worker.kill()
 
 
-def _work(jobs: Sequence[Job], store: Path, replies: Connection, lifeline: Connection) -> None:
+def _work(sent: Sequence[Sent], store: Path, replies: Connection, lifeline: Connection) -> None:
     """Run cells in this process, and send each one's record."""
     os.setpgid(0, 0)
     threading.Thread(target=_die_with_parent, args=(lifeline,), daemon=True).start()
@@ -219,7 +204,7 @@ def _work(jobs: Sequence[Job], store: Path, replies: Connection, lifeline: Conne
 
     try:
         with redirect_stdout(sys.stderr):  # what a library or a plug-in prints is no result
-            cells = [load_cell(job.spec, job.plugins) for job in jobs]
+            cells = [load_cell(one) for one in sent]
             for record in run_session(cells, store, _Telling(replies)):
                 replies.send(("record", record.to_json()))
     except KeyboardInterrupt:
