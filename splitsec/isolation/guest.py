@@ -39,6 +39,7 @@ from splitsec.wire import Exchange, Message
 
 _REPORT_EVERY_SECONDS = 0.5
 _MOST_FILE_BYTES = 4 << 30
+_MOST_TEXT = 10_000  # of an error; the host shows less
 _LATER = ("client_weights", "server_model", "pairs", "queries")
 
 
@@ -81,7 +82,7 @@ class Resident:
             except MalformedError as error:
                 failure = PluginError(f"{self._label} in {where}: {error}")
         if failure is not None:
-            self._channel.send("raise", [type(failure).__name__, str(failure)])
+            self._channel.send("raise", [type(failure).__name__, str(failure)[:_MOST_TEXT]])
 
     @property
     def _built(self) -> Attack[Any]:

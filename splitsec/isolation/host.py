@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -85,6 +86,7 @@ class Guest:
         home = self._folder.name
         if isolation.sandbox:
             command, home = sandboxed(command, sources, isolation.hidden), "/tmp"
+        mark = secrets.token_hex()
         kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         with theirs:
             self._process = subprocess.Popen(
@@ -95,9 +97,9 @@ class Guest:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
                 cwd=self._folder.name,
-                env={**kept, "HOME": home, "TMPDIR": home},
+                env={**kept, "HOME": home, "TMPDIR": home, "SPLITSEC_GUEST": mark},
             )
-        self._watch = Watch(self._process, self._judge)
+        self._watch = Watch(self._process, mark, self._judge)
         self._watch.start()
         self._channel = Channel(ours, isolation.seconds)
 

@@ -32,16 +32,19 @@ class Tree:
     """A process, all that it started, and what these started.
 
     Read from Linux's ``/proc``; elsewhere it is the process's group. A process counts by its
-    parent, by its session, or because it counted before. One that leaves its session and its parent
-    between two looks is lost; in the sandbox there is no such way out.
+    parent, by its session, because it counted before, or by a mark in the environment that it was
+    started with. One that gets rid of all of these is lost; in the sandbox there is no way out.
 
     Args:
         root: id of the process, which leads a session of its own.
+        mark: is in its environment, and in nobody else's.
     """
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, mark: str) -> None:
         self._root = root
-        self._known: dict[int, str] = {}  # id to starting time
+        self._mark = mark.encode()
+        self._known: dict[int, int] = {}  # id to starting time
+        self._begun = 0  # when the first one started
 
     def usage(self) -> Usage:
         """Look how many processes there are, and how much memory is theirs."""
@@ -64,12 +67,16 @@ class Tree:
 
     def _look(self) -> list[_Process]:
         running = _running()
+        if self._root in running:
+            self._begun = running[self._root].started
         children: dict[int, list[_Process]] = {}
         for one in running.values():
             children.setdefault(one.parent, []).append(one)
         roots = [
             one for one in running.values()
-            if one.session == self._root or self._known.get(one.pid) == one.started
+            if one.session == self._root
+            or self._known.get(one.pid) == one.started
+            or (one.started >= self._begun and self._mark in _environment(one.pid))
         ]  # fmt: skip
         found: dict[int, _Process] = {}
         while roots:
@@ -85,7 +92,7 @@ class _Process(NamedTuple):
     pid: int
     parent: int
     session: int
-    started: str
+    started: int
     memory_bytes: int
 
 
@@ -98,8 +105,16 @@ def _running() -> dict[int, _Process]:
             fields = text.rpartition(")")[2].split()
             if fields[0] not in "ZX":
                 memory = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
-                found[pid] = _Process(pid, int(fields[1]), int(fields[3]), fields[19], memory)
+                found[pid] = _Process(pid, int(fields[1]), int(fields[3]), int(fields[19]), memory)
     return found
+
+
+def _environment(pid: int) -> bytes:
+    """Return what a process was started with, as far as it may be read."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
 
 
 class Watch(threading.Thread):
@@ -107,6 +122,7 @@ class Watch(threading.Thread):
 
     Args:
         process: the guest's, with its output in ``stdout``.
+        mark: is in its environment, and in nobody else's.
         judge: says what is wrong with what it uses, or None.
 
     Attributes:
@@ -114,12 +130,12 @@ class Watch(threading.Thread):
     """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], judge: Callable[[Usage], str | None]
+        self, process: subprocess.Popen[bytes], mark: str, judge: Callable[[Usage], str | None]
     ) -> None:
         super().__init__(daemon=True)
         self.verdict: str | None = None
         self._process = process
-        self._tree = Tree(process.pid)
+        self._tree = Tree(process.pid, mark)
         self._judge = judge
         self._over = threading.Event()
         self._left = _PASSED_ON_BYTES

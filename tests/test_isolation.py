@@ -1,0 +1,403 @@
+"""Isolated attacks: the same numbers, nothing private beside them, and no way to do harm."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_workers import gone
+
+import splitsec.isolation.host
+from splitsec import cli
+from splitsec.cell import Sent, load_cell, resolve
+from splitsec.data import Part
+from splitsec.errors import PluginError, TimeLimitError, UsageError
+from splitsec.isolation import Isolation
+from splitsec.isolation.host import Answer, Guest
+from splitsec.isolation.protocol import Channel, MalformedError
+from splitsec.progress import Silent
+from splitsec.record import Record
+from splitsec.runs import evaluate, run_cells
+
+HOSTILE = Path(__file__).parent / "hostile"
+TINY = [
+    "training.epochs=1", "training.batch_size=8", "counts.private=16", "counts.public=16",
+    "counts.validation=8", "counts.held_out=8", "counts.victims=8",
+]  # fmt: skip
+PRIVATE = Part(
+    images=np.zeros((1, 3, 8, 8), np.uint8), labels=np.zeros(1, np.int64),
+    indices=np.zeros(1, np.int64),
+)  # fmt: skip
+"""What an attack that shares the process finds among the imported modules."""
+
+
+@pytest.fixture(autouse=True)
+def _no_lpips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPLITSEC_LPIPS_WEIGHTS", str(tmp_path / "nothing.pth"))
+
+
+@pytest.fixture
+def bubblewrap() -> None:
+    """Bubblewrap may be missing on a person's machine, but not where changes are tested."""
+    if shutil.which("bwrap") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("bubblewrap is not installed")
+        pytest.skip("bubblewrap is not installed")
+
+
+# The channel.
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Channel, Channel]]:
+    one, other = socket.socketpair()
+    with one, other:
+        yield Channel(one), Channel(other)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.rand(2, 3, 4, 5),
+        torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        torch.rand(2, 1, 1, 5).to(memory_format=torch.channels_last),
+        torch.rand(8, 4)[::2],
+        torch.rand(3).expand(4, 3),
+        torch.tensor(3.5, dtype=torch.float64),
+        torch.zeros(0, 3),
+        torch.tensor([True, False]),
+        torch.arange(5),
+        torch.rand(6).to(torch.bfloat16),
+    ],
+)
+def test_tensors_cross_as_they_are(tensor: torch.Tensor, ends: tuple[Channel, Channel]) -> None:
+    sender, receiver = ends
+    sender.send("call", {"a": [1, None]}, {"it": tensor})
+    frame = receiver.receive(10_000)
+    given = frame.tensors["it"]
+    assert (frame.kind, frame.content) == ("call", {"a": [1, None]})
+    assert given.dtype == tensor.dtype
+    assert torch.equal(given, tensor)
+    dense = tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)
+    assert given.stride() == (tensor.stride() if dense else tensor.contiguous().stride())
+
+
+def test_what_is_no_json_is_not_sent(ends: tuple[Channel, Channel]) -> None:
+    with pytest.raises(MalformedError, match="holds what is not JSON"):
+        ends[0].send("return", {1, 2})
+
+
+# Hostile processes.
+
+
+@pytest.fixture
+def outlaw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let another program take the guest's place."""
+    monkeypatch.setattr(splitsec.isolation.host, "MODULE", "outlaw")
+    monkeypatch.setattr(splitsec.isolation.host, "_DYING_SECONDS", 1.0)
+    monkeypatch.setenv("PYTHONPATH", str(HOSTILE))
+
+
+def call(rule: str, given: str = "", **limits: Any) -> Answer:
+    guest = Guest("attack 'outlaw'", Isolation(**limits), [])
+    try:
+        return guest.call(rule, Answer(given), most_bytes=1000, asked=lambda name, frame: Answer())
+    finally:
+        guest.close()
+        assert gone(guest._process.pid)
+
+
+@pytest.mark.usefixtures("outlaw")
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("pickle", r"in pickle\(\): it announced 2,\d+,\d+,\d+ bytes of JSON"),
+        ("pickled_header", "it sent something that is not JSON"),
+        ("long_header", "it announced 4,294,967,295 bytes of JSON"),
+        ("huge_tensor", "it sent 4,398,046,511,104 bytes of tensors"),
+        ("many_tensors", "it sent 100,001 tensors"),
+        ("object_tensor", "a tensor of an unknown kind"),
+        ("overlapping", "whose values overlap or have gaps"),
+        ("negative", "a tensor of no shape"),
+        ("nested", "it sent something that is not JSON"),
+        ("no_frame", "it sent JSON that is no frame"),
+        ("no_utf8", "it sent something that is not JSON"),
+        ("unknown_kind", r"it sent 'please \[2J' out of turn"),
+        ("strange_progress", "it sent progress that is none"),
+        ("no_error", "it raised nothing that has a name"),
+        ("exit", r"is gone in exit\(\): its process ended with exit code 7"),
+        ("close", r"is gone in close\(\): it closed its channel"),
+    ],
+)
+def test_what_keeps_to_no_rule_is_ended(rule: str, says: str, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    with pytest.raises(PluginError, match=f"attack 'outlaw'.*{says}"):
+        call(rule, str(mark))
+    assert not mark.exists(), "nothing was unpickled"
+
+
+@pytest.mark.usefixtures("outlaw")
+@pytest.mark.parametrize("rule", ["silence", "babble"])
+def test_what_never_answers_is_ended(rule: str) -> None:
+    with pytest.raises(TimeLimitError, match="longer than the 3 seconds that it may take"):
+        call(rule, seconds=3)
+
+
+@pytest.mark.usefixtures("outlaw")
+def test_a_fork_bomb_is_ended_with_all_its_processes(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    with pytest.raises(PluginError, match=r"had \d+ processes, and 6 are allowed"):
+        call("fork", str(pids), processes=6)
+    started = [int(line) for line in pids.read_text().split()]
+    assert len(started) > 3
+    assert all(gone(pid) for pid in started)
+
+
+@pytest.mark.usefixtures("outlaw")
+def test_what_takes_too_much_memory_is_ended() -> None:
+    with pytest.raises(PluginError, match=r"used 0\.\d GiB of memory, and 0\.2 are allowed"):
+        call("hoard", memory_gib=0.2)
+
+
+@pytest.mark.usefixtures("outlaw")
+def test_what_is_printed_is_harmless_and_not_endless(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("flood").content == "flooded"
+    printed = capsys.readouterr().err
+    assert "now the screen is mine" in printed
+    assert "\x1b" not in printed
+    assert len(printed) < 70_000
+
+
+@pytest.mark.usefixtures("outlaw")
+def test_errors_are_short_and_of_the_attack() -> None:
+    with pytest.raises(PluginError) as raised:
+        call("foreign_error")
+    said = str(raised.value)
+    assert type(raised.value) is PluginError, "not what ends a whole run"
+    assert said.startswith(" [31mdisk full ")
+    assert len(said) < 700
+
+
+@pytest.mark.usefixtures("outlaw")
+def test_after_a_failure_every_call_says_it_again() -> None:
+    guest = Guest("attack 'outlaw'", Isolation(), [])
+    for _ in range(2):
+        with pytest.raises(PluginError, match="exit code 7"):
+            guest.call("exit")
+    guest.close()
+
+
+# An intruder.
+
+
+def intrude(folder: Path, isolate: bool | None, sandbox: bool) -> tuple[Record, dict[str, float]]:
+    """Run the intruder, and return what it got."""
+    secret = folder / "data" / "secret"
+    secret.parent.mkdir(exist_ok=True)
+    secret.write_text("a patient")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(600)
+        threading.Thread(target=_accept, args=(listening,), daemon=True).start()
+        record = evaluate(
+            str(HOSTILE / "intruder.py"), target="resnet", size=16, isolate=isolate,
+            sandbox=sandbox, output=folder / "store",
+            parameters={
+                "target.resnet.depth": 18, "attack.intruder.process": os.getpid(),
+                "attack.intruder.port": listening.getsockname()[1],
+                "attack.intruder.secret": str(secret),
+                "attack.intruder.store": str(folder / "store"),
+                "attack.intruder.mark": str(folder / "mark"),
+                **dict(one.split("=") for one in TINY),
+            },
+        )  # fmt: skip
+    assert record.status == "ok", record.reason
+    return record, {name: values[-1] for name, values in record.history["attack"].items()}
+
+
+def _accept(listening: socket.socket) -> None:
+    try:
+        listening.accept()
+    except OSError:
+        return
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPLITSEC_DATA", str(tmp_path / "data"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("data")
+def test_an_intruder_that_shares_the_process_gets_everything(tmp_path: Path) -> None:
+    """Without it, the other tests could not fail."""
+    record, got = intrude(tmp_path, isolate=False, sandbox=False)
+    assert record.provenance.isolation == "none"
+    assert "in-process" in record.flags
+    open_to_it = ("gc", "frames", "modules", "environment", "data", "store", "network", "source")
+    assert all(got[name] for name in open_to_it), got
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("data")
+def test_an_intruder_of_its_own_process_finds_nothing_private(tmp_path: Path) -> None:
+    """And without the sandbox, what the documentation calls open is."""
+    dtype, clock = torch.get_default_dtype(), __import__("time").monotonic
+    record, got = intrude(tmp_path, isolate=None, sandbox=False)
+    assert record.provenance.isolation == "process"
+    assert "in-process" not in record.flags
+    assert not any(got[name] for name in ("gc", "frames", "modules", "environment", "long file"))
+    assert all(got[name] for name in ("data", "store", "network")), got
+    imported = {int(line) for line in (tmp_path / "mark").read_text().split()}
+    assert os.getpid() not in imported, "it was not even imported here"
+    assert record.leakage is None or not record.leakage.value
+    assert record.victims is not None
+    assert record.victims.held_out.privacy.mse.mean > 0, "the scorer was not changed"
+    assert torch.get_default_dtype() == dtype
+    assert __import__("time").monotonic is clock
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("data", "bubblewrap")
+def test_an_intruder_in_the_sandbox_gets_nothing(tmp_path: Path) -> None:
+    record, got = intrude(tmp_path, isolate=None, sandbox=True)
+    assert record.provenance.isolation == "sandbox"
+    assert len(got) == 12
+    assert not any(got.values()), got
+    assert not (tmp_path / "store" / "intruder").exists()
+    assert not (tmp_path / "mark").exists()
+
+
+# The same numbers.
+
+
+def numbers(attack: str, folder: Path, isolation: Isolation | None, **asked: Any) -> Any:
+    cells = resolve(attack=attack, defense="none", threads=1, isolation=isolation, **asked)
+    (record,) = run_cells(cells, folder, Silent())
+    assert record.status == "ok", record.reason
+    found = record.numbers()
+    assert ("in-process" in found["flags"]) == (isolation is None)
+    found["flags"] = [flag for flag in found["flags"] if flag != "in-process"]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("attack", "target", "size"),
+    [
+        ("adra:epochs=2", "resnet:depth=18", 16),
+        ("fsha:iterations=6", "resnet:depth=18", 16),
+        ("fsha:iterations=6", "unet:width=4", 32),
+        ("pseudo-client:epochs=1,afterwards=2", "unet:width=4", 32),
+    ],
+)
+def test_isolation_changes_no_number(attack: str, target: str, size: int, tmp_path: Path) -> None:
+    asked = {"target": target, "size": size, "settings": TINY}
+    apart = numbers(attack, tmp_path / "apart", Isolation(attacks="all"), **asked)
+    assert apart == numbers(attack, tmp_path / "here", None, **asked)
+
+
+# What is known of an attack that is not loaded.
+
+ATTACK = '''
+"""An attack for a test."""
+import os
+from pathlib import Path
+from pydantic import Field
+import torch
+from splitsec import Attack, Parameters, ThreatModel
+
+Path({mark!r}).open("a").write(f"{{os.getpid()}}\\n")
+
+class Given(Parameters):
+    """Parameters."""
+    steps: int = Field(5, ge=1, description="how many")
+    scale: float = Field(1.0, description="of what")
+
+class Mine(Attack[Given]):
+    """It guesses."""
+    Parameters = Given
+    profiles = {{"quick": {{"scale": 0.5}}}}
+
+    @classmethod
+    def threat_model(cls, parameters):
+        return ThreatModel(public_images=True, queries=parameters.steps > 5)
+
+    def reconstruct(self, smashed):
+        return torch.zeros(len(smashed), *self.view.image_shape)
+'''
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    file = tmp_path / "mine.py"
+    file.write_text(ATTACK.format(mark=str(tmp_path / "mark")))
+    return file
+
+
+def test_an_isolated_attack_is_described_without_being_loaded(mine: Path, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {
+        "attack": f"{mine}:steps=7,{mine}", "defense": "none", "settings": TINY, "size": 16,
+        "target": "resnet:depth=18",
+    }  # fmt: skip
+    apart = resolve(**asked, isolation=Isolation())
+    loaded = {int(line) for line in (tmp_path / "mark").read_text().split()}
+    assert os.getpid() not in loaded
+    assert len(loaded) == 1, "one process for both"
+    sent = [load_cell(Sent.model_validate_json(Sent.of(cell).model_dump_json())) for cell in apart]
+    assert "splitsec_attack_mine" not in " ".join(sys.modules)
+    here = resolve(**asked)
+    assert [cell.cell_id("") for cell in apart] == [cell.cell_id("") for cell in here]
+    assert [cell.cell_id("") for cell in sent] == [cell.cell_id("") for cell in here]
+    assert apart[0].spec.parameters["attack"] == {"steps": 7, "scale": 0.5}
+    threats = [one.attack.plugin.cls.threat_model(one.attack.parameters) for one in sent]
+    assert [threat.queries for threat in threats] == [True, False]
+
+
+def test_what_is_wrong_with_an_isolated_attack_is_said(mine: Path) -> None:
+    def resolved(attack: str, *settings: str) -> Any:
+        return resolve(attack=attack, defense="none", settings=settings, isolation=Isolation())
+
+    with pytest.raises(UsageError, match="did you mean 'steps'"):
+        resolved(f"{mine}:step=7")
+    with pytest.raises(UsageError, match=r"there is no .*nowhere\.py"):
+        resolved("./nowhere.py")
+    with pytest.raises(UsageError, match="unknown attack 'mime'"):
+        resolved("mime")
+
+
+def test_an_attack_that_was_changed_meanwhile_is_not_run(mine: Path, tmp_path: Path) -> None:
+    cells = resolve(
+        attack=str(mine), defense="none", target="resnet:depth=18", settings=TINY, size=16,
+        isolation=Isolation(),
+    )  # fmt: skip
+    mine.write_text(f"{mine.read_text()}\n# changed\n")
+    (record,) = run_cells(cells, tmp_path / "out", Silent())
+    assert record.status == "failed"
+    assert "the source of attack 'mine' has been changed since the run began" in (
+        record.reason or ""
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--sandbox", "--no-isolate"], "the sandbox is for isolated attacks"),
+        (["--sandbox"], "bubblewrap, which is not installed"),
+    ],
+)
+def test_what_cannot_be_isolated_so_is_said(
+    options: list[str], says: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("PATH", "")
+    assert cli.run(["eval", "--attack", "none", *options]) == cli.Exit.USAGE
+    assert says in capsys.readouterr().err
