@@ -14,13 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from test_checkpoint import Killed, killed_at
 from test_workers import gone
 
+import splitsec.checkpoint
 import splitsec.isolation.host
 from splitsec import cli
 from splitsec.cell import Sent, load_cell, resolve
 from splitsec.data import Part
 from splitsec.errors import PluginError, TimeLimitError, UsageError
+from splitsec.executors.workers import Workers
 from splitsec.isolation import Isolation
 from splitsec.isolation.host import Answer, Guest
 from splitsec.isolation.protocol import Channel, MalformedError
@@ -133,6 +136,7 @@ def call(rule: str, given: str = "", **limits: Any) -> Answer:
         ("no_utf8", "it sent something that is not JSON"),
         ("unknown_kind", r"it sent 'please \[2J' out of turn"),
         ("strange_progress", "it sent progress that is none"),
+        ("endless_stage", "it sent progress that is none"),
         ("no_error", "it raised nothing that has a name"),
         ("exit", r"is gone in exit\(\): its process ended with exit code 7"),
         ("close", r"is gone in close\(\): it closed its channel"),
@@ -272,7 +276,6 @@ def test_an_intruder_in_the_sandbox_gets_nothing(tmp_path: Path) -> None:
     assert record.provenance.isolation == "sandbox"
     assert len(got) == 12
     assert not any(got.values()), got
-    assert not (tmp_path / "store" / "intruder").exists()
     assert not (tmp_path / "mark").exists()
 
 
@@ -303,6 +306,30 @@ def test_isolation_changes_no_number(attack: str, target: str, size: int, tmp_pa
     asked = {"target": target, "size": size, "settings": TINY}
     apart = numbers(attack, tmp_path / "apart", Isolation(attacks="all"), **asked)
     assert apart == numbers(attack, tmp_path / "here", None, **asked)
+
+
+@pytest.mark.slow
+def test_a_killed_session_goes_on_with_its_isolated_attacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splitsec.checkpoint, "EVERY_SECONDS", 0.0)
+    asked: dict[str, Any] = {
+        "attack": "fsha:iterations=6,average=0.5", "defense": "gaussian-noise",
+        "target": "resnet:depth=18", "size": 16, "settings": TINY, "threads": 1,
+    }  # fmt: skip
+    (whole,) = run_cells(resolve(**asked), tmp_path / "whole", Silent())
+    cells = resolve(**asked, isolation=Isolation(attacks="all"))
+    killed_at(monkeypatch, 6)  # the honest session has two
+    with pytest.raises(Killed):
+        list(run_cells(cells, tmp_path / "parts", Silent(), rerun="failed"))
+    told: list[str] = []
+    telling = Silent()
+    telling.message = told.append  # type: ignore[method-assign]
+    (again,) = run_cells(cells, tmp_path / "parts", telling, rerun="failed")
+    assert any("hijacked session goes on from its checkpoint" in text for text in told)
+    assert again.leakage == whole.leakage
+    assert again.history == whole.history
+    assert again.victims == whole.victims
 
 
 # What is known of an attack that is not loaded.
@@ -385,6 +412,24 @@ def test_an_attack_that_was_changed_meanwhile_is_not_run(mine: Path, tmp_path: P
     assert "the source of attack 'mine' has been changed since the run began" in (
         record.reason or ""
     )
+
+
+@pytest.mark.slow
+def test_isolated_attacks_fail_alone_in_workers(mine: Path, tmp_path: Path) -> None:
+    """One ends its process in the middle of the session that both listen to."""
+    file = tmp_path / "leaving.py"
+    file.write_text(f"{mine.read_text()}\n    def observe(self, exchange):\n        os._exit(9)\n")
+    cells = resolve(
+        attack=f"{mine},{file}", defense="none", target="resnet:depth=18", settings=TINY, size=16,
+        threads=1, isolation=Isolation(),
+    )  # fmt: skip
+    records = list(run_cells(cells, tmp_path / "out", Silent(), executor=Workers(1)))
+    assert [record.status for record in records] == ["ok", "failed"]
+    assert {record.provenance.isolation for record in records} == {"process"}
+    assert "attack 'leaving' is gone in observe(): its process ended with exit code 9" in (
+        records[1].reason or ""
+    )
+    assert os.getpid() not in {int(line) for line in (tmp_path / "mark").read_text().split()}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from splitsec.cell import Cell
 
 _DOUBLE_BYTES = 8  # of the largest kind of value that may be answered
-_MOST_FEATURES_BYTES = 1 << 30
 _MOST_QUERY_BYTES = 1 << 30
 _MOST_STATE_BYTES = 4 << 30
+_MOST_NUMBER = 10**9  # that a plan may hold
+_MOST_VALUE = 1e30  # of a curve: more cannot be drawn
 _MOST_CURVES, _MOST_POINTS, _MOST_NAME = 100, 1_000_000, 100
 
 
@@ -51,6 +53,7 @@ class IsolatedAttack(Attack[Any]):
         self._label = cell.attack.label
         self._view = view
         self._image = view.image_shape
+        self._features = _features_of(view) if view.u_shaped else 0
         plugins = [cell.attack.plugin, cell.target.plugin]
         for plugin in plugins:
             check_unchanged(plugin)
@@ -74,12 +77,16 @@ class IsolatedAttack(Attack[Any]):
         """Ask the guest; see :class:`splitsec.Attack`."""
         match self._call("hijacking").content:
             case [exchanges, batch_size, rate]:
+                numbers = [one for one in (exchanges, batch_size, rate) if isinstance(one, int)]
+                if max(numbers, default=0) > _MOST_NUMBER:
+                    raise PluginError(f"{self._label} asks for too much in hijacking()")
                 return Hijacking(exchanges, batch_size, rate)
         raise PluginError(f"{self._label} returned no Hijacking from hijacking()")
 
     def features(self, message: Message) -> Tensor:
         """Ask the guest; see :class:`splitsec.Attack`."""
-        return self._tensor("features", _sent(message), _MOST_FEATURES_BYTES)
+        most = len(message.smashed) * self._features * _DOUBLE_BYTES
+        return self._tensor("features", _sent(message), most)
 
     def answer(self, message: Message) -> Tensor:
         """Ask the guest; see :class:`splitsec.Attack`."""
@@ -115,6 +122,8 @@ class IsolatedAttack(Attack[Any]):
         for name, values in given.items():
             if not isinstance(values, list) or not all(type(one) is float for one in values):
                 raise PluginError(f"{self._label} returned no list of numbers as {name!r}")
+        if any(math.isfinite(one) and abs(one) > _MOST_VALUE for v in given.values() for one in v):
+            raise PluginError(f"{self._label} returned curves that reach beyond {_MOST_VALUE:g}")
         if sum(map(len, given.values())) > _MOST_POINTS:
             raise PluginError(f"{self._label} returned curves of over {_MOST_POINTS:,} points")
         return given
@@ -231,6 +240,14 @@ def _state_of(module: nn.Module, name: str) -> tuple[list[bool], dict[str, Tenso
     """Return a network's modes and its weights, the names of these after ``name``."""
     weights = {f"{name}/{key}": value for key, value in module.state_dict().items()}
     return [one.training for one in module.modules()], weights
+
+
+@torch.no_grad()
+def _features_of(view: View) -> int:
+    """Return how many values the honest server's network makes of one image's smashed data."""
+    server = copy.deepcopy(view.server_architecture).eval()
+    features: Tensor = server(torch.zeros(1, *view.smashed_shape))
+    return features.numel()
 
 
 def _sent(message: Message) -> Answer:

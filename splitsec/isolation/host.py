@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -34,6 +35,7 @@ MODULE = "splitsec.isolation.guest"
 
 _DYING_SECONDS = 5.0
 _MOST_MESSAGES = 100
+_MOST_STEPS = 1 << 40
 _ENVIRONMENT = (
     "PATH", "LANG", "LC_ALL", "PYTHONPATH", "PYTHONHASHSEED", "LD_LIBRARY_PATH",
     "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "MKL_NUM_THREADS", "KMP_BLOCKTIME",
@@ -175,6 +177,7 @@ class Guest:
     def _answer(self, frame: Frame, asked: Asked) -> None:
         if not isinstance(frame.content, str):
             raise MalformedError("it asked for nothing that has a name")
+        start = time.monotonic()
         try:
             answer = asked(frame.content, frame)
         except SplitsecError as error:
@@ -182,6 +185,7 @@ class Guest:
             self._channel.send("raise", [kind if kind in _ERRORS else "PluginError", str(error)])
         else:
             self._channel.send("return", answer.content, answer.tensors)
+        self._channel.spend(time.monotonic() - start)
 
     def _judge(self, usage: Usage) -> str | None:
         limits = self._limits
@@ -228,11 +232,12 @@ class _Shown:
     def tell(self, content: Any) -> None:
         """Show what a guest says of its progress."""
         match content:
-            case ["stage", str(name), int(total)]:
+            case ["stage", str(name), int(total)] if 0 <= total < _MOST_STEPS:
                 self._stages.close()
                 self._stage = self._stages.enter_context(self._progress.stage(short(name), total))
-            case ["advance", int(steps), str(note)] if self._stage is not None:
-                self._stage.advance(steps, short(note))
+            case ["advance", int(steps), str(note)] if 0 <= steps < _MOST_STEPS:
+                if self._stage is not None:
+                    self._stage.advance(steps, short(note))
             case ["staged"]:
                 self._stages.close()
                 self._stage = None

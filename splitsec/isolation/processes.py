@@ -165,8 +165,12 @@ class Watch(threading.Thread):
         self._tree.kill()
         self._process.kill()
         self._process.wait()
+        for _ in range(_ROUNDS):  # what it said last
+            if self._output is not None:
+                self._listen(0)
         if self._output is not None:
             self._output.close()
+            self._output = None
 
     def _listen(self, seconds: float) -> None:
         """Pass on what is printed, for so long; past the limit it is read, and dropped."""

@@ -80,6 +80,10 @@ class Channel:
         """Close this end."""
         self._socket.close()
 
+    def spend(self, seconds: float) -> None:
+        """Count time as the other side's."""
+        self._seconds -= seconds
+
     def send(
         self, kind: str, content: Any = None, tensors: Mapping[str, Tensor] | None = None
     ) -> None:

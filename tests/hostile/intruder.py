@@ -6,6 +6,7 @@ import gc
 import os
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -58,13 +59,13 @@ class Intruder(Attack[IntruderParameters]):
             "modules": lambda: _private(_in_modules()),
             "environment": lambda: "SPLITSEC_DATA" in os.environ,
             "data": lambda: Path(self.parameters.secret).read_text(),
-            "store": lambda: Path(self.parameters.store, "intruder").write_text("been here"),
+            "store": lambda: _leave(Path(self.parameters.store, "intruder")),
             "memory": lambda: _open(f"/proc/{self.parameters.process}/mem", "rb"),
             "network": lambda: socket.create_connection(("127.0.0.1", self.parameters.port), 5),
             "source": lambda: _open(__file__, "a"),
             "long file": _write_far,
             "disk": lambda: _fill() >= FILL_BYTES,
-            "root": lambda: Path("/intruder").write_text("been here"),
+            "root": lambda: _leave(Path("/intruder")),
         }
         for name, attempt in attempts.items():
             self._got[name] = [float(_works(attempt))]
@@ -102,13 +103,20 @@ def _in_modules() -> Iterable[object]:
         yield from list(getattr(module, "__dict__", {}).values())
 
 
+def _leave(file: Path) -> bool:
+    """Write a file, and take it away again: tests may be run by root."""
+    file.write_text("been here")
+    file.unlink()
+    return True
+
+
 def _open(path: str, mode: str) -> bool:
     with Path(path).open(mode):
         return True
 
 
 def _write_far() -> bool:
-    file = Path("far")
+    file = Path(tempfile.gettempdir(), "far")
     try:
         with file.open("wb") as opened:
             opened.seek(FAR)
@@ -119,7 +127,7 @@ def _write_far() -> bool:
 
 
 def _fill() -> int:
-    file, written = Path("full"), 0
+    file, written = Path(tempfile.gettempdir(), "full"), 0
     try:
         with file.open("wb", buffering=0) as opened:
             while written < FILL_BYTES:

@@ -99,6 +99,7 @@ RULES = {
     "no_utf8": lambda given: send(b"\xff\xfe\xfd"),
     "unknown_kind": lambda given: frame("please\x1b[2J"),
     "unknown_ask": lambda given: frame("ask", "private_images"),
+    "endless_stage": lambda given: frame("progress", ["stage", "mine", 10**400]),
     "strange_progress": lambda given: frame("progress", ["stage", 7]),
     "foreign_error": lambda given: frame("raise", ["OutputError", "\x1b[31mdisk full\n" * 999]),
     "no_error": lambda given: frame("raise", 3),
