@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import sys
-import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,35 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from isolated import build_attack
 from test_checkpoint import Killed, killed_at
 from test_workers import gone
 
 import splitsec.checkpoint
 import splitsec.isolation.host
 from splitsec import cli
-from splitsec.cell import Sent, load_cell, resolve
+from splitsec.cell import Cell, Sent, load_cell, resolve
 from splitsec.data import Part
-from splitsec.errors import PluginError, TimeLimitError, UsageError
+from splitsec.errors import (
+    DivergedError,
+    PluginError,
+    SplitsecError,
+    ThreatModelViolation,
+    TimeLimitError,
+    UsageError,
+)
 from splitsec.executors.workers import Workers
 from splitsec.isolation import Isolation
+from splitsec.isolation.attack import IsolatedAttack
 from splitsec.isolation.host import Answer, Guest
 from splitsec.isolation.protocol import Channel, MalformedError
+from splitsec.metrics import image_errors
 from splitsec.progress import Silent
-from splitsec.record import Record
-from splitsec.runs import evaluate, run_cells
+from splitsec.runs import run_cells
+from splitsec.wire import Message
 
 HOSTILE = Path(__file__).parent / "hostile"
+IMAGE = (3, 16, 16)
 TINY = [
     "training.epochs=1", "training.batch_size=8", "counts.private=16", "counts.public=16",
     "counts.validation=8", "counts.held_out=8", "counts.victims=8",
@@ -85,7 +96,7 @@ def ends() -> Iterator[tuple[Channel, Channel]]:
 def test_tensors_cross_as_they_are(tensor: torch.Tensor, ends: tuple[Channel, Channel]) -> None:
     sender, receiver = ends
     sender.send("call", {"a": [1, None]}, {"it": tensor})
-    frame = receiver.receive(10_000)
+    frame = receiver.receive({"call": 10_000})
     given = frame.tensors["it"]
     assert (frame.kind, frame.content) == ("call", {"a": [1, None]})
     assert given.dtype == tensor.dtype
@@ -200,38 +211,42 @@ def test_after_a_failure_every_call_says_it_again() -> None:
     guest.close()
 
 
-# An intruder.
+# Hostile attacks.
 
 
-def intrude(folder: Path, isolate: bool | None, sandbox: bool) -> tuple[Record, dict[str, float]]:
-    """Run the intruder, and return what it got."""
-    secret = folder / "data" / "secret"
-    secret.parent.mkdir(exist_ok=True)
-    secret.write_text("a patient")
+def hostile(name: str, isolation: Isolation | None, *settings: str) -> Cell:
+    (cell,) = resolve(
+        attack=str(HOSTILE / name), defense="none", target="fsha-client", cut=1, size=16,
+        settings=settings, isolation=isolation, threads=1,
+    )  # fmt: skip
+    return cell
+
+
+def intrude(folder: Path, isolation: Isolation | None) -> dict[str, bool]:
+    """Let the intruder try everything, and return what it got."""
+    (folder / "data").mkdir()
+    (folder / "data" / "secret").write_text("a patient")
+    (folder / "store").mkdir()
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.settimeout(600)
-        threading.Thread(target=_accept, args=(listening,), daemon=True).start()
-        record = evaluate(
-            str(HOSTILE / "intruder.py"), target="resnet", size=16, isolate=isolate,
-            sandbox=sandbox, output=folder / "store",
-            parameters={
-                "target.resnet.depth": 18, "attack.intruder.process": os.getpid(),
-                "attack.intruder.port": listening.getsockname()[1],
-                "attack.intruder.secret": str(secret),
-                "attack.intruder.store": str(folder / "store"),
-                "attack.intruder.mark": str(folder / "mark"),
-                **dict(one.split("=") for one in TINY),
-            },
+        cell = hostile(
+            "intruder.py", isolation,
+            f"attack.intruder.process={os.getpid()}",
+            f"attack.intruder.port={listening.getsockname()[1]}",
+            f"attack.intruder.secret={folder / 'data' / 'secret'}",
+            f"attack.intruder.store={folder / 'store'}",
+            f"attack.intruder.mark={folder / 'mark'}",
         )  # fmt: skip
-    assert record.status == "ok", record.reason
-    return record, {name: values[-1] for name, values in record.history["attack"].items()}
-
-
-def _accept(listening: socket.socket) -> None:
-    try:
-        listening.accept()
-    except OSError:
-        return
+        part, (attack, _) = PRIVATE, build_attack(cell)
+        attack.fit(Silent())
+        assert len(part)
+    got = {name: bool(values[-1]) for name, values in attack.curves().items()}
+    if isinstance(attack, IsolatedAttack):
+        assert torch.equal(
+            attack.reconstruct(torch.zeros(2, 64, 8, 8)), torch.full((2, *IMAGE), 0.5)
+        )
+        attack.close()
+    assert len(got) == 12
+    return got
 
 
 @pytest.fixture
@@ -239,44 +254,69 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPLITSEC_DATA", str(tmp_path / "data"))
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("data")
 def test_an_intruder_that_shares_the_process_gets_everything(tmp_path: Path) -> None:
     """Without it, the other tests could not fail."""
-    record, got = intrude(tmp_path, isolate=False, sandbox=False)
-    assert record.provenance.isolation == "none"
-    assert "in-process" in record.flags
+    got = intrude(tmp_path, None)
     open_to_it = ("gc", "frames", "modules", "environment", "data", "store", "network", "source")
     assert all(got[name] for name in open_to_it), got
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("data")
 def test_an_intruder_of_its_own_process_finds_nothing_private(tmp_path: Path) -> None:
     """And without the sandbox, what the documentation calls open is."""
-    dtype, clock = torch.get_default_dtype(), __import__("time").monotonic
-    record, got = intrude(tmp_path, isolate=None, sandbox=False)
-    assert record.provenance.isolation == "process"
-    assert "in-process" not in record.flags
+    scorer, clock, state = image_errors.mse, time.monotonic, torch.get_rng_state()
+    got = intrude(tmp_path, Isolation())
     assert not any(got[name] for name in ("gc", "frames", "modules", "environment", "long file"))
     assert all(got[name] for name in ("data", "store", "network")), got
     imported = {int(line) for line in (tmp_path / "mark").read_text().split()}
+    assert imported
     assert os.getpid() not in imported, "it was not even imported here"
-    assert record.leakage is None or not record.leakage.value
-    assert record.victims is not None
-    assert record.victims.held_out.privacy.mse.mean > 0, "the scorer was not changed"
-    assert torch.get_default_dtype() == dtype
-    assert __import__("time").monotonic is clock
+    assert image_errors.mse is scorer
+    assert time.monotonic is clock
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("data", "bubblewrap")
 def test_an_intruder_in_the_sandbox_gets_nothing(tmp_path: Path) -> None:
-    record, got = intrude(tmp_path, isolate=None, sandbox=True)
-    assert record.provenance.isolation == "sandbox"
-    assert len(got) == 12
+    got = intrude(tmp_path, Isolation(sandbox=True, hidden=(str(tmp_path / "store"),)))
     assert not any(got.values()), got
     assert not (tmp_path / "mark").exists()
+
+
+def test_what_a_liar_answers_and_asks_for_is_refused() -> None:
+    attack, view = build_attack(hostile("liar.py", Isolation()))
+    view.grant("queries", lambda images, asked: images.repeat(1, 22, 1, 1)[:, :64, :8, :8])
+
+    def refused(step: int, kind: type[SplitsecError], says: str) -> None:
+        message = Message(torch.ones(2, 64, 8, 8), None, client=0, step=step)
+        with pytest.raises(kind, match=says):
+            attack.answer(message)
+
+    try:
+        with pytest.raises(PluginError, match=r"attack 'liar' asks for too much in hijacking\(\)"):
+            attack.hijacking()
+        with pytest.raises(PluginError, match="'liar' returned curves that reach beyond"):
+            attack.curves()
+        refused(0, DivergedError, r"'liar' gave values that are not finite in answer\(\)")
+        refused(2, PluginError, r"'liar' returned NoneType from answer\(\); a tensor is due")
+        refused(3, ThreatModelViolation, "'liar' asked for 'private_images'; no threat model")
+        refused(4, ThreatModelViolation, "'liar' asked for 'pairs', which its threat model does")
+        refused(5, PluginError, r"'liar' asks about images outside \[0, 1\] in query\(\)")
+        refused(6, PluginError, r"'liar' asks about no images of shape \(3, 16, 16\)")
+        refused(7, PluginError, r"'liar' asks about images outside \[0, 1\] in query\(\)")
+        assert view.access.queries == 0
+        assert attack.answer(Message(torch.ones(2, 64, 8, 8), None, 0, 8)).shape == (2, 64, 8, 8)
+        assert view.access.queries == 2, "it is counted on this side"
+        refused(9, PluginError, r"'liar' raised KeyError in answer\(\): ' ?.{0,6}\[2Jlong")
+        assert not attack.answer(Message(torch.ones(2, 64, 8, 8), None, 0, 10)).any()
+        refused(
+            1, PluginError, r"broke the rules .* in answer\(\): it sent 98,304 bytes of tensors"
+        )
+        refused(0, PluginError, "broke the rules")
+    finally:
+        attack.close()  # type: ignore[attr-defined]
 
 
 # The same numbers.
@@ -315,7 +355,7 @@ def test_a_killed_session_goes_on_with_its_isolated_attacks(
     monkeypatch.setattr(splitsec.checkpoint, "EVERY_SECONDS", 0.0)
     asked: dict[str, Any] = {
         "attack": "fsha:iterations=6,average=0.5", "defense": "gaussian-noise",
-        "target": "resnet:depth=18", "size": 16, "settings": TINY, "threads": 1,
+        "target": "fsha-client", "cut": 1, "size": 16, "settings": TINY, "threads": 1,
     }  # fmt: skip
     (whole,) = run_cells(resolve(**asked), tmp_path / "whole", Silent())
     cells = resolve(**asked, isolation=Isolation(attacks="all"))
@@ -373,7 +413,7 @@ def mine(tmp_path: Path) -> Path:
 def test_an_isolated_attack_is_described_without_being_loaded(mine: Path, tmp_path: Path) -> None:
     asked: dict[str, Any] = {
         "attack": f"{mine}:steps=7,{mine}", "defense": "none", "settings": TINY, "size": 16,
-        "target": "resnet:depth=18",
+        "target": "fsha-client", "cut": 1,
     }  # fmt: skip
     apart = resolve(**asked, isolation=Isolation())
     loaded = {int(line) for line in (tmp_path / "mark").read_text().split()}
@@ -403,7 +443,7 @@ def test_what_is_wrong_with_an_isolated_attack_is_said(mine: Path) -> None:
 
 def test_an_attack_that_was_changed_meanwhile_is_not_run(mine: Path, tmp_path: Path) -> None:
     cells = resolve(
-        attack=str(mine), defense="none", target="resnet:depth=18", settings=TINY, size=16,
+        attack=str(mine), defense="none", target="fsha-client", cut=1, settings=TINY, size=16,
         isolation=Isolation(),
     )  # fmt: skip
     mine.write_text(f"{mine.read_text()}\n# changed\n")
@@ -420,8 +460,8 @@ def test_isolated_attacks_fail_alone_in_workers(mine: Path, tmp_path: Path) -> N
     file = tmp_path / "leaving.py"
     file.write_text(f"{mine.read_text()}\n    def observe(self, exchange):\n        os._exit(9)\n")
     cells = resolve(
-        attack=f"{mine},{file}", defense="none", target="resnet:depth=18", settings=TINY, size=16,
-        threads=1, isolation=Isolation(),
+        attack=f"{mine},{file}", defense="none", target="fsha-client", cut=1, settings=TINY,
+        size=16, threads=1, isolation=Isolation(),
     )  # fmt: skip
     records = list(run_cells(cells, tmp_path / "out", Silent(), executor=Workers(1)))
     assert [record.status for record in records] == ["ok", "failed"]

@@ -145,7 +145,7 @@ class Guest:
             with ExitStack() as stages:
                 shown = _Shown(progress or Silent(), stages, self._say)
                 while True:
-                    frame = self._channel.receive(max(most_bytes, asks_bytes))
+                    frame = self._channel.receive({"return": most_bytes, "ask": asks_bytes})
                     if frame.kind == "ask" and asked is not None:
                         self._answer(frame, asked)
                     elif frame.kind == "progress":

@@ -116,11 +116,11 @@ class Channel:
             with self._waiting():
                 self._socket.sendall(_bytes_of(one.values))
 
-    def receive(self, most_bytes: int | None) -> Frame:
+    def receive(self, most_bytes: Mapping[str, int] | None) -> Frame:
         """Wait for a frame.
 
         Args:
-            most_bytes: of tensors, in all; None believes the other side.
+            most_bytes: of tensors in all, by the kind of frame; None believes the other side.
 
         Raises:
             MalformedError: what comes is no frame, or larger.
@@ -136,10 +136,11 @@ class Channel:
             raise MalformedError("it sent something that is not JSON") from None
         kind, content, described = _checked_header(header)
         total = sum(one.bytes for one in described)
-        if most_bytes is not None and total > most_bytes:
+        most = total if most_bytes is None else most_bytes.get(kind, 0)
+        if total > most:
             shapes = ", ".join(str(tuple(one.shape)) for one in described[:3])
             raise MalformedError(
-                f"it sent {total:,} bytes of tensors ({shapes}); {most_bytes:,} at most are due"
+                f"it sent {total:,} bytes of tensors ({shapes}); {most:,} at most are due"
             )
         tensors = {}
         for one in described:

@@ -14,13 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+from isolated import build_attack
 
 from splitsec.attack import Attack
-from splitsec.cell import build_model, resolve
+from splitsec.cell import resolve
 from splitsec.isolation import Isolation
-from splitsec.isolation.attack import IsolatedAttack
-from splitsec.target import smashed_shape
-from splitsec.threat import View
 from splitsec.wire import Message
 
 BATCH, THREADS, ROUNDS = 64, 2, 9
@@ -36,26 +34,11 @@ def _threads() -> Iterator[None]:
 
 
 def built(isolation: Isolation | None) -> Attack[Any]:
-    """Return the attack, with a view such as its session would give it."""
     (cell,) = resolve(
         attack="fsha:networks=paper", defense="none", target="fsha-client", cut="4", size=32,
         isolation=isolation,
     )  # fmt: skip
-    target = cell.target.plugin.cls(cell.target.parameters)
-    model = build_model(cell, target, outputs=2)
-    public = torch.rand(256, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    view = View(
-        attack="fsha", threat=cell.attack.plugin.cls.threat_model(cell.attack.parameters),
-        image_shape=cell.image, smashed_shape=smashed_shape(model.client, cell.image), outputs=2,
-        clients=1, task="classification", loss=target.loss, u_shaped=False,
-        server_architecture=model.server, grants={"public_images": lambda: public},
-    )  # fmt: skip
-    if isolation is not None:
-        return IsolatedAttack(cell, view, seed=7)
-    attack: Attack[Any] = cell.attack.plugin.cls(
-        cell.attack.parameters, view, torch.Generator().manual_seed(7)
-    )
-    return attack
+    return build_attack(cell, public=256)[0]
 
 
 def test_overhead(benchmark: Any, capsys: Any) -> None:
@@ -76,7 +59,7 @@ def test_overhead(benchmark: Any, capsys: Any) -> None:
             lambda: apart.answer(message), setup=answer_here, rounds=ROUNDS, warmup_rounds=1
         )
     finally:
-        apart.close()
+        apart.close()  # type: ignore[attr-defined]
     ratio = benchmark.stats.stats.median / statistics.median(here_seconds)
     benchmark.extra_info.update(ratio=ratio, threads=THREADS)
     with capsys.disabled():
