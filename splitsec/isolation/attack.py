@@ -59,7 +59,7 @@ class IsolatedAttack(Attack[Any]):
             check_unchanged(plugin)
         self._guest = Guest(self._label, cell.isolation, [shown_of(one) for one in plugins])
         try:
-            self._guest.call("open", _opening(cell, view, seed), asked=self._grant)
+            self._call("open", _opening(cell, view, seed))
         except BaseException:
             self._guest.close()
             raise

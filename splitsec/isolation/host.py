@@ -138,7 +138,7 @@ class Guest:
         """
         if self._failure is not None:
             raise self._failure
-        where = f"{method}()"
+        where = "__init__()" if method == "open" else f"{method}()"
         try:
             content = {"method": method, "seed": torch.initial_seed(), "given": given.content}
             self._channel.send("call", content, given.tensors)
