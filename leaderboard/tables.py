@@ -29,7 +29,7 @@ _NAMES = {
     "attack.decoder": "decoder",
 }
 _SHARES = {"accuracy", "structure"}
-_USUAL = "in-process"  # a flag that every cell has until attacks are isolated
+_USUAL = "in-process"  # a flag that every cell of a built-in attack has
 
 
 def load(records: Sequence[Record]) -> pd.DataFrame:

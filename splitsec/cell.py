@@ -21,8 +21,17 @@ from splitsec.data.source import Task
 from splitsec.data.sources import source_task
 from splitsec.errors import PluginError, UsageError, blaming
 from splitsec.images import Shape
+from splitsec.isolation import Isolation
+from splitsec.isolation.description import Description, Layered, StandIn, describe
 from splitsec.parameters import Parameters, build_parameters
-from splitsec.plugins import KINDS, Kind, Plugin, load_plugin, plain_name, source_sha256
+from splitsec.plugins import (
+    Kind,
+    Plugin,
+    is_builtin,
+    load_plugin,
+    plain_name,
+    source_sha256,
+)
 from splitsec.randomness import seeded_global_generator
 from splitsec.record import PROTOCOL_VERSION
 from splitsec.spec import (
@@ -62,12 +71,15 @@ class Cell:
         attack: the loaded attack.
         defense: the loaded defense.
         target: the loaded target.
+        isolation: how its attack is kept apart, or None where it runs in this process; no part
+            of the cell's id.
     """
 
     spec: CellSpec
     attack: Chosen
     defense: Chosen
     target: Chosen
+    isolation: Isolation | None = None
 
     @property
     def image(self) -> Shape:
@@ -78,6 +90,12 @@ class Cell:
     def chosen(self) -> tuple[Chosen, Chosen, Chosen]:
         """Attack, defense and target."""
         return self.attack, self.defense, self.target
+
+    @property
+    def description(self) -> Description | None:
+        """What is known of the attack where it is not loaded in this process, else None."""
+        cls = self.attack.plugin.cls
+        return cls.description if issubclass(cls, StandIn) else None
 
     def data_spec(self) -> DataSpec:
         """Return the part of the specification that decides the images.
@@ -210,6 +228,7 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
     sweeps: Sequence[str] = (),
     public_from: str = "same",
     threads: int | None = None,
+    isolation: Isolation | None = None,
 ) -> list[Cell]:
     """Expand a request into cells; every list-valued text makes a grid.
 
@@ -228,6 +247,8 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
         sweeps: such as ``"defense.dcor.alpha=0.1,0.5,0.9"``: the plug-in once per value.
         public_from: ``"same"`` or ``"shifted"``.
         threads: CPU threads; the profile's by default.
+        isolation: how attacks are kept apart; by default all of them run, and are loaded, in
+            this process.
 
     Returns:
         The cells; the seed varies fastest, then defense, attack, cut, size, data, target.
@@ -251,7 +272,7 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
         for name in named:
             if all(_key(request.spec) != _key(name) for request in requests[kind]):
                 raise UsageError(f"--set {kind}.{name}: this run has no {kind} {name!r}")
-    attacks = [_choose("attack", r, parsed["attack"], profile) for r in requests["attack"]]
+    attacks = _choose_attacks(requests["attack"], parsed["attack"], profile, isolation)
     defenses = [_choose("defense", r, parsed["defense"], profile) for r in requests["defense"]]
     targets = [_choose("target", r, parsed["target"], profile) for r in requests["target"]]
     for chosen in (attacks, defenses, targets):
@@ -297,28 +318,56 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
                 "defense": chosen_defense.parameters.model_dump(mode="json"),
             },
         }
-        cell = Cell(_checked(CellSpec, values), chosen_attack, chosen_defense, chosen_target)
+        cell = Cell(
+            _checked(CellSpec, values), chosen_attack, chosen_defense, chosen_target,
+            _isolation_of(chosen_attack.plugin.spec, isolation),
+        )  # fmt: skip
         cell.data_spec()
         cells.append(cell)
     _check_splits(cells)
     return cells
 
 
-def load_cell(spec: CellSpec, plugins: Mapping[Kind, str]) -> Cell:
+class Sent(BaseModel):
+    """A cell as it travels to another process on this machine.
+
+    Attributes:
+        spec: its specification.
+        plugins: kind to how the plug-in was asked for, such as ``./mine.py:Mine``.
+        isolation: how its attack is kept apart.
+        attack: what is known of an attack that is not to be loaded there.
+    """
+
+    spec: CellSpec
+    plugins: dict[Kind, str]
+    isolation: Isolation | None
+    attack: Description | None
+
+    @classmethod
+    def of(cls, cell: Cell) -> Sent:
+        """Return a cell as it travels."""
+        plugins = {one.plugin.kind: one.plugin.spec for one in cell.chosen}
+        return cls(
+            spec=cell.spec, plugins=plugins, isolation=cell.isolation, attack=cell.description
+        )
+
+
+def load_cell(sent: Sent) -> Cell:
     """Build a cell from its specification, where it was resolved before.
 
     Args:
-        spec: its specification.
-        plugins: kind to how the plug-in was asked for.
+        sent: the cell as it travelled.
 
     Raises:
         PluginError: a plug-in cannot be loaded.
         UsageError: it no longer has such parameters.
     """
-    attack, defense, target = (
-        _chosen(load_plugin(kind, plugins[kind]), spec.parameters[kind]) for kind in KINDS
-    )
-    return Cell(spec, attack, defense, target)
+
+    def load(kind: Kind) -> Chosen:
+        return _chosen(load_plugin(kind, sent.plugins[kind]), sent.spec.parameters[kind])
+
+    attack = load("attack") if sent.attack is None else _described(sent.attack)
+    return Cell(sent.spec, attack, load("defense"), load("target"), sent.isolation)
 
 
 def _check_task(label: str, task: Task, data: str) -> None:
@@ -360,8 +409,51 @@ def _choose(
 ) -> Chosen:
     plugin = load_plugin(kind, request.spec)
     by_profile = getattr(plugin.cls, "profiles", {}).get(profile, {})
+    return _chosen(plugin, merge(by_profile, *_layers(request, settings)))
+
+
+def _layers(
+    request: PluginRequest, settings: Mapping[str, Mapping[str, str]]
+) -> list[Mapping[str, Any]]:
+    """Return what was set of a plug-in's parameters; later layers win."""
     by_setting = [values for name, values in settings.items() if _key(name) == _key(request.spec)]
-    return _chosen(plugin, merge(by_profile, *by_setting, request.parameters))
+    return [*by_setting, request.parameters]
+
+
+def _choose_attacks(
+    requests: Sequence[PluginRequest],
+    settings: Mapping[str, Mapping[str, str]],
+    profile: str,
+    isolation: Isolation | None,
+) -> list[Chosen]:
+    """Choose attacks; those that are not built in are not loaded here if they are isolated."""
+    unloaded = [
+        request
+        for request in requests
+        if isolation is not None and not is_builtin("attack", request.spec)
+    ]
+    described: dict[int, Chosen] = {}
+    if isolation is not None and unloaded:
+        asked = [Layered(request.spec, _layers(request, settings)) for request in unloaded]
+        found = describe(asked, profile, isolation)
+        described = {
+            id(request): _described(one) for request, one in zip(unloaded, found, strict=True)
+        }
+    return [
+        described.get(id(request)) or _choose("attack", request, settings, profile)
+        for request in requests
+    ]
+
+
+def _described(description: Description) -> Chosen:
+    return Chosen(description.plugin(), description.given())
+
+
+def _isolation_of(spec: str, isolation: Isolation | None) -> Isolation | None:
+    """Return how an attack is kept apart, or None where it may run in this process."""
+    if isolation is None or (isolation.attacks == "others" and is_builtin("attack", spec)):
+        return None
+    return isolation
 
 
 def _chosen(plugin: Plugin, values: Mapping[str, Any]) -> Chosen:

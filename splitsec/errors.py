@@ -25,6 +25,10 @@ class PluginError(SplitsecError):
     """A plug-in cannot be loaded, or broke its contract while running."""
 
 
+class TimeLimitError(PluginError):
+    """An isolated attack took longer than it may."""
+
+
 class DataError(SplitsecError):
     """Images or labels are missing, unreadable or too few."""
 

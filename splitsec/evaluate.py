@@ -22,7 +22,13 @@ from torch import Tensor
 from splitsec.cell import Cell
 from splitsec.checkpoint import Checkpoints
 from splitsec.data import Data, load_data
-from splitsec.errors import DivergedError, NotApplicable, SplitsecError, UsageError
+from splitsec.errors import (
+    DivergedError,
+    NotApplicable,
+    SplitsecError,
+    TimeLimitError,
+    UsageError,
+)
 from splitsec.examples import examples
 from splitsec.findings import Findings
 from splitsec.judge import Judged, SessionBaselines, judge
@@ -70,9 +76,12 @@ def run_session(
         store / ".checkpoints" / key[:24], [key, data.sha256, PROTOCOL_VERSION], progress.message
     )
     shared = SharedSession(cells, data, checkpoints)
-    for cell in cells:
-        progress.begin(cell.spec)
-        yield _run_cell(cell, shared, store, progress, keep_models)
+    try:
+        for cell in cells:
+            progress.begin(cell.spec)
+            yield _run_cell(cell, shared, store, progress, keep_models)
+    finally:
+        shared.close()
     checkpoints.clear()
 
 
@@ -92,7 +101,7 @@ def _run_cell(
     threads, process = torch.get_num_threads(), os.getpid()
     torch.set_num_threads(cell.spec.threads)
     try:
-        provenance = collect(cell.chosen)
+        provenance = collect(cell)
         attacker = shared.attacker(cell)
         try:
             shared.run(progress)
@@ -100,7 +109,7 @@ def _run_cell(
             findings = shared.findings.copy()
         _measure(attacker, shared, findings, progress)
     except SplitsecError as error:
-        status = "skipped" if isinstance(error, NotApplicable) else "failed"
+        status = _status(error)
         reason = str(error)
         findings.flag("non-finite", isinstance(error, DivergedError))
     except KeyboardInterrupt as interruption:
@@ -109,6 +118,7 @@ def _run_cell(
         status, reason, stop = "failed", f"defect: {type(error).__name__}: {error}", error
     finally:
         _leave_if_forked(process)
+        shared.release(cell)
         torch.set_num_threads(threads)
     if not keep_models:
         findings.models.clear()
@@ -117,6 +127,12 @@ def _run_cell(
     if stop is not None:
         raise stop
     return record
+
+
+def _status(error: SplitsecError) -> Status:
+    if isinstance(error, NotApplicable):
+        return "skipped"
+    return "timeout" if isinstance(error, TimeLimitError) else "failed"
 
 
 def record_without_result(cell: Cell, store: Path, status: Status, reason: str) -> Record:
@@ -129,7 +145,7 @@ def record_without_result(cell: Cell, store: Path, status: Status, reason: str) 
         reason: what happened, in words.
     """
     data, findings = load_data(cell.data_spec(), Silent()), Findings()
-    record = _record(cell, data, status, reason, collect(cell.chosen), findings)
+    record = _record(cell, data, status, reason, collect(cell), findings)
     return _write(record_folder(store, record), record, findings)
 
 
@@ -262,6 +278,17 @@ class SharedSession:
             raise built
         return built
 
+    def release(self, cell: Cell) -> None:
+        """End the process of a cell's attack, if it has one."""
+        built = self._attackers.get(id(cell))
+        if isinstance(built, Attacker):
+            built.close()
+
+    def close(self) -> None:
+        """End the processes of all attacks."""
+        for cell in self._cells:
+            self.release(cell)
+
     def _run(self, progress: Progress) -> None:
         built = [one for one in self._attackers.values() if isinstance(one, Attacker)]
         with self.findings.timed("honest training"):
@@ -347,7 +374,7 @@ def _measure(
     findings.fields["access"] = attacker.seen.access
     findings.flag("oracle-access", threat.oracle)
     findings.flag("dictated-client-settings", threat.client_settings)
-    findings.flag("in-process")
+    findings.flag("in-process", cell.isolation is None)
 
 
 def _grant(attacker: Attacker, attacked: Trained, data: Data) -> None:

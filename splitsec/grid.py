@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from splitsec.errors import UsageError, unknown_name
+from splitsec.isolation import Isolation
 
 if TYPE_CHECKING:
     from splitsec.cell import Cell
@@ -78,8 +79,11 @@ class GridFile(_Frozen):
     settings: tuple[str, ...] = ()
     grid: tuple[Grid, ...] = Field(min_length=1)
 
-    def cells(self) -> list[Cell]:
+    def cells(self, isolation: Isolation | None = None) -> list[Cell]:
         """Return all cells, each once.
+
+        Args:
+            isolation: how attacks are kept apart; by default they run in this process.
 
         Raises:
             UsageError: an unknown name, parameter or cut, or a value out of range.
@@ -89,15 +93,16 @@ class GridFile(_Frozen):
         for grid in self.grid:
             resolved = cells_of(
                 grid, profile=self.profile, seeds=self.seeds, threads=self.threads,
-                settings=self.settings,
+                settings=self.settings, isolation=isolation,
             )  # fmt: skip
             cells |= {cell.spec.model_dump_json(): cell for cell in resolved}
         return list(cells.values())
 
 
 def cells_of(
-    grid: Grid, *, profile: str, seeds: int, threads: int | None, settings: tuple[str, ...]
-) -> list[Cell]:
+    grid: Grid, *, profile: str, seeds: int, threads: int | None, settings: tuple[str, ...],
+    isolation: Isolation | None = None,
+) -> list[Cell]:  # fmt: skip
     """Resolve one grid under the settings that several share; its own settings win.
 
     Raises:
@@ -109,7 +114,7 @@ def cells_of(
     asked = grid.model_dump(exclude={"settings"})
     return resolve(
         **asked, profile=profile, seeds=range(seeds), threads=threads,
-        settings=[*settings, *grid.settings],
+        settings=[*settings, *grid.settings], isolation=isolation,
     )  # fmt: skip
 
 

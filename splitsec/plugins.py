@@ -111,6 +111,45 @@ def plain_name(spec: str) -> str:
     return Path(path).stem.replace("_", "-") if _is_path(path) else path
 
 
+def plugin_path(kind: Kind, spec: str) -> Path | None:
+    """Return the file or folder that a plug-in is asked for by, or None if it goes by a name.
+
+    Raises:
+        UsageError: there is none, or its records would be taken for a built-in one's.
+    """
+    path, _ = _split_class(spec)
+    if not _is_path(path):
+        return None
+    file = Path(path).expanduser()
+    if not file.exists():
+        raise UsageError(f"{kind} {spec!r}: there is no {file}")
+    name = plain_name(spec)
+    if name in _builtin(kind):
+        raise UsageError(
+            f"{kind} {spec!r} would be recorded as {name!r}, which is built in; "
+            "rename the file, or use the built-in by its name"
+        )
+    return file
+
+
+def absolute_spec(kind: Kind, spec: str) -> str:
+    """Return how a plug-in is asked for from another working folder."""
+    file, (_, class_name) = plugin_path(kind, spec), _split_class(spec)
+    if file is None:
+        return spec
+    return f"{file.resolve()}:{class_name}" if class_name else str(file.resolve())
+
+
+def is_builtin(kind: Kind, spec: str) -> bool:
+    """Return whether a plug-in is one that splitsec comes with."""
+    return _split_class(spec)[0] in _builtin(kind)
+
+
+def entry_point_of(kind: Kind, spec: str) -> metadata.EntryPoint | None:
+    """Return the entry point that a plug-in is asked for by, or None; nothing is imported."""
+    return _entry_points(kind).get(_split_class(spec)[0])
+
+
 def load_plugin(kind: Kind, spec: str) -> Plugin:
     """Load a plug-in.
 
@@ -126,18 +165,10 @@ def load_plugin(kind: Kind, spec: str) -> Plugin:
         PluginError: the file cannot be imported, or does not hold exactly one class.
     """
     path, class_name = _split_class(spec)
-    if _is_path(path):
-        file = Path(path).expanduser()
-        if not file.exists():
-            raise UsageError(f"{kind} {spec!r}: there is no {file}")
-        name = plain_name(spec)
-        if name in _builtin(kind):
-            raise UsageError(
-                f"{kind} {spec!r} would be recorded as {name!r}, which is built in; "
-                "rename the file, or use the built-in by its name"
-            )
+    file = plugin_path(kind, spec)
+    if file is not None:
         module = _import_path(kind, file)
-        return _plugin(kind, name, spec, module, class_name, file)
+        return _plugin(kind, plain_name(spec), spec, module, class_name, file)
     entry_points = _entry_points(kind)
     if path in entry_points:
         point = entry_points[path]

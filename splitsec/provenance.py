@@ -7,14 +7,13 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
 import torch
 
-from splitsec.cell import Chosen
+from splitsec.cell import Cell
 from splitsec.plugins import source_sha256
 from splitsec.record import Provenance
 
@@ -23,12 +22,8 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def collect(chosen: Sequence[Chosen]) -> Provenance:
-    """Describe this run.
-
-    Args:
-        chosen: the plug-ins of the cell.
-    """
+def collect(cell: Cell) -> Provenance:
+    """Describe this run of a cell."""
     commit, dirty = _checkout()
     return Provenance(
         plugins={
@@ -37,7 +32,7 @@ def collect(chosen: Sequence[Chosen]) -> Provenance:
                 "source": _portable(one.plugin.source),
                 "sha256": one.plugin.sha256,
             }
-            for one in chosen
+            for one in cell.chosen
         },
         packages={name: metadata.version(name) for name in _PACKAGES},
         python=platform.python_version(),
@@ -48,6 +43,7 @@ def collect(chosen: Sequence[Chosen]) -> Provenance:
         dirty=dirty,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=[_program(), *sys.argv[1:]],
+        isolation="none" if cell.isolation is None else cell.isolation.kind,
     )
 
 

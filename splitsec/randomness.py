@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -42,12 +42,19 @@ def numpy_generator(stage: str, **depends_on: Any) -> np.random.Generator:
 
 
 @contextmanager
-def seeded_global_generator(stage: str, depends_on: Mapping[str, Any]) -> Iterator[None]:
+def globally_seeded(seed: int) -> Iterator[None]:
     """Seed torch's global CPU generator for a block and restore it afterwards.
 
     Module constructors of torch draw their initial weights from the global generator and
     offer no other way; this is the one place where it is touched.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(stage, **depends_on))
+        torch.manual_seed(seed)
         yield
+
+
+def seeded_global_generator(
+    stage: str, depends_on: Mapping[str, Any]
+) -> AbstractContextManager[None]:
+    """Seed torch's global CPU generator for a stage, as :func:`globally_seeded` does."""
+    return globally_seeded(derive_seed(stage, **depends_on))

@@ -104,7 +104,7 @@ class Utility(_Model):
 
 
 class Provenance(_Model):
-    """What ran where."""
+    """What ran where; ``isolation`` says what kept the attack from the private data."""
 
     plugins: dict[str, dict[str, str]]
     packages: dict[str, str]
@@ -116,6 +116,7 @@ class Provenance(_Model):
     dirty: bool | None
     created: str
     command: list[str]
+    isolation: Literal["none", "process", "sandbox"] = "none"
 
 
 class Record(_Model):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from splitsec.data import load_data
 from splitsec.errors import UsageError
 from splitsec.executors import Executor, InProcess
+from splitsec.isolation import isolation_for
 from splitsec.progress import Progress, Silent
 from splitsec.queue import Queue
 from splitsec.record import Record
@@ -37,6 +38,8 @@ def evaluate(  # noqa: PLR0913 - the same options as on the command line
     seed: int = 0,
     parameters: Mapping[str, Any] | None = None,
     public_from: str = "same",
+    isolate: bool | None = None,
+    sandbox: bool = False,
     output: str | Path = "results",
     keep_models: bool = False,
     progress: Progress | None = None,
@@ -56,6 +59,9 @@ def evaluate(  # noqa: PLR0913 - the same options as on the command line
         seed: of everything but the data's partition.
         parameters: such as ``{"attack.fsha.iterations": 500, "training.epochs": 5}``.
         public_from: ``"same"`` or ``"shifted"``.
+        isolate: whether the attack lives in a process of its own; by default it does unless it
+            is built in.
+        sandbox: whether bubblewrap keeps that process from network and files.
         output: folder in which the record's own folder is made.
         keep_models: whether trained models are kept beside the record; see
             :func:`splitsec.load_model`.
@@ -74,6 +80,7 @@ def evaluate(  # noqa: PLR0913 - the same options as on the command line
         channels=channels, clients=clients, profile=profile, seeds=(seed,),
         settings=[f"{name}={_text(value)}" for name, value in (parameters or {}).items()],
         public_from=public_from,
+        isolation=isolation_for(isolate, sandbox=sandbox, hidden=(str(output),)),
     )  # fmt: skip
     if len(cells) != 1:
         raise UsageError(f"evaluate() runs one cell, but this asks for {len(cells)}")

@@ -27,6 +27,7 @@ from splitsec.data import Data, Part
 from splitsec.defense import Defense
 from splitsec.errors import PluginError, SessionEnded, SplitsecError, UsageError, blaming
 from splitsec.images import Shape
+from splitsec.isolation.attack import IsolatedAttack
 from splitsec.optimizers import decay, make_optimizer
 from splitsec.progress import Progress
 from splitsec.randomness import derive_seed, seeded_global_generator, torch_generator
@@ -166,14 +167,20 @@ class Attacker:
     def build(self, view: View, checkpoints: Checkpoints) -> None:
         """Build the attack with its view, its own generator, and where it is saved."""
         cell, draw = self.cell, self.draw()
-        self.seen = view
+        self.seen, seed = view, derive_seed("attack", **draw)
         with self.blamed("__init__()"), seeded_global_generator("attack's networks", draw):
-            self.attack = cell.attack.plugin.cls(
-                cell.attack.parameters,
-                view,
-                torch.Generator().manual_seed(derive_seed("attack", **draw)),
-            )
+            if cell.isolation is not None:
+                self.attack = IsolatedAttack(cell, view, seed)
+            else:
+                self.attack = cell.attack.plugin.cls(
+                    cell.attack.parameters, view, torch.Generator().manual_seed(seed)
+                )
         self.attack.checkpoints = checkpoints.within(self.key())
+
+    def close(self) -> None:
+        """End the attack's process, if it has one."""
+        if isinstance(self.attack, IsolatedAttack):
+            self.attack.close()
 
     def key(self) -> str:
         """Return what tells the attack from others in its session, as text."""

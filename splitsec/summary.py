@@ -339,9 +339,11 @@ def _print_files(record: Record, console: Console, folder: Path | None) -> None:
     memory = record.peak_memory_bytes
     used = "" if memory is None else f", peak memory {memory / 1e9:.1f} GB"
     provenance = record.provenance
+    apart = {"none": "", "process": "attack isolated, ", "sandbox": "attack in a sandbox, "}
     _heading("Run", console)
     _say(
-        f"{seconds:.0f} s{used}, {provenance.threads} threads, profile {record.spec.profile}, "
+        f"{seconds:.0f} s{used}, {apart[provenance.isolation]}{provenance.threads} threads, "
+        f"profile {record.spec.profile}, "
         f"{provenance.created}, cell {record.cell_id[:10]}",
         console,
     )

@@ -9,6 +9,7 @@ import click
 from splitsec.cli import Exit
 from splitsec.cli.execution import execute, execution_options, take_execution
 from splitsec.errors import UsageError
+from splitsec.isolation import Isolation
 from splitsec.plugins import Kind, list_plugins
 
 
@@ -128,10 +129,10 @@ def command(*, seed: int | None, seeds: int | None, **request: Any) -> int:
     execution = take_execution(request)
     request["channels"] = int(request["channels"])
 
-    def cells() -> list[Any]:
+    def cells(isolation: Isolation | None) -> list[Any]:
         # Torch takes seconds to import: not before the options are known to be in order.
         from splitsec.cell import resolve  # noqa: PLC0415
 
-        return resolve(seeds=chosen, **request)
+        return resolve(seeds=chosen, isolation=isolation, **request)
 
     return execute({**request, "seeds": list(chosen)}, cells, execution)

@@ -12,6 +12,7 @@ import click
 
 from splitsec.cli import Exit
 from splitsec.errors import UsageError
+from splitsec.isolation import Isolation, isolation_for
 from splitsec.storage import Rerun
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -47,6 +48,11 @@ class Execution(NamedTuple):
         gpus: GPUs that Ray sets aside for each session.
         shard: the part of the grid that is run, or None for all of it.
         timeout: seconds that a cell may take, or None.
+        isolate: whether attacks have processes of their own; None for those not built in.
+        sandbox: whether bubblewrap keeps these from network and files.
+        attack_seconds: that an isolated attack may take of a cell.
+        attack_memory: GiB that it may have.
+        attack_processes: that it may have at once.
         rerun: which cells are run again that have a record.
         output: folder for records.
         keep_models: whether trained models are kept beside them.
@@ -60,14 +66,32 @@ class Execution(NamedTuple):
     gpus: float
     shard: Shard | None
     timeout: float | None
+    isolate: bool | None
+    sandbox: bool
+    attack_seconds: float
+    attack_memory: float
+    attack_processes: int
     rerun: Rerun
     output: Path
     keep_models: bool
     as_json: bool
     dry_run: bool
 
+    def isolation(self) -> Isolation | None:
+        """Return how attacks are kept apart, or None for not at all."""
+        return isolation_for(
+            self.isolate, sandbox=self.sandbox, hidden=(str(self.output),),
+            seconds=self.attack_seconds, memory_gib=self.attack_memory,
+            processes=self.attack_processes,
+        )  # fmt: skip
+
     def check(self) -> None:
         """Raise a UsageError where options do not go together."""
+        self.isolation()
+        if self.sandbox:
+            from splitsec.isolation.sandbox import check_sandbox  # noqa: PLC0415 - rarely used
+
+            check_sandbox()
         if self.executor == "ray":
             if self.workers > 1:
                 raise UsageError(
@@ -134,6 +158,39 @@ _OPTIONS = (
         help="End a cell's process, and all that it started, after so long.  [default: never]",
     ),
     click.option(
+        "--isolate/--no-isolate",
+        default=None,
+        help="Keep every attack, or none, in a process that holds nothing private.  [default: "
+        "those that are not built in]",
+    ),
+    click.option(
+        "--sandbox",
+        is_flag=True,
+        help="Let bubblewrap keep isolated attacks from network, files and other processes.",
+    ),
+    click.option(
+        "--attack-seconds",
+        type=click.FloatRange(0, min_open=True),
+        default=86_400.0,
+        metavar="SECONDS",
+        help="Of a cell's time, what an isolated attack may take.  [default: a day]",
+    ),
+    click.option(
+        "--attack-memory",
+        type=click.FloatRange(0, min_open=True),
+        default=8.0,
+        show_default=True,
+        metavar="GIB",
+        help="Memory that an isolated attack may have.",
+    ),
+    click.option(
+        "--attack-processes",
+        type=click.IntRange(1),
+        default=32,
+        show_default=True,
+        help="Processes that an isolated attack may have at once.",
+    ),
+    click.option(
         "--rerun",
         type=click.Choice(["failed", "all", "never"]),
         default="failed",
@@ -178,12 +235,16 @@ def take_execution(options: dict[str, Any]) -> Execution:
     return execution
 
 
-def execute(request: Mapping[str, Any], cells: Callable[[], Sequence[Any]], how: Execution) -> int:
+def execute(
+    request: Mapping[str, Any],
+    cells: Callable[[Isolation | None], Sequence[Any]],
+    how: Execution,
+) -> int:
     """Resolve cells, run them, and print their records.
 
     Args:
         request: JSON values that decide the cells.
-        cells: resolves them; a library may print while it does.
+        cells: resolves them, given how attacks are kept apart; a library may print meanwhile.
         how: how they are run.
 
     Returns:
@@ -206,7 +267,7 @@ def execute(request: Mapping[str, Any], cells: Callable[[], Sequence[Any]], how:
         from splitsec.runs import run_cells, take_shard  # noqa: PLC0415
         from splitsec.storage import check_writable  # noqa: PLC0415
 
-        resolved = cells()
+        resolved = cells(how.isolation())
         if not resolved:
             click.echo("the grid is empty: this request makes no cell", err=True)
             return Exit.EMPTY

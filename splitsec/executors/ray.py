@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from splitsec.cell import Cell, load_cell
+from splitsec.cell import Cell, Sent, load_cell
 from splitsec.data import load_data
 from splitsec.errors import SplitsecError, UsageError, WorkerError
 from splitsec.metrics.weights import FILE_VARIABLE
@@ -30,7 +30,6 @@ from splitsec.progress import Progress, Silent
 from splitsec.provenance import collect, core_sha256
 from splitsec.queue import Queue
 from splitsec.record import Record, Status, read_record
-from splitsec.spec import CellSpec
 from splitsec.storage import artifact, keep_record, record_folder
 
 _WAITING = 2  # sessions at Ray without room: an autoscaler sees them, other runs get the rest
@@ -46,20 +45,28 @@ _QUIET = {
 }
 
 
-class _Sent(BaseModel):
+class _Travelling(BaseModel):
     """A cell as it travels, with everything that decides its numbers where it was asked for."""
 
     model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
-    spec: CellSpec
+    cell: Sent
     plugins: dict[Kind, Portable]
     identity: dict[str, Any]
+
+    def load(self, folder: Path) -> Cell:
+        """Build the cell on a node, with its plug-ins' sources in a folder of theirs."""
+        specs = {kind: one.unpack(folder / kind) for kind, one in self.plugins.items()}
+        attack = self.cell.attack
+        if attack is not None:
+            attack = attack.moved(specs["attack"])
+        return load_cell(self.cell.model_copy(update={"plugins": specs, "attack": attack}))
 
 
 class _Errand(BaseModel):
     """A session as it travels, with the environment and the working folder it was asked for in."""
 
-    cells: list[_Sent]
+    cells: list[_Travelling]
     environment: dict[str, str]
     folder: str
     keep_models: bool
@@ -212,8 +219,8 @@ class _Cluster:
         self._say_if_no_node_has(wanted)
         errand = _Errand(
             cells=[
-                _Sent(
-                    spec=cell.spec,
+                _Travelling(
+                    cell=Sent.of(cell),
                     plugins={one.plugin.kind: pack_plugin(one.plugin) for one in cell.chosen},
                     identity=cell.identity(self._data_sha256(cell)),
                 )
@@ -292,7 +299,7 @@ class _Cluster:
         record = read_record(text, f"the record of {cell.spec.title()}")
         if record.cell_id != cell.cell_id(self._data_sha256(cell)):
             raise WorkerError(f"node {task.node} gave the record of another cell")
-        here = collect(cell.chosen)
+        here = collect(cell)
         found = {"plugins": here.plugins, "command": here.command}
         provenance = record.provenance.model_copy(update=found)
         record = record.model_copy(update={"provenance": provenance})
@@ -383,13 +390,7 @@ def _run(errand: _Errand) -> Iterator[tuple[Any, ...]]:
     heard = _Heard()
     with tempfile.TemporaryDirectory(prefix="splitsec-") as temporary:
         folder = Path(temporary)
-        cells = [
-            load_cell(
-                sent.spec,
-                {kind: one.unpack(folder / f"{i}-{kind}") for kind, one in sent.plugins.items()},
-            )
-            for i, sent in enumerate(errand.cells)
-        ]
+        cells = [sent.load(folder / str(place)) for place, sent in enumerate(errand.cells)]
         data = load_data(cells[0].data_spec(), heard)
         for cell, sent in zip(cells, errand.cells, strict=True):
             _check(cell.identity(data.sha256), sent.identity)

@@ -13,17 +13,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from splitsec.cell import Cell, load_cell
+from splitsec.cell import Cell, Sent, load_cell
 from splitsec.errors import WorkerError
-from splitsec.plugins import Kind
 from splitsec.progress import Progress, Stage
 from splitsec.queue import Queue
 from splitsec.record import Record
@@ -31,18 +30,6 @@ from splitsec.spec import CellSpec
 
 _GRACE_SECONDS = 10.0  # in which an interrupted worker writes what it was doing
 _REPORT_EVERY_SECONDS = 0.5
-
-
-class Job(NamedTuple):
-    """A cell as it travels.
-
-    Attributes:
-        spec: its specification.
-        plugins: kind to how the plug-in was asked for, such as ``./mine.py:Mine``.
-    """
-
-    spec: CellSpec
-    plugins: Mapping[Kind, str]
 
 
 @dataclass
@@ -170,10 +157,9 @@ class Workers:
         spawn = multiprocessing.get_context("spawn")
         replies, replying = spawn.Pipe(duplex=False)
         holding, lifeline = spawn.Pipe(duplex=False)
-        jobs = [Job(cell.spec, {one.plugin.kind: one.plugin.spec for one in cell.chosen})
-                for cell in cells]  # fmt: skip
+        sent = [Sent.of(cell) for cell in cells]
         process = spawn.Process(
-            target=_work, args=(jobs, store, self._keep_models, replying, holding)
+            target=_work, args=(sent, store, self._keep_models, replying, holding)
         )
         process.start()
         replying.close()
@@ -229,7 +215,7 @@ def _stop(running: Sequence[_Worker]) -> None:
 
 
 def _work(
-    jobs: Sequence[Job], store: Path, keep_models: bool, replies: Connection, lifeline: Connection
+    sent: Sequence[Sent], store: Path, keep_models: bool, replies: Connection, lifeline: Connection
 ) -> None:
     """Run cells in this process, and send each one's record."""
     os.setpgid(0, 0)
@@ -238,7 +224,7 @@ def _work(
 
     try:
         with redirect_stdout(sys.stderr):  # what a library or a plug-in prints is no result
-            cells = [load_cell(job.spec, job.plugins) for job in jobs]
+            cells = [load_cell(one) for one in sent]
             telling = _Telling(replies)
             for record in run_session(cells, store, telling, keep_models=keep_models):
                 replies.send(("record", record.to_json()))

@@ -20,10 +20,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from splitsec.defense import Defense
+from splitsec.optimizers import make_optimizer
 from splitsec.parameters import Parameters
 from splitsec.progress import Silent
+from splitsec.server import HonestServer
+from splitsec.session import run_session, schedule
 from splitsec.spec import Training
-from splitsec.wire import HonestServer, Wire, make_optimizer, run_session, schedule
+from splitsec.wire import Wire
 
 IMAGES, ROUNDS, MOST_OVERHEAD = 128, 11, 0.05
 TRAINING = Training(epochs=1, batch_size=32, optimizer="adam", learning_rate=1e-3)

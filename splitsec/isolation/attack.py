@@ -1,0 +1,263 @@
+"""An attack that lives in another process, as the sessions see it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from splitsec.attack import Attack, Hijacking
+from splitsec.checkpoint import Checkpoints
+from splitsec.errors import DivergedError, PluginError, SplitsecError
+from splitsec.isolation.host import Answer, Guest
+from splitsec.isolation.processes import short
+from splitsec.isolation.protocol import Frame, MalformedError
+from splitsec.isolation.sources import check_unchanged, shown_of
+from splitsec.plugins import absolute_spec
+from splitsec.progress import Progress
+from splitsec.state import UnfitError
+from splitsec.threat import ThreatModel, View
+from splitsec.wire import Exchange, Message
+
+if TYPE_CHECKING:
+    from splitsec.cell import Cell
+
+_DOUBLE_BYTES = 8  # of the largest kind of value that may be answered
+_MOST_QUERY_BYTES = 1 << 30
+_MOST_STATE_BYTES = 4 << 30
+_MOST_NUMBER = 10**9  # that a plan may hold
+_MOST_VALUE = 1e30  # of a curve: more cannot be drawn
+_MOST_CURVES, _MOST_POINTS, _MOST_NAME = 100, 1_000_000, 100
+
+
+class IsolatedAttack(Attack[Any]):
+    """Forwards every call to a guest, and checks what comes back.
+
+    Args:
+        cell: its cell.
+        view: what its threat model grants; what is used of it is counted here.
+        seed: of the attack's own generator.
+
+    Raises:
+        SplitsecError: the attack raised while it was built, or broke the rules.
+    """
+
+    def __init__(self, cell: Cell, view: View, seed: int) -> None:
+        assert cell.isolation is not None, "it is to be isolated"
+        self.checkpoints = Checkpoints()
+        self.reconstructs = cell.attack.plugin.cls.reconstructs  # type: ignore[misc]
+        self._label = cell.attack.label
+        self._view = view
+        self._image = view.image_shape
+        self._features = _features_of(view) if view.u_shaped else 0
+        plugins = [cell.attack.plugin, cell.target.plugin]
+        for plugin in plugins:
+            check_unchanged(plugin)
+        self._guest = Guest(self._label, cell.isolation, [shown_of(one) for one in plugins])
+        try:
+            self._call("open", _opening(cell, view, seed))
+        except BaseException:
+            self._guest.close()
+            raise
+
+    @classmethod
+    def threat_model(cls, parameters: Any) -> ThreatModel:
+        """Raise an error: the framework asks the plug-in's own class."""
+        raise PluginError("an isolated attack is asked for no threat model")
+
+    def close(self) -> None:
+        """End its process."""
+        self._guest.close()
+
+    def hijacking(self) -> Hijacking:
+        """Ask the guest; see :class:`splitsec.Attack`."""
+        match self._call("hijacking").content:
+            case [exchanges, batch_size, rate]:
+                numbers = [one for one in (exchanges, batch_size, rate) if isinstance(one, int)]
+                if max(numbers, default=0) > _MOST_NUMBER:
+                    raise PluginError(f"{self._label} asks for too much in hijacking()")
+                return Hijacking(exchanges, batch_size, rate)
+        raise PluginError(f"{self._label} returned no Hijacking from hijacking()")
+
+    def features(self, message: Message) -> Tensor:
+        """Ask the guest; see :class:`splitsec.Attack`."""
+        most = len(message.smashed) * self._features * _DOUBLE_BYTES
+        return self._tensor("features", _sent(message), most)
+
+    def answer(self, message: Message) -> Tensor:
+        """Ask the guest; see :class:`splitsec.Attack`."""
+        most = message.smashed.numel() * _DOUBLE_BYTES
+        return self._tensor("answer", _sent(message), most)
+
+    def observe(self, exchange: Exchange) -> None:
+        """Tell the guest; see :class:`splitsec.Attack`."""
+        content, tensors = _sent(exchange.message)
+        given = {"gradient": exchange.gradient, "features": exchange.features}
+        self._call("observe", Answer(content, {**tensors, **_present(given)}))
+
+    def fit(self, progress: Progress) -> None:
+        """Let the guest train; see :class:`splitsec.Attack`."""
+        self._call("fit", progress=progress)
+
+    def reconstruct(self, smashed: Tensor) -> Tensor:
+        """Ask the guest; see :class:`splitsec.Attack`."""
+        most = len(smashed) * math.prod(self._image) * _DOUBLE_BYTES
+        return self._tensor("reconstruct", Answer(tensors={"smashed": smashed}), most)
+
+    def curves(self) -> dict[str, list[float]]:
+        """Ask the guest; see :class:`splitsec.Attack`.
+
+        Raises:
+            PluginError: they are no curves, or too long to be kept.
+        """
+        given = self._call("curves").content
+        if not isinstance(given, dict) or len(given) > _MOST_CURVES:
+            raise PluginError(f"{self._label} returned no mapping of curves from curves()")
+        if not all(len(name) <= _MOST_NAME and name.isprintable() for name in given):
+            raise PluginError(f"{self._label} gave a curve a name that cannot be printed")
+        for name, values in given.items():
+            if not isinstance(values, list) or not all(type(one) is float for one in values):
+                raise PluginError(f"{self._label} returned no list of numbers as {name!r}")
+        if any(math.isfinite(one) and abs(one) > _MOST_VALUE for v in given.values() for one in v):
+            raise PluginError(f"{self._label} returned curves that reach beyond {_MOST_VALUE:g}")
+        if sum(map(len, given.values())) > _MOST_POINTS:
+            raise PluginError(f"{self._label} returned curves of over {_MOST_POINTS:,} points")
+        return given
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the guest's state, as bytes that are never read on this side.
+
+        Raises:
+            UnfitError: it cannot be had.
+        """
+        try:
+            answer = self._call("take", most_bytes=_MOST_STATE_BYTES)
+        except SplitsecError as error:
+            raise UnfitError(str(error)) from error
+        return {"state": self._due(answer, "take", "state")}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Give the guest back what :meth:`state_dict` gave.
+
+        Raises:
+            SplitsecError: it does not fit.
+        """
+        self._call("put_back", Answer(tensors=dict(state)))
+
+    def _call(
+        self,
+        method: str,
+        given: Answer = Answer(),  # noqa: B008 - it is frozen
+        most_bytes: int = 0,
+        progress: Progress | None = None,
+    ) -> Answer:
+        asks_bytes = _MOST_QUERY_BYTES if self._view.threat.queries else 0
+        return self._guest.call(
+            method, given, most_bytes=most_bytes, asked=self._grant,
+            asks_bytes=asks_bytes, progress=progress,
+        )  # fmt: skip
+
+    def _tensor(self, method: str, given: Answer, most_bytes: int) -> Tensor:
+        values = self._due(self._call(method, given, most_bytes), method, "values")
+        if not torch.isfinite(values).all():
+            raise DivergedError(f"{self._label} gave values that are not finite in {method}()")
+        return values
+
+    def _due(self, answer: Answer, method: str, name: str) -> Tensor:
+        if name not in answer.tensors:
+            raise PluginError(
+                f"{self._label} returned {short(str(answer.content))} from {method}(); "
+                "a tensor is due"
+            )
+        return answer.tensors[name]
+
+    def _grant(self, name: str, frame: Frame) -> Answer:
+        """Answer the guest where it asks for what exists only later, or changes."""
+        if name == "server_model":
+            return Answer(*_state_of(self._view.server_model, "model"))
+        if name == "client_weights":
+            return Answer(tensors=self._view.client_weights)
+        if name == "pairs":
+            images, smashed = self._view.pairs
+            return Answer(tensors={"images": images, "smashed": smashed})
+        if name == "queries":
+            return Answer(tensors={"smashed": self._view.query(self._images(frame))})
+        raise MalformedError("it asked for something that there is not")
+
+    def _images(self, frame: Frame) -> Tensor:
+        """Return the images that the guest asks about, as a client's encoder may see them."""
+        images = frame.tensors.get("images")
+        due = tuple(self._image)
+        if images is None or images.dim() != 4 or tuple(images.shape[1:]) != due:
+            raise PluginError(f"{self._label} asks about no images of shape {due} in query()")
+        if not images.is_floating_point() or not len(images):
+            raise PluginError(f"{self._label} asks about no float images in query()")
+        images = images.float()
+        if not (torch.isfinite(images) & (images >= 0) & (images <= 1)).all():
+            raise PluginError(f"{self._label} asks about images outside [0, 1] in query()")
+        return images
+
+
+def _opening(cell: Cell, view: View, seed: int) -> Answer:
+    """Return all that a guest is told before the session; what is not declared is not in it."""
+    threat = view.threat
+    content: dict[str, Any] = {
+        "label": cell.attack.label,
+        "attack": cell.spec.attack,
+        "plugin": absolute_spec("attack", cell.attack.plugin.spec),
+        "parameters": cell.spec.parameters["attack"],
+        "threat": threat.model_dump(),
+        "target": absolute_spec("target", cell.target.plugin.spec),
+        "target_parameters": cell.spec.parameters["target"],
+        "cut": cell.spec.cut,
+        "image": list(view.image_shape),
+        "smashed": list(view.smashed_shape),
+        "outputs": view.outputs,
+        "clients": view.clients,
+        "u_shaped": view.u_shaped,
+        "generator": seed,
+        "threads": torch.get_num_threads(),
+    }
+    content["server"], tensors = _state_of(view.server_architecture, "server")
+    if threat.client_architecture:
+        for name, part in view.client_architecture._asdict().items():
+            if part is not None:
+                content[f"own {name}"], state = _state_of(part, f"own {name}")
+                tensors |= state
+    if threat.defense_spec:
+        content["defense_spec"] = view.defense_spec
+    for name in ("public_images", "public_labels"):
+        if getattr(threat, name):
+            tensors[name] = getattr(view, name)
+    return Answer(content, tensors)
+
+
+def _state_of(module: nn.Module, name: str) -> tuple[list[bool], dict[str, Tensor]]:
+    """Return a network's modes and its weights, the names of these after ``name``."""
+    weights = {f"{name}/{key}": value for key, value in module.state_dict().items()}
+    return [one.training for one in module.modules()], weights
+
+
+@torch.no_grad()
+def _features_of(view: View) -> int:
+    """Return how many values the honest server's network makes of one image's smashed data."""
+    server = copy.deepcopy(view.server_architecture).eval()
+    features: Tensor = server(torch.zeros(1, *view.smashed_shape))
+    return features.numel()
+
+
+def _sent(message: Message) -> Answer:
+    tensors = {
+        "smashed": message.smashed,
+        "labels": message.labels,
+        "feature_gradient": message.feature_gradient,
+    }
+    return Answer({"client": message.client, "step": message.step}, _present(tensors))
+
+
+def _present(tensors: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+    return {name: one for name, one in tensors.items() if one is not None}

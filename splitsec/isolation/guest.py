@@ -1,0 +1,332 @@
+"""What runs in a guest's process: it builds the attack from what was sent, and answers calls.
+
+Nothing private is here: no image but the attack's own, no client, no partition.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from splitsec.attack import Attack, Hijacking
+from splitsec.errors import PluginError, SplitsecError, blaming
+from splitsec.images import Shape
+from splitsec.isolation.host import Answer
+from splitsec.isolation.protocol import Channel, ClosedError, Frame, MalformedError
+from splitsec.parameters import build_parameters
+from splitsec.plugins import load_plugin
+from splitsec.progress import Silent, Stage
+from splitsec.randomness import globally_seeded
+from splitsec.state import UnfitError, put_back, take
+from splitsec.target import SplitModel, Target
+from splitsec.threat import ThreatModel, View
+from splitsec.wire import Exchange, Message
+
+_REPORT_EVERY_SECONDS = 0.5
+_MOST_FILE_BYTES = 4 << 30
+_MOST_TEXT = 10_000  # of an error; the host shows less
+_LATER = ("client_weights", "server_model", "pairs", "queries")
+
+
+class Resident:
+    """An attack in its process.
+
+    Args:
+        channel: to the host.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._process = os.getpid()
+        self._label = "the attack"
+        self._attack: Attack[Any] | None = None
+
+    def serve(self) -> None:
+        """Answer calls until the host is gone."""
+        while True:
+            try:
+                frame = self._channel.receive(None)
+                self._serve(frame)
+            except ClosedError:
+                return
+
+    def _serve(self, frame: Frame) -> None:
+        method, given = frame.content["method"], Answer(frame.content["given"], frame.tensors)
+        where = "__init__()" if method == "open" else f"{method}()"
+        answer, failure = Answer(), None
+        try:
+            with globally_seeded(frame.content["seed"]), blaming(self._label, where):
+                answer = getattr(self, f"_{method}")(given)
+        except SplitsecError as error:
+            failure = error
+        if os.getpid() != self._process:  # a copy that the attack has forked
+            os._exit(1)
+        if failure is None:
+            try:
+                self._channel.send("return", answer.content, answer.tensors)
+            except MalformedError as error:
+                failure = PluginError(f"{self._label} in {where}: {error}")
+        if failure is not None:
+            self._channel.send("raise", [type(failure).__name__, str(failure)[:_MOST_TEXT]])
+
+    @property
+    def _built(self) -> Attack[Any]:
+        assert self._attack is not None, "the host opens it first"
+        return self._attack
+
+    def _choose(self, given: Answer) -> Answer:
+        """Load a plug-in, and say what is asked of its class before any session."""
+        from splitsec.isolation.description import choose_here  # noqa: PLC0415 - not in a session
+
+        return Answer(choose_here(given.content))
+
+    def _open(self, given: Answer) -> Answer:
+        told, tensors = given
+        self._label = told["label"]
+        torch.set_num_threads(told["threads"])
+        plugin = load_plugin("attack", told["plugin"])
+        parameters = build_parameters(self._label, plugin.cls.Parameters, told["parameters"])
+        view = _view(told, tensors, self._channel)
+        generator = torch.Generator().manual_seed(told["generator"])
+        with blaming(self._label, "__init__()"):
+            self._attack = plugin.cls(parameters, view, generator)
+        return Answer()
+
+    def _hijacking(self, given: Answer) -> Answer:
+        plan = self._built.hijacking()
+        if not isinstance(plan, Hijacking):
+            raise PluginError(f"{self._label} returned {plan!r} from hijacking(); Hijacking is due")
+        return Answer(list(plan))
+
+    def _features(self, given: Answer) -> Answer:
+        return _given_back(self._built.features(_message(given)))
+
+    def _answer(self, given: Answer) -> Answer:
+        return _given_back(self._built.answer(_message(given)))
+
+    def _observe(self, given: Answer) -> Answer:
+        tensors = given.tensors
+        self._built.observe(Exchange(_message(given), tensors["gradient"], tensors.get("features")))
+        return Answer()
+
+    def _fit(self, given: Answer) -> Answer:
+        self._built.fit(_Telling(self._channel))
+        return Answer()
+
+    def _reconstruct(self, given: Answer) -> Answer:
+        with torch.no_grad():
+            return _given_back(self._built.reconstruct(given.tensors["smashed"]))
+
+    def _curves(self, given: Answer) -> Answer:
+        return Answer({str(n): list(map(float, c)) for n, c in self._built.curves().items()})
+
+    def _take(self, given: Answer) -> Answer:
+        buffer = io.BytesIO()
+        try:
+            torch.save(take(self._built, self._label), buffer)
+        except UnfitError as error:
+            raise PluginError(str(error)) from None
+        return Answer(tensors={"state": torch.frombuffer(buffer.getbuffer(), dtype=torch.uint8)})
+
+    def _put_back(self, given: Answer) -> Answer:
+        content = io.BytesIO(given.tensors["state"].numpy().tobytes())
+        saved = torch.load(content, weights_only=True)
+        try:
+            put_back(self._built, saved, dry=True)
+            put_back(self._built, saved)
+        except UnfitError as error:
+            raise PluginError(str(error)) from None
+        return Answer()
+
+
+class _AskingView(View):
+    """A view whose later grants are asked for on the private side, which counts them."""
+
+    _channel: Channel
+    _server: nn.Module
+
+    def _get(self, name: str) -> Any:
+        if name not in _LATER or not getattr(self._threat, name):
+            return super()._get(name)
+        if name == "queries":
+            return lambda images, asked: self._ask("queries", {"images": images})["smashed"]
+        if name == "server_model":
+            return self._server_model
+        given = self._ask(name)
+        return (given["images"], given["smashed"]) if name == "pairs" else given
+
+    def _server_model(self) -> nn.Module:
+        frame = self._asked("server_model")
+        model = copy.deepcopy(self._server)
+        _fill(model, "model", frame.content, frame.tensors)
+        return model
+
+    def _ask(self, name: str, tensors: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        return self._asked(name, tensors).tensors
+
+    def _asked(self, name: str, tensors: Mapping[str, Tensor] | None = None) -> Frame:
+        self._channel.send("ask", name, tensors)
+        frame = self._channel.receive(None)
+        if frame.kind == "raise":
+            kind, text = frame.content
+            from splitsec import errors  # noqa: PLC0415 - by name
+
+            raise getattr(errors, kind)(text)
+        return frame
+
+
+def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Channel) -> View:
+    """Build the attack's view again from what was sent."""
+    plugin = load_plugin("target", told["target"])
+    label, values = f"target {plugin.name!r}", told["target_parameters"]
+    target: Target[Any] = plugin.cls(build_parameters(label, plugin.cls.Parameters, values))
+    image = Shape(*told["image"])
+
+    def split() -> SplitModel:
+        with blaming(label, "split()"):
+            return target.split(image, told["outputs"], told["cut"])
+
+    def own_copy() -> SplitModel:
+        client, server, head = split()
+        parts = {"client": client, "server": server, "head": head}
+        for name, part in parts.items():
+            if part is not None:
+                _fill(part, f"own {name}", told[f"own {name}"], tensors)
+        return SplitModel(client, server, head)
+
+    halves = split(), split()  # the one that is shown, and one that stays as it is
+    _fill(halves[0].server, "server", told["server"], tensors)
+    view = _AskingView(
+        attack=told["attack"],
+        threat=ThreatModel(**told["threat"]),
+        image_shape=image,
+        smashed_shape=Shape(*told["smashed"]),
+        outputs=told["outputs"],
+        clients=told["clients"],
+        task=target.task,
+        loss=target.loss,
+        u_shaped=told["u_shaped"],
+        server_architecture=halves[0].server,
+        grants={
+            "public_images": lambda: tensors["public_images"],
+            "public_labels": lambda: tensors["public_labels"],
+            "client_architecture": own_copy,
+            "defense_spec": lambda: told["defense_spec"],
+        },
+    )
+    view._channel, view._server = channel, halves[1].server
+    return view
+
+
+def _fill(module: nn.Module, name: str, modes: list[bool], tensors: Mapping[str, Tensor]) -> None:
+    """Give a network the weights that were sent under a name, and its modes."""
+    prefix = f"{name}/"
+    weights = {
+        key.removeprefix(prefix): one for key, one in tensors.items() if key.startswith(prefix)
+    }
+    module.load_state_dict(weights)
+    for part, training in zip(module.modules(), modes, strict=True):
+        part.training = training
+
+
+def _message(given: Answer) -> Message:
+    tensors, told = given.tensors, given.content
+    return Message(
+        tensors["smashed"],
+        tensors.get("labels"),
+        told["client"],
+        told["step"],
+        tensors.get("feature_gradient"),
+    )
+
+
+def _given_back(values: object) -> Answer:
+    """Return what an attack gave, or the name of its kind where it is no tensor."""
+    if isinstance(values, Tensor):
+        return Answer(tensors={"values": values})
+    return Answer(type(values).__name__)
+
+
+class _Told:
+    """A stage that is shown elsewhere; it reports often enough to look alive."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._steps = 0
+        self._last = 0.0
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Report some steps, and those not yet reported."""
+        self._steps += steps
+        if time.monotonic() - self._last >= _REPORT_EVERY_SECONDS:
+            self.report(note)
+
+    def report(self, note: str = "") -> None:
+        """Report the steps that were not yet reported."""
+        self._last = time.monotonic()
+        self._channel.send("progress", ["advance", self._steps, note])
+        self._steps = 0
+
+
+class _Telling(Silent):
+    """Progress that is shown by the host."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def message(self, text: str) -> None:
+        """Pass it on."""
+        self._channel.send("progress", ["message", text])
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Stage]:
+        """Pass on a stage."""
+        self._channel.send("progress", ["stage", name, total])
+        told = _Told(self._channel)
+        yield told
+        told.report()
+        self._channel.send("progress", ["staged"])
+
+
+def _limit() -> None:
+    """Take from this process what no attack needs."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted host ends it
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_FILE_BYTES, _MOST_FILE_BYTES))
+    with suppress(OSError):  # Linux alone: if memory runs out, this is what the system ends
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _end_with_host(handle: int) -> None:
+    """End this process and its group when the host's end of the channel is gone."""
+    poll = select.poll()
+    poll.register(handle, 0)  # nothing but the end of it
+    poll.poll()
+    os.killpg(0, signal.SIGKILL)
+
+
+def main() -> None:
+    """Serve a host, at the other end of the socket whose number is the one argument."""
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    _limit()
+    threading.Thread(target=_end_with_host, args=(connection.fileno(),), daemon=True).start()
+    Resident(Channel(connection)).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""The private side of an isolated attack: starts its process, calls it, and believes nothing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import torch
+from torch import Tensor
+
+from splitsec import errors
+from splitsec.errors import PluginError, SplitsecError, TimeLimitError, UsageError
+from splitsec.isolation import GIB, Isolation
+from splitsec.isolation.processes import Usage, Watch, short
+from splitsec.isolation.protocol import (
+    Channel,
+    ClosedError,
+    Frame,
+    MalformedError,
+    TimeUpError,
+)
+from splitsec.isolation.sandbox import EXTRA_PROCESSES, sandboxed
+from splitsec.progress import Progress, Silent, Stage
+
+MODULE = "splitsec.isolation.guest"
+
+_DYING_SECONDS = 5.0
+_MOST_MESSAGES = 100
+_MOST_STEPS = 1 << 40
+_ENVIRONMENT = (
+    "PATH", "LANG", "LC_ALL", "PYTHONPATH", "PYTHONHASHSEED", "LD_LIBRARY_PATH",
+    "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "MKL_NUM_THREADS", "KMP_BLOCKTIME",
+    "KMP_AFFINITY", "OPENBLAS_NUM_THREADS", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA",
+)  # fmt: skip
+_ERRORS = {
+    kind.__name__: kind
+    for kind in (
+        errors.DivergedError, errors.NotApplicable, errors.PluginError, errors.SessionEnded,
+        errors.ThreatModelViolation, errors.UsageError,
+    )
+}  # fmt: skip
+
+
+class Answer(NamedTuple):
+    """What one side gives the other: JSON values, and tensors by name."""
+
+    content: Any = None
+    tensors: Mapping[str, Tensor] = {}
+
+
+Asked = Callable[[str, Frame], Answer]
+"""What answers a guest that asks for a grant: its name and the frame, to what it is given."""
+
+
+class Guest:
+    """A process in which an attack lives.
+
+    Args:
+        label: names the attack in errors.
+        isolation: how it is kept, and what it may use up.
+        sources: files and folders that it is read from.
+
+    Raises:
+        UsageError: there is no such isolation on this machine.
+    """
+
+    def __init__(self, label: str, isolation: Isolation, sources: Sequence[Path]) -> None:
+        if sys.platform == "win32":
+            raise UsageError(
+                "attacks cannot be isolated on Windows; use --no-isolate for code that you trust"
+            )
+        self._label = label
+        self._limits = isolation
+        self._said = 0
+        self._failure: PluginError | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="splitsec-attack-")
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-P", "-m", MODULE, str(theirs.fileno())]
+        home = self._folder.name
+        if isolation.sandbox:
+            command, home = sandboxed(command, sources, isolation.hidden), "/tmp"
+        mark = secrets.token_hex()
+        kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        with theirs:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                cwd=self._folder.name,
+                env={**kept, "HOME": home, "TMPDIR": home, "SPLITSEC_GUEST": mark},
+            )
+        self._watch = Watch(self._process, mark, self._judge)
+        self._watch.start()
+        self._channel = Channel(ours, isolation.seconds)
+
+    def close(self) -> None:
+        """End the process and all that it started."""
+        self._channel.close()
+        self._watch.stop()
+        self._folder.cleanup()
+
+    def call(
+        self,
+        method: str,
+        given: Answer = Answer(),  # noqa: B008 - it is frozen
+        *,
+        most_bytes: int = 0,
+        asked: Asked | None = None,
+        asks_bytes: int = 0,
+        progress: Progress | None = None,
+    ) -> Answer:
+        """Call a method of the guest; torch's global generator is seeded there as it is here.
+
+        Args:
+            method: its name.
+            given: what it is given.
+            most_bytes: of tensors that are due as its answer.
+            asked: answers what it asks for meanwhile.
+            asks_bytes: of tensors that it may ask with.
+            progress: told of its stages.
+
+        Raises:
+            SplitsecError: what the attack raised, or a ``PluginError`` where its process broke
+                the rules or is gone; every later call raises that again.
+            TimeLimitError: it took longer than it may.
+        """
+        if self._failure is not None:
+            raise self._failure
+        where = "__init__()" if method == "open" else f"{method}()"
+        try:
+            content = {"method": method, "seed": torch.initial_seed(), "given": given.content}
+            self._channel.send("call", content, given.tensors)
+            with ExitStack() as stages:
+                shown = _Shown(progress or Silent(), stages, self._say)
+                while True:
+                    frame = self._channel.receive({"return": most_bytes, "ask": asks_bytes})
+                    if frame.kind == "ask" and asked is not None:
+                        self._answer(frame, asked)
+                    elif frame.kind == "progress":
+                        shown.tell(frame.content)
+                    elif frame.kind in ("return", "raise"):
+                        break
+                    else:
+                        raise MalformedError(f"it sent {short(frame.kind)!r} out of turn")
+            if frame.kind == "raise":
+                _raise(frame.content)
+            return Answer(frame.content, frame.tensors)
+        except MalformedError as error:
+            self._fail(f"{self._label} broke the rules of its isolation in {where}: {error}")
+        except ClosedError:
+            self._fail(f"{self._label} is gone in {where}: {self._end()}")
+        except TimeUpError:
+            self._fail(
+                f"{self._label} did not answer in {where}: it took longer than the "
+                f"{self._limits.seconds:g} seconds that it may take of a cell (--attack-seconds)",
+                TimeLimitError,
+            )
+
+    def _fail(self, said: str, kind: type[PluginError] = PluginError) -> NoReturn:
+        """End the process, and raise the error; each later call raises it again."""
+        self._failure = kind(self._watch.verdict or said)
+        self._watch.stop()
+        raise self._failure from None
+
+    def _answer(self, frame: Frame, asked: Asked) -> None:
+        if not isinstance(frame.content, str):
+            raise MalformedError("it asked for nothing that has a name")
+        start = time.monotonic()
+        try:
+            answer = asked(frame.content, frame)
+        except SplitsecError as error:
+            kind = type(error).__name__
+            self._channel.send("raise", [kind if kind in _ERRORS else "PluginError", str(error)])
+        else:
+            self._channel.send("return", answer.content, answer.tensors)
+        self._channel.spend(time.monotonic() - start)
+
+    def _judge(self, usage: Usage) -> str | None:
+        limits = self._limits
+        processes = usage.processes - (EXTRA_PROCESSES if limits.sandbox else 0)
+        if processes > limits.processes:
+            return (
+                f"{self._label} had {processes} processes, and {limits.processes} are allowed "
+                "(--attack-processes); they were ended"
+            )
+        if usage.memory_bytes > limits.memory_gib * GIB:
+            return (
+                f"{self._label} used {usage.memory_bytes / GIB:.1f} GiB of memory, and "
+                f"{limits.memory_gib:g} are allowed (--attack-memory); its process was ended"
+            )
+        return None
+
+    def _end(self) -> str:
+        """Return in words what became of the process, which has closed its channel."""
+        try:
+            code = self._process.wait(_DYING_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "it closed its channel"
+        if code >= 0:
+            return f"its process ended with exit code {code}"
+        return f"its process was ended by signal {-code}"
+
+    def _say(self, text: str, progress: Progress) -> None:
+        self._said += 1
+        if self._said <= _MOST_MESSAGES:
+            progress.message(text)
+
+
+class _Shown:
+    """Shows the stages of a guest, one at a time."""
+
+    def __init__(
+        self, progress: Progress, stages: ExitStack, say: Callable[[str, Progress], None]
+    ) -> None:
+        self._progress = progress
+        self._stages = stages
+        self._say = say
+        self._stage: Stage | None = None
+
+    def tell(self, content: Any) -> None:
+        """Show what a guest says of its progress."""
+        match content:
+            case ["stage", str(name), int(total)] if 0 <= total < _MOST_STEPS:
+                self._stages.close()
+                self._stage = self._stages.enter_context(self._progress.stage(short(name), total))
+            case ["advance", int(steps), str(note)] if 0 <= steps < _MOST_STEPS:
+                if self._stage is not None:
+                    self._stage.advance(steps, short(note))
+            case ["staged"]:
+                self._stages.close()
+                self._stage = None
+            case ["message", str(text)]:
+                self._say(short(text), self._progress)
+            case _:
+                raise MalformedError("it sent progress that is none")
+
+
+def _raise(content: Any) -> NoReturn:
+    """Raise what the attack raised, as far as it may raise such."""
+    match content:
+        case [str(kind), str(text)]:
+            raise _ERRORS.get(kind, PluginError)(short(text))
+    raise MalformedError("it raised nothing that has a name")

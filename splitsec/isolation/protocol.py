@@ -1,0 +1,264 @@
+"""Frames between a host and its guest: a line of JSON, and tensors as raw bytes.
+
+No pickle crosses in either direction. A receiver believes nothing: lengths are limited, and kinds
+of values and sizes checked, before memory is set aside for them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import struct
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+MOST_HEADER_BYTES = 16 << 20
+
+_PREFIX = struct.Struct("!I")
+_BUFFER_BYTES = 4 << 20
+_PIECE_BYTES = 1 << 20
+_MOST_DIMENSIONS = 8
+_MOST_TENSORS = 100_000
+_KINDS = {
+    str(kind).removeprefix("torch."): kind
+    for kind in (
+        torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8,
+        torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
+    )
+}  # fmt: skip
+
+
+class Frame(NamedTuple):
+    """What crosses at once.
+
+    Attributes:
+        kind: ``call``, ``return``, ``raise``, ``ask`` or ``progress``.
+        content: JSON values.
+        tensors: by name.
+    """
+
+    kind: str
+    content: Any
+    tensors: dict[str, Tensor]
+
+
+class MalformedError(Exception):
+    """What came is no frame, or more than is due."""
+
+
+class ClosedError(Exception):
+    """The other side is gone."""
+
+
+class TimeUpError(Exception):
+    """The other side took longer than it may."""
+
+
+class Channel:
+    """One end of a connection.
+
+    Args:
+        connection: a stream socket.
+        seconds: that waiting for the other side may take in all, or None for no limit.
+    """
+
+    part_of_no_state = True  # an attack that holds one is saved without it
+
+    def __init__(self, connection: socket.socket, seconds: float | None = None) -> None:
+        self._socket = connection
+        self._seconds = math.inf if seconds is None else seconds
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            connection.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+
+    def close(self) -> None:
+        """Close this end."""
+        self._socket.close()
+
+    def spend(self, seconds: float) -> None:
+        """Count time as the other side's."""
+        self._seconds -= seconds
+
+    def send(
+        self, kind: str, content: Any = None, tensors: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Send a frame.
+
+        Args:
+            kind: see :class:`Frame`.
+            content: JSON values.
+            tensors: by name; on the CPU. Strides are kept where the tensor is dense.
+
+        Raises:
+            MalformedError: it cannot be sent.
+            ClosedError: the other side is gone.
+            TimeUpError: it reads too slowly.
+        """
+        flat = {name: _flat(tensor.detach()) for name, tensor in (tensors or {}).items()}
+        described = [
+            [name, str(one.values.dtype).removeprefix("torch."), one.shape, one.strides]
+            for name, one in flat.items()
+        ]
+        try:
+            header = json.dumps([kind, content, described]).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise MalformedError(f"{kind} holds what is not JSON: {error}") from None
+        if len(header) > MOST_HEADER_BYTES:
+            raise MalformedError(f"{kind} holds {len(header):,} bytes of JSON")
+        with self._waiting():
+            self._socket.sendall(_PREFIX.pack(len(header)) + header)
+        for one in flat.values():
+            with self._waiting():
+                self._socket.sendall(_bytes_of(one.values))
+
+    def receive(self, most_bytes: Mapping[str, int] | None) -> Frame:
+        """Wait for a frame.
+
+        Args:
+            most_bytes: of tensors in all, by the kind of frame; None believes the other side.
+
+        Raises:
+            MalformedError: what comes is no frame, or larger.
+            ClosedError: the other side is gone.
+            TimeUpError: nothing came for too long.
+        """
+        (length,) = _PREFIX.unpack(self._read(_PREFIX.size))
+        if length > MOST_HEADER_BYTES:
+            raise MalformedError(f"it announced {length:,} bytes of JSON")
+        try:
+            header = json.loads(self._read(length))
+        except (ValueError, RecursionError):
+            raise MalformedError("it sent something that is not JSON") from None
+        kind, content, described = _checked_header(header)
+        total = sum(one.bytes for one in described)
+        most = total if most_bytes is None else most_bytes.get(kind, 0)
+        if total > most:
+            shapes = ", ".join(str(tuple(one.shape)) for one in described[:3])
+            raise MalformedError(
+                f"it sent {total:,} bytes of tensors ({shapes}); {most:,} at most are due"
+            )
+        tensors = {}
+        for one in described:
+            values = torch.empty(math.prod(one.shape), dtype=one.dtype)
+            self._read_into(_bytes_of(values))
+            if one.dtype == torch.bool:  # any other byte than 0 and 1 would be undefined
+                values = values.view(torch.uint8) != 0
+            tensors[one.name] = values.as_strided(one.shape, one.strides)
+        return Frame(kind, content, tensors)
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Wait for the other side, on its time."""
+        if self._seconds <= 0:
+            raise TimeUpError
+        start = time.monotonic()
+        try:
+            self._socket.settimeout(None if math.isinf(self._seconds) else self._seconds)
+            yield
+        except TimeoutError:
+            raise TimeUpError from None
+        except OSError:
+            raise ClosedError from None
+        finally:
+            self._seconds -= time.monotonic() - start
+
+    def _read(self, length: int) -> bytes:
+        """Read bytes; memory is set aside as they come."""
+        read = bytearray()
+        while len(read) < length:
+            with self._waiting():
+                piece = self._socket.recv(min(length - len(read), _PIECE_BYTES))
+            if not piece:
+                raise ClosedError
+            read += piece
+        return bytes(read)
+
+    def _read_into(self, view: memoryview) -> None:
+        while view:
+            with self._waiting():
+                count = self._socket.recv_into(view)
+            if not count:
+                raise ClosedError
+            view = view[count:]
+
+
+class _Flat(NamedTuple):
+    """A tensor's values in the order in which they lie in memory."""
+
+    values: Tensor
+    shape: list[int]
+    strides: list[int]
+
+
+class _Described(NamedTuple):
+    """A tensor that is about to come."""
+
+    name: str
+    dtype: torch.dtype
+    shape: list[int]
+    strides: list[int]
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def _flat(tensor: Tensor) -> _Flat:
+    if tensor.device.type != "cpu" or tensor.layout != torch.strided:
+        tensor = tensor.cpu().to_dense()
+    shape, strides = list(tensor.shape), list(tensor.stride())
+    if not _dense(shape, strides):
+        tensor = tensor.contiguous()
+        strides = list(tensor.stride())
+    values = tensor.as_strided((tensor.numel(),), (1,), tensor.storage_offset())
+    return _Flat(values, shape, strides)
+
+
+def _dense(shape: list[int], strides: list[int]) -> bool:
+    """Return whether values lie without gaps and overlaps, in whatever order."""
+    if 0 in shape:
+        return True
+    due = 1
+    sized = [(stride, size) for stride, size in zip(strides, shape, strict=True) if size > 1]
+    for stride, size in sorted(sized):
+        if stride != due:
+            return False
+        due *= size
+    return True
+
+
+def _bytes_of(values: Tensor) -> memoryview:
+    array: Any = values.view(torch.uint8).numpy()
+    return memoryview(array)
+
+
+def _checked_header(header: Any) -> tuple[str, Any, list[_Described]]:
+    if not isinstance(header, list) or len(header) != 3:
+        raise MalformedError("it sent JSON that is no frame")
+    kind, content, described = header
+    if not isinstance(kind, str) or not isinstance(described, list):
+        raise MalformedError("it sent JSON that is no frame")
+    if len(described) > _MOST_TENSORS:
+        raise MalformedError(f"it sent {len(described):,} tensors")
+    return kind, content, [_checked_tensor(one) for one in described]
+
+
+def _checked_tensor(given: Any) -> _Described:
+    if not isinstance(given, list) or len(given) != 4:
+        raise MalformedError("it sent a tensor that is not described")
+    name, kind, shape, strides = given
+    if not isinstance(name, str) or not isinstance(kind, str) or kind not in _KINDS:
+        raise MalformedError("it sent a tensor of an unknown kind")
+    for numbers in (shape, strides):
+        if not isinstance(numbers, list) or len(numbers) > _MOST_DIMENSIONS:
+            raise MalformedError("it sent a tensor of no shape")
+        if not all(type(number) is int and 0 <= number < 1 << 48 for number in numbers):
+            raise MalformedError("it sent a tensor of no shape")
+    if len(shape) != len(strides) or not _dense(shape, strides):
+        raise MalformedError("it sent a tensor whose values overlap or have gaps")
+    return _Described(name, _KINDS[kind], shape, strides)

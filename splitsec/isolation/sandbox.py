@@ -1,0 +1,95 @@
+"""The sandbox: a guest started by bubblewrap, with next to nothing of this machine around it.
+
+It has no network, no other processes, and no capabilities. It sees, read-only, the system's
+libraries, Python with its packages, splitsec and the plug-ins' sources; it may write into
+``/tmp`` and ``/dev/shm``, which are small, in memory, and gone with it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import site
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import splitsec
+from splitsec.errors import UsageError
+from splitsec.folders import cache_folder, data_folder
+from splitsec.plugins import KINDS, folder_of
+
+EXTRA_PROCESSES = 2  # bubblewrap itself, and the first process inside
+
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_READ = (
+    "/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d",
+    "/sys/devices/system/cpu",
+)  # fmt: skip
+_ROOM_BYTES = 256 << 20
+_PACKAGES = {"site-packages", "dist-packages"}
+
+
+def check_sandbox() -> str:
+    """Return the path of bubblewrap.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    found = shutil.which("bwrap")
+    if found is None:
+        raise UsageError(
+            "the sandbox needs bubblewrap, which is not installed; install your system's package "
+            "bubblewrap, or leave out --sandbox"
+        )
+    return found
+
+
+def sandboxed(command: Sequence[str], sources: Iterable[Path], hidden: Iterable[str]) -> list[str]:
+    """Return the command that runs another one in the sandbox.
+
+    Args:
+        command: what runs inside, in ``/tmp``.
+        sources: files and folders that it may read beside Python's.
+        hidden: folders that it must not see even where they are inside of others.
+
+    Raises:
+        UsageError: bubblewrap is not installed.
+    """
+    options = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    shown = {*_pythons(), *(path.absolute() for path in sources)}
+    for folder in map(Path, _SYSTEM):
+        if folder.is_symlink():
+            options += ["--symlink", str(folder.readlink()), str(folder)]
+        elif folder.is_dir():
+            shown.add(folder)
+    for path in _READ:
+        options += ["--ro-bind-try", path, path]
+    options += ["--proc", "/proc", "--dev", "/dev"]
+    for path in ("/tmp", "/dev/shm"):
+        options += ["--size", str(_ROOM_BYTES), "--tmpfs", path]
+    covered = set(_covered(shown, (data_folder(), cache_folder(), *map(Path, hidden))))
+    # The outermost first, so that what is hidden inside of what is shown is, and the reverse.
+    for place in sorted(shown | covered, key=lambda path: (len(path.parts), path in covered)):
+        if place in covered:
+            options += ["--tmpfs", str(place), "--remount-ro", str(place)]
+        else:
+            options += ["--ro-bind", str(place), str(place)]
+    options += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
+    return [check_sandbox(), *options, "--", *command]
+
+
+def _covered(shown: Iterable[Path], hidden: Iterable[Path]) -> Iterator[Path]:
+    """Yield where folders that are to be hidden could be seen inside of what is shown."""
+    for folder in (path.resolve() for path in hidden if path.is_dir()):
+        for place in shown:
+            if folder.is_relative_to(place.resolve()):
+                yield place / folder.relative_to(place.resolve())
+
+
+def _pythons() -> set[Path]:
+    """Return where Python, its packages and splitsec are; none is the working folder."""
+    packages = [Path(path) for path in sys.path if Path(path).name in _PACKAGES]
+    own = [Path(splitsec.__file__).parent, *(folder_of(kind) for kind in KINDS)]
+    prefixes = [Path(sys.prefix), Path(sys.base_prefix), *map(Path, site.getsitepackages())]
+    found = {path.absolute() for path in (*packages, *own, *prefixes) if path.exists()}
+    return found - {Path("/"), Path("/usr")}

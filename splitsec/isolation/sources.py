@@ -1,0 +1,70 @@
+"""Where a plug-in's source is, found without running any of it."""
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+from splitsec.errors import PluginError
+from splitsec.plugins import Plugin, entry_point_of, source_sha256
+
+
+def module_file(name: str) -> Path:
+    """Return the file of a module, without importing the packages that it is in.
+
+    Args:
+        name: such as ``package.module``.
+
+    Raises:
+        PluginError: there is no such module.
+    """
+    found, path = None, None
+    parts = name.split(".")
+    for depth in range(1, len(parts) + 1):
+        found = _find(".".join(parts[:depth]), path)
+        if found is None:
+            break
+        path = found.submodule_search_locations
+    if found is None or found.origin is None:
+        raise PluginError(f"there is no module {name}")
+    return Path(found.origin)
+
+
+def _find(name: str, path: list[str] | None) -> ModuleSpec | None:
+    for finder in sys.meta_path:
+        found: ModuleSpec | None = finder.find_spec(name, path)
+        if found is not None:
+            return found
+    return None
+
+
+def source_of_module(name: str) -> Path:
+    """Return what of a module a plug-in's hash is of: its file, or its folder if a package."""
+    file = module_file(name)
+    return file.parent if file.name == "__init__.py" else file
+
+
+def shown_of(plugin: Plugin) -> Path:
+    """Return the file or folder that a plug-in needs to see of its own to be loaded."""
+    point = entry_point_of(plugin.kind, plugin.spec)
+    if point is None:
+        return Path(plugin.source).resolve()
+    return source_of_module(point.module.split(".")[0])
+
+
+def check_unchanged(plugin: Plugin) -> None:
+    """Check that a plug-in's source is still what its cell's id says.
+
+    Raises:
+        PluginError: it has been changed, or is gone.
+    """
+    try:
+        same = source_sha256(Path(plugin.source)) == plugin.sha256
+    except OSError:
+        same = False
+    if not same:
+        raise PluginError(
+            f"the source of {plugin.kind} {plugin.name!r} has been changed since the run began; "
+            "run it again"
+        )

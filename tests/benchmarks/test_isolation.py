@@ -1,0 +1,71 @@
+"""What isolation adds to FSHA with the paper's networks: level 4, 32x32x3, batch 64, float32.
+
+Run by ``pytest tests/benchmarks/test_isolation.py``, with two cores free. The attack answers the
+same messages in this process and in one of its own, by turns, and medians are compared. The
+client's share of a step, which isolation does not touch, is left out: the true share is smaller.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from isolated import build_attack
+
+from splitsec.attack import Attack
+from splitsec.cell import resolve
+from splitsec.isolation import Isolation
+from splitsec.wire import Message
+
+BATCH, THREADS, ROUNDS = 64, 2, 9
+MOST_OVERHEAD = 0.1
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    yield
+    torch.set_num_threads(before)
+
+
+def built(isolation: Isolation | None) -> Attack[Any]:
+    (cell,) = resolve(
+        attack="fsha:networks=paper", defense="none", target="fsha-client", cut="4", size=32,
+        isolation=isolation,
+    )  # fmt: skip
+    return build_attack(cell, public=256)[0]
+
+
+def test_overhead(benchmark: Any, capsys: Any) -> None:
+    smashed = torch.randn(BATCH, 256, 4, 4, generator=torch.Generator().manual_seed(2))
+    message = Message(smashed, None, client=0, step=0)
+    here, apart = built(None), built(Isolation(attacks="all"))
+    here_seconds: list[float] = []
+
+    def answer_here() -> None:
+        start = time.perf_counter()
+        here.answer(message)
+        here_seconds.append(time.perf_counter() - start)
+
+    answer_here()
+    here_seconds.clear()
+    try:
+        given = benchmark.pedantic(
+            lambda: apart.answer(message), setup=answer_here, rounds=ROUNDS, warmup_rounds=1
+        )
+    finally:
+        apart.close()  # type: ignore[attr-defined]
+    ratio = benchmark.stats.stats.median / statistics.median(here_seconds)
+    benchmark.extra_info.update(ratio=ratio, threads=THREADS)
+    with capsys.disabled():
+        print(  # noqa: T201 - the benchmark's result
+            f"\nFSHA's answer {statistics.median(here_seconds):.3f} s in-process, "
+            f"{benchmark.stats.stats.median:.3f} s isolated: {ratio:.3f} times as long"
+        )
+    assert given.shape == smashed.shape
+    assert ratio <= 1 + MOST_OVERHEAD

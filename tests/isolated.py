@@ -1,0 +1,46 @@
+"""An attack with a view such as its session would give it, but without a session."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from splitsec.attack import Attack
+from splitsec.cell import Cell, build_model
+from splitsec.isolation.attack import IsolatedAttack
+from splitsec.target import smashed_shape
+from splitsec.threat import View
+
+
+def build_attack(cell: Cell, public: int = 8) -> tuple[Attack[Any], View]:
+    """Build a cell's attack, in a process of its own where the cell says so.
+
+    Args:
+        cell: the cell.
+        public: how many public images it is granted, if it declares them.
+
+    Returns:
+        The attack, and the view that counts what is used of it.
+    """
+    target = cell.target.plugin.cls(cell.target.parameters)
+    model = build_model(cell, target, outputs=2)
+    images = torch.rand(public, *cell.image, generator=torch.Generator().manual_seed(1))
+    view = View(
+        attack=cell.spec.attack,
+        threat=cell.attack.plugin.cls.threat_model(cell.attack.parameters),
+        image_shape=cell.image, smashed_shape=smashed_shape(model.client, cell.image), outputs=2,
+        clients=1, task="classification", loss=target.loss, u_shaped=False,
+        server_architecture=model.server,
+        grants={
+            "public_images": lambda: images,
+            "client_architecture": lambda: model,
+            "defense_spec": lambda: {"name": "none", "parameters": {}},
+        },
+    )  # fmt: skip
+    if cell.isolation is not None:
+        return IsolatedAttack(cell, view, seed=7), view
+    attack: Attack[Any] = cell.attack.plugin.cls(
+        cell.attack.parameters, view, torch.Generator().manual_seed(7)
+    )
+    return attack, view
