@@ -27,8 +27,8 @@ REAL_DATA = ("retinamnist", "lung-segmentation")
 """Data sets without which commands that name them are left out."""
 
 TINY = (
-    "training.epochs=1", "counts.private=48", "counts.public=48", "counts.validation=16",
-    "counts.held_out=24", "counts.victims=24",
+    "training.epochs=1", "counts.private=32", "counts.public=32", "counts.validation=16",
+    "counts.held_out=24", "counts.victims=16",
 )  # fmt: skip
 """Settings that are appended to whatever trains."""
 

@@ -29,7 +29,11 @@ from splitsec.storage import load_records
 RECORDS = Path(__file__).parents[2] / "leaderboard" / "records"
 
 _MARKER = re.compile(r"^<!-- (cards|boards|flags)(?:: (\S+))? -->$", re.MULTILINE)
-_ROWS = ["data", "target", "cut", "attack", "defense", "profile", "protocol"]
+_ROLE = re.compile(r":(?:class|func|meth|mod):(?=<code)")
+_ROWS: dict[Kind, list[str]] = {
+    "attack": ["attack", "defense"], "defense": ["defense", "attack"], "target": ["attack"],
+}  # fmt: skip
+_SETTING = ["data", "target", "cut", "profile", "protocol"]
 _LIMITS = {"minimum": "at least", "exclusiveMinimum": "over", "maximum": "at most",
            "exclusiveMaximum": "under"}  # fmt: skip
 
@@ -37,6 +41,11 @@ _LIMITS = {"minimum": "at least", "exclusiveMinimum": "over", "maximum": "at mos
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put content in the place of a page's markers; called by MkDocs for each page."""
     return _MARKER.sub(lambda found: _content(found[1], found[2]), markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Leave out the roles by which docstrings name classes and functions; called by MkDocs."""
+    return _ROLE.sub("", html)
 
 
 def _content(what: str, name: str) -> str:
@@ -153,31 +162,44 @@ def measured(plugin: Plugin) -> str:
     """Return what published records say of a plug-in: means over seeds with 95 % t-intervals."""
     frame = published()
     cells = frame[frame[f"{plugin.kind} name"] == plugin.name]
-    cells = cells[(cells["attack name"] != "none") | (plugin.name == "none")]
+    if (plugin.kind, plugin.name) != ("attack", "none"):
+        cells = cells[cells["attack name"] != "none"]
     if plugin.kind == "target":
         cells = cells[cells["defense name"] == "none"]
     if cells.empty:
         return "No record of it has been published."
-    table = tables.summarise(cells, _ROWS, ["leakage", "structure", "utility"])
-    lines = [
-        {
-            **{name: line[name] for name in _ROWS},
-            "leakage": _interval(line, "leakage"),
-            "identified": _interval(line, "structure"),
-            "utility": _interval(line, "utility"),
-            "train, s": _median(cells, line, "train seconds"),
-            "attack, s": _median(cells, line, "attack seconds"),
-            "seeds": f"{line['seeds']} of {line['expected']}",
-        }
-        for line in table.to_dict("records")
-    ]
+    cells = cells.sort_values("defense", key=lambda names: names != "none", kind="stable")
+    parts = []
+    for setting, group in cells.groupby(_SETTING):
+        data, target, cut, profile, protocol = setting
+        words = f"{data}, {target} cut {cut}, profile {profile}, protocol {protocol}"
+        parts.append(f"**{words}**\n\n{_table(group, _ROWS[plugin.kind])}")
+    return "\n\n".join(parts)
+
+
+def _table(cells: pd.DataFrame, rows: list[str]) -> str:
+    """Return a table of one setting's cells."""
+    lines = []
+    means = tables.summarise(cells, rows, ["leakage", "structure", "utility"])
+    for line in means.to_dict("records"):
+        same = cells[(cells[rows] == [line[name] for name in rows]).all(axis=1)]
+        lines.append(
+            {name: line[name] for name in rows}
+            | {
+                "leakage": _interval(line, "leakage"),
+                "identified": _interval(line, "structure"),
+                "utility": _interval(line, "utility"),
+                "train, s": _median(same["train seconds"]),
+                "attack, s": _median(same["attack seconds"]),
+                "seeds": f"{line['seeds']} of {line['expected']}",
+            }
+        )
     return tables.to_markdown(pd.DataFrame(lines))
 
 
-def _median(cells: pd.DataFrame, line: Mapping[Any, Any], name: str) -> str:
-    same = (cells[_ROWS] == [line[row] for row in _ROWS]).all(axis=1)
-    seconds = cells.loc[same, name].median()
-    return "-" if pd.isna(seconds) else f"{seconds:.0f}"
+def _median(seconds: pd.Series) -> str:
+    middle = seconds.median()
+    return "-" if pd.isna(middle) else f"{middle:.0f}"
 
 
 def _interval(line: Mapping[Any, Any], name: str) -> str:
