@@ -1,0 +1,237 @@
+"""What pages take from the code and from published records when they are built.
+
+``<!-- cards: attacks -->`` becomes a card per built-in attack; so do ``defenses`` and ``targets``.
+``<!-- boards: x-rays -->`` becomes that track's boards, ``<!-- flags -->`` the flags of records.
+Parameters are those of the parameter classes, results those of ``leaderboard/records``: neither can
+go stale.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+
+from splitsec.leaderboard import tables
+from splitsec.leaderboard.command import in_words
+from splitsec.leaderboard.ranking import rank
+from splitsec.parameters import Parameters
+from splitsec.plugins import Kind, Plugin, list_plugins, load_plugin
+from splitsec.record import FLAGS, INVALIDATING, Record
+from splitsec.storage import load_records
+
+RECORDS = Path(__file__).parents[2] / "leaderboard" / "records"
+
+_MARKER = re.compile(r"^<!-- (cards|boards|flags)(?:: (\S+))? -->$", re.MULTILINE)
+_ROLE = re.compile(r":(?:class|func|meth|mod):(?=<code)")
+_ROWS: dict[Kind, list[str]] = {
+    "attack": ["attack", "defense"], "defense": ["defense", "attack"], "target": ["attack"],
+}  # fmt: skip
+_SETTING = ["data", "target", "cut", "profile", "protocol"]
+_LIMITS = {"minimum": "at least", "exclusiveMinimum": "over", "maximum": "at most",
+           "exclusiveMaximum": "under"}  # fmt: skip
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put content in the place of a page's markers; called by MkDocs for each page."""
+    return _MARKER.sub(lambda found: _content(found[1], found[2]), markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Leave out the roles by which docstrings name classes and functions; called by MkDocs."""
+    return _ROLE.sub("", html)
+
+
+def _content(what: str, name: str) -> str:
+    if what == "flags":
+        return flags()
+    if what == "boards":
+        return boards(name)
+    return cards(cast(Kind, name.removesuffix("s")))
+
+
+def flags() -> str:
+    """Return a table of the flags that a record may carry."""
+    lines = [
+        {"flag": f"`{name}`", "what it says": says,
+         "ranked": "no" if name in INVALIDATING else "yes"}
+        for name, says in FLAGS.items()
+    ]  # fmt: skip
+    return tables.to_markdown(pd.DataFrame(lines))
+
+
+def boards(track: str) -> str:
+    """Return the boards of a track's published records, as ``splitsec leaderboard`` has them."""
+    parts = []
+    for board in rank(load_records([RECORDS / track]), "defenses"):
+        notes = "\n".join(f"- {note}" for note in board.notes)
+        table = tables.to_markdown(in_words(board)) if len(board.rows) else "No attack counts here."
+        parts.append(f"**{board.title}**\n\n{table}\n\n{notes}")
+    return "\n\n".join(parts)
+
+
+def cards(kind: Kind) -> str:
+    """Return the cards of all built-in plug-ins of a kind, as Markdown."""
+    names = [one.name for one in list_plugins(kind) if one.origin == "built in"]
+    return "\n\n".join(card(load_plugin(kind, name)) for name in names)
+
+
+def card(plugin: Plugin) -> str:
+    """Return what a plug-in's source says, its parameters, and what was measured."""
+    module = inspect.getmodule(plugin.cls)
+    text = inspect.cleandoc(module.__doc__ or "") if module else ""
+    parts = [f"## {plugin.name}", text]
+    if plugin.kind == "attack":
+        parts += [f"### {plugin.name}: threat model", threat_model(plugin)]
+    parts += [f"### {plugin.name}: parameters", parameters(plugin)]
+    parts += [f"### {plugin.name}: measured", measured(plugin)]
+    return "\n\n".join(parts)
+
+
+def threat_model(plugin: Plugin) -> str:
+    """Return what an attack declares, by its defaults and under each profile that differs."""
+    defaults = plugin.cls.Parameters()
+    declared = {"": _declared(plugin, defaults)}
+    for profile, values in plugin.cls.profiles.items():
+        said = _declared(plugin, defaults.model_copy(update=values))
+        if said != declared[""]:
+            declared[f"Under the profile `{profile}`: "] = said
+    return "\n\n".join(f"{when}{said}" for when, said in declared.items())
+
+
+def _declared(plugin: Plugin, given: Parameters) -> str:
+    threat = plugin.cls.threat_model(given)
+    kind = "Active: it takes the server's place." if threat.active else "Passive: it listens."
+    granted = [name for name, value in threat.model_dump().items() if value and name != "active"]
+    names = ", ".join(f"`{name}`" for name in granted)
+    asks = f"It asks for {names}." if granted else "It asks for nothing but the smashed data."
+    oracle = " That is more than a split-learning server has." if threat.oracle else ""
+    return f"{kind} {asks}{oracle}"
+
+
+def parameters(plugin: Plugin) -> str:
+    """Return a table of a plug-in's parameters, with the values of the profiles that it states."""
+    fields = plugin.cls.Parameters.model_fields
+    if not fields:
+        return "None."
+    schema = plugin.cls.Parameters.model_json_schema()["properties"]
+    profiles = plugin.cls.profiles
+    lines = [
+        {
+            "parameter": f"`{name}`",
+            "default": _value(field.default),
+            **{
+                f"profile {profile}": _value(values[name]) if name in values else "="
+                for profile, values in profiles.items()
+            },
+            "may be": _domain(schema[name]),
+            "what it is": field.description or "",
+        }
+        for name, field in fields.items()
+    ]
+    same = "\n`=`: the default." if profiles else ""
+    return tables.to_markdown(pd.DataFrame(lines)) + same
+
+
+def _value(value: object) -> str:
+    return "empty" if value is None else f"`{json.dumps(value)}`".replace('"', "")
+
+
+def _domain(schema: Mapping[str, Any]) -> str:
+    """Return in words which values a parameter may have, by its JSON Schema."""
+    options = schema.get("anyOf", [schema])
+    return " or ".join(_option(option) for option in options)
+
+
+def _option(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return ", ".join(map(str, schema["enum"]))
+    limits = [f"{words} {schema[key]:g}" for key, words in _LIMITS.items() if key in schema]
+    name = {"null": "empty", "string": "text", "boolean": "true, false"}
+    kind = str(schema["type"])
+    return " ".join([name.get(kind, kind), *([", ".join(limits)] if limits else [])])
+
+
+def measured(plugin: Plugin) -> str:
+    """Return what published records say of a plug-in: means over seeds with 95 % t-intervals."""
+    frame = published()
+    cells = frame[frame[f"{plugin.kind} name"] == plugin.name]
+    if (plugin.kind, plugin.name) != ("attack", "none"):
+        cells = cells[cells["attack name"] != "none"]
+    if plugin.kind == "target":
+        cells = cells[cells["defense name"] == "none"]
+    if cells.empty:
+        return "No record of it has been published."
+    cells = cells.sort_values("defense", key=lambda names: names != "none", kind="stable")
+    parts = []
+    for setting, group in cells.groupby(_SETTING):
+        data, target, cut, profile, protocol = setting
+        words = f"{data}, {target} cut {cut}, profile {profile}, protocol {protocol}"
+        parts.append(f"**{words}**\n\n{_table(group, _ROWS[plugin.kind])}")
+    return "\n\n".join(parts)
+
+
+def _table(cells: pd.DataFrame, rows: list[str]) -> str:
+    """Return a table of one setting's cells."""
+    lines = []
+    means = tables.summarise(cells, rows, ["leakage", "structure", "utility"])
+    for line in means.to_dict("records"):
+        same = cells[(cells[rows] == [line[name] for name in rows]).all(axis=1)]
+        lines.append(
+            {name: line[name] for name in rows}
+            | {
+                "leakage": _interval(line, "leakage"),
+                "identified": _interval(line, "structure"),
+                "utility": _interval(line, "utility"),
+                "train, s": _median(same["train seconds"]),
+                "attack, s": _median(same["attack seconds"]),
+                "seeds": f"{line['seeds']} of {line['expected']}",
+            }
+        )
+    return tables.to_markdown(pd.DataFrame(lines))
+
+
+def _median(seconds: pd.Series) -> str:
+    middle = seconds.median()
+    return "-" if pd.isna(middle) else f"{middle:.0f}"
+
+
+def _interval(line: Mapping[Any, Any], name: str) -> str:
+    mean, low, high = (line[f"{name}{end}"] for end in ("", " low", " high"))
+    if pd.isna(mean):
+        return "-"
+    return f"{mean:.2f}" if pd.isna(low) else f"{mean:.2f} ({low:.2f} to {high:.2f})"
+
+
+@cache
+def published() -> pd.DataFrame:
+    """Return published records, one row each, with what tells the rows of cards apart."""
+    records = load_records([RECORDS])
+    frame = tables.load(records)
+    utility = frame["jaccard"].fillna(frame["auc"])
+    return frame.assign(
+        **{f"{kind} name": frame[kind] for kind in ("attack", "defense", "target")},
+        attack=[_asked("attack", record) for record in records],
+        defense=[_asked("defense", record) for record in records],
+        target=[_asked("target", record) for record in records],
+        data=[f"{record.spec.data} {record.spec.size} px" for record in records],
+        protocol=[record.protocol for record in records],
+        utility=utility,
+        **{"attack seconds": [record.timings.get("attack") for record in records]},
+    )
+
+
+def _asked(kind: Kind, record: Record) -> str:
+    """Return a plug-in as one would ask for it under the record's profile, such as ``a:b=1``."""
+    name = getattr(record.spec, kind)
+    cls = load_plugin(kind, name).cls
+    usual = cls.Parameters().model_dump(mode="json") | cls.profiles.get(record.spec.profile, {})
+    given = record.spec.parameters[kind]
+    own = [f"{key}={value}" for key, value in given.items() if usual.get(key) != value]
+    return f"{name}:{','.join(own)}" if own else name
