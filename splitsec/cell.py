@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from splitsec.data import DataSpec, Part, check_source, list_sources
+from splitsec.data import DataSpec, Part, list_sources
 from splitsec.data.source import Task
 from splitsec.data.sources import source_task
 from splitsec.errors import PluginError, UsageError, blaming
@@ -62,12 +62,14 @@ class Cell:
         attack: the loaded attack.
         defense: the loaded defense.
         target: the loaded target.
+        data: the loaded source of the images.
     """
 
     spec: CellSpec
     attack: Chosen
     defense: Chosen
     target: Chosen
+    data: Chosen
 
     @property
     def image(self) -> Shape:
@@ -75,9 +77,9 @@ class Cell:
         return Shape(self.spec.channels, self.spec.size, self.spec.size)
 
     @property
-    def chosen(self) -> tuple[Chosen, Chosen, Chosen]:
-        """Attack, defense and target."""
-        return self.attack, self.defense, self.target
+    def chosen(self) -> tuple[Chosen, Chosen, Chosen, Chosen]:
+        """Attack, defense, target and data."""
+        return self.attack, self.defense, self.target, self.data
 
     def data_spec(self) -> DataSpec:
         """Return the part of the specification that decides the images.
@@ -97,6 +99,7 @@ class Cell:
             DataSpec,
             {
                 "name": spec.data,
+                "plugin": None if self.data.plugin.spec == spec.data else self.data.plugin.spec,
                 "parameters": spec.parameters["data"],
                 "size": spec.size,
                 "channels": spec.channels,
@@ -125,9 +128,11 @@ class Cell:
         Args:
             data_sha256: hash of the decoded images and labels.
         """
+        # Of the data it is the images that count, whatever made them.
+        methods = (self.attack.plugin, self.defense.plugin, self.target.plugin)
         return {
             "spec": self.spec.model_dump(mode="json"),
-            "sources": {chosen.plugin.kind: _source(chosen.plugin) for chosen in self.chosen},
+            "sources": {plugin.kind: _source(plugin) for plugin in methods},
             "shared": _shared_source(),
             "data": data_sha256,
             "protocol": PROTOCOL_VERSION,
@@ -254,23 +259,27 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
     attacks = [_choose("attack", r, parsed["attack"], profile) for r in requests["attack"]]
     defenses = [_choose("defense", r, parsed["defense"], profile) for r in requests["defense"]]
     targets = [_choose("target", r, parsed["target"], profile) for r in requests["target"]]
-    for chosen in (attacks, defenses, targets):
+    data_sets = [_choose("data", r, parsed["data"], profile) for r in requests["data"]]
+    for chosen in (attacks, defenses, targets, data_sets):
         _check_names(chosen)
-    data_sets: list[PluginRequest | None] = [*requests["data"]] or [None]
+    usual = {
+        task: _choose("data", PluginRequest(defaults.data[task], {}), {}, profile)
+        for task in {chosen.plugin.cls.task for chosen in targets}
+        if not data_sets and task in defaults.data
+    }
     cells: list[Cell] = []
     for chosen_target, one_data, pixels, one_cut, chosen_attack, chosen_defense, seed in (
         itertools.product(
-            targets, data_sets, _numbers("size", size), _numbers("cut", cut),
+            targets, data_sets or [None], _numbers("size", size), _numbers("cut", cut),
             attacks, defenses, seeds,
         )
     ):  # fmt: skip
         check_target(chosen_target.label, chosen_target.plugin.cls, one_cut)
         task = chosen_target.plugin.cls.task
-        request = one_data or PluginRequest(defaults.data[task], {})
-        _check_task(chosen_target.label, task, request.spec)
-        source = merge(request.parameters, parsed["data"].get(request.spec, {}))
+        chosen_data = one_data or usual[task]
+        _check_task(chosen_target.label, task, chosen_data)
         images = {name: getattr(defaults, name) for name in ("size", *COUNTS)}
-        images |= defaults.for_data.get(request.spec, {})
+        images |= defaults.for_data.get(chosen_data.plugin.name, {})
         training = build_training(
             defaults.training, chosen_target.plugin.cls.training.get(profile, {}), given.training
         )
@@ -278,7 +287,7 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
             **images,
             "target": chosen_target.plugin.name,
             "cut": chosen_target.plugin.cls.default_cut if one_cut is None else one_cut,
-            "data": request.spec,
+            "data": chosen_data.plugin.name,
             "size": images["size"] if pixels is None else pixels,
             "channels": channels,
             "clients": clients,
@@ -292,12 +301,14 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
             "training": training,
             "parameters": {
                 "target": chosen_target.parameters.model_dump(mode="json"),
-                "data": check_source(request.spec, source),
+                "data": chosen_data.parameters.model_dump(mode="json"),
                 "attack": chosen_attack.parameters.model_dump(mode="json"),
                 "defense": chosen_defense.parameters.model_dump(mode="json"),
             },
         }
-        cell = Cell(_checked(CellSpec, values), chosen_attack, chosen_defense, chosen_target)
+        cell = Cell(
+            _checked(CellSpec, values), chosen_attack, chosen_defense, chosen_target, chosen_data
+        )
         cell.data_spec()
         cells.append(cell)
     _check_splits(cells)
@@ -315,19 +326,19 @@ def load_cell(spec: CellSpec, plugins: Mapping[Kind, str]) -> Cell:
         PluginError: a plug-in cannot be loaded.
         UsageError: it no longer has such parameters.
     """
-    attack, defense, target = (
+    attack, defense, target, data = (
         _chosen(load_plugin(kind, plugins[kind]), spec.parameters[kind]) for kind in KINDS
     )
-    return Cell(spec, attack, defense, target)
+    return Cell(spec, attack, defense, target, data)
 
 
-def _check_task(label: str, task: Task, data: str) -> None:
+def _check_task(label: str, task: Task, data: Chosen) -> None:
     """Raise a UsageError unless the data are labelled for what the target is trained for."""
-    labelled = source_task(data)
+    labelled = data.plugin.cls.task
     if labelled != task:
         fitting = ", ".join(name for name, _ in list_sources() if source_task(name) == task)
         raise UsageError(
-            f"{label} is trained for {task}, but data {data!r} are labelled for {labelled}; "
+            f"{label} is trained for {task}, but {data.label} are labelled for {labelled}; "
             f"use --data with one of {fitting}"
         )
 
