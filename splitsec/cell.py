@@ -256,14 +256,14 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
         for name in named:
             if all(_key(request.spec) != _key(name) for request in requests[kind]):
                 raise UsageError(f"--set {kind}.{name}: this run has no {kind} {name!r}")
-    attacks = [_choose("attack", r, parsed["attack"], profile) for r in requests["attack"]]
-    defenses = [_choose("defense", r, parsed["defense"], profile) for r in requests["defense"]]
-    targets = [_choose("target", r, parsed["target"], profile) for r in requests["target"]]
-    data_sets = [_choose("data", r, parsed["data"], profile) for r in requests["data"]]
+    attacks = [choose("attack", r, parsed["attack"], profile) for r in requests["attack"]]
+    defenses = [choose("defense", r, parsed["defense"], profile) for r in requests["defense"]]
+    targets = [choose("target", r, parsed["target"], profile) for r in requests["target"]]
+    data_sets = [choose("data", r, parsed["data"], profile) for r in requests["data"]]
     for chosen in (attacks, defenses, targets, data_sets):
         _check_names(chosen)
     usual = {
-        task: _choose("data", PluginRequest(defaults.data[task], {}), {}, profile)
+        task: choose("data", PluginRequest(defaults.data[task], {}), profile=profile)
         for task in {chosen.plugin.cls.task for chosen in targets}
         if not data_sets and task in defaults.data
     }
@@ -366,12 +366,29 @@ def _key(spec: str) -> str:
     return plain_name(spec.rstrip("/\\")).rpartition("/")[2].replace("_", "-")
 
 
-def _choose(
-    kind: Kind, request: PluginRequest, settings: Mapping[str, Mapping[str, str]], profile: str
+def choose(
+    kind: Kind,
+    request: PluginRequest,
+    settings: Mapping[str, Mapping[str, str]] | None = None,
+    profile: str = "quick",
 ) -> Chosen:
+    """Load a plug-in and resolve its parameters.
+
+    Args:
+        kind: attack, defense, target or data.
+        request: how it is asked for.
+        settings: name to parameter to value, as ``--set`` gives them.
+        profile: whose defaults its class may state.
+
+    Raises:
+        UsageError: an unknown name or parameter, or a value out of range.
+        PluginError: it cannot be loaded.
+    """
     plugin = load_plugin(kind, request.spec)
     by_profile = getattr(plugin.cls, "profiles", {}).get(profile, {})
-    by_setting = [values for name, values in settings.items() if _key(name) == _key(request.spec)]
+    by_setting = [
+        values for name, values in (settings or {}).items() if _key(name) == _key(request.spec)
+    ]
     return _chosen(plugin, merge(by_profile, *by_setting, request.parameters))
 
 

@@ -100,7 +100,7 @@ def _entry_points(kind: Kind) -> dict[str, metadata.EntryPoint]:
     return found
 
 
-def _summary(path: Path) -> str:
+def summary_of(path: Path) -> str:
     """Return the first line of a plug-in's docstring without importing it."""
     file = path / "__init__.py" if path.is_dir() else path
     try:
@@ -115,7 +115,7 @@ def list_plugins(kind: Kind) -> list[Listed]:
     summaries = (
         {name: entry.summary for name, entry in SOURCES.items()}
         if kind == "data"
-        else {name: _summary(path) for name, path in _builtin(kind).items()}
+        else {name: summary_of(path) for name, path in _builtin(kind).items()}
     )
     builtin = [Listed(name, summary, "built in") for name, summary in summaries.items()]
     installed = [
