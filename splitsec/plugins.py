@@ -15,6 +15,7 @@ import importlib.util
 import inspect
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -173,7 +174,7 @@ def load_plugin(kind: Kind, spec: str) -> Plugin:
     builtin = _builtin(kind)
     if path not in builtin:
         known = [*builtin, *entry_points]
-        raise UsageError(unknown_name(kind, path, known, see=f"splitsec list {PLURALS[kind]}"))
+        raise _unknown(kind, path, known, f"splitsec list {PLURALS[kind]}")
     module_name = f"splitsec.{PLURALS[kind]}.{builtin[path].stem}"
     try:
         module = importlib.import_module(module_name)
@@ -201,7 +202,7 @@ def kinds_of(spec: str) -> list[Kind]:
         kinds = [kind for kind, known in names.items() if path in known]
         if not kinds:
             known = {name for one in names.values() for name in one}
-            raise UsageError(unknown_name("plug-in", path, known, see="splitsec list attacks"))
+            raise _unknown("plug-in", path, known, "splitsec list attacks")
         return kinds
     file = Path(path).expanduser()
     if not file.exists():
@@ -213,6 +214,17 @@ def kinds_of(spec: str) -> list[Kind]:
         what = f"no plug-in class {class_name}" if class_name else f"no subclass of {bases}"
         raise PluginError(f"{file} defines {what}")
     return kinds
+
+
+def _unknown(kind: str, name: str, known: Iterable[str], see: str) -> UsageError:
+    """Return the error for a name that nothing has; a file of that name is what was meant."""
+    for file in (Path(name), Path(f"{name}.py")):
+        if file.exists():
+            return UsageError(
+                f"unknown {kind} {name!r}; for the {'folder' if file.is_dir() else 'file'} here, "
+                f"write ./{file}"
+            )
+    return UsageError(unknown_name(kind, name, known, see=see))
 
 
 def _wanted(own: dict[str, type[Any]], class_name: str | None) -> bool:
@@ -275,6 +287,11 @@ def _import_path(kind: str, path: Path) -> ModuleType:
     path = path.resolve()
     file = path / "__init__.py" if path.is_dir() else path
     if not file.is_file():
+        if (path / "pyproject.toml").is_file():
+            raise PluginError(
+                f"{kind} {path}: the folder is a project, not a plug-in; pip install it, and "
+                "name it as distribution/name (splitsec list shows it)"
+            )
         raise PluginError(f"{kind} {path}: the folder has no __init__.py")
     digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
     stem = re.sub(r"\W", "_", path.stem)

@@ -22,8 +22,14 @@ _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim
 
 @click.command("check")
 @click.argument("words", nargs=-1, metavar="[attack|defense|target|data] SPEC")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="CHECK",
+    help="Run this check, as the table calls it; may be given again.  [default: all]",
+)
 @click.option("--json", "as_json", is_flag=True, help="The report as one line of JSON.")
-def command(words: tuple[str, ...], as_json: bool) -> int:
+def command(words: tuple[str, ...], only: tuple[str, ...], as_json: bool) -> int:
     """Check that a plug-in keeps its contract: it loads, runs, repeats itself and leaves no trace.
 
     SPEC is a name, distribution/name, a file or a folder, with parameters after it as in
@@ -35,7 +41,7 @@ def command(words: tuple[str, ...], as_json: bool) -> int:
     kind, spec = _read(words)
     results = sys.stdout
     with redirect_stdout(sys.stderr):  # whatever a plug-in prints is not a result
-        report = _check(spec, kind)
+        report = _check(spec, kind, only)
     with redirect_stdout(results):
         if as_json:
             click.echo(report.to_json())
@@ -59,14 +65,16 @@ def _read(words: tuple[str, ...]) -> tuple[Kind | None, str]:
     raise UsageError(unknown_name("kind", words[0], KINDS))
 
 
-def _check(spec: str, kind: Kind | None) -> Report:
+def _check(spec: str, kind: Kind | None, only: tuple[str, ...]) -> Report:
     from rich.console import Console  # noqa: PLC0415 - not needed to complain
 
     from splitsec.contract.runner import check_plugin  # noqa: PLC0415 - imports torch
 
     console = Console(stderr=True)
     with console.status(f"checking {spec}") as status:
-        return check_plugin(spec, kind, lambda check: status.update(f"checking {spec}: {check}"))
+        return check_plugin(
+            spec, kind, only=only, begun=lambda check: status.update(f"checking {spec}: {check}")
+        )
 
 
 def _show(report: Report) -> None:

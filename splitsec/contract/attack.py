@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from splitsec.contract.report import Outcome
 from splitsec.contract.subject import Check, Subject, documented, left_alone, repeats
 from splitsec.metrics.scores import NOTHING_RECOVERED
-from splitsec.record import Record
 
 WATCHED = ("__init__", "threat_model", "hijacking", "features", "answer", "observe", "fit",
            "reconstruct", "curves")  # fmt: skip
 FREE = ("__init__", "features", "answer", "observe", "fit", "reconstruct")
 
-TARGETS = {
+TARGETS: dict[str, dict[str, Any]] = {
     "resnet, cuts 1 and 3": {"target": "resnet:depth=18", "cut": "1,3"},
     "resnet, private labels": {"target": "resnet:depth=18,labels=private", "cut": "3"},
     "fsha-client, cut 2": {"target": "fsha-client", "cut": "2"},
@@ -41,9 +41,9 @@ def works(subject: Subject, setting: str) -> Outcome:
             return Outcome("skipped", f"it does not apply {where}: {record.reason}")
         if record.status != "ok":
             return Outcome("failed", f"{where}: {record.reason}")
+        subject.tried.setdefault(setting, (cell, record))
         subject.tried.setdefault(_TRIED, (cell, record))
-    clamped = [str(record.spec.cut) for record in records if "clamped" in record.flags]
-    if clamped:
+    if any("clamped" in record.flags for record in records):
         return Outcome(
             "warning",
             "over 5 % of its values lie outside [0, 1] and are clamped; end reconstruct() with a "
@@ -60,7 +60,7 @@ def keeps_to_its_threat_model(subject: Subject) -> Outcome:
     if not views or _TRIED not in subject.tried:
         return Outcome("skipped", "no cell with it could be run")
     declared = {name for name, given in views[0].threat.model_dump().items() if given}
-    used = frozenset().union(*(view.used for view in views))
+    used = {name for view in views for name in view.used}
     idle = sorted(declared - used - _ALWAYS_USED)
     if idle:
         return Outcome(
@@ -73,41 +73,38 @@ def keeps_to_its_threat_model(subject: Subject) -> Outcome:
 
 
 def beats_who_sees_nothing(subject: Subject) -> Outcome:
-    """Check that the attack recovers more than the trivial attackers, undefended."""
-    if _TRIED not in subject.tried:
-        return Outcome("skipped", "no cell with it could be run")
+    """Check that the attack recovers more than the trivial attackers on some undefended target."""
     if not subject.cls.reconstructs:
         return Outcome("skipped", "it reconstructs nothing, as it says")
-    spec = subject.tried[_TRIED][1].spec
-    setting = next(s for s in TARGETS.values() if s["target"].startswith(spec.target))
-    request = {**setting, "cut": str(spec.cut)}
-    cells = subject.resolve(_REAL_SETTINGS, **request)
-    (record,) = subject.run(cells)
-    if record.status != "ok":
-        return Outcome("failed", f"an undefended {spec.target}: {record.reason}")
-    subject.tried[_REAL] = cells[0], record
-    leakage = _leakage(record)
-    if leakage is None:
-        return Outcome(
-            "warning",
-            "LPIPS weights are not here, so leakage is not known: splitsec doctor --fetch",
-        )
-    where = f"on an undefended {spec.target}, cut {spec.cut}, {spec.size} px"
-    if leakage <= NOTHING_RECOVERED:
-        return Outcome(
-            "failed",
-            f"leakage {leakage:.2f} {where}; who sees nothing has up to {NOTHING_RECOVERED:.2f}: "
-            "does it train long enough, and is what it returns in [0, 1] and not in [-1, 1]?",
-        )
-    return Outcome("ok", f"leakage {leakage:.2f} {where}; who sees nothing has 0")
-
-
-def _leakage(record: Record) -> float | None:
-    return record.leakage.value if record.leakage is not None else None
+    worked = [name for name in TARGETS if name in subject.tried]
+    if not worked:
+        return Outcome("skipped", "no cell with it could be run")
+    seen = []
+    for name in worked:
+        setting = TARGETS[name] | {"cut": str(subject.tried[name][1].spec.cut)}
+        (cell,) = subject.resolve(_REAL_SETTINGS, **setting)
+        (record,) = subject.run([cell])
+        if record.status != "ok":
+            return Outcome("failed", f"on an undefended {record.spec.target}: {record.reason}")
+        subject.tried[_REAL] = cell, record
+        leakage = record.leakage.value if record.leakage is not None else None
+        if leakage is None:
+            return Outcome(
+                "warning",
+                "LPIPS weights are not here, so leakage is not known: splitsec doctor --fetch",
+            )
+        seen.append(f"{leakage:.2f} on {record.spec.target}, cut {record.spec.cut}")
+        if leakage > NOTHING_RECOVERED:
+            return Outcome("ok", f"leakage {seen[-1]}, undefended; who sees nothing has 0")
+    return Outcome(
+        "failed",
+        f"leakage {', '.join(seen)}, undefended; who sees nothing has up to {NOTHING_RECOVERED}: "
+        "does it train long enough, and is what it returns in [0, 1], not in [-1, 1]?",
+    )
 
 
 def cost(subject: Subject) -> Outcome:
-    """Say what the attack takes: what it is sent and asked, per exchange and per victim."""
+    """Say how long the attack takes, all in all and per exchange."""
     if _REAL not in subject.tried:
         return Outcome("skipped", "no real cell with it could be run")
     record = subject.tried[_REAL][1]

@@ -17,7 +17,7 @@ from splitsec.errors import blaming
 from splitsec.progress import Silent
 
 WATCHED = ("__init__", "availability", "catalogue", "decode", "decode_masks")
-FREE = ()
+FREE: tuple[str, ...] = ()
 
 SIZES = (16, 32)
 _SHOWN = 6  # images that are decoded for a look

@@ -26,7 +26,7 @@ from splitsec.record import Record
 WATCHED = ("__init__", "begin", "release", "penalty", "receive")
 FREE = ("__init__", "begin")
 
-TARGETS = {
+TARGETS: dict[str, dict[str, Any]] = {
     "resnet, cut 3": {"target": "resnet:depth=18", "cut": "3"},
     "unet, cut 1, grey images": {"target": "unet:width=4", "cut": "1", "channels": 1},
 }
@@ -36,7 +36,7 @@ SHAPES = ((Shape(3, 16, 16), Shape(8, 8, 8)), (Shape(1, 8, 8), Shape(4, 1, 1)))
 """Images and smashed data on which the hooks are called."""
 
 _TRIED = "the first session that worked"
-_LEARNS = {"target": "unet:width=4", "cut": "1", "size": 32, "channels": 1}
+_LEARNS: dict[str, Any] = {"target": "unet:width=4", "cut": "1", "size": 32, "channels": 1}
 _LEARNS_SETTINGS = {"training.epochs": 8, "counts.private": 64, "counts.held_out": 24}
 _RETAINED = 0.9
 _DEFENDED, _BARE = "a defended session", "the same session without the defense"

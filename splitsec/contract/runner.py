@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -14,13 +14,17 @@ from splitsec.cell import choose
 from splitsec.contract.report import Finding, Outcome, Report
 from splitsec.contract.subject import Check, Subject
 from splitsec.contract.surroundings import ENVIRONMENT, Watch, seeing_changes
-from splitsec.errors import PluginError, SplitsecError, UsageError
+from splitsec.errors import PluginError, SplitsecError, UsageError, blaming, unknown_name
 from splitsec.plugins import Kind, kinds_of, plain_name
 from splitsec.spec import parse_requests
 
 
 def check_plugin(
-    spec: str | Path, kind: Kind | None = None, begun: Callable[[str], None] = lambda check: None
+    spec: str | Path,
+    kind: Kind | None = None,
+    *,
+    only: Collection[str] = (),
+    begun: Callable[[str], None] = lambda check: None,
 ) -> Report:
     """Check that a plug-in keeps its contract.
 
@@ -28,14 +32,16 @@ def check_plugin(
         spec: a name, ``distribution/name`` or path, with parameters after it as on the command
             line: ``"fsha:iterations=40"``.
         kind: attack, defense, target or data; may be left out where the spec names one kind only.
+        only: names of the checks to run; all by default. Some need what an earlier one ran, and
+            are skipped without it.
         begun: told the name of each check that begins.
 
     Returns:
         What each check found. A plug-in that cannot be loaded has one finding, which says why.
 
     Raises:
-        UsageError: nothing has that name or path, it names several kinds, or has no such
-            parameter.
+        UsageError: nothing has that name or path, it names several kinds, or there is no such
+            parameter or check.
     """
     requests = parse_requests(str(spec))
     if len(requests) != 1:
@@ -52,6 +58,11 @@ def check_plugin(
     except PluginError as error:
         return _found(unloaded, [_finding("loads", Outcome("failed", str(error)), start)])
     module: ModuleType = importlib.import_module(f"splitsec.contract.{kind}")
+    known = [check.name for check in module.CHECKS]
+    for name in only:
+        if name not in known:
+            raise UsageError(unknown_name(f"check of a {kind}:", name, known))
+    checks = [check for check in module.CHECKS if not only or check.name in only]
     watch = Watch()
     cls = watch.watched(chosen.plugin.cls, module.WATCHED, module.FREE)
     watched = replace(chosen, plugin=replace(chosen.plugin, cls=cls))
@@ -65,7 +76,7 @@ def check_plugin(
     findings = [_finding("loads", _loading(changes), start)]
     with tempfile.TemporaryDirectory(prefix="splitsec-check-") as folder:
         subject = Subject(watched, str(spec), Path(folder), watch)
-        findings += _run(module.CHECKS, subject, begun)
+        findings += _run(checks, subject, begun)
     return _found(report, findings)
 
 
@@ -74,8 +85,8 @@ def _only_kind(spec: str) -> Kind:
     kinds = kinds_of(spec)
     if len(kinds) > 1:
         raise UsageError(
-            f"{spec!r} names {' and '.join(f'a {kind}' for kind in kinds)}; say which: "
-            f"splitsec check {kinds[0]} {spec}"
+            f"{spec!r} is of several kinds ({', '.join(kinds)}); say which, such as splitsec check "
+            f"{kinds[0]} {spec}"
         )
     return kinds[0]
 
@@ -99,7 +110,8 @@ def _run(
         begun(check.name)
         start = time.perf_counter()
         try:
-            outcome = check.look(subject)
+            with blaming(subject.chosen.label, f"the check {check.name!r}"):
+                outcome = check.look(subject)
         except SplitsecError as error:
             outcome = Outcome("failed", str(error))
         yield _finding(check.name, outcome, start)

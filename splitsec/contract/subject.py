@@ -16,8 +16,8 @@ from splitsec.record import Record
 from splitsec.runs import run_cells
 
 SMALL = {
-    "training.epochs": 1, "training.batch_size": 8, "counts.private": 32, "counts.public": 24, "counts.validation": 8,
-    "counts.held_out": 8, "counts.victims": 8,
+    "training.epochs": 1, "training.batch_size": 8, "counts.private": 32, "counts.public": 24,
+    "counts.validation": 8, "counts.held_out": 8, "counts.victims": 8,
 }  # fmt: skip
 """Settings of the cells that say whether something works, not how well."""
 

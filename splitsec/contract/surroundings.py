@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import random
 import time
@@ -73,7 +74,7 @@ class Watch:
                 framework seeds before and restores after them.
         """
         wrapped = {
-            name: self._wrapped(name, getattr(cls, name), name in free)
+            name: _as_in(cls, name, self._wrapped(name, getattr(cls, name), name in free))
             for name in methods
             if hasattr(cls, name)
         }
@@ -97,3 +98,9 @@ class Watch:
                 self.calls[name] = self.calls.get(name, 0) + 1
 
         return call
+
+
+def _as_in(cls: type[Any], name: str, call: Callable[..., Any]) -> Any:
+    """Return a wrapped method as the class has it: bound to objects, or to the class."""
+    given = inspect.getattr_static(cls, name)
+    return staticmethod(call) if isinstance(given, classmethod | staticmethod) else call

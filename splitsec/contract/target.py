@@ -36,8 +36,9 @@ from splitsec.wire import (
 WATCHED = ("__init__", "preprocessing", "layers", "split", "loss")
 FREE = ("__init__", "preprocessing", "layers", "split")
 
-SIZES = (16, 32, 48)
-CHANNELS = (1, 3)
+SHAPES = (Shape(1, 16, 16), Shape(3, 32, 32), Shape(3, 48, 48))
+"""Images for which every cut is tried."""
+
 _USUAL = Shape(3, 32, 32)
 _TRAINING = Training(epochs=1, batch_size=4, optimizer="sgd", learning_rate=0.01)
 _ORDER = {"check": "target"}
@@ -46,11 +47,10 @@ _TOLERANCE = 1e-4
 
 
 class _Split(NamedTuple):
-    """A target that was split, and what makes it up."""
+    """A target that was split for some images."""
 
     image: Shape
     cut: int
-    outputs: int
     model: SplitModel
 
 
@@ -63,25 +63,22 @@ def _split(subject: Subject, image: Shape, outputs: int, cut: int) -> SplitModel
     return model
 
 
-def _outputs(subject: Subject) -> tuple[int, ...]:
-    return (2, 5) if subject.cls.task == "classification" else (1,)
+def _outputs(subject: Subject) -> int:
+    return 3 if subject.cls.task == "classification" else 1
 
 
 def _splits(subject: Subject, refused: dict[str, int]) -> Iterator[_Split]:
     """Yield the target split in every way; count what it refuses with a sentence."""
-    for size in SIZES:
-        for channels in CHANNELS:
-            for outputs in _outputs(subject):
-                for cut in subject.cls.cuts:
-                    image = Shape(channels, size, size)
-                    try:
-                        model = _split(subject, image, outputs, cut)
-                        with blaming(subject.chosen.label, "the client's forward()"):
-                            smashed_shape(model.client, image)
-                    except UsageError as error:
-                        refused[str(error)] = refused.get(str(error), 0) + 1
-                        continue
-                    yield _Split(image, cut, outputs, model)
+    for image in SHAPES:
+        for cut in subject.cls.cuts:
+            try:
+                model = _split(subject, image, _outputs(subject), cut)
+                with blaming(subject.chosen.label, "the client's forward()"):
+                    smashed_shape(model.client, image)
+            except UsageError as error:
+                refused[str(error)] = refused.get(str(error), 0) + 1
+                continue
+            yield _Split(image, cut, model)
 
 
 def states_itself(subject: Subject) -> Outcome:
@@ -94,13 +91,13 @@ def states_itself(subject: Subject) -> Outcome:
 
 
 def splits(subject: Subject) -> Outcome:
-    """Check every cut at several sizes, channels and outputs: shapes, gradients, no writing."""
+    """Check every cut at several sizes, grey and colour: shapes, gradients, no writing."""
     refused: dict[str, int] = {}
     done: dict[int, int] = {}
     for split in _splits(subject, refused):
         wrong = _wrong(subject, split)
         if wrong:
-            where = f"cut {split.cut}, images of {split.image}, {split.outputs} outputs"
+            where = f"cut {split.cut}, images of {split.image}"
             return Outcome("failed", f"{where}: {wrong}")
         done[split.cut] = done.get(split.cut, 0) + 1
     missing = [str(cut) for cut in subject.cls.cuts if cut not in done]
@@ -109,7 +106,7 @@ def splits(subject: Subject) -> Outcome:
         return Outcome(
             "failed", f"it claims cut {', '.join(missing)}, which works at no size: {why}"
         )
-    extent = f"{SIZES[0]} to {SIZES[-1]} px, grey and colour"
+    extent = f"{SHAPES[0].height} to {SHAPES[-1].height} px, grey and colour"
     said = f"{sum(done.values())} splits: {len(done)} cuts, {extent}"
     if refused:
         said += f"; {sum(refused.values())} refused: {next(iter(refused))}"
@@ -119,6 +116,8 @@ def splits(subject: Subject) -> Outcome:
 def _wrong(subject: Subject, split: _Split) -> str | None:
     """Say what is wrong with a split model's forward and backward pass, if anything is."""
     label, model = subject.chosen.label, split.model
+    if _shared(model):
+        return "client and server share weights; on two machines each has its own"
     for part in model:
         if part is not None:
             part.train()
@@ -135,7 +134,7 @@ def _wrong(subject: Subject, split: _Split) -> str | None:
     if not torch.equal(crossed.detach(), before):
         return "the server writes into the smashed data; no in-place layer may follow the cut"
     classes = subject.cls.task == "classification"
-    due = (4, split.outputs) if classes else (4, 1, *split.image[1:])
+    due = (4, _outputs(subject)) if classes else (4, 1, *split.image[1:])
     if not isinstance(outputs, Tensor) or tuple(outputs.shape) != due:
         got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         return f"the outputs are {got}; {due} is due"
@@ -147,6 +146,12 @@ def _wrong(subject: Subject, split: _Split) -> str | None:
     if sent.grad is None or not torch.isfinite(sent.grad).all() or not sent.grad.abs().sum():
         return "no finite gradient reaches the smashed data, so the client would not learn"
     return None
+
+
+def _shared(model: SplitModel) -> bool:
+    """Return whether the server holds a weight that the client holds too."""
+    clients = {id(w) for part in (model.client, model.head) if part for w in part.parameters()}
+    return any(id(weight) in clients for weight in model.server.parameters())
 
 
 def _part(subject: Subject, image: Shape, count: int = 12) -> Part:
@@ -162,7 +167,7 @@ def _part(subject: Subject, image: Shape, count: int = 12) -> Part:
 
 def computes_the_same(subject: Subject) -> Outcome:
     """Check that training across the wire gives the losses and weights of unsplit training."""
-    outputs = _outputs(subject)[0]
+    outputs = _outputs(subject)
     compared = 0
     for cut in subject.cls.cuts:
         try:
@@ -236,11 +241,11 @@ def _train(subject: Subject, model: SplitModel, across: bool) -> list[float]:
 
 def every_weight_learns(subject: Subject) -> Outcome:
     """Check that a gradient reaches each weight that wants one."""
-    model = _split(subject, _USUAL, _outputs(subject)[0], subject.cls.default_cut)
+    model = _split(subject, _USUAL, _outputs(subject), subject.cls.default_cut)
     _train(subject, model, False)
     idle = [
-        name
-        for part in model
+        f"{side}.{name}"
+        for side, part in zip(SplitModel._fields, model, strict=True)
         if part is not None
         for name, weight in part.named_parameters()
         if weight.requires_grad and weight.grad is None
@@ -275,7 +280,7 @@ def works(subject: Subject) -> Outcome:
 
 def cost(subject: Subject) -> Outcome:
     """Say what a training step takes at the default cut, and how the client's share is."""
-    model = _split(subject, _USUAL, _outputs(subject)[0], subject.cls.default_cut)
+    model = _split(subject, _USUAL, _outputs(subject), subject.cls.default_cut)
     _train(subject, model, True)
     start = time.perf_counter()
     _train(subject, model, True)
