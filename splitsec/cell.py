@@ -262,6 +262,7 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
     data_sets = [choose("data", r, parsed["data"], profile) for r in requests["data"]]
     for chosen in (attacks, defenses, targets, data_sets):
         _check_names(chosen)
+    asked_data: list[Chosen | None] = [*data_sets] or [None]
     usual = {
         task: choose("data", PluginRequest(defaults.data[task], {}), profile=profile)
         for task in {chosen.plugin.cls.task for chosen in targets}
@@ -270,7 +271,7 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
     cells: list[Cell] = []
     for chosen_target, one_data, pixels, one_cut, chosen_attack, chosen_defense, seed in (
         itertools.product(
-            targets, data_sets or [None], _numbers("size", size), _numbers("cut", cut),
+            targets, asked_data, _numbers("size", size), _numbers("cut", cut),
             attacks, defenses, seeds,
         )
     ):  # fmt: skip

@@ -32,11 +32,16 @@ _DIFFERS = (
 
 def _spec(subject: Subject) -> DataSpec:
     plugin = subject.chosen.plugin
-    counts = {name: SMALL[f"counts.{name}"] for name in ("private", "public", "validation")}
     return DataSpec(
-        name=plugin.name, plugin=plugin.spec, parameters=subject.chosen.parameters.model_dump(),
-        size=SIZES[0], held_out=SMALL["counts.held_out"], **counts,
-    )  # fmt: skip
+        name=plugin.name,
+        plugin=plugin.spec,
+        parameters=subject.chosen.parameters.model_dump(),
+        size=SIZES[0],
+        private=SMALL["counts.private"],
+        public=SMALL["counts.public"],
+        validation=SMALL["counts.validation"],
+        held_out=SMALL["counts.held_out"],
+    )
 
 
 def _found(subject: Subject) -> Availability:

@@ -65,7 +65,8 @@ class Subject:
         """Return small cells that use the plug-in; as :func:`small_cells`."""
         kind = self.chosen.plugin.kind
         cells = small_cells(settings, **{**request, kind: self.request})
-        return [replace(cell, **{kind: self.chosen}) for cell in cells]
+        watched: dict[str, Any] = {kind: self.chosen}
+        return [replace(cell, **watched) for cell in cells]
 
     def run(self, cells: list[Cell], store: str = "cells") -> list[Record]:
         """Run cells as ``splitsec eval`` does, and return their records in order."""
@@ -107,8 +108,9 @@ def documented(subject: Subject) -> Outcome:
             f"the file has no docstring, so `splitsec list {PLURALS[kind]}` has nothing to show; "
             "begin it with method, paper and what deviates from it",
         )
-    count = len(fields)
-    return Outcome("ok", f"{count} parameter{'' if count == 1 else 's'}, all with a description")
+    if not fields:
+        return Outcome("ok", "it says what it is, and has no parameters")
+    return Outcome("ok", f"it and its parameters say what they are: {', '.join(fields)}")
 
 
 def left_alone(subject: Subject) -> Outcome:

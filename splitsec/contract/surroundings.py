@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import pickle
 import random
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -22,11 +23,9 @@ ENVIRONMENT = "the environment variables"
 
 def surroundings() -> dict[str, object]:
     """Return the state that all code in this process shares, by name."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - it is the one that is shared
-    assert isinstance(keys, np.ndarray)
     return {
         GENERATOR: torch.random.get_rng_state().numpy().tobytes(),
-        "numpy's global generator": (name, keys.tobytes(), *rest),
+        "numpy's global generator": pickle.dumps(np.random.get_state()),  # noqa: NPY002 - the shared one
         "Python's global generator": random.getstate(),
         "torch's number of threads": torch.get_num_threads(),
         "torch's default dtype": torch.get_default_dtype(),

@@ -150,7 +150,8 @@ def _wrong(subject: Subject, split: _Split) -> str | None:
 
 def _shared(model: SplitModel) -> bool:
     """Return whether the server holds a weight that the client holds too."""
-    clients = {id(w) for part in (model.client, model.head) if part for w in part.parameters()}
+    kept = [part for part in (model.client, model.head) if part is not None]
+    clients = {id(weight) for part in kept for weight in part.parameters()}
     return any(id(weight) in clients for weight in model.server.parameters())
 
 
