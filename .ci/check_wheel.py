@@ -29,6 +29,8 @@ def main(wheel: str) -> None:
             "from importlib.resources import files; page = files('splitsec.leaderboard.web')\n"
             "assert (page / 'templates/index.html.j2').is_file()\n"
             "assert (page / 'assets/style.css').is_file()\n"
+            "from splitsec.scaffold.writing import plan_scaffold, write_scaffold; import pathlib\n"
+            "for k in KINDS: write_scaffold(plan_scaffold(k, 'mine', True, pathlib.Path(k)))\n"
             "import importlib.util as u; assert u.find_spec('attacks') is None\n"
         )
         # -P and -I keep the checkout, and an editable install's finder, out of the way.

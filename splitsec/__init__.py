@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from splitsec.attack import Attack, Hijacking
+    from splitsec.contract.runner import check_plugin
     from splitsec.defense import Defense
     from splitsec.errors import NotApplicable, SplitsecError, ThreatModelViolation
     from splitsec.frames import per_image_frame, records_frame
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Attack": "attack",
     "Hijacking": "attack",
+    "check_plugin": "contract.runner",
     "Defense": "defense",
     "NotApplicable": "errors",
     "SplitsecError": "errors",
@@ -55,6 +57,7 @@ __all__ = [
     "ThreatModel",
     "ThreatModelViolation",
     "View",
+    "check_plugin",
     "evaluate",
     "load_hijacked_client",
     "load_model",

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from splitsec.data import DataSpec, Part, check_source, list_sources
+from splitsec.data import DataSpec, Part, list_sources
 from splitsec.data.source import Task
 from splitsec.data.sources import source_task
 from splitsec.errors import PluginError, UsageError, blaming
@@ -71,6 +71,7 @@ class Cell:
         attack: the loaded attack.
         defense: the loaded defense.
         target: the loaded target.
+        data: the loaded source of the images.
         isolation: how its attack is kept apart, or None where it runs in this process; no part
             of the cell's id.
     """
@@ -79,6 +80,7 @@ class Cell:
     attack: Chosen
     defense: Chosen
     target: Chosen
+    data: Chosen
     isolation: Isolation | None = None
 
     @property
@@ -87,9 +89,9 @@ class Cell:
         return Shape(self.spec.channels, self.spec.size, self.spec.size)
 
     @property
-    def chosen(self) -> tuple[Chosen, Chosen, Chosen]:
-        """Attack, defense and target."""
-        return self.attack, self.defense, self.target
+    def chosen(self) -> tuple[Chosen, Chosen, Chosen, Chosen]:
+        """Attack, defense, target and data."""
+        return self.attack, self.defense, self.target, self.data
 
     @property
     def description(self) -> Description | None:
@@ -115,6 +117,7 @@ class Cell:
             DataSpec,
             {
                 "name": spec.data,
+                "plugin": None if self.data.plugin.spec == spec.data else self.data.plugin.spec,
                 "parameters": spec.parameters["data"],
                 "size": spec.size,
                 "channels": spec.channels,
@@ -143,9 +146,11 @@ class Cell:
         Args:
             data_sha256: hash of the decoded images and labels.
         """
+        # Of the data it is the images that count, whatever made them.
+        methods = (self.attack.plugin, self.defense.plugin, self.target.plugin)
         return {
             "spec": self.spec.model_dump(mode="json"),
-            "sources": {chosen.plugin.kind: _source(chosen.plugin) for chosen in self.chosen},
+            "sources": {plugin.kind: _source(plugin) for plugin in methods},
             "shared": _shared_source(),
             "data": data_sha256,
             "protocol": PROTOCOL_VERSION,
@@ -273,25 +278,30 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
             if all(_key(request.spec) != _key(name) for request in requests[kind]):
                 raise UsageError(f"--set {kind}.{name}: this run has no {kind} {name!r}")
     attacks = _choose_attacks(requests["attack"], parsed["attack"], profile, isolation)
-    defenses = [_choose("defense", r, parsed["defense"], profile) for r in requests["defense"]]
-    targets = [_choose("target", r, parsed["target"], profile) for r in requests["target"]]
-    for chosen in (attacks, defenses, targets):
+    defenses = [choose("defense", r, parsed["defense"], profile) for r in requests["defense"]]
+    targets = [choose("target", r, parsed["target"], profile) for r in requests["target"]]
+    data_sets = [choose("data", r, parsed["data"], profile) for r in requests["data"]]
+    for chosen in (attacks, defenses, targets, data_sets):
         _check_names(chosen)
-    data_sets: list[PluginRequest | None] = [*requests["data"]] or [None]
+    asked_data: list[Chosen | None] = [*data_sets] or [None]
+    usual = {
+        task: choose("data", PluginRequest(defaults.data[task], {}), profile=profile)
+        for task in {chosen.plugin.cls.task for chosen in targets}
+        if not data_sets and task in defaults.data
+    }
     cells: list[Cell] = []
     for chosen_target, one_data, pixels, one_cut, chosen_attack, chosen_defense, seed in (
         itertools.product(
-            targets, data_sets, _numbers("size", size), _numbers("cut", cut),
+            targets, asked_data, _numbers("size", size), _numbers("cut", cut),
             attacks, defenses, seeds,
         )
     ):  # fmt: skip
         check_target(chosen_target.label, chosen_target.plugin.cls, one_cut)
         task = chosen_target.plugin.cls.task
-        request = one_data or PluginRequest(defaults.data[task], {})
-        _check_task(chosen_target.label, task, request.spec)
-        source = merge(request.parameters, parsed["data"].get(request.spec, {}))
+        chosen_data = one_data or usual[task]
+        _check_task(chosen_target.label, task, chosen_data)
         images = {name: getattr(defaults, name) for name in ("size", *COUNTS)}
-        images |= defaults.for_data.get(request.spec, {})
+        images |= defaults.for_data.get(chosen_data.plugin.name, {})
         training = build_training(
             defaults.training, chosen_target.plugin.cls.training.get(profile, {}), given.training
         )
@@ -299,7 +309,7 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
             **images,
             "target": chosen_target.plugin.name,
             "cut": chosen_target.plugin.cls.default_cut if one_cut is None else one_cut,
-            "data": request.spec,
+            "data": chosen_data.plugin.name,
             "size": images["size"] if pixels is None else pixels,
             "channels": channels,
             "clients": clients,
@@ -313,13 +323,13 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
             "training": training,
             "parameters": {
                 "target": chosen_target.parameters.model_dump(mode="json"),
-                "data": check_source(request.spec, source),
+                "data": chosen_data.parameters.model_dump(mode="json"),
                 "attack": chosen_attack.parameters.model_dump(mode="json"),
                 "defense": chosen_defense.parameters.model_dump(mode="json"),
             },
         }
         cell = Cell(
-            _checked(CellSpec, values), chosen_attack, chosen_defense, chosen_target,
+            _checked(CellSpec, values), chosen_attack, chosen_defense, chosen_target, chosen_data,
             _isolation_of(chosen_attack.plugin.spec, isolation),
         )  # fmt: skip
         cell.data_spec()
@@ -367,16 +377,17 @@ def load_cell(sent: Sent) -> Cell:
         return _chosen(load_plugin(kind, sent.plugins[kind]), sent.spec.parameters[kind])
 
     attack = load("attack") if sent.attack is None else _described(sent.attack)
-    return Cell(sent.spec, attack, load("defense"), load("target"), sent.isolation)
+    others = (load("defense"), load("target"), load("data"))
+    return Cell(sent.spec, attack, *others, sent.isolation)
 
 
-def _check_task(label: str, task: Task, data: str) -> None:
+def _check_task(label: str, task: Task, data: Chosen) -> None:
     """Raise a UsageError unless the data are labelled for what the target is trained for."""
-    labelled = source_task(data)
+    labelled = data.plugin.cls.task
     if labelled != task:
         fitting = ", ".join(name for name, _ in list_sources() if source_task(name) == task)
         raise UsageError(
-            f"{label} is trained for {task}, but data {data!r} are labelled for {labelled}; "
+            f"{label} is trained for {task}, but {data.label} are labelled for {labelled}; "
             f"use --data with one of {fitting}"
         )
 
@@ -404,19 +415,36 @@ def _key(spec: str) -> str:
     return plain_name(spec.rstrip("/\\")).rpartition("/")[2].replace("_", "-")
 
 
-def _choose(
-    kind: Kind, request: PluginRequest, settings: Mapping[str, Mapping[str, str]], profile: str
+def choose(
+    kind: Kind,
+    request: PluginRequest,
+    settings: Mapping[str, Mapping[str, str]] | None = None,
+    profile: str = "quick",
 ) -> Chosen:
+    """Load a plug-in and resolve its parameters.
+
+    Args:
+        kind: attack, defense, target or data.
+        request: how it is asked for.
+        settings: name to parameter to value, as ``--set`` gives them.
+        profile: whose defaults its class may state.
+
+    Raises:
+        UsageError: an unknown name or parameter, or a value out of range.
+        PluginError: it cannot be loaded.
+    """
     plugin = load_plugin(kind, request.spec)
     by_profile = getattr(plugin.cls, "profiles", {}).get(profile, {})
     return _chosen(plugin, merge(by_profile, *_layers(request, settings)))
 
 
 def _layers(
-    request: PluginRequest, settings: Mapping[str, Mapping[str, str]]
+    request: PluginRequest, settings: Mapping[str, Mapping[str, str]] | None
 ) -> list[Mapping[str, Any]]:
     """Return what was set of a plug-in's parameters; later layers win."""
-    by_setting = [values for name, values in settings.items() if _key(name) == _key(request.spec)]
+    by_setting = [
+        values for name, values in (settings or {}).items() if _key(name) == _key(request.spec)
+    ]
     return [*by_setting, request.parameters]
 
 
@@ -440,7 +468,7 @@ def _choose_attacks(
             id(request): _described(one) for request, one in zip(unloaded, found, strict=True)
         }
     return [
-        described.get(id(request)) or _choose("attack", request, settings, profile)
+        described.get(id(request)) or choose("attack", request, settings, profile)
         for request in requests
     ]
 

@@ -1,4 +1,4 @@
-"""Finding and loading plug-ins: attacks, defenses and targets.
+"""Finding and loading plug-ins: attacks, defenses, targets and data sources.
 
 The file is the registration. A plug-in is named by ``name`` (built in), ``distribution/name``
 (an entry point of an installed package), ``./file.py``, ``./folder``, or any path followed by
@@ -15,16 +15,29 @@ import importlib.util
 import inspect
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
+from splitsec.data.sources import SOURCES
 from splitsec.errors import PluginError, UsageError, unknown_name
 
-Kind = Literal["attack", "defense", "target"]
-KINDS: tuple[Kind, ...] = ("attack", "defense", "target")
+Kind = Literal["attack", "defense", "target", "data"]
+KINDS: tuple[Kind, ...] = ("attack", "defense", "target", "data")
+PLURALS: dict[Kind, str] = {
+    "attack": "attacks", "defense": "defenses", "target": "targets", "data": "data"
+}  # fmt: skip
+"""What folders, entry-point groups and ``splitsec list`` call a kind."""
+
+_BASES: dict[Kind, tuple[str, str]] = {
+    "attack": ("splitsec.attack", "Attack"),
+    "defense": ("splitsec.defense", "Defense"),
+    "target": ("splitsec.target", "Target"),
+    "data": ("splitsec.data.source", "Source"),
+}
 
 
 class Listed(NamedTuple):
@@ -40,7 +53,7 @@ class Plugin:
     """A loaded plug-in class and where it came from.
 
     Attributes:
-        kind: attack, defense or target.
+        kind: attack, defense, target or data.
         name: plain name, such as ``fsha``.
         spec: how it was asked for, such as ``./mine.py:Mine``.
         cls: the class.
@@ -58,13 +71,16 @@ class Plugin:
 
 def folder_of(kind: Kind) -> Path:
     """Return the folder of the built-in plug-ins of a kind."""
-    spec = importlib.util.find_spec(f"splitsec.{kind}s")
+    spec = importlib.util.find_spec(f"splitsec.{PLURALS[kind]}")
     if spec is None or not spec.submodule_search_locations:
-        raise PluginError(f"the built-in {kind}s are not installed; reinstall splitsec")
+        raise PluginError(f"the built-in {PLURALS[kind]} are not installed; reinstall splitsec")
     return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _builtin(kind: Kind) -> dict[str, Path]:
+    if kind == "data":  # several share modules that are no sources, so these are listed
+        folder = folder_of(kind)
+        return {name: folder / f"{entry.module}.py" for name, entry in SOURCES.items()}
     found: dict[str, Path] = {}
     for path in sorted(folder_of(kind).iterdir()):
         if path.name.startswith(("_", ".")):
@@ -79,13 +95,13 @@ def _builtin(kind: Kind) -> dict[str, Path]:
 
 def _entry_points(kind: Kind) -> dict[str, metadata.EntryPoint]:
     found: dict[str, metadata.EntryPoint] = {}
-    for point in metadata.entry_points(group=f"splitsec.{kind}s"):
+    for point in metadata.entry_points(group=f"splitsec.{PLURALS[kind]}"):
         distribution = point.dist.name if point.dist else "unknown"
         found[f"{distribution}/{point.name}"] = point
     return found
 
 
-def _summary(path: Path) -> str:
+def summary_of(path: Path) -> str:
     """Return the first line of a plug-in's docstring without importing it."""
     file = path / "__init__.py" if path.is_dir() else path
     try:
@@ -97,7 +113,12 @@ def _summary(path: Path) -> str:
 
 def list_plugins(kind: Kind) -> list[Listed]:
     """Return all plug-ins of a kind that have a name, importing none of them."""
-    builtin = [Listed(name, _summary(path), "built in") for name, path in _builtin(kind).items()]
+    summaries = (
+        {name: entry.summary for name, entry in SOURCES.items()}
+        if kind == "data"
+        else {name: summary_of(path) for name, path in _builtin(kind).items()}
+    )
+    builtin = [Listed(name, summary, "built in") for name, summary in summaries.items()]
     installed = [
         Listed(name, f"installed: {point.value}", name.split("/")[0])
         for name, point in sorted(_entry_points(kind).items())
@@ -154,7 +175,7 @@ def load_plugin(kind: Kind, spec: str) -> Plugin:
     """Load a plug-in.
 
     Args:
-        kind: attack, defense or target.
+        kind: attack, defense, target or data.
         spec: a name, ``distribution/name``, a path, or a path with ``:Class``.
 
     Returns:
@@ -184,13 +205,61 @@ def load_plugin(kind: Kind, spec: str) -> Plugin:
     builtin = _builtin(kind)
     if path not in builtin:
         known = [*builtin, *entry_points]
-        raise UsageError(unknown_name(kind, path, known, see=f"splitsec list {kind}s"))
-    module_name = f"splitsec.{kind}s.{builtin[path].stem}"
+        raise _unknown(kind, path, known, f"splitsec list {PLURALS[kind]}")
+    module_name = f"splitsec.{PLURALS[kind]}.{builtin[path].stem}"
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise PluginError(f"{kind} {path!r} cannot be loaded: {_says(error)}") from error
     return _plugin(kind, path, spec, module, class_name, builtin[path])
+
+
+def kinds_of(spec: str) -> list[Kind]:
+    """Return the kinds of which a spec names a plug-in.
+
+    Args:
+        spec: as for :func:`load_plugin`.
+
+    Returns:
+        Kinds that have that name, or of which the file defines a class; at least one.
+
+    Raises:
+        UsageError: nothing has that name or path.
+        PluginError: the file cannot be imported, or defines no plug-in.
+    """
+    path, class_name = _split_class(spec)
+    if not _is_path(path):
+        names = {kind: [*_builtin(kind), *_entry_points(kind)] for kind in KINDS}
+        kinds = [kind for kind, known in names.items() if path in known]
+        if not kinds:
+            known = {name for one in names.values() for name in one}
+            raise _unknown("plug-in", path, known, "splitsec list attacks")
+        return kinds
+    file = Path(path).expanduser()
+    if not file.exists():
+        raise UsageError(f"plug-in {spec!r}: there is no {file}")
+    module = _import_path("plug-in", file)
+    kinds = [kind for kind in KINDS if _wanted(_own_classes(kind, module), class_name)]
+    if not kinds:
+        bases = ", ".join(name for _, name in _BASES.values())
+        what = f"no plug-in class {class_name}" if class_name else f"no subclass of {bases}"
+        raise PluginError(f"{file} defines {what}")
+    return kinds
+
+
+def _unknown(kind: str, name: str, known: Iterable[str], see: str) -> UsageError:
+    """Return the error for a name that nothing has; a file of that name is what was meant."""
+    for file in (Path(name), Path(f"{name}.py")):
+        if file.exists():
+            return UsageError(
+                f"unknown {kind} {name!r}; for the {'folder' if file.is_dir() else 'file'} here, "
+                f"write ./{file}"
+            )
+    return UsageError(unknown_name(kind, name, known, see=see))
+
+
+def _wanted(own: dict[str, type[Any]], class_name: str | None) -> bool:
+    return bool(own) if class_name is None else class_name in own
 
 
 def _says(error: BaseException) -> str:
@@ -245,14 +314,19 @@ def pack_plugin(plugin: Plugin) -> Portable:
     return Portable(f"{source.name}:{class_name}" if class_name else source.name, files)
 
 
-def _import_path(kind: Kind, path: Path) -> ModuleType:
+def _import_path(kind: str, path: Path) -> ModuleType:
     path = path.resolve()
     file = path / "__init__.py" if path.is_dir() else path
     if not file.is_file():
+        if (path / "pyproject.toml").is_file():
+            raise PluginError(
+                f"{kind} {path}: the folder is a project, not a plug-in; pip install it, and "
+                "name it as distribution/name (splitsec list shows it)"
+            )
         raise PluginError(f"{kind} {path}: the folder has no __init__.py")
     digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
     stem = re.sub(r"\W", "_", path.stem)
-    name = f"splitsec_{kind}_{stem}_{digest}"
+    name = f"splitsec_{kind.replace('-', '_')}_{stem}_{digest}"
     search = [str(path)] if path.is_dir() else None
     found = importlib.util.spec_from_file_location(name, file, submodule_search_locations=search)
     if found is None or found.loader is None:
@@ -270,16 +344,15 @@ def _import_path(kind: Kind, path: Path) -> ModuleType:
 
 
 def _base(kind: Kind) -> type[Any]:
-    module = importlib.import_module(f"splitsec.{kind}")
-    base: type[Any] = getattr(module, kind.capitalize())
+    module, name = _BASES[kind]
+    base: type[Any] = getattr(importlib.import_module(module), name)
     return base
 
 
-def _plugin(
-    kind: Kind, name: str, spec: str, module: ModuleType, class_name: str | None, source: Path
-) -> Plugin:
+def _own_classes(kind: Kind, module: ModuleType) -> dict[str, type[Any]]:
+    """Return the classes of a kind that a module defines, abstract ones among them."""
     base = _base(kind)
-    own = {
+    return {
         key: value
         for key, value in vars(module).items()
         if inspect.isclass(value)
@@ -289,6 +362,12 @@ def _plugin(
             or value.__module__.startswith(f"{module.__name__}.")
         )
     }
+
+
+def _plugin(
+    kind: Kind, name: str, spec: str, module: ModuleType, class_name: str | None, source: Path
+) -> Plugin:
+    own = _own_classes(kind, module)
     concrete = {key: value for key, value in own.items() if not inspect.isabstract(value)}
     if class_name is not None:
         if class_name not in own:
@@ -301,7 +380,7 @@ def _plugin(
         cls = next(iter(concrete.values()))
     elif concrete:
         raise PluginError(
-            f"{source} defines several {kind}s ({', '.join(sorted(concrete))}); "
+            f"{source} defines several {PLURALS[kind]} ({', '.join(sorted(concrete))}); "
             f"name one as {spec}:Class"
         )
     elif own:
@@ -309,7 +388,7 @@ def _plugin(
         missing = ", ".join(sorted(getattr(abstract, "__abstractmethods__", ())))
         raise PluginError(f"{kind} class {abstract.__name__} in {source} does not define {missing}")
     else:
-        raise PluginError(f"{source} defines no subclass of splitsec.{kind}.{base.__name__}")
+        raise PluginError(f"{source} defines no subclass of {'.'.join(_BASES[kind])}")
     return Plugin(kind, name, spec, cls, str(source), source_sha256(source))
 
 

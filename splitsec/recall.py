@@ -122,5 +122,5 @@ def _file(store: Path, request: Mapping[str, Any]) -> Path:
 
 
 def _fingerprint(spec: DataSpec) -> str:
-    source: Source[Parameters] = get_source(spec.name, spec.parameters)
+    source: Source[Parameters] = get_source(spec.source, spec.parameters)
     return source.catalogue(spec).fingerprint

@@ -124,6 +124,7 @@ class View:
         self.server_architecture = server_architecture
         self._access = Access()
         self._attack = attack
+        self._used: set[str] = set()
         self._granted = {name: give() for name, give in grants.items() if getattr(threat, name)}
         if threat.public_images:
             self._access.public_images = len(self._granted["public_images"])
@@ -137,6 +138,11 @@ class View:
     def access(self) -> Access:
         """What was used so far, as a copy."""
         return self._access.model_copy()
+
+    @property
+    def used(self) -> frozenset[str]:
+        """Names of the grants that were asked for so far, and given."""
+        return frozenset(self._used)
 
     def grant(self, name: str, value: Any) -> None:
         """Add something that exists only later, such as the trained client's weights.
@@ -161,6 +167,7 @@ class View:
                 f"attack {self._attack!r} asked for {name!r} too early; it is granted when the "
                 "client has been trained, in fit()"
             )
+        self._used.add(name)
         return self._granted[name]
 
     @property

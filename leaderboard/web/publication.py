@@ -80,10 +80,9 @@ def command(record: Record) -> list[str]:
         return []
     plugins = record.provenance.plugins
     words = ["splitsec", "eval"]
-    for kind in ("attack", "defense", "target"):
+    for kind in ("attack", "defense", "target", "data"):
         words += [f"--{kind}", plugins.get(kind, {}).get("spec", getattr(spec, kind))]
-    for name in ("data", "cut", "size", "channels", "clients", "profile", "seed", "public_from",
-                 "threads"):  # fmt: skip
+    for name in ("cut", "size", "channels", "clients", "profile", "seed", "public_from", "threads"):
         words += [f"--{name.replace('_', '-')}", str(getattr(spec, name))]
     for name in ("private", "public", "validation", "held_out", "victims"):
         words += ["--set", f"counts.{name}={getattr(spec, name)}"]

@@ -26,6 +26,8 @@ class Exit(IntEnum):
 
 _COMMANDS = {
     "eval": ("splitsec.cli.eval", "Mount attacks on split models behind defenses, and record."),
+    "new": ("splitsec.cli.new", "Write a new attack, defense, target or data source."),
+    "check": ("splitsec.cli.check", "Check that a plug-in keeps its contract."),
     "list": ("splitsec.cli.listing", "List attacks, defenses, targets or data sets."),
     "leaderboard": ("splitsec.leaderboard.command", "Rank what records tell of."),
     "reproduce": (

@@ -22,12 +22,6 @@ def _complete(kind: Kind) -> Any:
     return complete
 
 
-def _complete_data(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    from splitsec.data.sources import list_sources  # noqa: PLC0415 - only when completing
-
-    return _continued(incomplete, [name for name, _ in list_sources()])
-
-
 def _complete_profile(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     from splitsec.spec import profiles  # noqa: PLC0415 - only when completing
 
@@ -59,7 +53,9 @@ def _continued(incomplete: str, names: list[str]) -> list[str]:
     help="Targets, likewise.  [default: the profile's]",
 )
 @click.option(
-    "--data", shell_complete=_complete_data, help="Data sets, likewise.  [default: the profile's]"
+    "--data",
+    shell_complete=_complete("data"),
+    help="Data sets, likewise.  [default: the profile's]",
 )
 @click.option(
     "--cut", help="Cut layers, such as 2,3: the client's last layer.  [default: the target's]"

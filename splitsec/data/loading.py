@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from splitsec.data.cache import cached_images
 from splitsec.data.partition import assign, candidates, duplicate_groups
 from splitsec.data.parts import Data, Part
-from splitsec.data.source import Source
-from splitsec.data.sources import get_source
+from splitsec.data.source import Source, decode_checked, decode_masks_checked, list_checked
+from splitsec.data.sources import SOURCES, build_source
 from splitsec.data.spec import DataSpec
-from splitsec.errors import DataError
+from splitsec.errors import DataError, blaming
 from splitsec.parameters import Parameters
+from splitsec.plugins import Plugin, load_plugin
 from splitsec.progress import Progress
 
 
@@ -30,12 +31,15 @@ def load_data(spec: DataSpec, progress: Progress) -> Data:
     Raises:
         DataError: images or masks are missing, unreadable, too few or of one class.
         UsageError: the specification asks for what the source does not have.
+        PluginError: the source raised, or broke its contract.
     """
-    source: Source[Parameters] = get_source(spec.name, spec.parameters)
-    catalogue = source.catalogue(spec)
-    rows = candidates(catalogue, spec)
-    keys = catalogue.keys[rows]
-    images, masks = _decoded(source, catalogue.fingerprint, keys, spec, progress)
+    plugin = load_plugin("data", spec.source)
+    source: Source[Parameters] = build_source(plugin, spec.parameters)
+    with blaming(f"data {plugin.name!r}", "catalogue() or decode()"):
+        catalogue = list_checked(source, spec)
+        rows = candidates(catalogue, spec)
+        keys = catalogue.keys[rows]
+        images, masks = _decoded(source, plugin, catalogue.fingerprint, keys, spec, progress)
     together = duplicate_groups(images, catalogue.groups[rows])
     chosen = assign(rows, together, catalogue, spec)
     parts = {
@@ -63,6 +67,7 @@ def load_data(spec: DataSpec, progress: Progress) -> Data:
 
 def _decoded(
     source: Source[Parameters],
+    plugin: Plugin,
     fingerprint: str,
     keys: NDArray[np.int64],
     spec: DataSpec,
@@ -76,16 +81,18 @@ def _decoded(
         "keys": hashlib.sha256(keys.tobytes()).hexdigest(),
         "size": spec.size,
     }
+    if plugin.name not in SOURCES:  # the built-in ones' fingerprints say what they draw or read
+        key["code"] = plugin.sha256
     images = cached_images(
         key | {"channels": spec.channels},
-        lambda: source.decode(keys.tolist(), spec.size, spec.channels, progress),
+        lambda: decode_checked(source, keys.tolist(), spec.size, spec.channels, progress),
         progress,
     )
     if source.task == "classification":
         return images, None
     masks = cached_images(
         key | {"masks": True},
-        lambda: source.decode_masks(keys.tolist(), spec.size, progress),
+        lambda: decode_masks_checked(source, keys.tolist(), spec.size, progress),
         progress,
     )
     return images, masks

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitsec.data.spec import DataSpec
+from splitsec.errors import PluginError
 from splitsec.parameters import Parameters
 from splitsec.progress import Progress
 
@@ -102,3 +103,77 @@ class Source(ABC, Generic[P]):
             DataError: a mask is unreadable or does not fit its image; the error names it.
         """
         raise NotImplementedError(f"{type(self).__name__} has no masks")
+
+
+def list_checked(source: Source[P], spec: DataSpec) -> Catalogue:
+    """Return a source's catalogue.
+
+    Raises:
+        PluginError: its arrays do not belong together.
+    """
+    given: object = source.catalogue(spec)
+    if not isinstance(given, Catalogue):
+        raise PluginError(f"{spec.name}: catalogue() gave {type(given).__name__}, no Catalogue")
+    columns = {name: getattr(given, name) for name in ("keys", "labels", "groups", "pools")}
+    for name, column in columns.items():
+        if not isinstance(column, np.ndarray) or column.shape != (len(given.keys),):
+            shape = np.shape(column)
+            raise PluginError(
+                f"{spec.name}: {name} of the catalogue has shape {shape}; one value per key is "
+                f"due, ({len(given.keys)},)"
+            )
+        if name != "pools" and column.dtype != np.int64:
+            raise PluginError(
+                f"{spec.name}: {name} of the catalogue is {column.dtype}; int64 is due"
+            )
+    if len(np.unique(given.keys)) < len(given.keys):
+        raise PluginError(f"{spec.name}: the catalogue has a key twice")
+    unknown = set(given.pools.tolist()) - {ANY, TRAIN, VALIDATION, TEST, SHIFTED}
+    if unknown:
+        raise PluginError(f"{spec.name}: the catalogue names unknown pools {sorted(unknown)}")
+    classes = len(given.classes) if source.task == "classification" else 1
+    if len(given.labels) and not 0 <= given.labels.min() <= given.labels.max() < classes:
+        raise PluginError(
+            f"{spec.name}: the catalogue has labels {given.labels.min()} to {given.labels.max()}; "
+            f"they index {classes} classes, from 0"
+        )
+    return given
+
+
+def decode_checked(
+    source: Source[P], keys: Sequence[int], size: int, channels: int, progress: Progress
+) -> NDArray[np.uint8]:
+    """Return decoded images.
+
+    Raises:
+        PluginError: they have another shape or type than is due.
+    """
+    images = source.decode(keys, size, channels, progress)
+    _check_pixels(source, "decode", images, (len(keys), channels, size, size))
+    return images
+
+
+def decode_masks_checked(
+    source: Source[P], keys: Sequence[int], size: int, progress: Progress
+) -> NDArray[np.uint8]:
+    """Return decoded masks.
+
+    Raises:
+        PluginError: they have another shape or type than is due, or other values than 0 and 1.
+    """
+    masks = source.decode_masks(keys, size, progress)
+    _check_pixels(source, "decode_masks", masks, (len(keys), 1, size, size))
+    if masks.size and masks.max() > 1:
+        raise PluginError(
+            f"{type(source).__name__}.decode_masks() gave {masks.max()}; masks are 0 or 1"
+        )
+    return masks
+
+
+def _check_pixels(source: Source[P], method: str, given: object, due: tuple[int, ...]) -> None:
+    if isinstance(given, np.ndarray) and given.shape == due and given.dtype == np.uint8:
+        return
+    what = type(given).__name__
+    if isinstance(given, np.ndarray):
+        what = f"{given.dtype} of shape {given.shape}"
+    raise PluginError(f"{type(source).__name__}.{method}() gave {what}; uint8 of {due} is due")

@@ -11,7 +11,8 @@ class DataSpec(BaseModel):
     """Everything that decides the images of a cell and their parts.
 
     Attributes:
-        name: name of the source, see ``splitsec list data``.
+        name: plain name of the source, see ``splitsec list data``.
+        plugin: how the source was asked for, such as ``./my_data.py``, where not by its name.
         parameters: of the source, resolved.
         size: height and width of the images, pixels.
         channels: 1 (grey) or 3 (RGB).
@@ -27,6 +28,7 @@ class DataSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = "phantom-fundus"
+    plugin: str | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
     size: int = Field(default=32, ge=8)
     channels: Literal[1, 3] = 3
@@ -37,6 +39,11 @@ class DataSpec(BaseModel):
     held_out: int = Field(default=200, ge=2)
     clients: int = Field(default=1, ge=1)
     public_from: Literal["same", "shifted"] = "same"
+
+    @property
+    def source(self) -> str:
+        """What the source is loaded by."""
+        return self.plugin or self.name
 
     @property
     def total(self) -> int:

@@ -1,0 +1,104 @@
+"""``splitsec check``: does a plug-in keep its contract?"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from splitsec.cli import Exit
+from splitsec.errors import UsageError, unknown_name
+from splitsec.plugins import KINDS, Kind
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from splitsec.contract.report import Report
+
+_COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
+
+
+@click.command("check")
+@click.argument("words", nargs=-1, metavar="[attack|defense|target|data] SPEC")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="CHECK",
+    help="Run this check, as the table calls it; may be given again.  [default: all]",
+)
+@click.option("--json", "as_json", is_flag=True, help="The report as one line of JSON.")
+def command(words: tuple[str, ...], only: tuple[str, ...], as_json: bool) -> int:
+    """Check that a plug-in keeps its contract: it loads, runs, repeats itself and leaves no trace.
+
+    SPEC is a name, distribution/name, a file or a folder, with parameters after it as in
+    fsha:iterations=300. The kind may be left out where the SPEC is of one kind only. Takes a
+    minute or a few; nothing is kept.
+
+    Exits 0 if no check failed (warnings are advice), 1 if one did, 4 if the request is wrong.
+    """
+    kind, spec = _read(words)
+    results = sys.stdout
+    with redirect_stdout(sys.stderr):  # whatever a plug-in prints is not a result
+        report = _check(spec, kind, only)
+    with redirect_stdout(results):
+        if as_json:
+            click.echo(report.to_json())
+        else:
+            _show(report)
+    return Exit.OK if report.ok else Exit.FAILED
+
+
+def _read(words: tuple[str, ...]) -> tuple[Kind | None, str]:
+    """Take kind and SPEC from what was typed."""
+    if len(words) == 1:
+        return None, words[0]
+    if len(words) != 2:
+        raise UsageError(
+            "splitsec check takes one plug-in, and its kind before it if need be: splitsec check "
+            f"attack ./my_attack.py ({len(words)} words were given)"
+        )
+    for kind in KINDS:
+        if words[0] == kind:
+            return kind, words[1]
+    raise UsageError(unknown_name("kind", words[0], KINDS))
+
+
+def _check(spec: str, kind: Kind | None, only: tuple[str, ...]) -> Report:
+    from rich.console import Console  # noqa: PLC0415 - not needed to complain
+
+    from splitsec.contract.runner import check_plugin  # noqa: PLC0415 - imports torch
+
+    console = Console(stderr=True)
+    with console.status(f"checking {spec}") as status:
+        return check_plugin(
+            spec, kind, only=only, begun=lambda check: status.update(f"checking {spec}: {check}")
+        )
+
+
+def _show(report: Report) -> None:
+    from rich.console import Console  # noqa: PLC0415 - not needed for JSON
+    from rich.markup import escape  # noqa: PLC0415
+
+    console = Console()
+    _table(report, console)
+    console.print(escape(report.summary()), style="green" if report.ok else "bold red")
+
+
+def _table(report: Report, console: Console) -> None:
+    from rich import box  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    columns: dict[str, dict[str, Any]] = {
+        "check": {"no_wrap": True}, "": {}, "what was seen, and what to do": {"ratio": 1},
+        "seconds": {"justify": "right"},
+    }  # fmt: skip
+    for name, options in columns.items():
+        table.add_column(name, **options)
+    for one in report.findings:
+        verdict = Text(one.verdict, style=_COLOURS[one.verdict])
+        table.add_row(Text(one.check), verdict, Text(one.sentence), f"{one.seconds:.1f}")
+    console.print(table)

@@ -1,0 +1,36 @@
+"""``splitsec new``: write a plug-in that works, to be edited into one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from splitsec.plugins import KINDS
+
+
+@click.command("new")
+@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("name")
+@click.option("--package", is_flag=True, help="Write a package that pip installs, not one file.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="Folder to write into.  [default: the working folder]",
+)
+def command(kind: Any, name: str, package: bool, output: Path) -> None:
+    """Write a new attack, defense, target or data source, and its test.
+
+    What is written already runs and passes `splitsec check`: edit it step by step, and check
+    again. Nothing is ever overwritten.
+    """
+    from splitsec.scaffold.writing import plan_scaffold, write_scaffold  # noqa: PLC0415
+
+    scaffold = plan_scaffold(kind, name, package, output)
+    for file in write_scaffold(scaffold):
+        click.echo(f"wrote {file}")
+    click.echo("\nIt works as it is. Next:")
+    for step in scaffold.next_steps():
+        click.echo(f"  {step}")

@@ -1,0 +1,105 @@
+"""What a plug-in shares with the rest of the process and has to leave alone."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import pickle
+import random
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+GENERATOR = "torch's global generator"
+ENVIRONMENT = "the environment variables"
+
+
+def surroundings() -> dict[str, object]:
+    """Return the state that all code in this process shares, by name."""
+    return {
+        GENERATOR: torch.random.get_rng_state().numpy().tobytes(),
+        "numpy's global generator": pickle.dumps(np.random.get_state()),  # noqa: NPY002 - the shared one
+        "Python's global generator": random.getstate(),
+        "torch's number of threads": torch.get_num_threads(),
+        "torch's default dtype": torch.get_default_dtype(),
+        "whether torch records gradients": torch.is_grad_enabled(),
+        "torch's deterministic mode": torch.are_deterministic_algorithms_enabled(),
+        "the working folder": str(Path.cwd()),
+        ENVIRONMENT: dict(os.environ),
+    }
+
+
+@contextmanager
+def seeing_changes(into: set[str], allowed: Collection[str] = ()) -> Iterator[None]:
+    """Add to ``into`` the names of what a block changed of its surroundings."""
+    before = surroundings()
+    try:
+        yield
+    finally:
+        after = surroundings()
+        into |= {name for name in before if before[name] != after[name]} - {*allowed}
+
+
+@dataclass
+class Watch:
+    """What was seen of a plug-in while it was used.
+
+    Attributes:
+        changes: what it changed of its surroundings, and in which method.
+        views: that an attack was given.
+        seconds: method to what its calls took, together.
+        calls: method to their number.
+    """
+
+    changes: dict[str, str] = field(default_factory=dict)
+    views: list[Any] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=dict)
+
+    def watched(self, cls: type[Any], methods: Collection[str], free: Collection[str]) -> type[Any]:
+        """Return a subclass that is watched, and behaves like the class in all else.
+
+        Args:
+            cls: the plug-in's class.
+            methods: that are watched, where the class has them.
+            free: those of them that may draw from torch's global generator, which the
+                framework seeds before and restores after them.
+        """
+        wrapped = {
+            name: _as_in(cls, name, self._wrapped(name, getattr(cls, name), name in free))
+            for name in methods
+            if hasattr(cls, name)
+        }
+        named = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
+        return type(cls.__name__, (cls,), {**wrapped, **named, "__doc__": cls.__doc__})
+
+    def _wrapped(self, name: str, method: Callable[..., Any], free: bool) -> Callable[..., Any]:
+        @wraps(method)
+        def call(*arguments: Any, **options: Any) -> Any:
+            if name == "__init__":
+                self.views += [value for value in arguments if hasattr(value, "access")]
+            changes: set[str] = set()
+            start = time.perf_counter()
+            try:
+                with seeing_changes(changes, {GENERATOR} if free else ()):
+                    return method(*arguments, **options)
+            finally:
+                for change in changes:
+                    self.changes.setdefault(change, name)
+                self.seconds[name] = self.seconds.get(name, 0) + time.perf_counter() - start
+                self.calls[name] = self.calls.get(name, 0) + 1
+
+        return call
+
+
+def _as_in(cls: type[Any], name: str, call: Callable[..., Any]) -> Any:
+    """Return a wrapped method as the class has it: bound to objects, or to the class."""
+    given = inspect.getattr_static(cls, name)
+    return staticmethod(call) if isinstance(given, classmethod | staticmethod) else call

@@ -1,0 +1,1 @@
+"""New plug-ins: files that work as they are written, to be edited into one's own method."""
