@@ -177,6 +177,8 @@ def _setting(record: Record, by: By) -> str:
     ]
     if by != "targets":
         parts.insert(0, f"{spec.target} cut {spec.cut}")
+    if spec.partition_commitment is not None:
+        parts.append(f"secret partition {spec.partition_commitment[:10]}")
     if record.protocol != PROTOCOL_VERSION:
         parts.append(f"of protocol {record.protocol}, where the present one is {PROTOCOL_VERSION}")
     common = spec.model_dump(mode="json") | {"protocol": record.protocol}

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from splitsec.data import DataSpec, Part, check_source, list_sources
+from splitsec.data.secret import commitment
 from splitsec.data.source import Task
 from splitsec.data.sources import source_task
 from splitsec.errors import PluginError, UsageError, blaming
@@ -101,6 +102,7 @@ class Cell:
                 "size": spec.size,
                 "channels": spec.channels,
                 "partition": spec.partition,
+                "partition_commitment": spec.partition_commitment,
                 "private": spec.private,
                 "public": spec.public,
                 "validation": spec.validation,
@@ -229,11 +231,15 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
         public_from: ``"same"`` or ``"shifted"``.
         threads: CPU threads; the profile's by default.
 
+    The partition is the public one, or of the secret that is set here, see
+    :mod:`splitsec.data.secret`.
+
     Returns:
         The cells; the seed varies fastest, then defense, attack, cut, size, data, target.
 
     Raises:
-        UsageError: an unknown name, parameter or cut, or a value out of range.
+        UsageError: an unknown name, parameter or cut, a value out of range, or a secret that
+            cannot be used.
         PluginError: a plug-in cannot be loaded.
     """
     defaults = get_profile(profile)
@@ -256,6 +262,7 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
     targets = [_choose("target", r, parsed["target"], profile) for r in requests["target"]]
     for chosen in (attacks, defenses, targets):
         _check_names(chosen)
+    partition_commitment = commitment()
     data_sets: list[PluginRequest | None] = [*requests["data"]] or [None]
     cells: list[Cell] = []
     for chosen_target, one_data, pixels, one_cut, chosen_attack, chosen_defense, seed in (
@@ -287,6 +294,7 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
             "profile": profile,
             "seed": seed,
             "public_from": public_from,
+            "partition_commitment": partition_commitment,
             **given.counts,
             "threads": threads or defaults.threads,
             "training": training,

@@ -106,8 +106,8 @@ def details(record: Record) -> dict[str, Any]:
         "notes": [*record.notes, *record.data.get("disclosures", [])],
         "command": shlex.join(again) if again else None,
         "ran": f"{about.created[:10]}, {sum(record.timings.values()):.0f} s on {about.device} with "
-        f"{about.threads} thread{'s' if about.threads > 1 else ''}; {about.platform}, Python "
-        f"{about.python}; {versions}"
+        f"{about.threads} thread{'s' if about.threads > 1 else ''}; {about.platform}, "
+        f"{f'{about.processor}, ' if about.processor else ''}Python {about.python}; {versions}"
         f"{f'; commit {about.commit[:10]}' if about.commit else ''}",
         "curves": [_curve(curve) for curve in curves_of(record)],
     }

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import click
 
 from splitsec.cli import Exit
+from splitsec.data.secret import commitment, secret_from
 from splitsec.errors import UsageError
 from splitsec.storage import Rerun
 
@@ -51,6 +52,7 @@ class Execution(NamedTuple):
         output: folder for records.
         as_json: whether records are printed as JSON.
         dry_run: whether nothing is run.
+        secret_file: of the secret that divides the images, or None for what is set here.
     """
 
     executor: Literal["local", "ray"]
@@ -63,6 +65,7 @@ class Execution(NamedTuple):
     output: Path
     as_json: bool
     dry_run: bool
+    secret_file: Path | None = None
 
     def check(self) -> None:
         """Raise a UsageError where options do not go together."""
@@ -120,16 +123,27 @@ _OPTIONS = (
         help="GPUs, such as 0.25, that Ray sets aside per session; cells use the CPU so far.",
     ),
     click.option(
-        "--shard",
-        callback=_read_shard,
-        metavar="I/N",
-        help="Run one of N parts of the grid, such as 2/5; for job arrays over one OUTPUT.",
-    ),
-    click.option(
         "--timeout",
         type=click.FloatRange(0, min_open=True),
         metavar="SECONDS",
         help="End a cell's process, and all that it started, after so long.  [default: never]",
+    ),
+    click.option(
+        "--partition-secret-file",
+        "secret_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Divide the images by the secret in FILE, not by the public seed; records have its "
+        "hash.  [default: SPLITSEC_PARTITION_SECRET]",
+    ),
+)
+
+_STORE_OPTIONS = (
+    click.option(
+        "--shard",
+        callback=_read_shard,
+        metavar="I/N",
+        help="Run one of N parts of the grid, such as 2/5; for job arrays over one OUTPUT.",
     ),
     click.option(
         "--rerun",
@@ -152,11 +166,18 @@ _OPTIONS = (
 )
 
 
-def execution_options(function: F) -> F:
-    """Add the options that say how cells are run; the last ones in the help."""
+def executor_options(function: F) -> F:
+    """Add the options that say where cells are run, and on which partition of the images."""
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
+
+
+def execution_options(function: F) -> F:
+    """Add the options that say how a grid is run and kept; the last ones in the help."""
+    for option in reversed(_STORE_OPTIONS):
+        function = option(function)
+    return executor_options(function)
 
 
 def take_execution(options: dict[str, Any]) -> Execution:
@@ -183,10 +204,14 @@ def execute(request: Mapping[str, Any], cells: Callable[[], Sequence[Any]], how:
     """
     results = sys.stdout
     # Whatever a library or a plug-in prints is not a result.
-    with redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr), secret_from(how.secret_file):
         from splitsec.recall import recall, remember  # noqa: PLC0415 - slow to import
 
-        request = {**request, "shard": None if how.shard is None else str(how.shard)}
+        request = {
+            **request,
+            "shard": None if how.shard is None else str(how.shard),
+            "partition": commitment(),
+        }
         known = recall(how.output, request) if how.rerun != "all" and not how.dry_run else None
         if known is not None:
             click.echo(f"all {len(known)} cells have a record, which is used", err=True)
