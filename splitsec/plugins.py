@@ -180,6 +180,28 @@ def _split_class(spec: str) -> tuple[str, str | None]:
     return (match[1], match[2]) if match else (spec, None)
 
 
+class PluginPath(NamedTuple):
+    """A plug-in that is named by where its source is.
+
+    Attributes:
+        path: its file or folder.
+        cls: the class in it, or None where there is one only.
+    """
+
+    path: Path
+    cls: str | None
+
+    def below(self, folder: Path) -> str:
+        """Return how it is asked for where its path is seen from a folder."""
+        return f"{folder / self.path}{f':{self.cls}' if self.cls else ''}"
+
+
+def path_of(spec: str) -> PluginPath | None:
+    """Return where a plug-in's source is, if it is asked for by a path and not by a name."""
+    path, class_name = _split_class(spec)
+    return PluginPath(Path(path).expanduser(), class_name) if _is_path(path) else None
+
+
 class Portable(NamedTuple):
     """A plug-in as it travels to another machine.
 

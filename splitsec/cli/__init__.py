@@ -33,6 +33,7 @@ _COMMANDS = {
         "Make a table or figure of the original report again.",
     ),
     "run": ("splitsec.cli.grid", "Run the grids of a file, or an official track."),
+    "verify": ("splitsec.cli.verify", "Run the cells of records again, and compare."),
     "show": ("splitsec.cli.show", "Print a record again."),
     "doctor": ("splitsec.cli.doctor", "Say which data, weights and devices are here."),
 }

@@ -180,13 +180,18 @@ def execution_options(function: F) -> F:
     return executor_options(function)
 
 
-def take_execution(options: dict[str, Any]) -> Execution:
+def take_execution(options: dict[str, Any], **given: Any) -> Execution:
     """Take these options out of all those given.
+
+    Args:
+        options: of a command; what is taken is gone from them.
+        **given: values of those that the command does not have.
 
     Raises:
         UsageError: they do not go together.
     """
-    execution = Execution(**{name: options.pop(name) for name in Execution._fields})
+    taken = {name: options.pop(name) for name in Execution._fields if name not in given}
+    execution = Execution(**taken, **given)
     execution.check()
     return execution
 
