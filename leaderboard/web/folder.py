@@ -174,6 +174,7 @@ def _write_index(
         },
         days=list(dict.fromkeys((days[0], days[-1]))),
         versions=sorted(versions - {""}),
+        claims=sum(one.evidence.origin == "claimed" for one in records),
     )
     _write(folder / "index.html", page)
 

@@ -48,6 +48,7 @@ def card(
         "status": record.status,
         "leakage": rounded(record.leakage.value) if record.leakage else None,
         "says": headline(record),
+        "evidence": _evidence(record),
         "flags": record.flags,
         "picture": _picture(record, picture) if picture else None,
         "missing": None if picture else _missing(record),
@@ -83,6 +84,17 @@ def alternative(record: Record) -> str:
     if record.leakage.value is not None:
         told.insert(0, f"leakage {record.leakage.value:.2f}")
     return f"{text} Over all {len(privacy.mse.per_image)} images: {', '.join(told)}."
+
+
+def _evidence(record: Record) -> str | None:
+    """Return whose numbers these are, where that is not plain."""
+    if record.evidence.origin == "claimed":
+        return "Claimed by who sent it; not run again here."
+    agreement = record.evidence.agreement
+    if agreement is None:
+        return None
+    words = "unlike" if agreement == "differs" else f"{agreement} with"
+    return f"Run again here: the numbers are {words} those that were claimed."
 
 
 def _missing(record: Record) -> str:
