@@ -231,9 +231,19 @@ def pack_plugin(plugin: Plugin) -> Portable:
     if not _is_path(path):
         return Portable(plugin.spec, {})
     source = Path(plugin.source)
+    spec = f"{source.name}:{class_name}" if class_name else source.name
+    return Portable(spec, source_files(source))
+
+
+def source_files(source: Path) -> dict[str, bytes]:
+    """Return a plug-in's Python source, by paths that begin with its file's or folder's name."""
     found = source.rglob("*.py") if source.is_dir() else [source]
-    files = {file.relative_to(source.parent).as_posix(): file.read_bytes() for file in found}
-    return Portable(f"{source.name}:{class_name}" if class_name else source.name, files)
+    return {file.relative_to(source.parent).as_posix(): file.read_bytes() for file in found}
+
+
+def is_built_in(plugin: Plugin) -> bool:
+    """Return whether a plug-in is one of splitsec's own."""
+    return Path(plugin.source).is_relative_to(folder_of(plugin.kind))
 
 
 def _import_path(kind: Kind, path: Path) -> ModuleType:

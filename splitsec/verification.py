@@ -146,7 +146,7 @@ class Checker:
                 claim.problems.append(f"it does not tell the source of its {label}")
                 continue
             try:
-                spec = self._locate(kind, said["spec"], getattr(record.spec, kind), claim.folder)
+                spec = locate(kind, record, claim.folder, self._plugins)
                 found = path_of(spec)
                 here = source_sha256(found.path) if found else load_plugin(kind, spec).sha256
             except (SplitsecError, OSError) as error:
@@ -160,29 +160,6 @@ class Checker:
                 continue
             specs[kind] = spec
         return specs if len(specs) == len(KINDS) else None
-
-    def _locate(self, kind: Kind, recorded: str, name: str, folder: Path | None) -> str:
-        """Return how a record's plug-in is asked for here.
-
-        Raises:
-            UsageError: it is named by a path, and nothing is there.
-        """
-        path = path_of(recorded)
-        if name in self._plugins:
-            given = path_of(self._plugins[name])
-            if given is None:
-                return self._plugins[name]
-            return given._replace(cls=given.cls or (path.cls if path else None)).below(Path())
-        if path is None:
-            return recorded
-        folders = [] if folder is None else [folder, *folder.parents]
-        for place in (*folders, Path.cwd()):
-            if (place / path.path).exists():
-                return path.below(place)
-        raise UsageError(
-            f"{kind} {name!r} came from {path.path}, which is not here; say where its source is "
-            f"with --plugin {name}=PATH"
-        )
 
     def _resolve(self, claim: Claim, record: Record, specs: dict[Kind, str]) -> None:
         """Give a claim its cell, if that is the one that the record tells of.
@@ -221,6 +198,53 @@ class Checker:
         if key not in self._data:
             self._data[key] = load_data(spec, self._progress).sha256
         return self._data[key]
+
+
+def locate(kind: Kind, record: Record, folder: Path | None, given: Mapping[str, str]) -> str:
+    """Return how a record's plug-in is asked for here.
+
+    Args:
+        kind: which of its plug-ins.
+        record: tells how it was asked for.
+        folder: of the record; a path is looked for there, above, and in the working folder.
+        given: plain name to the path, or name, of the plug-in to take for it.
+
+    Raises:
+        UsageError: it is named by a path, and nothing is there.
+    """
+    name = getattr(record.spec, kind)
+    recorded = record.provenance.plugins[kind]["spec"]
+    path = path_of(recorded)
+    if name in given:
+        found = path_of(given[name])
+        if found is None:
+            return given[name]
+        return found._replace(cls=found.cls or (path.cls if path else None)).below(Path.cwd())
+    if path is None:
+        return recorded
+    folders = [] if folder is None else [folder.absolute(), *folder.absolute().parents]
+    for place in (*folders, Path.cwd()):
+        if (place / path.path).exists():
+            return path.below(place)
+    raise UsageError(
+        f"{kind} {name!r} came from {path.path}, which is not here; say where its source is "
+        f"with --plugin {name}=PATH"
+    )
+
+
+def parse_plugins(texts: Sequence[str]) -> dict[str, str]:
+    """Read options such as ``my-attack=./my_attack.py``.
+
+    Raises:
+        UsageError: one has another form.
+    """
+    found = {}
+    for text in texts:
+        name, _, path = text.partition("=")
+        if not (name and path):
+            raise UsageError(f"--plugin {text!r} is not of the form my-attack=./my_attack.py")
+        found[name] = path
+    return found
 
 
 def _in_submission(folder: Path | None) -> bool:

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ from splitsec.agreement import TOLERANCES, parse_tolerances
 from splitsec.cli import Exit
 from splitsec.cli.execution import Execution, executor_options, take_execution
 from splitsec.data.secret import secret_from
-from splitsec.errors import UsageError
 
 if TYPE_CHECKING:
     from splitsec.verification import Claim
@@ -81,18 +80,19 @@ def command(
         options, shard=None, rerun="failed", output=output, as_json=options.pop("as_json"),
         dry_run=options.pop("dry_run"),
     )  # fmt: skip
-    given = _parse_plugins(plugins)
     allowed = parse_tolerances(tolerances)
     results = sys.stdout
     with redirect_stdout(sys.stderr), secret_from(execution.secret_file), _data_in(data_root):
         from splitsec.progress_bars import shown  # noqa: PLC0415 - slow to import
         from splitsec.verification import (  # noqa: PLC0415
             Checker,
+            parse_plugins,
             read_claims,
             run_again,
             sample_of,
         )
 
+        given = parse_plugins(plugins)
         claims = read_claims(records)
         with shown(len(claims)) as progress:
             checker = Checker(given, progress)
@@ -111,16 +111,6 @@ def command(
     counts = Counter(claim.outcome for claim in claims)
     click.echo(", ".join(f"{count} {outcome}" for outcome, count in counts.items()), err=True)
     return Exit.OK if all(claim.agrees for claim in claims) else Exit.FAILED
-
-
-def _parse_plugins(texts: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for text in texts:
-        name, _, path = text.partition("=")
-        if not (name and path):
-            raise UsageError(f"--plugin {text!r} is not of the form my-attack=./my_attack.py")
-        found[name] = path
-    return found
 
 
 @contextmanager
