@@ -1,8 +1,9 @@
 """Whether two runs of one cell agree: to the last bit, within tolerances, or not.
 
 The same cell on the same machine and with the same packages gives the same numbers. Another
-processor, or another version of torch, adds in another order; a long training makes more of it.
-The default tolerances are from such runs, see docs/architecture.md.
+processor, or another version of torch, adds in another order, and a long training makes more of it.
+That should move a number less than another seed does: the default tolerances are about one
+standard deviation over seeds of the published RetinaMNIST records, see docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from splitsec.metrics.scores import VictimScores
 from splitsec.record import Agreement, Record
 
 TOLERANCES: Mapping[str, float] = {
-    "leakage": 0.02, "mse": 0.005, "ssim": 0.03, "lpips": 0.03, "identification": 0.05,
+    "leakage": 0.02, "mse": 0.005, "ssim": 0.03, "lpips": 0.015, "identification": 0.02,
     "utility": 0.03,
 }  # fmt: skip
 """How far each kind of measure may be from what is claimed, in its own unit."""
