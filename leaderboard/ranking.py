@@ -63,8 +63,6 @@ def rank(records: Iterable[Record], by: By, floor: float = UTILITY_FLOOR) -> lis
     - Attacks: by their leakage, averaged over the defenses of the board.
     - Targets: by the worst case of their undefended cells.
 
-    Cells count the same whether they were run here or are claimed; ``evidence`` says which.
-
     Args:
         records: any records; cells without an attack count for nothing here.
         by: what is ranked.

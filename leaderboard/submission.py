@@ -26,7 +26,7 @@ from splitsec.plugins import (
     source_sha256,
 )
 from splitsec.record import FLAGS, PROTOCOL_VERSION, Evidence, Record
-from splitsec.storage import Found, write_atomically, write_text
+from splitsec.storage import Found, write_bytes, write_text
 from splitsec.summary import threat_in_words
 from splitsec.verification import SUBMISSION, locate
 
@@ -68,10 +68,7 @@ def assemble(found: Sequence[Found], folder: Path, given: Mapping[str, str]) -> 
     for one in submitted.values():
         source = Path(one.plugin.source)
         for name, content in source_files(source).items():
-            write_atomically(
-                folder / "plugins" / one.plugin.kind / name,
-                lambda path, content=content: path.write_bytes(content),  # type: ignore[misc]
-            )
+            write_bytes(folder / "plugins" / one.plugin.kind / name, content)
     for one in found:
         publish(Found(_claim(one.record, submitted), one.folder), folder / "records")
     text = render(folder.absolute().name, records, list(submitted.values()))

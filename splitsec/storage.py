@@ -60,6 +60,15 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, write)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    write_atomically(path, partial(_write_bytes, content=content))
+
+
 def keep_artifact(folder: Path, suffix: str, write: Callable[[Path], None]) -> str:
     """Write a file among a store's artifacts, where it is called by the hash of its content.
 
