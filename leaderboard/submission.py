@@ -65,10 +65,9 @@ def assemble(found: Sequence[Found], folder: Path, given: Mapping[str, str]) -> 
     records = [one.record for one in found]
     check(records)
     submitted = find_sources(found, given)
-    for one in submitted.values():
-        source = Path(one.plugin.source)
-        for name, content in source_files(source).items():
-            write_bytes(folder / "plugins" / one.plugin.kind / name, content)
+    for mine in submitted.values():
+        for name, content in source_files(Path(mine.plugin.source)).items():
+            write_bytes(folder / "plugins" / mine.plugin.kind / name, content)
     for one in found:
         publish(Found(_claim(one.record, submitted), one.folder), folder / "records")
     text = render(folder.absolute().name, records, list(submitted.values()))
