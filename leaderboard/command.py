@@ -14,8 +14,8 @@ from splitsec.cli import Exit
 from splitsec.errors import UsageError
 from splitsec.index import load_brief_records
 from splitsec.leaderboard import tables
-from splitsec.leaderboard.ranking import UTILITY_FLOOR, Board, By, rank
-from splitsec.storage import find_records
+from splitsec.leaderboard.ranking import RERUN, UTILITY_FLOOR, Board, By, rank
+from splitsec.storage import Found, find_records
 
 _MEASURES = ("leakage", "utility", "retained")
 
@@ -51,25 +51,42 @@ _MEASURES = ("leakage", "utility", "retained")
     show_default=True,
     help="Share of the undefended model's worth that a ranked defense retains.",
 )
+@click.option(
+    "--only-verified",
+    is_flag=True,
+    help="Leave out what is claimed by who sent it and was not run again.",
+)
 def command(
-    records: tuple[Path, ...], by: str, form: str, output: Path | None, floor: float
+    records: tuple[Path, ...],
+    by: str,
+    form: str,
+    output: Path | None,
+    floor: float,
+    only_verified: bool,
 ) -> int:
     """Rank the defenses, attacks or targets of RECORDS: folders, record.json or .jsonl files.
 
     A defense is as good as its worst case over the attacks that work undefended. Rows that
     cannot be told apart share a rank; rows that are incomplete, invalid or below the floor of
-    utility are shown without one. Exits 5 if no record is of an attack.
+    utility are shown without one. Of a cell that is claimed and was run again, the new record
+    counts; the evidence says which rows rest on claims. Exits 5 if no record is of an attack.
     """
     folders = ("html", "records")
     if output is None and form in folders:
         raise UsageError(f"--format {form} is a folder; name it with --output FOLDER")
     if output is not None and form not in folders:
         raise UsageError(f"--output is for --format {' and '.join(folders)}; {form} is printed")
-    if output is not None and form == "records":
-        return _publish(records, output)
     if output is not None:
-        return _write_page(records, cast(By, by), output, floor)
-    boards = rank(load_brief_records(records, _announce), cast(By, by), floor)
+        found = find_records(records)
+        if only_verified:
+            found = [one for one in found if one.record.evidence.origin == "here"]
+        if form == "records":
+            return _publish(found, output)
+        return _write_page(found, cast(By, by), output, floor)
+    known = load_brief_records(records, _announce)
+    if only_verified:
+        known = [one for one in known if one.evidence.origin == "here"]
+    boards = rank(known, cast(By, by), floor)
     if not boards:
         return _empty()
     if form == "table":
@@ -88,28 +105,31 @@ def _empty() -> int:
     return Exit.EMPTY
 
 
-def _write_page(paths: Sequence[Path], by: By, output: Path, floor: float) -> int:
+def _write_page(found: Sequence[Found], by: By, output: Path, floor: float) -> int:
     from splitsec.leaderboard.web.folder import check_folder, write_page  # noqa: PLC0415 - slow
 
     check_folder(output)
-    found = find_records(paths)
     if all(one.record.spec.attack == "none" for one in found):
         return _empty()
     click.echo(str(write_page(found, output, by, floor)))
     return Exit.OK
 
 
-def _publish(paths: Sequence[Path], output: Path) -> int:
+def _publish(found: Sequence[Found], output: Path) -> int:
     from splitsec.leaderboard.web.publication import publish  # noqa: PLC0415 - slow
 
-    for found in find_records(paths):
-        publish(found, output)
+    for one in found:
+        publish(one, output)
     click.echo(str(output))
     return Exit.OK
 
 
 def in_words(board: Board) -> pd.DataFrame:
-    """Return a board's rows as text, measures with their intervals."""
+    """Return a board's rows as text, measures with their intervals.
+
+    Columns that would say nothing are left out: the evidence where all was run here, and why
+    rows are unranked where none is.
+    """
     lines: list[dict[str, str]] = []
     for row in board.rows.to_dict("records"):
         ranked = "rank" in row and not pd.isna(row["rank"])
@@ -122,11 +142,13 @@ def in_words(board: Board) -> pd.DataFrame:
         if "pareto" in row:
             line["Pareto front"] = "yes" if row["pareto"] is True else "no" if ranked else "-"
         line["cells"] = f"{row['cells']} of {row['expected']}"
+        line["evidence"] = row["evidence"]
         line["unranked because"] = "" if pd.isna(row["reason"]) else row["reason"]
         lines.append(line)
     words = pd.DataFrame(lines)
-    if lines and not words["unranked because"].any():
-        words = words.drop(columns="unranked because")
+    for name, usual in (("evidence", RERUN), ("unranked because", "")):
+        if lines and (words[name] == usual).all():
+            words = words.drop(columns=name)
     return words
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from splitsec.leaderboard.tables import interval
 from splitsec.metrics.scores import NOTHING_RECOVERED
-from splitsec.record import INVALIDATING, PROTOCOL_VERSION, Record
+from splitsec.record import INVALIDATING, PROTOCOL_VERSION, Evidence, Record
 from splitsec.spec import CellSpec
 
 By = Literal["defenses", "attacks", "targets"]
@@ -72,7 +72,8 @@ def rank(records: Iterable[Record], by: By, floor: float = UTILITY_FLOOR) -> lis
         Boards whose rows have ``rank`` (missing where ``reason`` says why), ``name``,
         ``leakage`` with ``leakage low`` and ``leakage high``, ``utility`` and its share
         ``retained`` with intervals (not for attacks), ``pareto`` (defenses), ``worst attack``
-        (not for attacks), ``cells`` and ``expected``, and ``reason``. Best first.
+        (not for attacks), ``cells`` and ``expected``, ``evidence``, see :func:`evidence`, and
+        ``reason``. Best first.
     """
     frame = _frame(records, by)
     titles = _titles(frame["setting"].unique())
@@ -130,13 +131,14 @@ def _frame(records: Iterable[Record], by: By) -> pd.DataFrame:
                 **names(one.spec),
                 "seed": one.spec.seed,
                 "leakage": leakage,
+                "evidence": one.evidence,
                 "reason": None if leakage is not None else _reason(one, invalid),
                 **_worth(one),
             }
         )
     columns = [
         "cell_id", "setting", "access", "attack", "defense", "target", "seed", "leakage",
-        "reason", "utility", "trivial",
+        "evidence", "reason", "utility", "trivial",
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
@@ -177,6 +179,8 @@ def _setting(record: Record, by: By) -> str:
     ]
     if by != "targets":
         parts.insert(0, f"{spec.target} cut {spec.cut}")
+    if spec.partition_commitment is not None:
+        parts.append(f"secret partition {spec.partition_commitment[:10]}")
     if record.protocol != PROTOCOL_VERSION:
         parts.append(f"of protocol {record.protocol}, where the present one is {PROTOCOL_VERSION}")
     common = spec.model_dump(mode="json") | {"protocol": record.protocol}
@@ -279,6 +283,7 @@ def _worst_rows(
             "worst attack": None if missing else str(table.mean().idxmax()),
             "cells": table.size - missing,
             "expected": table.size,
+            "evidence": evidence(cells["evidence"]),
             "reason": _missing(cells, table.size, missing),
             **_with_interval("utility", worth["utility"]),
         }
@@ -305,10 +310,32 @@ def _attack_rows(group: pd.DataFrame, seeds: list[int]) -> list[dict[str, Any]]:
                 "per seed": table.mean(axis=1) if not missing else pd.Series(dtype=float),
                 "cells": table.size - missing,
                 "expected": table.size,
+                "evidence": evidence(cells["evidence"]),
                 "reason": _missing(cells, table.size, missing),
             }
         )
     return rows
+
+
+RERUN = "re-run here"
+"""The evidence of a row all of whose cells were run by who keeps the records."""
+
+
+def evidence(cells: Iterable[Evidence]) -> str:
+    """Return in words whose numbers a row's are.
+
+    Returns:
+        ``re-run here``, ``claimed`` or ``2 of 5 re-run``, and how many of the cells that were
+        run again differ from what had been claimed of them.
+    """
+    known = list(cells)
+    here = [one for one in known if one.origin == "here"]
+    if len(here) == len(known):
+        words = RERUN
+    else:
+        words = f"{len(here)} of {len(known)} re-run" if here else "claimed"
+    differ = sum(one.agreement == "differs" for one in here)
+    return f"{words}, {differ} unlike the claim" if differ else words
 
 
 def _missing(cells: pd.DataFrame, expected: int, missing: int) -> str | None:
@@ -351,7 +378,7 @@ def _ranked(rows: list[dict[str, Any]], *, lowest_first: bool) -> pd.DataFrame:
 _COLUMNS = (
     "rank", "name", "leakage", "leakage low", "leakage high", "worst attack", "utility",
     "utility low", "utility high", "retained", "retained low", "retained high", "pareto",
-    "cells", "expected", "reason",
+    "cells", "expected", "evidence", "reason",
 )  # fmt: skip
 
 

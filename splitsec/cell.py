@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from splitsec.data import DataSpec, Part, list_sources
+from splitsec.data.secret import commitment
 from splitsec.data.source import Task
 from splitsec.data.sources import source_task
 from splitsec.errors import PluginError, UsageError, blaming
@@ -122,6 +123,7 @@ class Cell:
                 "size": spec.size,
                 "channels": spec.channels,
                 "partition": spec.partition,
+                "partition_commitment": spec.partition_commitment,
                 "private": spec.private,
                 "public": spec.public,
                 "validation": spec.validation,
@@ -255,11 +257,15 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
         isolation: how attacks are kept apart; by default all of them run, and are loaded, in
             this process.
 
+    The partition is the public one, or of the secret that is set here, see
+    :mod:`splitsec.data.secret`.
+
     Returns:
         The cells; the seed varies fastest, then defense, attack, cut, size, data, target.
 
     Raises:
-        UsageError: an unknown name, parameter or cut, or a value out of range.
+        UsageError: an unknown name, parameter or cut, a value out of range, or a secret that
+            cannot be used.
         PluginError: a plug-in cannot be loaded.
     """
     defaults = get_profile(profile)
@@ -289,6 +295,7 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
         for task in {chosen.plugin.cls.task for chosen in targets}
         if not data_sets and task in defaults.data
     }
+    partition_commitment = commitment()
     cells: list[Cell] = []
     for chosen_target, one_data, pixels, one_cut, chosen_attack, chosen_defense, seed in (
         itertools.product(
@@ -318,6 +325,7 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
             "profile": profile,
             "seed": seed,
             "public_from": public_from,
+            "partition_commitment": partition_commitment,
             **given.counts,
             "threads": threads or defaults.threads,
             "training": training,

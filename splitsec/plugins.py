@@ -280,6 +280,28 @@ def _split_class(spec: str) -> tuple[str, str | None]:
     return (match[1], match[2]) if match else (spec, None)
 
 
+class PluginPath(NamedTuple):
+    """A plug-in that is named by where its source is.
+
+    Attributes:
+        path: its file or folder.
+        cls: the class in it, or None where there is one only.
+    """
+
+    path: Path
+    cls: str | None
+
+    def below(self, folder: Path) -> str:
+        """Return how it is asked for where its path is seen from a folder."""
+        return f"{folder / self.path}{f':{self.cls}' if self.cls else ''}"
+
+
+def path_of(spec: str) -> PluginPath | None:
+    """Return where a plug-in's source is, if it is asked for by a path and not by a name."""
+    path, class_name = _split_class(spec)
+    return PluginPath(Path(path).expanduser(), class_name) if _is_path(path) else None
+
+
 class Portable(NamedTuple):
     """A plug-in as it travels to another machine.
 
@@ -309,9 +331,19 @@ def pack_plugin(plugin: Plugin) -> Portable:
     if not _is_path(path):
         return Portable(plugin.spec, {})
     source = Path(plugin.source)
+    spec = f"{source.name}:{class_name}" if class_name else source.name
+    return Portable(spec, source_files(source))
+
+
+def source_files(source: Path) -> dict[str, bytes]:
+    """Return a plug-in's Python source, by paths that begin with its file's or folder's name."""
     found = source.rglob("*.py") if source.is_dir() else [source]
-    files = {file.relative_to(source.parent).as_posix(): file.read_bytes() for file in found}
-    return Portable(f"{source.name}:{class_name}" if class_name else source.name, files)
+    return {file.relative_to(source.parent).as_posix(): file.read_bytes() for file in found}
+
+
+def is_built_in(plugin: Plugin) -> bool:
+    """Return whether a plug-in is one of splitsec's own."""
+    return Path(plugin.source).is_relative_to(folder_of(plugin.kind))
 
 
 def _import_path(kind: str, path: Path) -> ModuleType:

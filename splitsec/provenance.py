@@ -7,7 +7,9 @@ import json
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -18,7 +20,8 @@ from splitsec.plugins import source_sha256
 from splitsec.record import Provenance
 
 _PACKAGES = (
-    "splitsec", "torch", "torchvision", "numpy", "scipy", "scikit-image", "lpips", "pydantic"
+    "splitsec", "torch", "torchvision", "numpy", "scipy", "scikit-image", "lpips", "pydantic",
+    "pillow", "pandas", "safetensors",
 )  # fmt: skip
 
 
@@ -37,6 +40,8 @@ def collect(cell: Cell) -> Provenance:
         packages={name: metadata.version(name) for name in _PACKAGES},
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
+        processor=_processor(),
+        core=core_sha256(),
         device="cpu",
         threads=torch.get_num_threads(),
         commit=commit,
@@ -47,8 +52,12 @@ def collect(cell: Cell) -> Provenance:
     )
 
 
+@cache
 def core_sha256() -> str:
-    """Return the SHA-256 of the core's source, wherever the built-in plug-ins are installed."""
+    """Return the SHA-256 of the core's source, wherever the built-in plug-ins are installed.
+
+    It is of the source as it was when this process first asked.
+    """
     root = Path(__file__).parent
     beside = {"attacks", "defenses", "targets", "leaderboard"}
     files = sorted(file.relative_to(root) for file in root.rglob("*.py"))
@@ -56,6 +65,20 @@ def core_sha256() -> str:
         file.as_posix(): source_sha256(root / file) for file in files if file.parts[0] not in beside
     }
     return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+
+
+@cache
+def _processor() -> str:
+    """Return the processor's model, and which of its instructions torch uses.
+
+    Both decide the last bits of a sum, and a long training makes more of them.
+    """
+    model = platform.processor() or platform.machine()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if "model name" in line),
+                     model)  # fmt: skip
+    return f"{model}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _program() -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from splitsec.errors import DataError
+from splitsec.growing import Growing
 from splitsec.metrics.scores import VictimScores
 from splitsec.spec import CellSpec
 from splitsec.threat import Access, ThreatModel
@@ -24,6 +25,9 @@ PROTOCOL_VERSION = 4
 """Raised whenever the same cell would give other numbers than before."""
 
 Status = Literal["ok", "failed", "skipped", "timeout", "cancelled"]
+
+Agreement = Literal["identical", "within tolerance", "differs"]
+"""How the numbers of two runs of one cell compare, see :mod:`splitsec.agreement`."""
 
 INVALIDATING = frozenset({"non-finite", "lpips-unavailable", "target-never-learned"})
 """Flags that keep a cell out of a ranking; all others inform."""
@@ -49,7 +53,7 @@ FLAGS = {
 """Every flag and what it means, in words."""
 
 
-class _Model(BaseModel):
+class _Model(Growing):
     # JSON has no NaN; a diverged curve keeps its NaN as a string constant and reads back.
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
@@ -104,14 +108,34 @@ class Utility(_Model):
 
 
 class Provenance(_Model):
-    """What ran where; ``isolation`` says what kept the attack from the private data."""
+    """What ran where.
+
+    Attributes:
+        plugins: kind to how the plug-in was asked for, its source, and the source's SHA-256.
+        packages: to their versions, all that may decide a number.
+        python: version.
+        platform: system and architecture.
+        processor: its model, and which of its instructions torch uses.
+        device: that cells ran on.
+        threads: of torch.
+        core: SHA-256 of splitsec's own source.
+        commit: of the checkout that splitsec ran from, if any.
+        dirty: whether it had uncommitted changes.
+        created: when, UTC.
+        command: the command line.
+        isolation: what kept the attack from the private data.
+    """
+
+    later: ClassVar[tuple[str, ...]] = ("processor", "core", "isolation")
 
     plugins: dict[str, dict[str, str]]
     packages: dict[str, str]
     python: str
     platform: str
+    processor: str | None = None
     device: str
     threads: int
+    core: str | None = None
     commit: str | None
     dirty: bool | None
     created: str
@@ -119,11 +143,28 @@ class Provenance(_Model):
     isolation: Literal["none", "process", "sandbox"] = "none"
 
 
+class Evidence(_Model):
+    """Who vouches for a record's numbers.
+
+    Attributes:
+        origin: ``"here"`` for a cell that was run by who keeps the record, ``"claimed"`` for one
+            that somebody else has run and sent.
+        agreement: of a cell that was run again here, with the claim.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    origin: Literal["here", "claimed"] = "here"
+    agreement: Agreement | None = None
+
+
 class Record(_Model):
     """One cell of a grid, evaluated; the fields are described in docs/architecture.md.
 
     A record that does not tell its protocol is of protocol 3, the last one that did not.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("evidence",)
 
     schema_version: int = SCHEMA_VERSION
     protocol: int = 3
@@ -145,6 +186,7 @@ class Record(_Model):
     timings: dict[str, float] = Field(default_factory=dict)
     peak_memory_bytes: int | None = None
     artifacts: dict[str, str] = Field(default_factory=dict)
+    evidence: Evidence = Evidence()
     seal: str | None = None
 
     def sealed(self) -> Record:
@@ -155,7 +197,14 @@ class Record(_Model):
         """Return the record without what may differ between two runs of the same cell."""
         return self.model_dump(
             mode="json",
-            exclude={"provenance", "timings", "peak_memory_bytes", "artifacts", "seal"},
+            exclude={
+                "provenance",
+                "timings",
+                "peak_memory_bytes",
+                "artifacts",
+                "evidence",
+                "seal",
+            },
         )
 
     def to_json(self) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from splitsec.errors import UsageError, unknown_name
+from splitsec.growing import Growing
 
 
 class _Frozen(BaseModel):
@@ -74,7 +75,7 @@ class Profile(_Frozen):
     for_data: dict[str, dict[str, int]] = Field(default_factory=dict)
 
 
-class CellSpec(_Frozen):
+class CellSpec(_Frozen, Growing):
     """Everything that was asked of one cell, with every parameter resolved.
 
     Attributes:
@@ -89,6 +90,8 @@ class CellSpec(_Frozen):
         profile: the profile that gave the defaults.
         seed: of initialisation, batch order, attack and defense; not of the data's partition.
         partition: seed of the data's partition.
+        partition_commitment: to the secret that the partition is derived from, if any; see
+            :mod:`splitsec.data.secret`.
         public_from: where the attacker's images come from.
         private: images of all clients together.
         public: images of the attacker.
@@ -99,6 +102,8 @@ class CellSpec(_Frozen):
         training: the clients' settings.
         parameters: resolved parameters of target, data, attack and defense.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("partition_commitment",)
 
     target: str
     cut: int
@@ -111,6 +116,7 @@ class CellSpec(_Frozen):
     profile: str
     seed: int = Field(ge=0)
     partition: int = Field(default=0, ge=0)
+    partition_commitment: str | None = None
     public_from: Literal["same", "shifted"] = "same"
     private: int = Field(ge=2)
     public: int = Field(ge=0)

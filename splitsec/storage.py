@@ -60,6 +60,15 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, write)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    write_atomically(path, partial(_write_bytes, content=content))
+
+
 def keep_artifact(folder: Path, suffix: str, write: Callable[[Path], None]) -> str:
     """Write a file among a store's artifacts, where it is called by the hash of its content.
 
@@ -227,7 +236,7 @@ def find_records(paths: Iterable[str | Path]) -> list[Found]:
 
     Returns:
         Records, in the order of their paths. Of a cell that is there several times, one that
-        is ok wins, then the latest, then one with a folder.
+        was run here wins over a claim, then one that is ok, the latest, and one with a folder.
 
     Raises:
         DataError: nothing is there, or a record cannot be read.
@@ -236,7 +245,7 @@ def find_records(paths: Iterable[str | Path]) -> list[Found]:
 
 
 def each_once(found: Iterable[Found]) -> list[Found]:
-    """Return each cell's record once: of several, one that is ok wins, then the latest."""
+    """Return each cell's record once; see :func:`find_records` for which of several."""
     cells: dict[str, Found] = {}
     for one in found:
         known = cells.get(one.record.cell_id)
@@ -245,9 +254,12 @@ def each_once(found: Iterable[Found]) -> list[Found]:
     return list(cells.values())
 
 
-def _standing(found: Found) -> tuple[bool, str, bool]:
+def _standing(found: Found) -> tuple[bool, bool, str, bool]:
     record = found.record
-    return record.status == "ok", record.provenance.created, found.folder is not None
+    return (
+        record.evidence.origin == "here", record.status == "ok", record.provenance.created,
+        found.folder is not None,
+    )  # fmt: skip
 
 
 def read_records(path: Path) -> list[Found]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from splitsec.leaderboard.ranking import Board, By, rank
+from splitsec.leaderboard.ranking import RERUN, Board, By, rank
 from splitsec.record import Record
 
 KINDS: tuple[By, ...] = ("defenses", "attacks", "targets")
@@ -44,6 +44,7 @@ class Row(NamedTuple):
         pareto: whether no other row both leaks less and is worth more.
         cells: how many cells have a result.
         expected: how many there should be.
+        evidence: whose numbers these are.
         reason: why there is no rank.
         members: places of the row's cells in the gallery's list.
     """
@@ -59,6 +60,7 @@ class Row(NamedTuple):
     pareto: bool | None
     cells: int
     expected: int
+    evidence: str
     reason: str | None
     members: list[int]
 
@@ -78,6 +80,7 @@ class Table(NamedTuple):
         measure: what utility is.
         notes: what a reader must know.
         rows: best first.
+        claimed: whether the evidence of a row is other than all of it run here.
         curves: rows that are strengths of one method, by place, weakest parameter first.
     """
 
@@ -92,6 +95,7 @@ class Table(NamedTuple):
     measure: str
     notes: list[str]
     rows: list[Row]
+    claimed: bool
     curves: list[list[int]]
 
 
@@ -140,6 +144,7 @@ def _table(
         measure="AUC" if first.utility is None or first.utility.jaccard is None else "Jaccard",
         notes=board.notes,
         rows=rows,
+        claimed=any(row.evidence != RERUN for row in rows),
         curves=_curves([records[row.members[0]] for row in rows], kind),
     )
 
@@ -159,6 +164,7 @@ def _row(values: Mapping[str, Any], example: Record | None, members: list[int]) 
         pareto=bool(values["pareto"]) if ranked else None,
         cells=int(values["cells"]),
         expected=int(values["expected"]),
+        evidence=values["evidence"],
         reason=None if _missing(values["reason"]) else values["reason"],
         members=members,
     )
@@ -244,6 +250,8 @@ def _point(row: Row, across: Measure) -> dict[str, Any]:
         lines.append(f"retained {row.retained.text}")
     if row.worst:
         lines.append(f"worst attack {row.worst}")
+    if row.evidence != RERUN:
+        lines.append(row.evidence)
     lines.append(f"not ranked: {row.reason}" if row.rank is None else f"rank {row.rank}")
     return {
         "name": row.name,

@@ -48,6 +48,7 @@ def card(
         "status": record.status,
         "leakage": rounded(record.leakage.value) if record.leakage else None,
         "says": headline(record),
+        "evidence": _evidence(record),
         "flags": record.flags,
         "picture": _picture(record, picture) if picture else None,
         "missing": None if picture else _missing(record),
@@ -85,6 +86,17 @@ def alternative(record: Record) -> str:
     return f"{text} Over all {len(privacy.mse.per_image)} images: {', '.join(told)}."
 
 
+def _evidence(record: Record) -> str | None:
+    """Return whose numbers these are, where that is not plain."""
+    if record.evidence.origin == "claimed":
+        return "Claimed by who sent it; not run again here."
+    agreement = record.evidence.agreement
+    if agreement is None:
+        return None
+    words = "unlike" if agreement == "differs" else f"{agreement} with"
+    return f"Run again here: the numbers are {words} those that were claimed."
+
+
 def _missing(record: Record) -> str:
     if record.spec.attack == "none":
         return "No picture: this cell mounts no attack and measures utility alone."
@@ -106,8 +118,8 @@ def details(record: Record) -> dict[str, Any]:
         "notes": [*record.notes, *record.data.get("disclosures", [])],
         "command": shlex.join(again) if again else None,
         "ran": f"{about.created[:10]}, {sum(record.timings.values()):.0f} s on {about.device} with "
-        f"{about.threads} thread{'s' if about.threads > 1 else ''}; {about.platform}, Python "
-        f"{about.python}; {versions}"
+        f"{about.threads} thread{'s' if about.threads > 1 else ''}; {about.platform}, "
+        f"{f'{about.processor}, ' if about.processor else ''}Python {about.python}; {versions}"
         f"{f'; commit {about.commit[:10]}' if about.commit else ''}",
         "curves": [_curve(curve) for curve in curves_of(record)],
     }

@@ -73,10 +73,11 @@ def publish(found: Found, store: Path) -> Record:
 def command(record: Record) -> list[str]:
     """Return the words of a ``splitsec eval`` that runs a cell again, every setting spelled out.
 
-    Empty where ``eval`` cannot ask for it: a partition of the data other than the usual one.
+    Empty where ``eval`` alone cannot ask for it: a partition of the data other than the usual one,
+    or one that is derived from a secret.
     """
     spec = record.spec
-    if spec.partition:
+    if spec.partition or spec.partition_commitment:
         return []
     plugins = record.provenance.plugins
     words = ["splitsec", "eval"]

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import click
 
 from splitsec.cli import Exit
+from splitsec.data.secret import commitment, secret_from
 from splitsec.errors import UsageError
 from splitsec.isolation import Isolation, isolation_for
 from splitsec.storage import Rerun
@@ -58,6 +59,7 @@ class Execution(NamedTuple):
         keep_models: whether trained models are kept beside them.
         as_json: whether records are printed as JSON.
         dry_run: whether nothing is run.
+        secret_file: of the secret that divides the images, or None for what is set here.
     """
 
     executor: Literal["local", "ray"]
@@ -76,6 +78,7 @@ class Execution(NamedTuple):
     keep_models: bool
     as_json: bool
     dry_run: bool
+    secret_file: Path | None = None
 
     def isolation(self) -> Isolation | None:
         """Return how attacks are kept apart, or None for not at all."""
@@ -146,12 +149,6 @@ _OPTIONS = (
         help="GPUs, such as 0.25, that Ray sets aside per session; cells use the CPU so far.",
     ),
     click.option(
-        "--shard",
-        callback=_read_shard,
-        metavar="I/N",
-        help="Run one of N parts of the grid, such as 2/5; for job arrays over one OUTPUT.",
-    ),
-    click.option(
         "--timeout",
         type=click.FloatRange(0, min_open=True),
         metavar="SECONDS",
@@ -191,6 +188,23 @@ _OPTIONS = (
         help="Processes that an isolated attack may have at once.",
     ),
     click.option(
+        "--partition-secret-file",
+        "secret_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Divide the images by the secret in FILE, not by the public seed; records have its "
+        "hash.  [default: SPLITSEC_PARTITION_SECRET]",
+    ),
+)
+
+_STORE_OPTIONS = (
+    click.option(
+        "--shard",
+        callback=_read_shard,
+        metavar="I/N",
+        help="Run one of N parts of the grid, such as 2/5; for job arrays over one OUTPUT.",
+    ),
+    click.option(
         "--rerun",
         type=click.Choice(["failed", "all", "never"]),
         default="failed",
@@ -217,20 +231,32 @@ _OPTIONS = (
 )
 
 
-def execution_options(function: F) -> F:
-    """Add the options that say how cells are run; the last ones in the help."""
+def executor_options(function: F) -> F:
+    """Add the options that say where cells are run, and on which partition of the images."""
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
 
 
-def take_execution(options: dict[str, Any]) -> Execution:
+def execution_options(function: F) -> F:
+    """Add the options that say how a grid is run and kept; the last ones in the help."""
+    for option in reversed(_STORE_OPTIONS):
+        function = option(function)
+    return executor_options(function)
+
+
+def take_execution(options: dict[str, Any], **given: Any) -> Execution:
     """Take these options out of all those given.
+
+    Args:
+        options: of a command; what is taken is gone from them.
+        **given: values of those that the command does not have.
 
     Raises:
         UsageError: they do not go together.
     """
-    execution = Execution(**{name: options.pop(name) for name in Execution._fields})
+    taken = {name: options.pop(name) for name in Execution._fields if name not in given}
+    execution = Execution(**taken, **given)
     execution.check()
     return execution
 
@@ -252,10 +278,14 @@ def execute(
     """
     results = sys.stdout
     # Whatever a library or a plug-in prints is not a result.
-    with redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr), secret_from(how.secret_file):
         from splitsec.recall import recall, remember  # noqa: PLC0415 - slow to import
 
-        request = {**request, "shard": None if how.shard is None else str(how.shard)}
+        request = {
+            **request,
+            "shard": None if how.shard is None else str(how.shard),
+            "partition": commitment(),
+        }
         known = recall(how.output, request) if how.rerun != "all" and not how.dry_run else None
         if known is not None:
             click.echo(f"all {len(known)} cells have a record, which is used", err=True)

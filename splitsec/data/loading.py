@@ -61,8 +61,14 @@ def load_data(spec: DataSpec, progress: Progress) -> Data:
         public=parts["public"],
         validation=parts["validation"],
         held_out=parts["held-out"],
-        disclosures=catalogue.disclosures,
+        disclosures=(*catalogue.disclosures, *_says_secret(spec)),
     )
+
+
+def _says_secret(spec: DataSpec) -> list[str]:
+    if spec.partition_commitment is None:
+        return []
+    return [f"the images are divided by a secret; its commitment is {spec.partition_commitment}"]
 
 
 def _decoded(

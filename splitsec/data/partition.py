@@ -1,7 +1,8 @@
 """Dividing images into private, public, validation and held-out parts.
 
 No image is in two parts; images of one patient, and exact or near duplicates, stay together.
-The partition depends on the data specification alone, never on a cell's seed. The order in which
+The partition depends on the data specification alone (and on a secret, where it commits to one),
+never on a cell's seed. The order in which
 images are taken depends neither on how many are wanted nor by whom: of a data set that exists
 (phantoms are drawn to measure) a smaller part holds the first images of a larger one, and the
 held-out images stay the same when clients or private images are added.
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from splitsec.data.secret import partition_key
 from splitsec.data.source import ANY, SHIFTED, TEST, TRAIN, VALIDATION, Catalogue
 from splitsec.data.spec import DataSpec
 from splitsec.errors import DataError
@@ -93,6 +95,8 @@ def candidates(catalogue: Catalogue, spec: DataSpec) -> Rows:
 def _generator(spec: DataSpec, **stage: str) -> np.random.Generator:
     """Return what one pool or part is shuffled by."""
     source = {"name": spec.name, "parameters": spec.parameters, "partition": spec.partition}
+    if spec.partition_commitment is not None:
+        source["secret"] = partition_key(spec.partition_commitment)
     return numpy_generator("partition", **source, **stage)
 
 

@@ -17,6 +17,8 @@ class DataSpec(BaseModel):
         size: height and width of the images, pixels.
         channels: 1 (grey) or 3 (RGB).
         partition: seed of the partition; independent of any cell's seed.
+        partition_commitment: to the secret that the partition is derived from, if any; see
+            :mod:`splitsec.data.secret`.
         private: images of all clients together.
         public: images of the attacker.
         validation: images that choose between trivial attackers.
@@ -33,6 +35,7 @@ class DataSpec(BaseModel):
     size: int = Field(default=32, ge=8)
     channels: Literal[1, 3] = 3
     partition: int = Field(default=0, ge=0)
+    partition_commitment: str | None = None
     private: int = Field(default=500, ge=2)
     public: int = Field(default=500, ge=0)
     validation: int = Field(default=100, ge=1)

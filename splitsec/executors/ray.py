@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 
 from splitsec.cell import Cell, Sent, load_cell
 from splitsec.data import load_data
+from splitsec.data.secret import SECRET_FILE_VARIABLE
 from splitsec.errors import SplitsecError, UsageError, WorkerError
 from splitsec.metrics.weights import FILE_VARIABLE
 from splitsec.plugins import Kind, Portable, pack_plugin
@@ -36,7 +37,7 @@ _WAITING = 2  # sessions at Ray without room: an autoscaler sees them, other run
 _LOSSES = 3  # nodes that a cell may be running on when they die
 _CONNECT_SECONDS = 10.0
 _GRACE_SECONDS = 10.0  # in which a task that has given its last record tidies up
-_ENVIRONMENT = ("SPLITSEC_DATA", "SPLITSEC_CACHE", FILE_VARIABLE)
+_ENVIRONMENT = ("SPLITSEC_DATA", "SPLITSEC_CACHE", FILE_VARIABLE, SECRET_FILE_VARIABLE)
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # a cluster that is started for a run tells nobody

@@ -54,6 +54,7 @@ splitsec.gallery = (() => {
       element("p", { class: "setting" }, cell.setting),
       picture(cell),
       element("p", {}, cell.says),
+      cell.evidence ? element("p", { class: "evidence" }, cell.evidence) : null,
       marks.length ? element("ul", { class: "marks" }, ...marks) : null,
       details,
     ));

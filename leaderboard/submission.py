@@ -1,0 +1,277 @@
+"""A submission: records as claims, their pictures, the plug-ins' source, and a checklist."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, StrictUndefined
+
+from splitsec.errors import DataError, UsageError
+from splitsec.leaderboard.web.publication import command, publish, without_folders
+from splitsec.plugins import (
+    KINDS,
+    Kind,
+    Plugin,
+    is_built_in,
+    load_plugin,
+    path_of,
+    source_files,
+    source_sha256,
+)
+from splitsec.record import FLAGS, PROTOCOL_VERSION, Evidence, Record
+from splitsec.storage import Found, write_bytes, write_text
+from splitsec.summary import threat_in_words
+from splitsec.verification import SUBMISSION, locate
+
+
+class Submitted(NamedTuple):
+    """A plug-in that is not built in, and where its source is in the submission."""
+
+    plugin: Plugin
+    name: str
+    path: str
+
+    @property
+    def spec(self) -> str:
+        """How it is asked for from the submission's folder."""
+        return f"{self.path}:{self.plugin.cls.__name__}"
+
+
+def assemble(found: Sequence[Found], folder: Path, given: Mapping[str, str]) -> Path:
+    """Write a submission into a new folder.
+
+    Args:
+        found: records with their folders.
+        folder: where it belongs; its name is the submission's.
+        given: plain name to the path of a plug-in whose source is not where the record says.
+
+    Returns:
+        The checklist.
+
+    Raises:
+        UsageError: the folder is in use.
+        DataError: the records do not go together, none is ok, or a source was changed since.
+        OutputError: the folder cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"--output {folder} is in use; name a new folder")
+    records = [one.record for one in found]
+    check(records)
+    submitted = find_sources(found, given)
+    for mine in submitted.values():
+        for name, content in source_files(Path(mine.plugin.source)).items():
+            write_bytes(folder / "plugins" / mine.plugin.kind / name, content)
+    for one in found:
+        publish(Found(_claim(one.record, submitted), one.folder), folder / "records")
+    text = render(folder.absolute().name, records, list(submitted.values()))
+    write_text(folder / SUBMISSION, text)
+    return folder / SUBMISSION
+
+
+def check(records: Sequence[Record]) -> None:
+    """Raise a DataError where records cannot be submitted together."""
+    if all(record.status != "ok" for record in records):
+        reason = next((record.reason for record in records if record.reason), "no reason was given")
+        raise DataError(
+            f"nothing to submit: none of {len(records)} cells is ok (the first: {reason})"
+        )
+    protocols = sorted({record.protocol for record in records})
+    if protocols != [PROTOCOL_VERSION]:
+        raise DataError(
+            f"these records are of protocol {' and '.join(map(str, protocols))}, and splitsec "
+            f"here is of {PROTOCOL_VERSION}; run the older cells again"
+        )
+    profiles = sorted({record.spec.profile for record in records})
+    if len(profiles) > 1:
+        raise DataError(
+            f"these records are of the profiles {' and '.join(profiles)}, which are never ranked "
+            "together; submit each on its own"
+        )
+
+
+def find_sources(
+    found: Sequence[Found], given: Mapping[str, str]
+) -> dict[tuple[Kind, str], Submitted]:
+    """Return the plug-ins that are not built in, with the source that the records are of.
+
+    Raises:
+        DataError: a source is not the one that a record is of, or records are of several.
+        UsageError: a source is not where the record says.
+        PluginError: a plug-in cannot be loaded.
+    """
+    submitted: dict[tuple[Kind, str], Submitted] = {}
+    known: dict[tuple[Kind, str], str] = {}
+    for kind, one in itertools.product(KINDS, found):
+        name, record = getattr(one.record.spec, kind), one.record
+        label = f"{kind} {name!r}"
+        said = record.provenance.plugins.get(kind)
+        if said is None:
+            raise DataError(f"{record.spec.title()}: it does not tell the source of its {label}")
+        digest = known.setdefault((kind, name), said["sha256"])
+        if digest != said["sha256"]:
+            raise DataError(
+                f"these records are of two versions of {label}; run the cells of the older one "
+                "again"
+            )
+        if (kind, name) in submitted:
+            continue
+        spec = locate(kind, record, one.folder, given)
+        path = path_of(spec)
+        here = source_sha256(path.path) if path else load_plugin(kind, spec).sha256
+        if here != digest:
+            raise DataError(
+                f"the source of {label} is no longer the one of the records (SHA-256 {here[:10]}, "
+                f"not {digest[:10]}); run the cells again, or restore it"
+            )
+        plugin = load_plugin(kind, spec)
+        if not is_built_in(plugin):
+            place = f"./plugins/{kind}/{Path(plugin.source).name}"
+            submitted[kind, name] = Submitted(plugin, name, place)
+    return submitted
+
+
+def _claim(record: Record, submitted: Mapping[tuple[Kind, str], Submitted]) -> Record:
+    """Return a record as a claim whose plug-ins are found in the submission."""
+    plugins = {name: dict(said) for name, said in record.provenance.plugins.items()}
+    for (kind, name), one in submitted.items():
+        if getattr(record.spec, kind) == name:
+            plugins[kind] |= {"spec": one.spec, "source": one.path}
+    provenance = record.provenance.model_copy(update={"plugins": plugins})
+    return record.model_copy(
+        update={"provenance": provenance, "evidence": Evidence(origin="claimed")}
+    )
+
+
+def render(name: str, records: Sequence[Record], submitted: Sequence[Submitted]) -> str:
+    """Return the checklist.
+
+    Args:
+        name: of the submission.
+        records: all of them.
+        submitted: the plug-ins that are not built in.
+    """
+    environment = Environment(
+        autoescape=False, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        finalize=without_folders,
+    )  # fmt: skip
+    environment.filters["cell"] = lambda text: " ".join(str(text).split()).replace("|", "\\|")
+    environment.globals["box"] = lambda ticked: "x" if ticked else " "
+    template = resources.files("splitsec.leaderboard").joinpath("submission.md.j2")
+    facts = _facts(records)
+    example = next(record for record in records if record.status == "ok")
+    again = command(_claim(example, {(one.plugin.kind, one.name): one for one in submitted}))
+    labels = [f"the {one.plugin.kind} {one.name}" for one in submitted]
+    attacks = sorted({one.spec.attack for one in records} - {"none"})
+    return environment.from_string(template.read_text(encoding="utf-8")).render(
+        name=name,
+        what=f"A submission of {' and '.join(labels)}." if labels else
+        f"A submission of results of {', '.join(attacks) or 'utility alone'}.",
+        plugins=[
+            {
+                "kind": one.plugin.kind, "name": one.name, "path": one.path,
+                "sha256": one.plugin.sha256,
+                "summary": (one.plugin.cls.__doc__ or "").strip().partition("\n")[0],
+                "parameters": sorted({json.dumps(record.spec.parameters[one.plugin.kind])
+                                      for record in records
+                                      if getattr(record.spec, one.plugin.kind) == one.name}),
+            }
+            for one in submitted
+        ],
+        command=shlex.join(again) if again else None,
+        **facts,
+    )  # fmt: skip
+
+
+def _facts(records: Sequence[Record]) -> dict[str, Any]:
+    """Return what the checklist says of records."""
+    threats = {
+        one.spec.attack: threat_in_words(one, one.threat_model)
+        for one in records
+        if one.status == "ok" and one.threat_model is not None and one.spec.attack != "none"
+    }
+    counts = Counter(flag for one in records for flag in one.flags)
+    statuses = Counter(one.status for one in records)
+    about = [one.provenance for one in records]
+    return {
+        "threats": threats or {"none": "no attack is mounted; these cells measure utility."},
+        "axes": _axes(records),
+        "statuses": ", ".join(f"{count} {status}" for status, count in statuses.items()),
+        "failed": len(records) - statuses["ok"] - statuses["skipped"],
+        "flags": [f"{flag} in {count} of {len(records)} cells: {FLAGS.get(flag, 'unknown')}"
+                  for flag, count in counts.items()],
+        "versions": sorted({one.packages.get("splitsec", "unknown") for one in about}),
+        "commits": sorted({one.commit[:10] for one in about if one.commit}),
+        "machines": sorted({f"{one.processor or one.platform}, {one.threads} threads, Python "
+                            f"{one.python}, torch {one.packages.get('torch')}" for one in about}),
+        "dirty": sum(bool(one.dirty) for one in about),
+        "seeds": len({one.spec.seed for one in records}),
+        "control": _without_control(records),
+        "missing": _missing(records),
+    }  # fmt: skip
+
+
+def _place(record: Record) -> tuple[str, str, str, str]:
+    """Return a cell's attack, defense, target and data, each with its parameters."""
+    spec = record.spec
+
+    def named(kind: str) -> str:
+        given = spec.parameters.get(kind, {})
+        return f"{getattr(spec, kind)}{json.dumps(given, sort_keys=True) if given else ''}"
+
+    return (
+        named("attack"), named("defense"), f"{named('target')} cut {spec.cut}",
+        f"{named('data')} at {spec.size} px",
+    )  # fmt: skip
+
+
+def _axes(records: Sequence[Record]) -> dict[str, list[str]]:
+    specs = [one.spec for one in records]
+    return {
+        "attacks": sorted({spec.attack for spec in specs}),
+        "defenses": sorted({spec.defense for spec in specs}),
+        "targets": sorted({f"{spec.target} cut {spec.cut}" for spec in specs}),
+        "data": sorted({f"{spec.data} at {spec.size} px" for spec in specs}),
+        "profile": sorted({spec.profile for spec in specs}),
+        "seeds": [str(seed) for seed in sorted({spec.seed for spec in specs})],
+    }
+
+
+def _without_control(records: Sequence[Record]) -> str | None:
+    """Return which attack has no undefended cell in some setting and seed, or None."""
+    there = {
+        (_place(one)[0], *_place(one)[2:], one.spec.seed)
+        for one in records
+        if one.spec.defense == "none" and one.status == "ok"
+    }
+    wanted = {
+        (_place(one)[0], *_place(one)[2:], one.spec.seed)
+        for one in records
+        if one.spec.attack != "none" and one.status != "skipped"
+    }
+    short = sorted(wanted - there, key=str)
+    if not short:
+        return None
+    attack, target, data, seed = short[0]
+    return f"{len(short)} are missing, such as {attack} on {target}, {data}, seed {seed}."
+
+
+def _missing(records: Sequence[Record]) -> str | None:
+    """Return how many cells are missing from the grid of all that was varied, or None."""
+    there = {(*_place(one), one.spec.seed) for one in records}
+    axes = [sorted(set(values), key=str) for values in zip(*there, strict=True)]
+    wanted = list(itertools.product(*axes))
+    short = [cell for cell in wanted if cell not in there]
+    if not short:
+        return None
+    attack, defense, target, data, seed = short[0]
+    return (
+        f"{len(there)} of {len(wanted)} cells are there; missing, for example: {attack} against "
+        f"{defense} on {target}, {data}, seed {seed}."
+    )

@@ -1,0 +1,189 @@
+"""``splitsec verify``: run the cells of records again, and say whether the numbers agree."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from splitsec.agreement import TOLERANCES, parse_tolerances
+from splitsec.cli import Exit
+from splitsec.cli.execution import Execution, executor_options, take_execution
+from splitsec.data.secret import secret_from
+
+if TYPE_CHECKING:
+    from splitsec.verification import Claim
+
+
+@click.command("verify")
+@click.argument("records", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Where the source of a plug-in is that came from a path.  [default: as the record says, "
+    "seen from its folder or one above]",
+)
+@click.option(
+    "--data-root",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="Folder of the data sets.  [default: SPLITSEC_DATA]",
+)
+@click.option("--sample", type=click.IntRange(1), help="Run so many cells, chosen by --seed.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of --sample.")
+@click.option(
+    "--tolerance",
+    "tolerances",
+    multiple=True,
+    metavar="MEASURE=VALUE",
+    help="How far numbers may be apart.  [default: "
+    f"{', '.join(f'{name}={value:g}' for name, value in TOLERANCES.items())}]",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Keep the new records, with the verdicts; cells that have one there are not run.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per record on stdout.")
+@click.option("--dry-run", is_flag=True, help="Compare what can be compared; run nothing.")
+@executor_options
+def command(
+    records: tuple[Path, ...],
+    plugins: tuple[str, ...],
+    data_root: Path | None,
+    sample: int | None,
+    seed: int,
+    tolerances: tuple[str, ...],
+    output: Path | None,
+    **options: Any,
+) -> int:
+    """Run the cells of RECORDS again, and compare the numbers: folders, record.json or .jsonl.
+
+    First come seal, protocol, sources and images, which need no run: where one differs, the
+    record is of another cell, and is not run. Then numbers are identical, within tolerance, or
+    differ, and a table says in what. A record of a secret partition needs the secret.
+
+    Exits 0 if all agree, 1 if one differs or could not be run, 4 if the request is wrong.
+    """
+    execution = take_execution(
+        options, shard=None, rerun="failed", output=output, keep_models=False,
+        as_json=options.pop("as_json"), dry_run=options.pop("dry_run"),
+    )  # fmt: skip
+    allowed = parse_tolerances(tolerances)
+    results = sys.stdout
+    with redirect_stdout(sys.stderr), secret_from(execution.secret_file), _data_in(data_root):
+        from splitsec.progress_bars import shown  # noqa: PLC0415 - slow to import
+        from splitsec.verification import (  # noqa: PLC0415
+            Checker,
+            parse_plugins,
+            read_claims,
+            run_again,
+            sample_of,
+        )
+
+        given = parse_plugins(plugins)
+        claims = read_claims(records)
+        with shown(len(claims)) as progress:
+            checker = Checker(given, progress)
+            for claim in claims:
+                checker.check(claim)
+        chosen = [claim for claim in claims if claim.cell is not None]
+        if sample is not None:
+            chosen = sample_of(chosen, sample, seed)
+        if chosen and not execution.dry_run:
+            with shown(len(chosen)) as progress, _store(output) as store:
+                for _ in run_again(chosen, store, progress, execution.make_executor(), allowed):
+                    pass
+        with redirect_stdout(results):
+            for claim in claims:
+                _report(claim, execution)
+    counts = Counter(claim.outcome for claim in claims)
+    click.echo(", ".join(f"{count} {outcome}" for outcome, count in counts.items()), err=True)
+    return Exit.OK if all(claim.agrees for claim in claims) else Exit.FAILED
+
+
+@contextmanager
+def _data_in(folder: Path | None) -> Iterator[None]:
+    """Look for data sets in a folder for a while; None changes nothing."""
+    if folder is None:
+        yield
+        return
+    before = os.environ.get("SPLITSEC_DATA")
+    os.environ["SPLITSEC_DATA"] = str(folder.absolute())
+    try:
+        yield
+    finally:
+        os.environ.pop("SPLITSEC_DATA")
+        if before is not None:
+            os.environ["SPLITSEC_DATA"] = before
+
+
+@contextmanager
+def _store(output: Path | None) -> Iterator[Path]:
+    """Give the folder of the new records, one that goes away unless it was named."""
+    from splitsec.storage import check_writable  # noqa: PLC0415 - slow to import
+
+    kept = None if output is None else nullcontext(str(output))
+    with kept or tempfile.TemporaryDirectory(prefix="splitsec-verify-") as folder:
+        check_writable(Path(folder))
+        yield Path(folder)
+
+
+def _report(claim: Claim, how: Execution) -> None:
+    if how.as_json:
+        click.echo(json.dumps(_as_json(claim)))
+        return
+    click.echo(f"{claim.outcome}: {claim.record.spec.title() if claim.record else claim.where}")
+    said = [*claim.problems, *claim.notes]
+    if claim.comparison is not None and claim.comparison.sentence:
+        said.insert(0, claim.comparison.sentence)
+    for sentence in said:
+        click.echo(f"  {sentence}")
+    if claim.outcome == "differs":
+        _print_differences(claim)
+
+
+def _print_differences(claim: Claim) -> None:
+    from rich.console import Console  # noqa: PLC0415 - only where it is printed for a person
+    from rich.table import Table  # noqa: PLC0415
+
+    assert claim.comparison is not None
+    beyond = [one for one in claim.comparison.differences if not one.within]
+    if not beyond:
+        return
+    table = Table("measure", "claimed", "re-run", "difference", "tolerance")
+    for one in beyond:
+        values = (one.claimed, one.rerun, one.difference)
+        table.add_row(
+            one.measure, *("-" if value is None else f"{value:.4f}" for value in values),
+            f"{one.tolerance:g}",
+        )  # fmt: skip
+    Console().print(table)
+
+
+def _as_json(claim: Claim) -> dict[str, Any]:
+    comparison = claim.comparison
+    return {
+        "record": claim.where,
+        "cell_id": claim.record.cell_id if claim.record else None,
+        "title": claim.record.spec.title() if claim.record else None,
+        "outcome": claim.outcome,
+        "problems": claim.problems,
+        "notes": [*([comparison.sentence] if comparison and comparison.sentence else []),
+                  *claim.notes],
+        "differences": [
+            one._asdict() | {"difference": one.difference, "within": one.within}
+            for one in (comparison.differences if comparison else [])
+        ],
+    }  # fmt: skip

@@ -1,0 +1,264 @@
+"""Records checked and run again: agreement is said, and another cell is not taken for the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from test_store import TINY
+from test_summary import make_record
+
+from splitsec.agreement import TOLERANCES, compare, parse_tolerances
+from splitsec.cell import resolve
+from splitsec.cli import Exit
+from splitsec.cli.verify import command
+from splitsec.data.secret import SECRET_FILE_VARIABLE, SECRET_VARIABLE, secret_from
+from splitsec.errors import DataError, UsageError
+from splitsec.progress import Silent
+from splitsec.record import Evidence, Record, load_record
+from splitsec.runs import run_cells
+from splitsec.storage import load_records, write_record
+
+MINE = '''"""Half of what is sent."""
+
+from splitsec import Defense
+
+
+class Mine(Defense):
+    """Halves smashed data, which changes nothing that anybody could want."""
+
+    def release(self, images, smashed):
+        return smashed / 2
+'''
+
+
+def evaluate(folder: Path, **given: Any) -> list[Record]:
+    """Run tiny cells of the defense in ``folder / "my_defense.py"`` into ``folder / "results"``."""
+    asked = {"attack": "none", "defense": str(folder / "my_defense.py")} | given
+    cells = resolve(target="resnet", size=16, settings=TINY, threads=1, **asked)
+    return list(run_cells(cells, folder / "results", Silent()))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "my_defense.py").write_text(MINE)
+    assert [one.status for one in evaluate(folder, seeds=range(2))] == ["ok", "ok"]
+    return folder
+
+
+@pytest.fixture
+def mine(made: Path, tmp_path: Path) -> Path:
+    """Return a copy of the folder, whose records name the copied source."""
+    folder = tmp_path / "mine"
+    shutil.copytree(made, folder)
+    for file in sorted((folder / "results").glob("*/record.json")):
+        rewrite(file, plugin=str(folder / "my_defense.py"))
+    return folder
+
+
+def rewrite(file: Path, plugin: str | None = None, **changes: Any) -> None:
+    """Change a record and seal it anew, as whoever sends one may."""
+    record = load_record(file)
+    if plugin is not None:
+        plugins = {**record.provenance.plugins}
+        plugins["defense"] = {**plugins["defense"], "spec": plugin}
+        changes["provenance"] = record.provenance.model_copy(update={"plugins": plugins})
+    write_record(file.parent, record.model_copy(update=changes))
+
+
+def first(folder: Path) -> Path:
+    return sorted((folder / "results").glob("*/record.json"))[0]
+
+
+def run(*words: object) -> Result:
+    result = CliRunner().invoke(command, [str(one) for one in words], standalone_mode=False)
+    if result.exception and not isinstance(result.exception, UsageError | DataError):
+        raise result.exception
+    return result
+
+
+def dry(*words: object) -> tuple[int, list[dict[str, Any]]]:
+    result = run(*words, "--dry-run", "--json")
+    return result.return_value, [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_the_same_cells_are_identical_and_the_verdict_is_kept(mine: Path, tmp_path: Path) -> None:
+    result = run(mine / "results", "--output", tmp_path / "again", "--json")
+    assert result.return_value == Exit.OK, result.output
+    assert [json.loads(line)["outcome"] for line in result.stdout.splitlines()] == ["identical"] * 2
+    again = load_records([tmp_path / "again"])
+    assert [one.evidence for one in again] == [Evidence(agreement="identical")] * 2
+    assert {one.cell_id for one in again} == {one.cell_id for one in load_records([mine])}
+
+
+def test_numbers_that_were_changed_differ(mine: Path, tmp_path: Path) -> None:
+    record = load_record(first(mine))
+    assert record.utility is not None
+    better = record.utility.model_copy(update={"accuracy": record.utility.accuracy + 0.2})
+    rewrite(first(mine), utility=better)
+    result = run(first(mine), "--output", tmp_path / "again")
+    assert result.return_value == Exit.FAILED
+    assert "differs: none against my-defense" in result.stdout
+    assert "accuracy" in result.stdout and "-0.2000" in result.stdout
+    (kept,) = load_records([tmp_path / "again"])
+    assert kept.evidence == Evidence(agreement="differs")
+    loose = run(first(mine), "--output", tmp_path / "again", "--tolerance", "utility=0.3")
+    assert (loose.return_value, loose.stdout.partition(":")[0]) == (Exit.OK, "within tolerance")
+
+
+def test_a_sample_is_run_and_the_rest_is_checked(mine: Path) -> None:
+    result = run(mine / "results", "--sample", 1, "--seed", 7, "--json")
+    said = [json.loads(line)["outcome"] for line in result.stdout.splitlines()]
+    assert sorted(said) == ["identical", "not run"]
+    assert "1 identical" in result.stderr and "1 not run" in result.stderr
+
+
+def test_another_source_is_another_cell(mine: Path) -> None:
+    (mine / "my_defense.py").write_text(MINE + "\nraise RuntimeError('imported')\n")
+    code, (one, other) = dry(mine / "results")
+    assert code == Exit.FAILED
+    assert one["outcome"] == other["outcome"] == "could not be run"
+    (problem,) = one["problems"]
+    assert "the source of defense 'my-defense' here is not the record's" in problem
+    assert "it is another cell" in problem
+
+
+def test_a_source_that_is_not_here_can_be_named(mine: Path, tmp_path: Path) -> None:
+    rewrite(first(mine), plugin="./work/my_defense.py")
+    code, (said,) = dry(first(mine))
+    assert code == Exit.FAILED
+    assert "say where its source is with --plugin my-defense=PATH" in said["problems"][0]
+    moved = (mine / "my_defense.py").rename(tmp_path / "renamed.py")
+    code, (said,) = dry(first(mine), "--plugin", f"my-defense={moved}")
+    assert (code, said["problems"]) == (Exit.OK, [])
+    with pytest.raises(UsageError, match=r"is not of the form my-attack=\./my_attack"):
+        raise_of("--plugin", "my-defense", first(mine))
+
+
+def raise_of(*words: object) -> None:
+    raise run(*words).exception or AssertionError("it was not refused")
+
+
+def test_a_source_is_found_above_the_record(mine: Path) -> None:
+    rewrite(first(mine), plugin="my_defense.py:Mine")
+    assert dry(first(mine))[0] == Exit.OK
+
+
+def test_what_is_changed_without_a_run_is_said(mine: Path) -> None:
+    record = load_record(first(mine))
+    changes: dict[str, dict[str, Any]] = {
+        "it is of protocol 3": {"protocol": 3},
+        "the images of phantom-fundus here are not": {"data": record.data | {"sha256": "0" * 64}},
+        "its cell id is not that of": {"spec": record.spec.model_copy(update={"profile": "paper"})},
+        "does not tell the source of its defense 'my-defense'": {
+            "provenance": record.provenance.model_copy(update={"plugins": {}})
+        },
+    }
+    for says, change in changes.items():
+        write_record(first(mine).parent, record.model_copy(update=change))
+        code, (said,) = dry(first(mine))
+        assert code == Exit.FAILED
+        assert any(says in problem for problem in said["problems"]), said
+
+
+def test_a_broken_record_is_one_problem_of_several(mine: Path) -> None:
+    text = first(mine).read_text()
+    first(mine).write_text(text.replace('"seed": 0', '"seed": 5', 1))
+    code, (broken, whole) = dry(mine / "results")
+    assert code == Exit.FAILED
+    assert "its seal does not fit" in broken["problems"][0]
+    assert whole["outcome"] == "not run" and not whole["problems"]
+    unsealed = json.loads(text) | {"seal": None}
+    first(mine).write_text(json.dumps(unsealed))
+    assert "it has no seal" in dry(mine / "results")[1][0]["problems"][0]
+
+
+def test_another_core_is_noted(mine: Path) -> None:
+    record = load_record(first(mine))
+    rewrite(first(mine), provenance=record.provenance.model_copy(update={"core": "0" * 64}))
+    code, (said,) = dry(first(mine))
+    assert code == Exit.OK
+    assert "splitsec's own source here is not the record's" in said["notes"][0]
+
+
+def test_records_are_not_compared_with_themselves(mine: Path) -> None:
+    with pytest.raises(UsageError, match="would be compared with itself"):
+        raise_of(mine / "results", "--output", mine)
+
+
+def test_nothing_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no record\.json under"):
+        raise_of(tmp_path)
+
+
+def test_a_secret_partition_is_checked_when_it_is_revealed(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (SECRET_VARIABLE, SECRET_FILE_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    secret, other = tmp_path / "secret", tmp_path / "other"
+    secret.write_text("s" * 40)
+    other.write_text("o" * 40)
+    shutil.rmtree(mine / "results")
+    with secret_from(secret):
+        evaluate(mine, defense="none")
+    code, (said,) = dry(first(mine))
+    assert code == Exit.FAILED and "which is not here" in said["problems"][0]
+    code, (said,) = dry(first(mine), "--partition-secret-file", other)
+    assert code == Exit.FAILED and "is not the one of this partition" in said["problems"][0]
+    result = run(first(mine), "--partition-secret-file", secret)
+    assert result.return_value == Exit.OK
+    assert result.stdout.startswith("identical:")
+
+
+def test_a_measure_may_be_a_little_off_and_not_more() -> None:
+    claimed = make_record()
+    assert claimed.leakage is not None and claimed.leakage.value is not None
+    for by, agreement in (
+        (0.0, "identical"), (0.9 * TOLERANCES["leakage"], "within tolerance"),
+        (1.1 * TOLERANCES["leakage"], "differs"), (-1.1 * TOLERANCES["leakage"], "differs"),
+    ):  # fmt: skip
+        moved = claimed.leakage.model_copy(update={"value": claimed.leakage.value + by})
+        found = compare(claimed, claimed.model_copy(update={"leakage": moved}))
+        assert found.agreement == agreement
+        assert [one.measure for one in found.differences] == (["leakage"] if by else [])
+
+
+def test_a_measure_that_is_missing_differs() -> None:
+    claimed = make_record()
+    assert claimed.leakage is not None
+    without = claimed.leakage.model_copy(update={"value": None})
+    (found,) = compare(claimed, claimed.model_copy(update={"leakage": without})).differences
+    assert not found.within and found.difference is None
+
+
+def test_an_outcome_that_is_other_differs() -> None:
+    failed = make_record(status="failed", reason="it diverged")
+    found = compare(make_record(), failed)
+    assert found.agreement == "differs"
+    assert found.sentence == "it is claimed to be ok, and here it is failed (it diverged)"
+
+
+def test_what_may_differ_between_machines_is_not_compared() -> None:
+    claimed = make_record()
+    other = claimed.model_copy(
+        update={"timings": {"attack": 9.0}, "flags": ["isolated"], "notes": ["other words"],
+                "evidence": Evidence(origin="claimed")}
+    )  # fmt: skip
+    assert compare(claimed, other).agreement == "identical"
+
+
+@pytest.mark.parametrize("text", ["leakage", "leakage=-1", "leakage=nan", "leakage=wide"])
+def test_a_tolerance_is_a_number(text: str) -> None:
+    with pytest.raises(UsageError, match=r"is not of the form leakage=0\.05, 0 or more"):
+        parse_tolerances((text,))
+
+
+def test_an_unknown_tolerance_has_a_suggestion() -> None:
+    with pytest.raises(UsageError, match="did you mean 'leakage'"):
+        parse_tolerances(("leakge=1",))
