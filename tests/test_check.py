@@ -16,7 +16,7 @@ from splitsec.plugins import KINDS, Kind, list_plugins
 
 SHORT = {
     "adra": "adra:epochs=30",
-    "fsha": "fsha:iterations=60,pretraining=30",
+    "fsha": "fsha:iterations=100,pretraining=50",
     "pseudo-client": "pseudo-client:epochs=10,afterwards=10",
     "resnet": "resnet:depth=18",
     "unet": "unet:width=4",
@@ -220,6 +220,8 @@ def test_an_attack_that_breaks_its_contract(
     checks = (WHERE, check) if check != WHERE else (WHERE,)
     source = ATTACK.format(declared=declared, first=first)
     finding = look(tmp_path, "attack", source, *checks)
+    if "LPIPS weights are not here" in finding.sentence:
+        pytest.skip(finding.sentence)
     assert finding.verdict == verdict, finding
     _says(finding, says)
 
