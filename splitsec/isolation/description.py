@@ -32,7 +32,7 @@ from splitsec.plugins import (
 from splitsec.spec import merge
 from splitsec.threat import ThreatModel, View
 
-_SECONDS = 300.0  # that describing an attack may take
+_SECONDS = 900.0  # that describing an attack may take
 
 
 class Layered(NamedTuple):
