@@ -389,6 +389,28 @@ def load_cell(sent: Sent) -> Cell:
     return Cell(sent.spec, attack, *others, sent.isolation)
 
 
+def build_again(
+    spec: CellSpec, plugins: Mapping[Kind, str], isolation: Isolation | None = None
+) -> Cell:
+    """Build a cell from the specification of its record.
+
+    Args:
+        spec: the specification.
+        plugins: kind to how the plug-in is asked for here.
+        isolation: as of :func:`resolve`.
+
+    Raises:
+        PluginError: a plug-in cannot be loaded.
+        UsageError: it no longer has such parameters.
+    """
+    asked = plugins["attack"]
+    kept = _isolation_of(asked, isolation)
+    attack = None
+    if kept is not None and not is_builtin("attack", asked):
+        (attack,) = describe([Layered(asked, [spec.parameters["attack"]])], spec.profile, kept)
+    return load_cell(Sent(spec=spec, plugins=dict(plugins), isolation=kept, attack=attack))
+
+
 def _check_task(label: str, task: Task, data: Chosen) -> None:
     """Raise a UsageError unless the data are labelled for what the target is trained for."""
     labelled = data.plugin.cls.task

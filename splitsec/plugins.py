@@ -27,6 +27,8 @@ from splitsec.errors import PluginError, UsageError, unknown_name
 
 Kind = Literal["attack", "defense", "target", "data"]
 KINDS: tuple[Kind, ...] = ("attack", "defense", "target", "data")
+METHODS: tuple[Kind, ...] = ("attack", "defense", "target")
+"""Kinds whose source decides a cell; of data it is the images that do."""
 PLURALS: dict[Kind, str] = {
     "attack": "attacks", "defense": "defenses", "target": "targets", "data": "data"
 }  # fmt: skip

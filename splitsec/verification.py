@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from splitsec.agreement import Comparison, compare
 from splitsec.data import load_data
 from splitsec.errors import DataError, SplitsecError, UsageError
-from splitsec.plugins import KINDS, Kind, load_plugin, path_of, source_sha256
+from splitsec.isolation import Isolation
+from splitsec.plugins import METHODS, Kind, is_builtin, load_plugin, path_of, source_sha256
 from splitsec.progress import Progress
 from splitsec.record import PROTOCOL_VERSION, Evidence, Record, load_record
 from splitsec.storage import read_records, record_folder, write_record
@@ -101,10 +102,17 @@ class Checker:
     Args:
         plugins: plain name to the path, or name, of the plug-in to take for it.
         progress: told of images being decoded.
+        isolation: how attacks are kept apart; one that is not built in is then not loaded here.
     """
 
-    def __init__(self, plugins: Mapping[str, str], progress: Progress) -> None:
+    def __init__(
+        self,
+        plugins: Mapping[str, str],
+        progress: Progress,
+        isolation: Isolation | None = None,
+    ) -> None:
         self._plugins = plugins
+        self._isolation = isolation
         self._progress = progress
         self._data: dict[str, str] = {}
 
@@ -139,7 +147,7 @@ class Checker:
         The source of one that is named by a path is compared before it is imported.
         """
         specs: dict[Kind, str] = {}
-        for kind in KINDS:
+        for kind in METHODS:
             label = f"{kind} {getattr(record.spec, kind)!r}"
             said = record.provenance.plugins.get(kind, {})
             if not {"spec", "sha256"} <= set(said):
@@ -148,6 +156,9 @@ class Checker:
             try:
                 spec = locate(kind, record, claim.folder, self._plugins)
                 found = path_of(spec)
+                if found is None and self._is_apart(kind, spec):
+                    specs[kind] = spec  # not to be imported here; its cell id tells its source
+                    continue
                 here = source_sha256(found.path) if found else load_plugin(kind, spec).sha256
             except (SplitsecError, OSError) as error:
                 claim.problems.append(str(error))
@@ -159,7 +170,14 @@ class Checker:
                 )
                 continue
             specs[kind] = spec
-        return specs if len(specs) == len(KINDS) else None
+        if len(specs) < len(METHODS):
+            return None
+        # Of the data it is the images that count, whatever made them.
+        known = "data" in record.provenance.plugins
+        specs["data"] = (
+            locate("data", record, claim.folder, self._plugins) if known else (record.spec.data)
+        )
+        return specs
 
     def _resolve(self, claim: Claim, record: Record, specs: dict[Kind, str]) -> None:
         """Give a claim its cell, if that is the one that the record tells of.
@@ -167,10 +185,10 @@ class Checker:
         Raises:
             SplitsecError: the cell or its images cannot be had here.
         """
-        from splitsec.cell import load_cell  # noqa: PLC0415 - torch is slow to import
+        from splitsec.cell import build_again  # noqa: PLC0415 - torch is slow to import
         from splitsec.provenance import core_sha256  # noqa: PLC0415
 
-        cell = load_cell(record.spec, specs)
+        cell = build_again(record.spec, specs, self._isolation)
         images = self._images(cell)
         said = record.data.get("sha256")
         if images != said:
@@ -191,6 +209,10 @@ class Checker:
             )
         if not claim.problems:
             claim.cell = cell
+
+    def _is_apart(self, kind: Kind, spec: str) -> bool:
+        """Return whether a plug-in is loaded in a process of its own only."""
+        return kind == "attack" and self._isolation is not None and not is_builtin(kind, spec)
 
     def _images(self, cell: Cell) -> str:
         spec = cell.data_spec()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from splitsec.cell import Cell, load_cell, resolve
+from splitsec.cell import Cell, build_again, resolve
 from splitsec.data import load_data
 from splitsec.errors import PluginError, UsageError
 from splitsec.executors.workers import Workers
@@ -97,7 +97,7 @@ def test_a_source_travels(dots: Path, tmp_path: Path) -> None:
     cell = cell_of(str(dots))
     sent = {one.plugin.kind: pack_plugin(one.plugin) for one in cell.chosen}
     assert set(sent) == set(KINDS)
-    there = load_cell(
+    there = build_again(
         cell.spec, {kind: one.unpack(tmp_path / "there" / kind) for kind, one in sent.items()}
     )
     dots.unlink()

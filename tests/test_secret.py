@@ -13,7 +13,7 @@ from test_ranking import cell as ranked
 from test_store import TINY
 
 from splitsec import cell as cells
-from splitsec.cell import Cell, Chosen, load_cell, resolve
+from splitsec.cell import Cell, Chosen, build_again, resolve
 from splitsec.cli import Exit
 from splitsec.cli.eval import command
 from splitsec.data import DataSpec, load_data
@@ -128,7 +128,7 @@ def test_a_request_takes_the_secret_and_a_specification_brings_its_own(secret: P
     assert hidden.cell_id("0") != public.cell_id("0")
     assert hidden.session_key() != public.session_key()
     plugins = {one.plugin.kind: one.plugin.spec for one in hidden.chosen}
-    again = load_cell(CellSpec.model_validate_json(hidden.spec.model_dump_json()), plugins)
+    again = build_again(CellSpec.model_validate_json(hidden.spec.model_dump_json()), plugins)
     assert again.data_spec() == hidden.data_spec()
 
 

@@ -82,8 +82,9 @@ class Execution(NamedTuple):
 
     def isolation(self) -> Isolation | None:
         """Return how attacks are kept apart, or None for not at all."""
+        hidden = () if self.output is None else (str(self.output),)
         return isolation_for(
-            self.isolate, sandbox=self.sandbox, hidden=(str(self.output),),
+            self.isolate, sandbox=self.sandbox, hidden=hidden,
             seconds=self.attack_seconds, memory_gib=self.attack_memory,
             processes=self.attack_processes,
         )  # fmt: skip

@@ -95,7 +95,7 @@ def command(
         given = parse_plugins(plugins)
         claims = read_claims(records)
         with shown(len(claims)) as progress:
-            checker = Checker(given, progress)
+            checker = Checker(given, progress, execution.isolation())
             for claim in claims:
                 checker.check(claim)
         chosen = [claim for claim in claims if claim.cell is not None]
