@@ -4,10 +4,7 @@ Commands are lines that begin with ``splitsec`` (after variables) in fenced bloc
 ``bash`` or not at all, and lines after ``$`` in those marked ``console``. Blocks with
 ``title="name"`` are files.
 
-A comment on the line before a block says that it cannot be run, or not yet:
-
-- ``<!-- needs: check -->``: it needs the command ``splitsec check``; run as soon as there is one.
-- ``<!-- not run: reason -->``: it is never run.
+A comment ``<!-- not run: reason -->`` on the line before a block says why it is not run.
 """
 
 from __future__ import annotations
@@ -40,7 +37,7 @@ TINY_PLUGINS = {
 """Settings that are appended, too, where a plug-in is named."""
 
 _BLOCK = re.compile(
-    r"(?:^<!-- (?P<word>needs|not run): (?P<value>[^\n]+?) -->\n)?"
+    r"(?:^<!-- not run: (?P<reason>[^\n]+?) -->\n)?"
     r"^```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
@@ -54,8 +51,7 @@ class Block(NamedTuple):
     Attributes:
         page: its file, relative to the project.
         line: where it begins, from 1.
-        word: of the comment before it: ``needs``, ``not run``, or empty.
-        value: what that comment says.
+        reason: why it is not run, or empty.
         language: after the fence.
         title: name of the file that it is, or empty.
         text: its content.
@@ -63,8 +59,7 @@ class Block(NamedTuple):
 
     page: str
     line: int
-    word: str
-    value: str
+    reason: str
     language: str
     title: str
     text: str
@@ -83,7 +78,7 @@ def blocks(page: Path) -> list[Block]:
         Block(
             page.relative_to(ROOT).as_posix(),
             text.count("\n", 0, found.start("language")) + 1,
-            *(found[name] or "" for name in ("word", "value", "language", "title", "text")),
+            *(found[name] or "" for name in ("reason", "language", "title", "text")),
         )
         for found in _BLOCK.finditer(text)
     ]

@@ -29,12 +29,9 @@ from documented import (
 )
 from PIL import Image
 
-from splitsec.cli import _COMMANDS, group, run
+from splitsec.cli import group, run
 from splitsec.plugins import KINDS, Kind, list_plugins, load_plugin
 from splitsec.record import FLAGS
-
-COMING = {"new", "check", "verify", "submit"}
-"""Commands that pages describe before they are there; their blocks say ``needs:``."""
 
 WITH_COMMANDS = [page for page in pages() if any(commands(block) for block in blocks(page))]
 
@@ -109,7 +106,7 @@ def test_every_command_runs(page: Path, place: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(evaluating, "draw_curves", draw_nothing)
     ran = 0
     for block in blocks(page):
-        if block.word == "not run" or (block.word == "needs" and block.value not in _COMMANDS):
+        if block.reason:
             continue
         for words in commands(block):
             absent = [data for data in REAL_DATA if data in words and not is_there(data)]
@@ -126,26 +123,22 @@ def test_every_command_runs(page: Path, place: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 def test_commands_in_running_text_are_spelt_right(page: Path) -> None:
     for words in inline(page):
-        if words[0] in COMING - set(_COMMANDS):
-            continue
         command = group.get_command(click.Context(group), words[0])
         assert command is not None, f"{page.name}: there is no command {words[0]!r}"
         command.make_context(words[0], words[1:])
 
 
 def test_few_commands_are_not_run_and_each_says_why() -> None:
-    marked = [block for page in pages() for block in blocks(page) if block.word]
-    never = [block for block in marked if block.word == "not run"]
+    never = [block for page in pages() for block in blocks(page) if block.reason]
     assert len(never) <= 3
-    assert all(re.match(r"needs (a|an|no|Slurm)", block.value) for block in never)
-    assert {block.value for block in marked if block.word == "needs"} <= COMING
-    assert all(commands(block) for block in marked), "a marker stands before a block of commands"
+    assert all(re.match(r"needs (a|an|no|Slurm)", block.reason) for block in never)
+    assert all(commands(block) for block in never), "a marker stands before a block of commands"
 
 
 def test_no_marker_stands_where_it_means_nothing() -> None:
     for page in pages():
-        written = re.findall(r"^<!-- (?:needs|not run): .*$", page.read_text(), re.MULTILINE)
-        assert len(written) == sum(bool(block.word) for block in blocks(page)), page.name
+        written = re.findall(r"^<!-- not run: .*$", page.read_text(), re.MULTILINE)
+        assert len(written) == sum(bool(block.reason) for block in blocks(page)), page.name
 
 
 def test_the_rule_for_tiny_runs() -> None:
