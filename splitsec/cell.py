@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from splitsec.choice import Chosen, check_names, choose, choose_attacks, isolation_of, key_of
 from splitsec.data import DataSpec, Part, list_sources
 from splitsec.data.secret import commitment
 from splitsec.data.source import Task
@@ -23,14 +24,10 @@ from splitsec.data.sources import source_task
 from splitsec.errors import PluginError, UsageError, blaming
 from splitsec.images import Shape
 from splitsec.isolation import Isolation
-from splitsec.isolation.description import Description, Layered, StandIn, describe
+from splitsec.isolation.description import Description, StandIn
 from splitsec.parameters import Parameters, build_parameters
 from splitsec.plugins import (
-    Kind,
     Plugin,
-    is_builtin,
-    load_plugin,
-    plain_name,
     source_sha256,
 )
 from splitsec.randomness import seeded_global_generator
@@ -48,19 +45,6 @@ from splitsec.spec import (
 from splitsec.target import SplitModel, Target, check_target, smashed_shape
 
 M = TypeVar("M", bound=BaseModel)
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A loaded plug-in with its resolved parameters."""
-
-    plugin: Plugin
-    parameters: Parameters
-
-    @property
-    def label(self) -> str:
-        """How errors name it, such as ``attack 'fsha'``."""
-        return f"{self.plugin.kind} {self.plugin.name!r}"
 
 
 @dataclass(frozen=True)
@@ -281,14 +265,14 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
         _sweep(requests, text)
     for kind, named in parsed.items():
         for name in named:
-            if all(_key(request.spec) != _key(name) for request in requests[kind]):
+            if all(key_of(request.spec) != key_of(name) for request in requests[kind]):
                 raise UsageError(f"--set {kind}.{name}: this run has no {kind} {name!r}")
-    attacks = _choose_attacks(requests["attack"], parsed["attack"], profile, isolation)
+    attacks = choose_attacks(requests["attack"], parsed["attack"], profile, isolation)
     defenses = [choose("defense", r, parsed["defense"], profile) for r in requests["defense"]]
     targets = [choose("target", r, parsed["target"], profile) for r in requests["target"]]
     data_sets = [choose("data", r, parsed["data"], profile) for r in requests["data"]]
     for chosen in (attacks, defenses, targets, data_sets):
-        _check_names(chosen)
+        check_names(chosen)
     asked_data: list[Chosen | None] = [*data_sets] or [None]
     usual = {
         task: choose("data", PluginRequest(defaults.data[task], {}), profile=profile)
@@ -338,77 +322,12 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
         }
         cell = Cell(
             _checked(CellSpec, values), chosen_attack, chosen_defense, chosen_target, chosen_data,
-            _isolation_of(chosen_attack.plugin.spec, isolation),
+            isolation_of(chosen_attack.plugin.spec, isolation),
         )  # fmt: skip
         cell.data_spec()
         cells.append(cell)
     _check_splits(cells)
     return cells
-
-
-class Sent(BaseModel):
-    """A cell as it travels to another process on this machine.
-
-    Attributes:
-        spec: its specification.
-        plugins: kind to how the plug-in was asked for, such as ``./mine.py:Mine``.
-        isolation: how its attack is kept apart.
-        attack: what is known of an attack that is not to be loaded there.
-    """
-
-    spec: CellSpec
-    plugins: dict[Kind, str]
-    isolation: Isolation | None
-    attack: Description | None
-
-    @classmethod
-    def of(cls, cell: Cell) -> Sent:
-        """Return a cell as it travels."""
-        plugins = {one.plugin.kind: one.plugin.spec for one in cell.chosen}
-        return cls(
-            spec=cell.spec, plugins=plugins, isolation=cell.isolation, attack=cell.description
-        )
-
-
-def load_cell(sent: Sent) -> Cell:
-    """Build a cell from its specification, where it was resolved before.
-
-    Args:
-        sent: the cell as it travelled.
-
-    Raises:
-        PluginError: a plug-in cannot be loaded.
-        UsageError: it no longer has such parameters.
-    """
-
-    def load(kind: Kind) -> Chosen:
-        return _chosen(load_plugin(kind, sent.plugins[kind]), sent.spec.parameters[kind])
-
-    attack = load("attack") if sent.attack is None else _described(sent.attack)
-    others = (load("defense"), load("target"), load("data"))
-    return Cell(sent.spec, attack, *others, sent.isolation)
-
-
-def build_again(
-    spec: CellSpec, plugins: Mapping[Kind, str], isolation: Isolation | None = None
-) -> Cell:
-    """Build a cell from the specification of its record.
-
-    Args:
-        spec: the specification.
-        plugins: kind to how the plug-in is asked for here.
-        isolation: as of :func:`resolve`.
-
-    Raises:
-        PluginError: a plug-in cannot be loaded.
-        UsageError: it no longer has such parameters.
-    """
-    asked = plugins["attack"]
-    kept = _isolation_of(asked, isolation)
-    attack = None
-    if kept is not None and not is_builtin("attack", asked):
-        (attack,) = describe([Layered(asked, [spec.parameters["attack"]])], spec.profile, kept)
-    return load_cell(Sent(spec=spec, plugins=dict(plugins), isolation=kept, attack=attack))
 
 
 def _check_task(label: str, task: Task, data: Chosen) -> None:
@@ -430,7 +349,7 @@ def _sweep(requests: dict[str, list[PluginRequest]], text: str) -> None:
     given = [value.strip() for value in values.split(",") if value.strip()]
     if kind not in requests or not (name and parameter and given):
         raise UsageError(f"--sweep {text!r} is not of the form defense.dcor.alpha=0.1,0.5,0.9")
-    swept = [request for request in requests[kind] if _key(request.spec) == _key(name)]
+    swept = [request for request in requests[kind] if key_of(request.spec) == key_of(name)]
     if not swept:
         raise UsageError(f"--sweep {kind}.{name}: this run has no {kind} {name!r}")
     requests[kind] = [
@@ -438,95 +357,6 @@ def _sweep(requests: dict[str, list[PluginRequest]], text: str) -> None:
         for request in requests[kind]
         for changed in ([{parameter: value} for value in given] if request in swept else [{}])
     ]
-
-
-def _key(spec: str) -> str:
-    """Return the name by which ``--set`` addresses a plug-in, whichever way it was named."""
-    return plain_name(spec.rstrip("/\\")).rpartition("/")[2].replace("_", "-")
-
-
-def choose(
-    kind: Kind,
-    request: PluginRequest,
-    settings: Mapping[str, Mapping[str, str]] | None = None,
-    profile: str = "quick",
-) -> Chosen:
-    """Load a plug-in and resolve its parameters.
-
-    Args:
-        kind: attack, defense, target or data.
-        request: how it is asked for.
-        settings: name to parameter to value, as ``--set`` gives them.
-        profile: whose defaults its class may state.
-
-    Raises:
-        UsageError: an unknown name or parameter, or a value out of range.
-        PluginError: it cannot be loaded.
-    """
-    plugin = load_plugin(kind, request.spec)
-    by_profile = getattr(plugin.cls, "profiles", {}).get(profile, {})
-    return _chosen(plugin, merge(by_profile, *_layers(request, settings)))
-
-
-def _layers(
-    request: PluginRequest, settings: Mapping[str, Mapping[str, str]] | None
-) -> list[Mapping[str, Any]]:
-    """Return what was set of a plug-in's parameters; later layers win."""
-    by_setting = [
-        values for name, values in (settings or {}).items() if _key(name) == _key(request.spec)
-    ]
-    return [*by_setting, request.parameters]
-
-
-def _choose_attacks(
-    requests: Sequence[PluginRequest],
-    settings: Mapping[str, Mapping[str, str]],
-    profile: str,
-    isolation: Isolation | None,
-) -> list[Chosen]:
-    """Choose attacks; those that are not built in are not loaded here if they are isolated."""
-    unloaded = [
-        request
-        for request in requests
-        if isolation is not None and not is_builtin("attack", request.spec)
-    ]
-    described: dict[int, Chosen] = {}
-    if isolation is not None and unloaded:
-        asked = [Layered(request.spec, _layers(request, settings)) for request in unloaded]
-        found = describe(asked, profile, isolation)
-        described = {
-            id(request): _described(one) for request, one in zip(unloaded, found, strict=True)
-        }
-    return [
-        described.get(id(request)) or choose("attack", request, settings, profile)
-        for request in requests
-    ]
-
-
-def _described(description: Description) -> Chosen:
-    return Chosen(description.plugin(), description.given())
-
-
-def _isolation_of(spec: str, isolation: Isolation | None) -> Isolation | None:
-    """Return how an attack is kept apart, or None where it may run in this process."""
-    if isolation is None or (isolation.attacks == "others" and is_builtin("attack", spec)):
-        return None
-    return isolation
-
-
-def _chosen(plugin: Plugin, values: Mapping[str, Any]) -> Chosen:
-    label = f"{plugin.kind} {plugin.name!r}"
-    return Chosen(plugin, build_parameters(label, plugin.cls.Parameters, values))
-
-
-def _check_names(chosen: Sequence[Chosen]) -> None:
-    """Raise a UsageError where two sources would go by one name in the records."""
-    sources: dict[str, str] = {}
-    for one in chosen:
-        code = f"{one.plugin.cls.__qualname__} of {one.plugin.source}"
-        known = sources.setdefault(one.plugin.name, code)
-        if known != code:
-            raise UsageError(f"{one.label} is two things, {known} and {code}; rename one")
 
 
 def _numbers(name: str, text: str | int | None) -> list[int | None]:

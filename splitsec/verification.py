@@ -185,8 +185,8 @@ class Checker:
         Raises:
             SplitsecError: the cell or its images cannot be had here.
         """
-        from splitsec.cell import build_again  # noqa: PLC0415 - torch is slow to import
         from splitsec.provenance import core_sha256  # noqa: PLC0415
+        from splitsec.travel import build_again  # noqa: PLC0415 - torch is slow to import
 
         cell = build_again(record.spec, specs, self._isolation)
         images = self._images(cell)

@@ -231,6 +231,9 @@ def test_options_reach_the_evaluation(fake: FakeEvaluation) -> None:
     arguments = [*EVAL, "--seed", "7", "--cut", "2,3", "--set", "a=1", "--set", "b=2"]
     assert run([*arguments, "--threads", "3", "--channels", "1", "--output", "o"]) == Exit.OK
     assert fake.ran == [7]
+    isolation = fake.request.pop("isolation")
+    assert (isolation.attacks, isolation.sandbox) == ("others", False)
+    assert isolation.hidden == (str(Path("o").absolute()),)
     assert fake.request == {
         "attack": "fsha", "defense": "dcor", "target": None, "data": None, "cut": "2,3",
         "size": None, "channels": 1, "clients": 1, "profile": "quick", "settings": ("a=1", "b=2"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from splitsec.cell import Cell, build_again, resolve
+from splitsec.cell import Cell, resolve
 from splitsec.data import load_data
 from splitsec.errors import PluginError, UsageError
 from splitsec.executors.workers import Workers
@@ -15,6 +15,7 @@ from splitsec.plugins import KINDS, list_plugins, load_plugin, pack_plugin
 from splitsec.progress import Silent
 from splitsec.recall import recall, remember
 from splitsec.runs import run_cells
+from splitsec.travel import build_again
 
 SOURCE = '''"""Dots for a test."""
 import numpy as np

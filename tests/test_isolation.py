@@ -21,7 +21,7 @@ from test_workers import gone
 import splitsec.checkpoint
 import splitsec.isolation.host
 from splitsec import cli
-from splitsec.cell import Cell, Sent, load_cell, resolve
+from splitsec.cell import Cell, resolve
 from splitsec.data import Part
 from splitsec.errors import (
     DivergedError,
@@ -39,6 +39,7 @@ from splitsec.isolation.protocol import Channel, MalformedError
 from splitsec.metrics import image_errors
 from splitsec.progress import Silent
 from splitsec.runs import run_cells
+from splitsec.travel import Sent, load_cell
 from splitsec.wire import Message
 
 HOSTILE = Path(__file__).parent / "hostile"

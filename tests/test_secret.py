@@ -13,7 +13,8 @@ from test_ranking import cell as ranked
 from test_store import TINY
 
 from splitsec import cell as cells
-from splitsec.cell import Cell, Chosen, build_again, resolve
+from splitsec.cell import Cell, resolve
+from splitsec.choice import Chosen
 from splitsec.cli import Exit
 from splitsec.cli.eval import command
 from splitsec.data import DataSpec, load_data
@@ -28,6 +29,7 @@ from splitsec.provenance import core_sha256
 from splitsec.record import load_record
 from splitsec.spec import CellSpec
 from splitsec.storage import find_records, load_records
+from splitsec.travel import build_again
 
 SECRET = "correct horse battery staple, twice over"
 # Of a cell as it was before there were secret partitions.

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from splitsec.cell import choose
+from splitsec.choice import choose
 from splitsec.contract.report import Finding, Outcome, Report
 from splitsec.contract.subject import Check, Subject
 from splitsec.contract.surroundings import ENVIRONMENT, Watch, seeing_changes

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from splitsec.cell import Cell, Chosen, resolve
+from splitsec.cell import Cell, resolve
+from splitsec.choice import Chosen
 from splitsec.contract.report import Outcome
 from splitsec.contract.surroundings import Watch
 from splitsec.plugins import PLURALS, summary_of

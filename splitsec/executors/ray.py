@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from splitsec.cell import Cell, Sent, load_cell
+from splitsec.cell import Cell
 from splitsec.data import load_data
 from splitsec.data.secret import SECRET_FILE_VARIABLE
 from splitsec.errors import SplitsecError, UsageError, WorkerError
@@ -32,6 +32,7 @@ from splitsec.provenance import collect, core_sha256
 from splitsec.queue import Queue
 from splitsec.record import Record, Status, read_record
 from splitsec.storage import artifact, keep_record, record_folder
+from splitsec.travel import Sent, load_cell
 
 _WAITING = 2  # sessions at Ray without room: an autoscaler sees them, other runs get the rest
 _LOSSES = 3  # nodes that a cell may be running on when they die

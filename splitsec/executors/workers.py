@@ -21,12 +21,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from splitsec.cell import Cell, Sent, load_cell
+from splitsec.cell import Cell
 from splitsec.errors import WorkerError
 from splitsec.progress import Progress, Stage
 from splitsec.queue import Queue
 from splitsec.record import Record
 from splitsec.spec import CellSpec
+from splitsec.travel import Sent, load_cell
 
 _GRACE_SECONDS = 10.0  # in which an interrupted worker writes what it was doing
 _REPORT_EVERY_SECONDS = 0.5
