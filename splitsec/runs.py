@@ -109,7 +109,7 @@ def run_cells(
     another run has begun is left to it, and its records are used.
 
     Args:
-        cells: resolved cells.
+        cells: resolved cells; one that is there twice is run once.
         store: folder in which each record's own folder is made.
         progress: told of every cell and stage.
         rerun: which cells are run although the store has their records.
@@ -126,6 +126,7 @@ def run_cells(
         WorkerError: a worker could not run its cells for a reason outside of them.
     """
     executor = executor or InProcess()
+    cells = distinct(cells)
     look_up = _looking_up(cells, store, progress, rerun)
     sessions: dict[str, list[Cell]] = {}
     done = []
@@ -144,6 +145,11 @@ def run_cells(
             yield record
     finally:
         queue.close()
+
+
+def distinct(cells: Sequence[Cell]) -> list[Cell]:
+    """Return cells without those that are there already, such as of two grids that overlap."""
+    return list({cell.spec.model_dump_json(): cell for cell in cells}.values())
 
 
 def take_shard(cells: Sequence[Cell], number: int, parts: int) -> list[Cell]:

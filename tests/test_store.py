@@ -163,3 +163,8 @@ def test_a_record_of_another_store_is_kept_with_its_artifacts_or_not_at_all(tmp_
     assert load_records([here]) == [record]
     for name in record.artifacts:
         check_artifact(artifact(record_folder(here, record), record, name))
+
+
+def test_a_cell_that_is_asked_for_twice_is_run_once(tmp_path: Path) -> None:
+    (record,) = run_cells(cells(1) + cells(1), tmp_path, Silent())
+    assert record.status == "ok"

@@ -295,10 +295,10 @@ def execute(
                     _report(record, how)
             return Exit.OK
         from splitsec.progress_bars import shown  # noqa: PLC0415 - slow to import
-        from splitsec.runs import run_cells, take_shard  # noqa: PLC0415
+        from splitsec.runs import distinct, run_cells, take_shard  # noqa: PLC0415
         from splitsec.storage import check_writable  # noqa: PLC0415
 
-        resolved = cells(how.isolation())
+        resolved = distinct(cells(how.isolation()))
         if not resolved:
             click.echo("the grid is empty: this request makes no cell", err=True)
             return Exit.EMPTY
