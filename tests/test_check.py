@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from splitsec.cli import Exit, run
 from splitsec.contract.report import Finding
@@ -29,8 +31,9 @@ BUILT_IN = [(kind, listed.name) for kind in KINDS for listed in list_plugins(kin
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), BUILT_IN)
-def test_every_built_in_plugin_keeps_its_contract(kind: Kind, name: str) -> None:
-    report = check_plugin(SHORT.get(name, name), kind)
+def test_every_built_in_plugin_keeps_its_contract(kind: Kind, name: str, tmp_path: Path) -> None:
+    asked = scans(tmp_path) if name == "folder" else SHORT.get(name, name)
+    report = check_plugin(asked, kind)
     verdicts = {one.check: one.verdict for one in report.findings}
     failed = {check for check, verdict in verdicts.items() if verdict == "failed"}
     if "LPIPS weights are not here" not in str(report):
@@ -38,6 +41,19 @@ def test_every_built_in_plugin_keeps_its_contract(kind: Kind, name: str) -> None
     assert failed <= TOO_SMALL_A_SESSION.get(name, set()), str(report)
     if name in ("phantom-fundus", "phantom-cxr"):
         assert set(verdicts.values()) == {"ok"}, str(report)
+
+
+def scans(folder: Path) -> str:
+    """Write random images of two classes, and return how they are asked for."""
+    generator = np.random.default_rng(0)
+    lines = ["image,label"]
+    for row in range(240):
+        pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{row:03}.png")
+        lines.append(f"{row:03}.png,{row % 2}")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    columns = "image_column=image,label_column=label"
+    return f"folder:path={folder},csv={folder / 'labels.csv'},{columns}"
 
 
 def look(folder: Path, kind: Kind, source: str, *only: str) -> Finding:
