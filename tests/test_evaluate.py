@@ -239,7 +239,7 @@ def test_the_paper_profile_is_the_reports_setting() -> None:
         ("active=True", "    def answer(self, m):\n        return m.smashed[:2]" + MEAN,
          "a gradient of shape"),
         ("active=True", "    def answer(self, m):\n        return m.smashed / 0" + MEAN,
-         "not finite at exchange 0"),
+         "gave values that are not finite in answer()"),
         ("", MEAN, "asked for 'public_images', which its threat model does not"),
         ("public_images=True", "    def fit(self, progress):\n        self.view.client_weights"
          + MEAN, "asked for 'client_weights'"),
