@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from test_workers import TINY, gone, grid, run
 
+import splitsec
 import splitsec.storage
 from splitsec.cell import resolve
 from splitsec.errors import OutputError, WorkerError
@@ -169,6 +170,8 @@ def read_only(folder: Path) -> Iterator[None]:
     if user == 0:
         os.seteuid(NOBODY)
     try:
+        if not os.access(splitsec.__file__, os.R_OK, effective_ids=True):
+            pytest.skip("root's stand-in may not read this checkout")
         yield
     finally:
         os.seteuid(user)
