@@ -15,6 +15,7 @@ from splitsec.errors import UsageError
 from splitsec.index import load_brief_records
 from splitsec.leaderboard import tables
 from splitsec.leaderboard.ranking import RERUN, UTILITY_FLOOR, Board, By, rank
+from splitsec.record import Evidence
 from splitsec.storage import Found, find_records
 
 _MEASURES = ("leakage", "utility", "retained")
@@ -77,15 +78,14 @@ def command(
     if output is not None and form not in folders:
         raise UsageError(f"--output is for --format {' and '.join(folders)}; {form} is printed")
     if output is not None:
-        found = find_records(records)
-        if only_verified:
-            found = [one for one in found if one.record.evidence.origin == "here"]
+        found = [
+            one for one in find_records(records) if _counts(one.record.evidence, only_verified)
+        ]
         if form == "records":
             return _publish(found, output)
         return _write_page(found, cast(By, by), output, floor)
-    known = load_brief_records(records, _announce)
-    if only_verified:
-        known = [one for one in known if one.evidence.origin == "here"]
+    brief = load_brief_records(records, _announce)
+    known = [one for one in brief if _counts(one.evidence, only_verified)]
     boards = rank(known, cast(By, by), floor)
     if not boards:
         return _empty()
@@ -94,6 +94,11 @@ def command(
     else:
         click.echo(_FORMS[form](boards), nl=False)
     return Exit.OK
+
+
+def _counts(evidence: Evidence, only_verified: bool) -> bool:
+    """Return whether a record is to be looked at."""
+    return evidence.origin == "here" or not only_verified
 
 
 def _announce(sentence: str) -> None:

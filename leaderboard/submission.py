@@ -19,7 +19,7 @@ from splitsec.plugins import (
     KINDS,
     Kind,
     Plugin,
-    is_built_in,
+    is_builtin,
     load_plugin,
     path_of,
     source_files,
@@ -131,7 +131,7 @@ def find_sources(
                 f"not {digest[:10]}); run the cells again, or restore it"
             )
         plugin = load_plugin(kind, spec)
-        if not is_built_in(plugin):
+        if not is_builtin(kind, spec):
             place = f"./plugins/{kind}/{Path(plugin.source).name}"
             submitted[kind, name] = Submitted(plugin, name, place)
     return submitted

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from splitsec.cli import Exit
+from splitsec.cli.verify import plugin_option
 
 
 @click.command("submit")
@@ -18,14 +19,7 @@ from splitsec.cli import Exit
     required=True,
     help="New folder of the submission, such as leaderboard/submissions/my-attack.",
 )
-@click.option(
-    "--plugin",
-    "plugins",
-    multiple=True,
-    metavar="NAME=PATH",
-    help="Where the source of a plug-in is that came from a path.  [default: as the record says, "
-    "seen from its folder or one above]",
-)
+@plugin_option
 def command(records: tuple[Path, ...], output: Path, plugins: tuple[str, ...]) -> int:
     """Assemble a folder to propose from RECORDS: folders, record.json or .jsonl files.
 

@@ -57,11 +57,7 @@ def choose_attacks(
     isolation: Isolation | None,
 ) -> list[Chosen]:
     """Choose attacks; those that are not built in are not loaded here if they are isolated."""
-    unloaded = [
-        request
-        for request in requests
-        if isolation is not None and not is_builtin("attack", request.spec)
-    ]
+    unloaded = [request for request in requests if is_apart(request.spec, isolation)]
     known: dict[int, Chosen] = {}
     if isolation is not None and unloaded:
         asked = [Layered(request.spec, _layers(request, settings)) for request in unloaded]
@@ -93,6 +89,11 @@ def isolation_of(spec: str, isolation: Isolation | None) -> Isolation | None:
     if isolation is None or (isolation.attacks == "others" and is_builtin("attack", spec)):
         return None
     return isolation
+
+
+def is_apart(spec: str, isolation: Isolation | None) -> bool:
+    """Return whether an attack is loaded in a process of its own only."""
+    return isolation is not None and not is_builtin("attack", spec)
 
 
 def with_parameters(plugin: Plugin, values: Mapping[str, Any]) -> Chosen:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from splitsec.cell import Cell
-from splitsec.checkpoint import Checkpoints
+from splitsec.checkpoint import Checkpoints, Folder
 from splitsec.data import Data, load_data
 from splitsec.errors import (
     DivergedError,
@@ -72,9 +72,8 @@ def run_session(
     """
     data = data or load_data(cells[0].data_spec(), progress)
     key = cells[0].session_key()
-    checkpoints = Checkpoints(
-        store / ".checkpoints" / key[:24], [key, data.sha256, PROTOCOL_VERSION], progress.message
-    )
+    kept = Folder(store / ".checkpoints" / key[:24])
+    checkpoints = Checkpoints(kept, [key, data.sha256, PROTOCOL_VERSION], progress.message)
     shared = SharedSession(cells, data, checkpoints)
     try:
         for cell in cells:
@@ -82,7 +81,7 @@ def run_session(
             yield _run_cell(cell, shared, store, progress, keep_models)
     finally:
         shared.close()
-    checkpoints.clear()
+    kept.clear()
 
 
 def _leave_if_forked(process: int) -> None:

@@ -134,25 +134,46 @@ def plain_name(spec: str) -> str:
     return Path(path).stem.replace("_", "-") if _is_path(path) else path
 
 
+class PluginPath(NamedTuple):
+    """A plug-in that is named by where its source is.
+
+    Attributes:
+        path: its file or folder.
+        cls: the class in it, or None where there is one only.
+    """
+
+    path: Path
+    cls: str | None
+
+    def below(self, folder: Path) -> str:
+        """Return how it is asked for where its path is seen from a folder."""
+        return f"{folder / self.path}{f':{self.cls}' if self.cls else ''}"
+
+
+def path_of(spec: str) -> PluginPath | None:
+    """Return where a plug-in's source is, if it is asked for by a path and not by a name."""
+    path, class_name = _split_class(spec)
+    return PluginPath(Path(path).expanduser(), class_name) if _is_path(path) else None
+
+
 def plugin_path(kind: Kind, spec: str) -> Path | None:
     """Return the file or folder that a plug-in is asked for by, or None if it goes by a name.
 
     Raises:
         UsageError: there is none, or its records would be taken for a built-in one's.
     """
-    path, _ = _split_class(spec)
-    if not _is_path(path):
+    found = path_of(spec)
+    if found is None:
         return None
-    file = Path(path).expanduser()
-    if not file.exists():
-        raise UsageError(f"{kind} {spec!r}: there is no {file}")
+    if not found.path.exists():
+        raise UsageError(f"{kind} {spec!r}: there is no {found.path}")
     name = plain_name(spec)
     if name in _builtin(kind):
         raise UsageError(
             f"{kind} {spec!r} would be recorded as {name!r}, which is built in; "
             "rename the file, or use the built-in by its name"
         )
-    return file
+    return found.path
 
 
 def absolute_spec(kind: Kind, spec: str) -> str:
@@ -282,28 +303,6 @@ def _split_class(spec: str) -> tuple[str, str | None]:
     return (match[1], match[2]) if match else (spec, None)
 
 
-class PluginPath(NamedTuple):
-    """A plug-in that is named by where its source is.
-
-    Attributes:
-        path: its file or folder.
-        cls: the class in it, or None where there is one only.
-    """
-
-    path: Path
-    cls: str | None
-
-    def below(self, folder: Path) -> str:
-        """Return how it is asked for where its path is seen from a folder."""
-        return f"{folder / self.path}{f':{self.cls}' if self.cls else ''}"
-
-
-def path_of(spec: str) -> PluginPath | None:
-    """Return where a plug-in's source is, if it is asked for by a path and not by a name."""
-    path, class_name = _split_class(spec)
-    return PluginPath(Path(path).expanduser(), class_name) if _is_path(path) else None
-
-
 class Portable(NamedTuple):
     """A plug-in as it travels to another machine.
 
@@ -341,11 +340,6 @@ def source_files(source: Path) -> dict[str, bytes]:
     """Return a plug-in's Python source, by paths that begin with its file's or folder's name."""
     found = source.rglob("*.py") if source.is_dir() else [source]
     return {file.relative_to(source.parent).as_posix(): file.read_bytes() for file in found}
-
-
-def is_built_in(plugin: Plugin) -> bool:
-    """Return whether a plug-in is one of splitsec's own."""
-    return Path(plugin.source).is_relative_to(folder_of(plugin.kind))
 
 
 def _import_path(kind: str, path: Path) -> ModuleType:

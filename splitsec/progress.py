@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from splitsec.record import Record
     from splitsec.spec import CellSpec
+
+_REPORT_EVERY_SECONDS = 0.5
 
 
 class Stage(Protocol):
@@ -55,3 +58,60 @@ class Silent:
 
     def message(self, text: str) -> None:
         """Ignore the sentence."""
+
+
+class Say(Protocol):
+    """Sends one report to where it is shown."""
+
+    def __call__(self, kind: str, *content: object) -> None:
+        """Send it.
+
+        Args:
+            kind: ``message``, ``stage``, ``advance`` or ``staged``.
+            content: the values that such a report has.
+        """
+
+
+class Relay(Silent):
+    """Progress that is shown by another process.
+
+    Args:
+        say: sends a report there.
+    """
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+
+    def message(self, text: str) -> None:
+        """Pass it on."""
+        self._say("message", text)
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Stage]:
+        """Pass on a stage."""
+        self._say("stage", name, total)
+        stage = _RelayedStage(self._say)
+        yield stage
+        stage.report()
+        self._say("staged")
+
+
+class _RelayedStage:
+    """A stage that is shown elsewhere; it reports often enough to look alive."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._steps = 0
+        self._last = 0.0
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Report some steps, and those not yet reported."""
+        self._steps += steps
+        if time.monotonic() - self._last >= _REPORT_EVERY_SECONDS:
+            self.report(note)
+
+    def report(self, note: str = "") -> None:
+        """Report the steps that were not yet reported."""
+        self._last = time.monotonic()
+        self._say("advance", self._steps, note)
+        self._steps = 0

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from splitsec.data import load_data
+from splitsec.data import ImageHashes
 from splitsec.errors import UsageError
 from splitsec.executors import Executor, InProcess
 from splitsec.isolation import isolation_for
@@ -209,11 +209,12 @@ def _looking_up(
     cells: Sequence[Cell], store: Path, progress: Progress, rerun: Rerun
 ) -> Callable[[Cell], Record | None]:
     """Return what gives a cell's record where there is one that is to be used."""
-    specs = {cell.data_spec().model_dump_json(): cell.data_spec() for cell in cells}
-    hashes = {key: load_data(spec, progress).sha256 for key, spec in specs.items()}
+    images = ImageHashes(progress)
+    for cell in cells:  # what is wrong with any of them is said before the first one runs
+        images.of(cell.data_spec())
 
     def look_up(cell: Cell) -> Record | None:
-        cell_id = cell.cell_id(hashes[cell.data_spec().model_dump_json()])
+        cell_id = cell.cell_id(images.of(cell.data_spec()))
         return stored(store, cell.spec, cell_id, rerun, progress.message)
 
     return look_up

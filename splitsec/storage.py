@@ -60,7 +60,7 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, write)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a file, whole or not at all.
 
     Raises:
@@ -119,7 +119,7 @@ def keep_record(output: Path, record: Record, files: Mapping[str, bytes]) -> Rec
     return write_record(folder, record)
 
 
-def _write_bytes(path: Path, content: bytes) -> None:
+def _write_bytes(path: Path, content: bytes | memoryview) -> None:
     path.write_bytes(content)
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 
 from splitsec.cell import Cell
-from splitsec.choice import Chosen, described, isolation_of, with_parameters
+from splitsec.choice import Chosen, described, is_apart, isolation_of, with_parameters
 from splitsec.isolation import Isolation
 from splitsec.isolation.description import Description, Layered, describe
-from splitsec.plugins import Kind, is_builtin, load_plugin
+from splitsec.plugins import Kind, load_plugin
 from splitsec.spec import CellSpec
 
 
@@ -74,6 +74,6 @@ def build_again(
     asked = plugins["attack"]
     kept = isolation_of(asked, isolation)
     attack = None
-    if kept is not None and not is_builtin("attack", asked):
+    if kept is not None and is_apart(asked, kept):
         (attack,) = describe([Layered(asked, [spec.parameters["attack"]])], spec.profile, kept)
     return load_cell(Sent(spec=spec, plugins=dict(plugins), isolation=kept, attack=attack))

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from splitsec.agreement import Comparison, compare
-from splitsec.data import load_data
+from splitsec.data import ImageHashes
 from splitsec.errors import DataError, SplitsecError, UsageError
 from splitsec.isolation import Isolation
-from splitsec.plugins import METHODS, Kind, is_builtin, load_plugin, path_of, source_sha256
+from splitsec.plugins import METHODS, Kind, load_plugin, path_of, source_sha256
 from splitsec.progress import Progress
 from splitsec.record import PROTOCOL_VERSION, Evidence, Record, load_record
 from splitsec.storage import read_records, record_folder, write_record
@@ -113,8 +113,7 @@ class Checker:
     ) -> None:
         self._plugins = plugins
         self._isolation = isolation
-        self._progress = progress
-        self._data: dict[str, str] = {}
+        self._images = ImageHashes(progress)
 
     def check(self, claim: Claim) -> None:
         """Find what speaks against a claim, or else its cell."""
@@ -146,6 +145,8 @@ class Checker:
 
         The source of one that is named by a path is compared before it is imported.
         """
+        from splitsec.choice import is_apart  # noqa: PLC0415 - torch is slow to import
+
         specs: dict[Kind, str] = {}
         for kind in METHODS:
             label = f"{kind} {getattr(record.spec, kind)!r}"
@@ -156,7 +157,7 @@ class Checker:
             try:
                 spec = locate(kind, record, claim.folder, self._plugins)
                 found = path_of(spec)
-                if found is None and self._is_apart(kind, spec):
+                if found is None and kind == "attack" and is_apart(spec, self._isolation):
                     specs[kind] = spec  # not to be imported here; its cell id tells its source
                     continue
                 here = source_sha256(found.path) if found else load_plugin(kind, spec).sha256
@@ -189,7 +190,7 @@ class Checker:
         from splitsec.travel import build_again  # noqa: PLC0415 - torch is slow to import
 
         cell = build_again(record.spec, specs, self._isolation)
-        images = self._images(cell)
+        images = self._images.of(cell.data_spec())
         said = record.data.get("sha256")
         if images != said:
             claim.problems.append(
@@ -209,17 +210,6 @@ class Checker:
             )
         if not claim.problems:
             claim.cell = cell
-
-    def _is_apart(self, kind: Kind, spec: str) -> bool:
-        """Return whether a plug-in is loaded in a process of its own only."""
-        return kind == "attack" and self._isolation is not None and not is_builtin(kind, spec)
-
-    def _images(self, cell: Cell) -> str:
-        spec = cell.data_spec()
-        key = spec.model_dump_json()
-        if key not in self._data:
-            self._data[key] = load_data(spec, self._progress).sha256
-        return self._data[key]
 
 
 def locate(kind: Kind, record: Record, folder: Path | None, given: Mapping[str, str]) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from splitsec.data import Part
+from splitsec.data import Part, get_source
 
 # Processes of pytest-xdist ignore Ctrl-C, and so would all that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -36,6 +38,12 @@ def make_part(count: int, channels: int = 3, size: int = 32, seed: int = 0) -> P
         labels=np.arange(count, dtype=np.int64) % 2,
         indices=np.arange(count, dtype=np.int64),
     )
+
+
+def source_parameters(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all parameters of a data source, resolved, as JSON values."""
+    resolved: dict[str, Any] = get_source(name, parameters).parameters.model_dump(mode="json")
+    return resolved
 
 
 @pytest.fixture

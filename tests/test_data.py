@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import source_parameters
 from PIL import Image
 
-from splitsec.data import DataSpec, check_source, list_sources, load_data
+from splitsec.data import DataSpec, list_sources, load_data
 from splitsec.data.partition import duplicate_groups
 from splitsec.errors import DataError, UsageError
 from splitsec.folders import cache_folder
@@ -30,7 +31,7 @@ class Telling(Silent):
 
 
 def spec_of(name: str, parameters: dict[str, Any] | None = None, **values: Any) -> DataSpec:
-    resolved = check_source(name, parameters or {})
+    resolved = source_parameters(name, parameters or {})
     return DataSpec(name=name, parameters=resolved, **{"size": 16, **SMALL, **values})
 
 
@@ -143,7 +144,7 @@ def test_unlike_images_are_not_merged() -> None:
 
 def test_retinamnist_uses_the_publishers_test_split_for_victims(data_root: Path) -> None:
     data = load_data(
-        DataSpec(name="retinamnist", parameters=check_source("retinamnist", {})), Silent()
+        DataSpec(name="retinamnist", parameters=source_parameters("retinamnist", {})), Silent()
     )
     assert_disjoint(data)
     assert (data.private[0].indices < 1080).all()
@@ -313,7 +314,7 @@ def test_kaggle_layout_errors(kaggle: Path, tmp_path: Path) -> None:
 
 def test_unknown_source() -> None:
     with pytest.raises(UsageError, match="unknown data 'retinamist'; did you mean 'retinamnist'"):
-        check_source("retinamist", {})
+        source_parameters("retinamist", {})
     assert {name for name, _ in list_sources()} == {
         "phantom-fundus", "phantom-cxr", "retinamnist", "diabetic-retinopathy",
         "lung-segmentation", "folder",

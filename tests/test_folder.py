@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import source_parameters
 from PIL import Image
 
-from splitsec.data import DataSpec, check_source, load_data
+from splitsec.data import DataSpec, load_data
 from splitsec.data.diabetic_retinopathy import DiabeticRetinopathy
 from splitsec.data.folder import Folder, FolderParameters, find_images, read_csv
 from splitsec.data.source import Catalogue
@@ -177,7 +178,7 @@ def test_images_of_one_pixel_can_be_used(tmp_path: Path) -> None:
         rows.append({"image": f"{index}.png", "label": index % 2})
     pd.DataFrame(rows).to_csv(tmp_path / "labels.csv", index=False)
     counts = {"private": 6, "public": 4, "validation": 2, "held_out": 4, "size": 8}
-    given = check_source("folder", {"path": str(tmp_path)})
+    given = source_parameters("folder", {"path": str(tmp_path)})
     data = load_data(DataSpec(name="folder", parameters=given, **counts), Silent())
     assert data.private[0].images.shape == (6, 3, 8, 8)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import socket
@@ -19,9 +20,11 @@ from test_checkpoint import Killed, killed_at
 from test_workers import gone
 
 import splitsec.checkpoint
+import splitsec.isolation.attack
 import splitsec.isolation.host
 from splitsec import cli
 from splitsec.cell import Cell, resolve
+from splitsec.checkpoint import Checkpoints, Folder
 from splitsec.data import Part
 from splitsec.errors import (
     DivergedError,
@@ -371,6 +374,63 @@ def test_a_killed_session_goes_on_with_its_isolated_attacks(
     assert again.leakage == whole.leakage
     assert again.history == whole.history
     assert again.victims == whole.victims
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attack", ["adra:epochs=6", "pseudo-client:epochs=6,afterwards=1"])
+def test_a_killed_fit_of_an_isolated_attack_goes_on(
+    attack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splitsec.checkpoint, "EVERY_SECONDS", 0.0)
+    asked: dict[str, Any] = {
+        "attack": attack, "defense": "none", "target": "fsha-client", "cut": 1, "size": 16,
+        "settings": TINY, "threads": 1,
+    }  # fmt: skip
+    (whole,) = run_cells(resolve(**asked), tmp_path / "whole", Silent())
+    cells = resolve(**asked, isolation=Isolation(attacks="all"))
+    keep, kept = Folder.keep, 0
+
+    def killing(self: Folder, name: str, content: bytes | memoryview) -> None:
+        nonlocal kept
+        keep(self, name, content)
+        kept += "_saved" in {frame.function for frame in inspect.stack()}
+        if kept == 4:
+            monkeypatch.setattr(Folder, "keep", keep)
+            raise Killed
+
+    monkeypatch.setattr(Folder, "keep", killing)
+    with pytest.raises(Killed):
+        list(run_cells(cells, tmp_path / "parts", Silent(), rerun="failed"))
+    told: list[str] = []
+    telling = Silent()
+    telling.message = told.append  # type: ignore[method-assign]
+    (again,) = run_cells(cells, tmp_path / "parts", telling, rerun="failed")
+    assert any("decoder goes on from its checkpoint at step 4" in text for text in told), told
+    assert again.leakage == whole.leakage
+    assert again.history == whole.history
+    assert again.victims == whole.victims
+
+
+@pytest.mark.parametrize(
+    ("room", "says"),
+    [
+        (4 << 30, "'hoarder' saves more than 20 stages"),
+        (8000, "'hoarder' saves more than 8,000 bytes"),
+        (100, r"broke the rules .* in fit\(\): it sent .* bytes of tensors"),
+    ],
+)
+def test_an_attack_cannot_fill_the_disk_with_checkpoints(
+    room: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splitsec.isolation.attack, "_MOST_STATE_BYTES", room)
+    attack, _ = build_attack(hostile("hoarder.py", Isolation()))
+    attack.checkpoints = Checkpoints(Folder(tmp_path / "kept"), every_seconds=0.0)
+    try:
+        with pytest.raises(PluginError, match=says):
+            attack.fit(Silent())
+    finally:
+        attack.close()  # type: ignore[attr-defined]
+    assert sum(file.stat().st_size for file in tmp_path.rglob("*.pt")) <= min(room, 1 << 20)
 
 
 # What is known of an attack that is not loaded.

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import source_parameters
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.ndimage import label
 
-from splitsec.data import Data, DataSpec, check_source, get_source, list_sources, load_data
+from splitsec.data import Data, DataSpec, get_source, list_sources, load_data
 from splitsec.data.lung_segmentation import decode_mask
 from splitsec.data.partition import duplicate_groups
 from splitsec.data.phantom_cxr import draw_cxr, draw_cxr_mask
@@ -29,7 +30,7 @@ SMALL = {"private": 12, "public": 10, "validation": 4, "held_out": 6}
 
 
 def load(name: str, parameters: dict[str, Any] | None = None, **values: Any) -> Data:
-    resolved = check_source(name, parameters or {})
+    resolved = source_parameters(name, parameters or {})
     spec = DataSpec(name=name, parameters=resolved, **{"size": 16, **SMALL, **values})
     return load_data(spec, Silent())
 

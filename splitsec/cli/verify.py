@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from splitsec.verification import Claim
 
 
-@click.command("verify")
-@click.argument("records", type=click.Path(path_type=Path), nargs=-1, required=True)
-@click.option(
+plugin_option = click.option(
     "--plugin",
     "plugins",
     multiple=True,
@@ -33,6 +31,12 @@ if TYPE_CHECKING:
     help="Where the source of a plug-in is that came from a path.  [default: as the record says, "
     "seen from its folder or one above]",
 )
+"""For commands that need the sources that records are of."""
+
+
+@click.command("verify")
+@click.argument("records", type=click.Path(path_type=Path), nargs=-1, required=True)
+@plugin_option
 @click.option(
     "--data-root",
     type=click.Path(path_type=Path, exists=True, file_okay=False),

@@ -9,22 +9,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from splitsec.data.loading import load_data
+    from splitsec.data.loading import ImageHashes, load_data
     from splitsec.data.parts import Data, Part
-    from splitsec.data.sources import check_source, get_source, list_sources
+    from splitsec.data.sources import get_source, list_sources
     from splitsec.data.spec import DataSpec
 
 _HOMES = {
+    "ImageHashes": "loading",
     "load_data": "loading",
     "Data": "parts",
     "Part": "parts",
-    "check_source": "sources",
     "get_source": "sources",
     "list_sources": "sources",
     "DataSpec": "spec",
 }
 
-__all__ = ["Data", "DataSpec", "Part", "check_source", "get_source", "list_sources", "load_data"]
+__all__ = ["Data", "DataSpec", "ImageHashes", "Part", "get_source", "list_sources", "load_data"]
 
 
 def __getattr__(name: str) -> Any:

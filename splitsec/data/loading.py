@@ -65,6 +65,29 @@ def load_data(spec: DataSpec, progress: Progress) -> Data:
     )
 
 
+class ImageHashes:
+    """Hashes of the images of data specifications; those of one are loaded once.
+
+    Args:
+        progress: told of decoding.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._known: dict[str, str] = {}
+
+    def of(self, spec: DataSpec) -> str:
+        """Return the SHA-256 of all parts' images, labels and masks.
+
+        Raises:
+            SplitsecError: see :func:`load_data`.
+        """
+        key = spec.model_dump_json()
+        if key not in self._known:
+            self._known[key] = load_data(spec, self._progress).sha256
+        return self._known[key]
+
+
 def _says_secret(spec: DataSpec) -> list[str]:
     if spec.partition_commitment is None:
         return []

@@ -86,16 +86,6 @@ def build_source(plugin: Plugin, parameters: Mapping[str, Any]) -> Any:
         return plugin.cls(given)
 
 
-def check_source(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all parameters of a source, resolved, as JSON values.
-
-    Raises:
-        UsageError: an unknown name or parameter.
-    """
-    resolved: dict[str, Any] = get_source(name, parameters).parameters.model_dump(mode="json")
-    return resolved
-
-
 def _entry(name: str) -> Entry:
     if name not in SOURCES:
         raise UsageError(unknown_name("data", name, SOURCES, see="splitsec list data"))

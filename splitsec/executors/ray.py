@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from splitsec.cell import Cell
-from splitsec.data import load_data
+from splitsec.data import ImageHashes, load_data
 from splitsec.data.secret import SECRET_FILE_VARIABLE
 from splitsec.errors import SplitsecError, UsageError, WorkerError
 from splitsec.metrics.weights import FILE_VARIABLE
@@ -211,7 +211,7 @@ class _Cluster:
         self._store = store
         self._progress = progress
         self._core = core_sha256()
-        self._data: dict[str, str] = {}
+        self._images = ImageHashes(progress)
         self._losses: Counter[str] = Counter()
         self._said: set[str] = set()
 
@@ -343,11 +343,7 @@ class _Cluster:
             self._progress.message(text)
 
     def _data_sha256(self, cell: Cell) -> str:
-        spec = cell.data_spec()
-        key = spec.model_dump_json()
-        if key not in self._data:
-            self._data[key] = load_data(spec, self._progress).sha256
-        return self._data[key]
+        return self._images.of(cell.data_spec())
 
 
 def _line(error: BaseException, which: int) -> str:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -23,14 +23,13 @@ from typing import Any
 
 from splitsec.cell import Cell
 from splitsec.errors import WorkerError
-from splitsec.progress import Progress, Stage
+from splitsec.progress import Progress, Relay, Stage
 from splitsec.queue import Queue
 from splitsec.record import Record
 from splitsec.spec import CellSpec
 from splitsec.travel import Sent, load_cell
 
 _GRACE_SECONDS = 10.0  # in which an interrupted worker writes what it was doing
-_REPORT_EVERY_SECONDS = 0.5
 
 
 @dataclass
@@ -226,7 +225,7 @@ def _work(
     try:
         with redirect_stdout(sys.stderr):  # what a library or a plug-in prints is no result
             cells = [load_cell(one) for one in sent]
-            telling = _Telling(replies)
+            telling = _Telling(lambda kind, *content: replies.send((kind, *content)))
             for record in run_session(cells, store, telling, keep_models=keep_models):
                 replies.send(("record", record.to_json()))
     except KeyboardInterrupt:
@@ -235,52 +234,12 @@ def _work(
         replies.send(("error", f"a worker failed: {type(error).__name__}: {error}"))
 
 
-class _Told:
-    """A stage that is shown elsewhere; it reports often enough to look alive."""
-
-    def __init__(self, replies: Connection) -> None:
-        self._replies = replies
-        self._steps = 0
-        self._last = 0.0
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        """Report some steps, and those not yet reported."""
-        self._steps += steps
-        if time.monotonic() - self._last >= _REPORT_EVERY_SECONDS:
-            self.report(note)
-
-    def report(self, note: str = "") -> None:
-        """Report the steps that were not yet reported."""
-        self._last = time.monotonic()
-        self._replies.send(("advance", self._steps, note))
-        self._steps = 0
-
-
-class _Telling:
-    """Progress that is shown by the parent."""
-
-    def __init__(self, replies: Connection) -> None:
-        self._replies = replies
+class _Telling(Relay):
+    """Progress that is shown by the parent, which is sent the records for themselves."""
 
     def begin(self, spec: CellSpec) -> None:
         """Pass it on."""
-        self._replies.send(("begin", spec))
-
-    def end(self, record: Record) -> None:
-        """Ignore the record, which is sent for itself."""
-
-    def message(self, text: str) -> None:
-        """Pass it on."""
-        self._replies.send(("message", text))
-
-    @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Stage]:
-        """Pass on a stage; those inside another one are not shown."""
-        self._replies.send(("stage", name, total))
-        told = _Told(self._replies)
-        yield told
-        told.report()
-        self._replies.send(("staged",))
+        self._say("begin", spec)
 
 
 def _die_with_parent(lifeline: Connection) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _DOUBLE_BYTES = 8  # of the largest kind of value that may be answered
 _MOST_QUERY_BYTES = 1 << 30
 _MOST_STATE_BYTES = 4 << 30
+_MOST_KEPT = 20  # stages
 _MOST_NUMBER = 10**9  # that a plan may hold
 _MOST_VALUE = 1e30  # of a curve: more cannot be drawn
 _MOST_CURVES, _MOST_POINTS, _MOST_NAME = 100, 1_000_000, 100
@@ -50,6 +51,7 @@ class IsolatedAttack(Attack[Any]):
         assert cell.isolation is not None, "it is to be isolated"
         self.checkpoints = Checkpoints()
         self.reconstructs = cell.attack.plugin.cls.reconstructs  # type: ignore[misc]
+        self._kept: dict[str, int] = {}
         self._label = cell.attack.label
         self._view = view
         self._image = view.image_shape
@@ -101,7 +103,9 @@ class IsolatedAttack(Attack[Any]):
 
     def fit(self, progress: Progress) -> None:
         """Let the guest train; see :class:`splitsec.Attack`."""
-        self._call("fit", progress=progress)
+        saving = self.checkpoints.shelf is not None
+        given = Answer({"save every": self.checkpoints.every_seconds if saving else None})
+        self._call("fit", given, progress=progress, keeps=saving)
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
         """Ask the guest; see :class:`splitsec.Attack`."""
@@ -154,8 +158,11 @@ class IsolatedAttack(Attack[Any]):
         given: Answer = Answer(),  # noqa: B008 - it is frozen
         most_bytes: int = 0,
         progress: Progress | None = None,
+        keeps: bool = False,
     ) -> Answer:
         asks_bytes = _MOST_QUERY_BYTES if self._view.threat.queries else 0
+        if keeps:
+            asks_bytes = _MOST_STATE_BYTES
         return self._guest.call(
             method, given, most_bytes=most_bytes, asked=self._grant,
             asks_bytes=asks_bytes, progress=progress,
@@ -186,7 +193,38 @@ class IsolatedAttack(Attack[Any]):
             return Answer(tensors={"images": images, "smashed": smashed})
         if name == "queries":
             return Answer(tensors={"smashed": self._view.query(self._images(frame))})
+        what, _, stage = name.partition(" ")
+        if what in ("read", "keep", "remove"):
+            return self._saved(what, stage, frame)
         raise MalformedError("it asked for something that there is not")
+
+    def _saved(self, what: str, stage: str, frame: Frame) -> Answer:
+        """Read, keep or remove a checkpoint of the guest: bytes that are never read on this side.
+
+        What there is may be no more than a state: a guest cannot fill the disk.
+        """
+        shelf, name = self.checkpoints.shelf, self.checkpoints.name(f"isolated {stage}")
+        if shelf is None:
+            raise MalformedError("it asked for something that there is not")
+        if what == "read":
+            kept = shelf.read(name)
+            if kept is None:
+                return Answer()
+            return Answer(tensors={"kept": torch.frombuffer(bytearray(kept), dtype=torch.uint8)})
+        self._kept.pop(name, None)
+        if what == "remove":
+            shelf.remove(name)
+            return Answer()
+        given = frame.tensors.get("kept")
+        if given is None or given.dtype != torch.uint8 or given.dim() != 1:
+            raise MalformedError("it sent no bytes to be kept")
+        if sum(self._kept.values()) + len(given) > _MOST_STATE_BYTES:
+            raise PluginError(f"{self._label} saves more than {_MOST_STATE_BYTES:,} bytes")
+        if len(self._kept) >= _MOST_KEPT:
+            raise PluginError(f"{self._label} saves more than {_MOST_KEPT} stages")
+        self._kept[name] = len(given)
+        shelf.keep(name, memoryview(given.numpy()))
+        return Answer()
 
     def _images(self, frame: Frame) -> Tensor:
         """Return the images that the guest asks about, as a client's encoder may see them."""

@@ -14,30 +14,31 @@ import signal
 import socket
 import sys
 import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from splitsec import errors
 from splitsec.attack import Attack, Hijacking
+from splitsec.checkpoint import Checkpoints
 from splitsec.errors import PluginError, SplitsecError, blaming
 from splitsec.images import Shape
 from splitsec.isolation.host import Answer
 from splitsec.isolation.protocol import Channel, ClosedError, Frame, MalformedError
 from splitsec.parameters import build_parameters
 from splitsec.plugins import load_plugin
-from splitsec.progress import Silent, Stage
+from splitsec.progress import Relay
 from splitsec.randomness import globally_seeded
 from splitsec.state import UnfitError, put_back, take
 from splitsec.target import SplitModel, Target
 from splitsec.threat import ThreatModel, View
 from splitsec.wire import Exchange, Message
 
-_REPORT_EVERY_SECONDS = 0.5
 _MOST_FILE_BYTES = 4 << 30
 _MOST_TEXT = 10_000  # of an error; the host shows less
 _LATER = ("client_weights", "server_model", "pairs", "queries")
@@ -125,8 +126,16 @@ class Resident:
         return Answer()
 
     def _fit(self, given: Answer) -> Answer:
-        self._built.fit(_Telling(self._channel))
+        seconds = given.content["save every"]
+        if seconds is not None:
+            announce = partial(self._show, "message")
+            shelf = _HostShelf(self._channel)
+            self._built.checkpoints = Checkpoints(shelf, None, announce, seconds)
+        self._built.fit(Relay(self._show))
         return Answer()
+
+    def _show(self, kind: str, *content: object) -> None:
+        self._channel.send("progress", [kind, *content])
 
     def _reconstruct(self, given: Answer) -> Answer:
         with torch.no_grad():
@@ -164,30 +173,56 @@ class _AskingView(View):
         if name not in _LATER or not getattr(self._threat, name):
             return super()._get(name)
         if name == "queries":
-            return lambda images, asked: self._ask("queries", {"images": images})["smashed"]
+            return lambda images, asked: self._given("queries", {"images": images})["smashed"]
         if name == "server_model":
             return self._server_model
-        given = self._ask(name)
+        given = self._given(name)
         return (given["images"], given["smashed"]) if name == "pairs" else given
 
     def _server_model(self) -> nn.Module:
-        frame = self._asked("server_model")
+        frame = _ask(self._channel, "server_model")
         model = copy.deepcopy(self._server)
         _fill(model, "model", frame.content, frame.tensors)
         return model
 
-    def _ask(self, name: str, tensors: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        return self._asked(name, tensors).tensors
+    def _given(self, name: str, tensors: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        return _ask(self._channel, name, tensors).tensors
 
-    def _asked(self, name: str, tensors: Mapping[str, Tensor] | None = None) -> Frame:
-        self._channel.send("ask", name, tensors)
-        frame = self._channel.receive(None)
-        if frame.kind == "raise":
-            kind, text = frame.content
-            from splitsec import errors  # noqa: PLC0415 - by name
 
-            raise getattr(errors, kind)(text)
-        return frame
+class _HostShelf:
+    """Keeps the attack's checkpoints at the host, which never looks into them."""
+
+    part_of_no_state = True
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def read(self, name: str) -> bytes | None:
+        """Ask for what was kept last."""
+        kept = _ask(self._channel, f"read {name}").tensors.get("kept")
+        return None if kept is None else kept.numpy().tobytes()
+
+    def keep(self, name: str, content: bytes | memoryview) -> None:
+        """Have it kept in the place of what was."""
+        _ask(self._channel, f"keep {name}", {"kept": torch.frombuffer(content, dtype=torch.uint8)})
+
+    def remove(self, name: str) -> None:
+        """Have it kept no longer."""
+        _ask(self._channel, f"remove {name}")
+
+
+def _ask(channel: Channel, name: str, tensors: Mapping[str, Tensor] | None = None) -> Frame:
+    """Ask the host for something, or to do something.
+
+    Raises:
+        SplitsecError: it would not.
+    """
+    channel.send("ask", name, tensors)
+    frame = channel.receive(None)
+    if frame.kind == "raise":
+        kind, text = frame.content
+        raise getattr(errors, kind, PluginError)(text)
+    return frame
 
 
 def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Channel) -> View:
@@ -260,47 +295,6 @@ def _given_back(values: object) -> Answer:
     if isinstance(values, Tensor):
         return Answer(tensors={"values": values})
     return Answer(type(values).__name__)
-
-
-class _Told:
-    """A stage that is shown elsewhere; it reports often enough to look alive."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._steps = 0
-        self._last = 0.0
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        """Report some steps, and those not yet reported."""
-        self._steps += steps
-        if time.monotonic() - self._last >= _REPORT_EVERY_SECONDS:
-            self.report(note)
-
-    def report(self, note: str = "") -> None:
-        """Report the steps that were not yet reported."""
-        self._last = time.monotonic()
-        self._channel.send("progress", ["advance", self._steps, note])
-        self._steps = 0
-
-
-class _Telling(Silent):
-    """Progress that is shown by the host."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    def message(self, text: str) -> None:
-        """Pass it on."""
-        self._channel.send("progress", ["message", text])
-
-    @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Stage]:
-        """Pass on a stage."""
-        self._channel.send("progress", ["stage", name, total])
-        told = _Told(self._channel)
-        yield told
-        told.report()
-        self._channel.send("progress", ["staged"])
 
 
 def _limit() -> None:

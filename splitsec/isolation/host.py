@@ -181,8 +181,7 @@ class Guest:
         try:
             answer = asked(frame.content, frame)
         except SplitsecError as error:
-            kind = type(error).__name__
-            self._channel.send("raise", [kind if kind in _ERRORS else "PluginError", str(error)])
+            self._channel.send("raise", [type(error).__name__, str(error)])
         else:
             self._channel.send("return", answer.content, answer.tensors)
         self._channel.spend(time.monotonic() - start)
