@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,6 +45,15 @@ def source_parameters(name: str, parameters: Mapping[str, Any]) -> dict[str, Any
     """Return all parameters of a data source, resolved, as JSON values."""
     resolved: dict[str, Any] = get_source(name, parameters).parameters.model_dump(mode="json")
     return resolved
+
+
+@pytest.fixture
+def bubblewrap() -> None:
+    """Bubblewrap may be missing on a person's machine, but not where changes are tested."""
+    if shutil.which("bwrap") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("bubblewrap is not installed")
+        pytest.skip("bubblewrap is not installed")
 
 
 @pytest.fixture

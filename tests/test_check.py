@@ -343,6 +343,27 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "defense 'mine' breaks its contract in 1 of 3 checks" in shown
 
 
+@pytest.mark.usefixtures("bubblewrap")
+def test_in_the_sandbox_a_plugin_is_imported_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mark = tmp_path / "mark"
+    writes = f"import os\nos.system('echo it was here > {mark}')\n"
+    (tmp_path / "mine.py").write_text(f'"""Mine."""\n{HEAD}\n{writes}\n{DEFENSE}')
+    monkeypatch.chdir(tmp_path)
+    asked = ["check", "defense", "./mine.py", "--only", "hooks", "--json"]
+    assert run([*asked, "--sandbox"]) == Exit.OK
+    apart = json.loads(capfd.readouterr().out)
+    assert apart["ok"]
+    assert [one["check"] for one in apart["findings"]] == ["loads", "hooks"]
+    assert not mark.exists()
+    assert run(asked) == Exit.OK
+    assert json.loads(capfd.readouterr().out)["sha256"] == apart["sha256"]
+    assert mark.exists(), "outside, it can write"
+    assert run(["check", "./other.py", "--sandbox"]) == Exit.USAGE
+    assert "there is no other.py" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

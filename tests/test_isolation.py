@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import shutil
 import socket
 import sys
 import time
@@ -61,15 +60,6 @@ PRIVATE = Part(
 @pytest.fixture(autouse=True)
 def _no_lpips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPLITSEC_LPIPS_WEIGHTS", str(tmp_path / "nothing.pth"))
-
-
-@pytest.fixture
-def bubblewrap() -> None:
-    """Bubblewrap may be missing on a person's machine, but not where changes are tested."""
-    if shutil.which("bwrap") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("bubblewrap is not installed")
-        pytest.skip("bubblewrap is not installed")
 
 
 # The channel.

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from splitsec.cli import Exit
 from splitsec.errors import UsageError, unknown_name
-from splitsec.plugins import KINDS, Kind
+from splitsec.plugins import KINDS, Kind, path_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from splitsec.contract.report import Report
 
+_FOR_TERMINALS = ("TERM", "COLUMNS", "COLORTERM", "NO_COLOR", "FORCE_COLOR")
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
 
 
@@ -28,8 +32,14 @@ _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim
     metavar="CHECK",
     help="Run this check, as the table calls it; may be given again.  [default: all]",
 )
+@click.option(
+    "--sandbox",
+    is_flag=True,
+    help="Do all of it inside of bubblewrap, for code that you have not read: without network, "
+    "data, home and other processes.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The report as one line of JSON.")
-def command(words: tuple[str, ...], only: tuple[str, ...], as_json: bool) -> int:
+def command(words: tuple[str, ...], only: tuple[str, ...], sandbox: bool, as_json: bool) -> int:
     """Check that a plug-in keeps its contract: it loads, runs, repeats itself and leaves no trace.
 
     SPEC is a name, distribution/name, a file or a folder, with parameters after it as in
@@ -39,6 +49,8 @@ def command(words: tuple[str, ...], only: tuple[str, ...], as_json: bool) -> int
     Exits 0 if no check failed (warnings are advice), 1 if one did, 4 if the request is wrong.
     """
     kind, spec = _read(words)
+    if sandbox:
+        return _in_sandbox(kind, spec, only, as_json)
     results = sys.stdout
     with redirect_stdout(sys.stderr):  # whatever a plug-in prints is not a result
         report = _check(spec, kind, only)
@@ -63,6 +75,35 @@ def _read(words: tuple[str, ...]) -> tuple[Kind | None, str]:
         if words[0] == kind:
             return kind, words[1]
     raise UsageError(unknown_name("kind", words[0], KINDS))
+
+
+def _in_sandbox(kind: Kind | None, spec: str, only: tuple[str, ...], as_json: bool) -> int:
+    """Run the same command in the sandbox; the plug-in is imported there and nowhere else."""
+    from splitsec.isolation.sandbox import environment, sandboxed  # noqa: PLC0415 - slow
+    from splitsec.metrics.weights import FILE_VARIABLE, cached_file  # noqa: PLC0415 - slow
+    from splitsec.spec import parse_requests  # noqa: PLC0415 - slow
+
+    asked = parse_requests(spec)[0].spec
+    path = path_of(asked)
+    shown = []
+    if path is not None:
+        if not path.path.exists():
+            raise UsageError(f"plug-in {asked!r}: there is no {path.path}")
+        shown.append(path.path)
+        spec = path.below(Path.cwd()) + spec.strip().removeprefix(asked)
+    variables = environment("/tmp") | {
+        name: os.environ[name] for name in _FOR_TERMINALS if name in os.environ
+    }
+    weights = Path(os.environ.get(FILE_VARIABLE) or cached_file("alex")).absolute()
+    if weights.is_file():
+        shown.append(weights)
+        variables[FILE_VARIABLE] = str(weights)
+    words = ["check", *([kind] if kind else []), spec, *(f"--only={name}" for name in only)]
+    words += ["--json"] if as_json else []
+    inside = [sys.executable, "-P", "-m", "splitsec", *words]
+    return subprocess.run(
+        sandboxed(inside, shown, hidden=()), stdin=subprocess.DEVNULL, env=variables, check=False
+    ).returncode
 
 
 def _check(spec: str, kind: Kind | None, only: tuple[str, ...]) -> Report:

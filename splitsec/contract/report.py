@@ -78,7 +78,7 @@ class Report(BaseModel):
             return (
                 f"{named} breaks its contract in {count['failed']} of {len(self.findings)} checks"
             )
-        more = [f"{count['warning']} warnings"] if count["warning"] else []
+        more = [f"{count['warning']} with a warning"] if count["warning"] else []
         more += [f"{count['skipped']} skipped"] if count["skipped"] else []
         return f"{named} keeps its contract{' (' + ', '.join(more) + ')' if more else ''}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
 import subprocess
@@ -28,7 +27,7 @@ from splitsec.isolation.protocol import (
     MalformedError,
     TimeUpError,
 )
-from splitsec.isolation.sandbox import EXTRA_PROCESSES, sandboxed
+from splitsec.isolation.sandbox import EXTRA_PROCESSES, environment, sandboxed
 from splitsec.progress import Progress, Silent, Stage
 
 MODULE = "splitsec.isolation.guest"
@@ -36,11 +35,6 @@ MODULE = "splitsec.isolation.guest"
 _DYING_SECONDS = 5.0
 _MOST_MESSAGES = 100
 _MOST_STEPS = 1 << 40
-_ENVIRONMENT = (
-    "PATH", "LANG", "LC_ALL", "PYTHONPATH", "PYTHONHASHSEED", "LD_LIBRARY_PATH",
-    "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "MKL_NUM_THREADS", "KMP_BLOCKTIME",
-    "KMP_AFFINITY", "OPENBLAS_NUM_THREADS", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA",
-)  # fmt: skip
 _ERRORS = {
     kind.__name__: kind
     for kind in (
@@ -89,7 +83,6 @@ class Guest:
         if isolation.sandbox:
             command, home = sandboxed(command, sources, isolation.hidden), "/tmp"
         mark = secrets.token_hex()
-        kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         with theirs:
             self._process = subprocess.Popen(
                 command,
@@ -99,7 +92,7 @@ class Guest:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
                 cwd=self._folder.name,
-                env={**kept, "HOME": home, "TMPDIR": home, "SPLITSEC_GUEST": mark},
+                env={**environment(home), "SPLITSEC_GUEST": mark},
             )
         self._watch = Watch(self._process, mark, self._judge)
         self._watch.start()

@@ -1,4 +1,4 @@
-"""The sandbox: a guest started by bubblewrap, with next to nothing of this machine around it.
+"""The sandbox: a process started by bubblewrap, with next to nothing of this machine around it.
 
 It has no network, no other processes, and no capabilities. It sees, read-only, the system's
 libraries, Python with its packages, splitsec and the plug-ins' sources; it may write into
@@ -7,6 +7,7 @@ libraries, Python with its packages, splitsec and the plug-ins' sources; it may 
 
 from __future__ import annotations
 
+import os
 import shutil
 import site
 import sys
@@ -23,7 +24,12 @@ EXTRA_PROCESSES = 2  # bubblewrap itself, and the first process inside
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _READ = (
     "/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d",
-    "/sys/devices/system/cpu",
+    "/etc/fonts", "/sys/devices/system/cpu",
+)  # fmt: skip
+_ENVIRONMENT = (
+    "PATH", "LANG", "LC_ALL", "PYTHONPATH", "PYTHONHASHSEED", "LD_LIBRARY_PATH",
+    "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "MKL_NUM_THREADS", "KMP_BLOCKTIME",
+    "KMP_AFFINITY", "OPENBLAS_NUM_THREADS", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA",
 )  # fmt: skip
 _ROOM_BYTES = 256 << 20
 _PACKAGES = {"site-packages", "dist-packages"}
@@ -42,6 +48,16 @@ def check_sandbox() -> str:
             "bubblewrap, or leave out --sandbox"
         )
     return found
+
+
+def environment(home: str) -> dict[str, str]:
+    """Return the environment variables of a process whose code is not trusted.
+
+    Args:
+        home: its folder, for files too that it makes for a while.
+    """
+    kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    return {**kept, "HOME": home, "TMPDIR": home}
 
 
 def sandboxed(command: Sequence[str], sources: Iterable[Path], hidden: Iterable[str]) -> list[str]:
