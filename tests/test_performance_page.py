@@ -46,4 +46,4 @@ def test_every_table_of_the_benchmarks_has_a_place() -> None:
     names = set(re.findall(r'(?<!_)report\(\s*benchmark,\s*"([^"]+)"', text))
     places = re.findall(r"<!-- ([a-z-]+) -->\n.*?<!-- end -->", PAGE.read_text(), re.DOTALL)
     assert names == set(places)
-    assert len(places) == len(set(places)) == 9
+    assert len(places) == len(names), "each has one place"
