@@ -19,6 +19,7 @@ from splitsec.record import Evidence
 from splitsec.storage import Found, find_records
 
 _MEASURES = ("leakage", "utility", "retained")
+_WIDE = 120  # columns of a terminal in which measures and their intervals share a line
 
 
 @click.command("leaderboard")
@@ -166,19 +167,29 @@ def _measure(row: dict[Any, Any], name: str) -> str:
 
 
 def _print(boards: Sequence[Board]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - only where it is printed for a person
+    from rich import box  # noqa: PLC0415 - only where it is printed for a person
+    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     console = Console()
     for board in boards:
         words = in_words(board)
+        measured = [name for name in _MEASURES if name in words]
         if not len(words):
             console.print(Text(board.title, style="bold"))
             console.print("  nothing to rank: no attack counts here")
-        table = Table(title=board.title, title_justify="left", title_style="bold")
+        if console.width < _WIDE:
+            words = _narrow(words, measured)
+        table = Table(
+            title=board.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
+            padding=(0, 1), collapse_padding=True, pad_edge=False,
+        )  # fmt: skip
         for column in words.columns:
-            table.add_column(column, justify="right" if column == "rank" else "left")
+            table.add_column(
+                column, justify="right" if column == "rank" else "left",
+                overflow="fold", no_wrap=column in measured,
+            )  # fmt: skip
         for values in words.values.tolist():
             table.add_row(*values)
         if len(words):
@@ -186,6 +197,16 @@ def _print(boards: Sequence[Board]) -> None:
         for note in board.notes:
             console.print(f"  {note}", highlight=False, markup=False)
         console.print()
+
+
+def _narrow(words: pd.DataFrame, measured: Sequence[str]) -> pd.DataFrame:
+    """Return text for a narrow terminal: below a measure its interval, and whose leakage it is."""
+    rules = {name: {r" \((.*)\)$": r"\n\1"} for name in measured}
+    words = words.replace(rules, regex=True)
+    if "worst attack" in words:
+        attack = words.pop("worst attack")
+        words["leakage"] += ("\nby " + attack).where(attack != "-", "")
+    return words.rename(columns={"Pareto front": "Pareto\nfront"})
 
 
 def _csv(boards: Sequence[Board]) -> str:

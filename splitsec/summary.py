@@ -23,6 +23,7 @@ from splitsec.threat import ThreatModel
 
 MISSING = "not available"
 
+_FRAME = 6  # columns of a terminal that the frame of a title takes
 _TELLING = 5  # identification, in multiples of chance, that contradicts a leakage of 0
 
 _VICTIMS = {
@@ -119,7 +120,10 @@ def print_summary(record: Record, console: Console, folder: Path | None = None) 
         folder: where the record and its pictures are, if known.
     """
     title = Text(record.spec.title(), style="bold")
-    console.print(Panel(Text(headline(record)), title=title, box=box.ROUNDED))
+    fits = len(title) <= console.width - _FRAME
+    if not fits:
+        console.print(title)
+    console.print(Panel(Text(headline(record)), title=title if fits else None, box=box.ROUNDED))
     if record.victims is not None:
         sets = _victim_sets(record)
         _print_recovered(sets, console)
