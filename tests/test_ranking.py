@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,24 @@ def test_every_format_says_the_same(tmp_path: Path) -> None:
         assert "0.62" in text
         assert "of 5" in text
     assert "| 1 | d | 0.22 (0.20 to 0.24) |" in printed(folder, "--format", "markdown")
+
+
+@pytest.mark.parametrize("columns", [80, 130])
+def test_a_terminal_shows_names_and_intervals_whole(
+    columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    folder = stored(tmp_path, grid(gan_none=0.5, gan_dcor=0.4))
+    result = CliRunner().invoke(command, [str(folder)], standalone_mode=False)
+    lines = [line.rstrip() for line in result.stdout.splitlines()]
+    assert max(map(len, lines)) <= columns
+    assert "\u2026" not in result.stdout, "nothing is cut off"
+    (first,) = (line for line in lines if " dcor " in line)
+    below = lines[lines.index(first) + 1 :]
+    interval = re.compile(r"-?\d\.\d\d to -?\d\.\d\d")
+    assert len(interval.findall(below[0] if columns == 80 else first)) == 3
+    assert ("by gan" in below[1]) == (columns == 80)
+    assert ("gan" in first) == (columns == 130)
 
 
 def test_no_board_is_an_exit_code(tmp_path: Path) -> None:
