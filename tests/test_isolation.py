@@ -40,6 +40,7 @@ from splitsec.isolation.host import Answer, Guest
 from splitsec.isolation.protocol import Channel, MalformedError
 from splitsec.metrics import image_errors
 from splitsec.progress import Silent
+from splitsec.record import Record
 from splitsec.runs import run_cells
 from splitsec.travel import Sent, load_cell
 from splitsec.wire import Message
@@ -342,6 +343,20 @@ def test_isolation_changes_no_number(attack: str, target: str, size: int, tmp_pa
     assert apart == numbers(attack, tmp_path / "here", None, **asked)
 
 
+def killed_and_resumed(cells: list[Cell], store: Path, whole: Record, says: str) -> None:
+    """Run a cell that is going to be killed, run it again, and compare it with a whole one."""
+    with pytest.raises(Killed):
+        list(run_cells(cells, store, Silent(), rerun="failed"))
+    told: list[str] = []
+    telling = Silent()
+    telling.message = told.append  # type: ignore[method-assign]
+    (again,) = run_cells(cells, store, telling, rerun="failed")
+    assert any(says in text for text in told), told
+    assert again.leakage == whole.leakage
+    assert again.history == whole.history
+    assert again.victims == whole.victims
+
+
 @pytest.mark.slow
 def test_a_killed_session_goes_on_with_its_isolated_attacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -354,16 +369,8 @@ def test_a_killed_session_goes_on_with_its_isolated_attacks(
     (whole,) = run_cells(resolve(**asked), tmp_path / "whole", Silent())
     cells = resolve(**asked, isolation=Isolation(attacks="all"))
     killed_at(monkeypatch, 6)  # the honest session has two
-    with pytest.raises(Killed):
-        list(run_cells(cells, tmp_path / "parts", Silent(), rerun="failed"))
-    told: list[str] = []
-    telling = Silent()
-    telling.message = told.append  # type: ignore[method-assign]
-    (again,) = run_cells(cells, tmp_path / "parts", telling, rerun="failed")
-    assert any("hijacked session goes on from its checkpoint" in text for text in told)
-    assert again.leakage == whole.leakage
-    assert again.history == whole.history
-    assert again.victims == whole.victims
+    says = "hijacked session goes on from its checkpoint"
+    killed_and_resumed(cells, tmp_path / "parts", whole, says)
 
 
 @pytest.mark.slow
@@ -389,16 +396,8 @@ def test_a_killed_fit_of_an_isolated_attack_goes_on(
             raise Killed
 
     monkeypatch.setattr(Folder, "keep", killing)
-    with pytest.raises(Killed):
-        list(run_cells(cells, tmp_path / "parts", Silent(), rerun="failed"))
-    told: list[str] = []
-    telling = Silent()
-    telling.message = told.append  # type: ignore[method-assign]
-    (again,) = run_cells(cells, tmp_path / "parts", telling, rerun="failed")
-    assert any("decoder goes on from its checkpoint at step 4" in text for text in told), told
-    assert again.leakage == whole.leakage
-    assert again.history == whole.history
-    assert again.victims == whole.victims
+    says = "decoder goes on from its checkpoint at step 4"
+    killed_and_resumed(cells, tmp_path / "parts", whole, says)
 
 
 @pytest.mark.parametrize(
