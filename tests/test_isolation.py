@@ -374,13 +374,12 @@ def test_a_killed_session_goes_on_with_its_isolated_attacks(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("attack", ["adra:epochs=6", "pseudo-client:epochs=6,afterwards=1"])
 def test_a_killed_fit_of_an_isolated_attack_goes_on(
-    attack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(splitsec.checkpoint, "EVERY_SECONDS", 0.0)
     asked: dict[str, Any] = {
-        "attack": attack, "defense": "none", "target": "fsha-client", "cut": 1, "size": 16,
+        "attack": "adra:epochs=6", "defense": "none", "target": "fsha-client", "cut": 1, "size": 16,
         "settings": TINY, "threads": 1,
     }  # fmt: skip
     (whole,) = run_cells(resolve(**asked), tmp_path / "whole", Silent())
