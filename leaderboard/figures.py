@@ -71,7 +71,7 @@ def curves(
             raise DataError(f"no record has the curve {name!r}")
         for (label, runs), style in zip(grouped.items(), itertools.cycle(_STYLES), strict=False):
             _line(axes, label, runs, style)
-        axes.set_title(curve, fontsize=10)
+        axes.set_title(curve, fontsize=10, parse_math=False)
         axes.set_xlabel(_axis(stage, curve), fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)

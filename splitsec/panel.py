@@ -156,7 +156,7 @@ def draw_curves(path: Path, record: Record) -> None:
     for axes in grid[len(curves) :]:
         axes.set_visible(False)
     heading = record.spec.title()
-    figure.suptitle(heading, fontsize=_fit(heading, 4.2 * columns))
+    figure.suptitle(heading, fontsize=_fit(heading, 4.2 * columns), parse_math=False)
     figure.savefig(path, format="png", metadata={"Software": None})
 
 
@@ -192,8 +192,8 @@ def _plot(axes: Axes, curve: Curve) -> None:
         label = f"mean of {window} values"
         axes.plot(steps[window - 1 :], smooth, color="C0", linewidth=1.6, label=label)
         axes.legend(fontsize=7, frameon=False, loc="best")
-    axes.set_title(curve.title, fontsize=10)
+    axes.set_title(curve.title, fontsize=10, parse_math=False)
     axes.set_xlabel(curve.axis, fontsize=9)
-    axes.set_ylabel(curve.title.rpartition(": ")[2], fontsize=9)
+    axes.set_ylabel(curve.title.rpartition(": ")[2], fontsize=9, parse_math=False)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.3)

@@ -9,6 +9,7 @@ exchange.
 from __future__ import annotations
 
 import copy
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -183,8 +184,13 @@ class Attacker:
             self.attack.close()
 
     def key(self) -> str:
-        """Return what tells the attack from others in its session, as text."""
-        return self.cell.spec.model_dump_json()
+        """Return what tells the attack from others in its session, and from itself once edited.
+
+        What it may see is part of it: what was saved for one threat model is for no other.
+        """
+        plugin = self.cell.attack.plugin
+        code = [plugin.sha256, plugin.cls.__qualname__]
+        return json.dumps([self.cell.spec.model_dump_json(), code, self.threat.model_dump()])
 
     def observe(self, exchange: Exchange) -> None:
         """Let a passive attack listen; once it has failed it hears no more."""

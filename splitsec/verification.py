@@ -173,12 +173,31 @@ class Checker:
             specs[kind] = spec
         if len(specs) < len(METHODS):
             return None
-        # Of the data it is the images that count, whatever made them.
-        known = "data" in record.provenance.plugins
-        specs["data"] = (
-            locate("data", record, claim.folder, self._plugins) if known else (record.spec.data)
-        )
+        try:
+            specs["data"] = self._find_data(claim, record)
+        except (SplitsecError, OSError) as error:
+            claim.problems.append(str(error))
+            return None
         return specs
+
+    def _find_data(self, claim: Claim, record: Record) -> str:
+        """Return how a record's images are asked for here.
+
+        It is they that count, whatever made them; but code that is named by a path is not
+        imported where it is other than the record says.
+        """
+        said = record.provenance.plugins.get("data")
+        if said is None:
+            return record.spec.data
+        spec = locate("data", record, claim.folder, self._plugins)
+        found = path_of(spec)
+        named = record.spec.data in self._plugins
+        if found and not named and source_sha256(found.path) != said.get("sha256"):
+            raise UsageError(
+                f"the source of data {record.spec.data!r} here is not the record's; name it with "
+                f"--plugin {record.spec.data}={found.path} if it is to be taken"
+            )
+        return spec
 
     def _resolve(self, claim: Claim, record: Record, specs: dict[Kind, str]) -> None:
         """Give a claim its cell, if that is the one that the record tells of.

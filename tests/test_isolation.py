@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -38,10 +39,12 @@ from splitsec.isolation import Isolation
 from splitsec.isolation.attack import IsolatedAttack
 from splitsec.isolation.host import Answer, Guest
 from splitsec.isolation.protocol import Channel, MalformedError
+from splitsec.isolation.sandbox import environment, sandboxed
 from splitsec.metrics import image_errors
 from splitsec.progress import Silent
 from splitsec.record import Record
 from splitsec.runs import run_cells
+from splitsec.sessions import Attacker
 from splitsec.travel import Sent, load_cell
 from splitsec.wire import Message
 
@@ -137,6 +140,8 @@ def call(rule: str, given: str = "", **limits: Any) -> Answer:
         ("object_tensor", "a tensor of an unknown kind"),
         ("overlapping", "whose values overlap or have gaps"),
         ("negative", "a tensor of no shape"),
+        ("overflow", "a tensor of no shape"),
+        ("laden_progress", "it sent tensors with 'progress', where none are due"),
         ("nested", "it sent something that is not JSON"),
         ("no_frame", "it sent JSON that is no frame"),
         ("no_utf8", "it sent something that is not JSON"),
@@ -156,7 +161,7 @@ def test_what_keeps_to_no_rule_is_ended(rule: str, says: str, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("outlaw")
-@pytest.mark.parametrize("rule", ["silence", "babble"])
+@pytest.mark.parametrize("rule", ["silence", "babble", "chatter"])
 def test_what_never_answers_is_ended(rule: str) -> None:
     with pytest.raises(TimeLimitError, match="longer than the 3 seconds that it may take"):
         call(rule, seconds=3)
@@ -312,6 +317,61 @@ def test_what_a_liar_answers_and_asks_for_is_refused() -> None:
         refused(0, PluginError, "broke the rules")
     finally:
         attack.close()  # type: ignore[attr-defined]
+
+
+def test_a_state_that_is_not_taken_back_fails_one_attack_alone() -> None:
+    attack, _ = build_attack(hostile("liar.py", Isolation()))
+    try:
+        attack.load_state_dict({"state": torch.zeros(3, dtype=torch.uint8)})
+        with pytest.raises(PluginError):
+            attack.curves()
+    finally:
+        attack.close()  # type: ignore[attr-defined]
+
+
+def test_checkpoints_are_of_one_source_class_and_threat_model(tmp_path: Path) -> None:
+    file = tmp_path / "two.py"
+    body = '    """It sees {what}."""\n\n' + TWO_BODY
+    file.write_text(TWO_HEAD + "".join(
+        f"class {name}(Attack[Parameters]):\n" + body.format(what=what)
+        for name, what in (("Weak", ""), ("Strong", "pairs=True"))
+    ))  # fmt: skip
+
+    def key(spec: str) -> str:
+        (cell,) = resolve(attack=spec, defense="none", target="fsha-client", cut=1, size=16)
+        return Attacker(cell).key()
+
+    weak, strong = key(f"{file}:Weak"), key(f"{file}:Strong")
+    assert weak != strong
+    assert weak == key(f"{file}:Weak")
+    file.write_text(f"{file.read_text()}\n# edited\n")
+    assert weak != key(f"{file}:Weak")
+
+
+TWO_HEAD = '''"""Two attacks."""
+import torch
+from splitsec import Attack, Parameters, ThreatModel
+
+'''
+TWO_BODY = """    @classmethod
+    def threat_model(cls, parameters):
+        return ThreatModel({what})
+
+    def reconstruct(self, smashed):
+        return torch.zeros(len(smashed), *self.view.image_shape)
+
+"""
+
+
+@pytest.mark.usefixtures("bubblewrap")
+def test_the_sandbox_lets_nobody_make_namespaces() -> None:
+    def inside(*command: str) -> int:
+        return subprocess.run(
+            sandboxed(command, [], []), env=environment("/tmp"), check=False, capture_output=True
+        ).returncode
+
+    assert inside("true") == 0
+    assert inside("unshare", "--user", "--map-root-user", "true") != 0
 
 
 # The same numbers.

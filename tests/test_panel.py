@@ -74,6 +74,7 @@ def test_curves_of_every_kind(tmp_path: Path) -> None:
         "none": {},
         "diverged": {"attack": {"loss": [1.0, nan, nan]}},
         "one value": {"training": {"loss": [1.0]}},
+        "no formula": {"attack": {"$\\x$": [1.0]}},
     }
     sizes = {}
     for name, one in histories.items():

@@ -59,7 +59,7 @@ def gone(pid: int) -> bool:
         stat = Path(f"/proc/{pid}/stat")
         try:
             os.kill(pid, 0)
-            if stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+            if stat.exists() and stat.read_bytes().rsplit(b")", 1)[1].split()[0] == b"Z":
                 return True
         except (ProcessLookupError, FileNotFoundError):
             return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from splitsec.cli import Exit
-from splitsec.errors import UsageError, unknown_name
+from splitsec.errors import PluginError, UsageError, unknown_name
 from splitsec.plugins import KINDS, Kind, path_of
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
     from splitsec.contract.report import Report
 
-_FOR_TERMINALS = ("TERM", "COLUMNS", "COLORTERM", "NO_COLOR", "FORCE_COLOR")
+_MOST_BYTES = 1 << 20  # of a report, and of what is said beside it
+_MOST_FILE_BYTES = 64 << 20
+_MOST_TOLD = 600  # characters
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
 
 
@@ -55,10 +58,14 @@ def command(words: tuple[str, ...], only: tuple[str, ...], sandbox: bool, as_jso
     with redirect_stdout(sys.stderr):  # whatever a plug-in prints is not a result
         report = _check(spec, kind, only)
     with redirect_stdout(results):
-        if as_json:
-            click.echo(report.to_json())
-        else:
-            _show(report)
+        return _say(report, as_json)
+
+
+def _say(report: Report, as_json: bool) -> int:
+    if as_json:
+        click.echo(report.to_json())
+    else:
+        _show(report)
     return Exit.OK if report.ok else Exit.FAILED
 
 
@@ -79,6 +86,12 @@ def _read(words: tuple[str, ...]) -> tuple[Kind | None, str]:
 
 def _in_sandbox(kind: Kind | None, spec: str, only: tuple[str, ...], as_json: bool) -> int:
     """Run the same command in the sandbox; the plug-in is imported there and nowhere else."""
+    import resource  # noqa: PLC0415 - not on Windows, where there is no sandbox
+
+    from pydantic import ValidationError  # noqa: PLC0415 - slow
+
+    from splitsec.contract.report import Report  # noqa: PLC0415 - pydantic is slow
+    from splitsec.isolation.processes import printable  # noqa: PLC0415
     from splitsec.isolation.sandbox import environment, sandboxed  # noqa: PLC0415 - slow
     from splitsec.metrics.weights import FILE_VARIABLE, cached_file  # noqa: PLC0415 - slow
     from splitsec.spec import parse_requests  # noqa: PLC0415 - slow
@@ -91,19 +104,36 @@ def _in_sandbox(kind: Kind | None, spec: str, only: tuple[str, ...], as_json: bo
             raise UsageError(f"plug-in {asked!r}: there is no {path.path}")
         shown.append(path.path)
         spec = path.below(Path.cwd()) + spec.strip().removeprefix(asked)
-    variables = environment("/tmp") | {
-        name: os.environ[name] for name in _FOR_TERMINALS if name in os.environ
-    }
+    variables = {}
     weights = Path(os.environ.get(FILE_VARIABLE) or cached_file("alex")).absolute()
     if weights.is_file():
         shown.append(weights)
         variables[FILE_VARIABLE] = str(weights)
-    words = ["check", *([kind] if kind else []), spec, *(f"--only={name}" for name in only)]
-    words += ["--json"] if as_json else []
-    inside = [sys.executable, "-P", "-m", "splitsec", *words]
-    return subprocess.run(
-        sandboxed(inside, shown, hidden=()), stdin=subprocess.DEVNULL, env=variables, check=False
-    ).returncode
+    words = [*([kind] if kind else []), spec, *(f"--only={name}" for name in only), "--json"]
+    inside = [sys.executable, "-P", "-m", "splitsec", "check", *words]
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            sandboxed(inside, shown, hidden=()), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=said, env=environment("/tmp") | variables,
+        )  # fmt: skip
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (_MOST_FILE_BYTES, _MOST_FILE_BYTES))
+        with process:
+            assert process.stdout is not None, "it is a pipe"
+            answer = process.stdout.read(_MOST_BYTES)
+            process.stdout.close()
+        said.seek(0)
+        heard = printable(said.read(_MOST_BYTES).decode(errors="replace"), keep="\n")
+    if process.returncode == Exit.USAGE:
+        click.echo(heard.strip(), err=True)
+        return Exit.USAGE
+    try:
+        report = Report.model_validate_json(answer)
+    except ValidationError:
+        raise PluginError(
+            f"the check of {spec} gave no report in the sandbox, and ended with exit code "
+            f"{process.returncode}: {heard.strip()[-_MOST_TOLD:]}"
+        ) from None
+    return _say(report, as_json)
 
 
 def _check(spec: str, kind: Kind | None, only: tuple[str, ...]) -> Report:

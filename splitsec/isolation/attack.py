@@ -52,6 +52,7 @@ class IsolatedAttack(Attack[Any]):
         self.checkpoints = Checkpoints()
         self.reconstructs = cell.attack.plugin.cls.reconstructs  # type: ignore[misc]
         self._kept: dict[str, int] = {}
+        self._failure: SplitsecError | None = None
         self._label = cell.attack.label
         self._view = view
         self._image = view.image_shape
@@ -140,17 +141,19 @@ class IsolatedAttack(Attack[Any]):
         """
         try:
             answer = self._call("take", most_bytes=_MOST_STATE_BYTES)
+            return {"state": self._due(answer, "take", "state")}
         except SplitsecError as error:
             raise UnfitError(str(error)) from error
-        return {"state": self._due(answer, "take", "state")}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Give the guest back what :meth:`state_dict` gave.
 
-        Raises:
-            SplitsecError: it does not fit.
+        Where it does not take it, the attack fails when it is next called, and nobody else does.
         """
-        self._call("put_back", Answer(tensors=dict(state)))
+        try:
+            self._call("put_back", Answer(tensors=dict(state)))
+        except SplitsecError as error:
+            self._failure = error
 
     def _call(
         self,
@@ -160,6 +163,8 @@ class IsolatedAttack(Attack[Any]):
         progress: Progress | None = None,
         keeps: bool = False,
     ) -> Answer:
+        if self._failure is not None:
+            raise self._failure
         asks_bytes = _MOST_QUERY_BYTES if self._view.threat.queries else 0
         if keeps:
             asks_bytes = _MOST_STATE_BYTES
@@ -211,19 +216,20 @@ class IsolatedAttack(Attack[Any]):
             if kept is None:
                 return Answer()
             return Answer(tensors={"kept": torch.frombuffer(bytearray(kept), dtype=torch.uint8)})
-        self._kept.pop(name, None)
         if what == "remove":
             shelf.remove(name)
+            self._kept.pop(name, None)
             return Answer()
         given = frame.tensors.get("kept")
         if given is None or given.dtype != torch.uint8 or given.dim() != 1:
             raise MalformedError("it sent no bytes to be kept")
-        if sum(self._kept.values()) + len(given) > _MOST_STATE_BYTES:
+        sizes = {**self._kept, name: len(given)}
+        if sum(sizes.values()) > _MOST_STATE_BYTES:
             raise PluginError(f"{self._label} saves more than {_MOST_STATE_BYTES:,} bytes")
-        if len(self._kept) >= _MOST_KEPT:
+        if len(sizes) > _MOST_KEPT:
             raise PluginError(f"{self._label} saves more than {_MOST_KEPT} stages")
-        self._kept[name] = len(given)
-        shelf.keep(name, memoryview(given.numpy()))
+        shelf.keep(name, given.numpy().data)
+        self._kept = sizes
         return Answer()
 
     def _images(self, frame: Frame) -> Tensor:
@@ -234,6 +240,9 @@ class IsolatedAttack(Attack[Any]):
             raise PluginError(f"{self._label} asks about no images of shape {due} in query()")
         if not images.is_floating_point() or not len(images):
             raise PluginError(f"{self._label} asks about no float images in query()")
+        each = max(math.prod(self._image), math.prod(self._view.smashed_shape))
+        if len(images) * each * _DOUBLE_BYTES > _MOST_QUERY_BYTES:
+            raise PluginError(f"{self._label} asks about {len(images):,} images at once in query()")
         images = images.float()
         if not (torch.isfinite(images) & (images >= 0) & (images <= 1)).all():
             raise PluginError(f"{self._label} asks about images outside [0, 1] in query()")

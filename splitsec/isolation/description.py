@@ -48,7 +48,7 @@ class _Told(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     module: str
-    cls: str = Field(max_length=200)
+    cls: str = Field(max_length=200, pattern=r"^[A-Za-z_][\w.]*$")
     reconstructs: bool
     parameters: dict[str, Any]
     threat: ThreatModel

@@ -7,9 +7,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -76,7 +75,9 @@ class Guest:
         self._limits = isolation
         self._said = 0
         self._failure: PluginError | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="splitsec-attack-")
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="splitsec-attack-", ignore_cleanup_errors=True
+        )
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-P", "-m", MODULE, str(theirs.fileno())]
         home = self._folder.name
@@ -102,7 +103,8 @@ class Guest:
         """End the process and all that it started."""
         self._channel.close()
         self._watch.stop()
-        self._folder.cleanup()
+        with suppress(RecursionError):  # of folders within folders: they stay
+            self._folder.cleanup()
 
     def call(
         self,
@@ -138,15 +140,16 @@ class Guest:
             with ExitStack() as stages:
                 shown = _Shown(progress or Silent(), stages, self._say)
                 while True:
-                    frame = self._channel.receive({"return": most_bytes, "ask": asks_bytes})
-                    if frame.kind == "ask" and asked is not None:
-                        self._answer(frame, asked)
-                    elif frame.kind == "progress":
-                        shown.tell(frame.content)
-                    elif frame.kind in ("return", "raise"):
-                        break
-                    else:
-                        raise MalformedError(f"it sent {short(frame.kind)!r} out of turn")
+                    with self._channel.charging():
+                        frame = self._channel.receive({"return": most_bytes, "ask": asks_bytes})
+                        if frame.kind == "ask" and asked is not None:
+                            self._answer(frame, asked)
+                        elif frame.kind == "progress":
+                            shown.tell(frame.content)
+                        elif frame.kind in ("return", "raise"):
+                            break
+                        else:
+                            raise MalformedError(f"it sent {short(frame.kind)!r} out of turn")
             if frame.kind == "raise":
                 _raise(frame.content)
             return Answer(frame.content, frame.tensors)
@@ -170,14 +173,12 @@ class Guest:
     def _answer(self, frame: Frame, asked: Asked) -> None:
         if not isinstance(frame.content, str):
             raise MalformedError("it asked for nothing that has a name")
-        start = time.monotonic()
         try:
             answer = asked(frame.content, frame)
         except SplitsecError as error:
             self._channel.send("raise", [type(error).__name__, str(error)])
         else:
             self._channel.send("return", answer.content, answer.tensors)
-        self._channel.spend(time.monotonic() - start)
 
     def _judge(self, usage: Usage) -> str | None:
         limits = self._limits
@@ -220,13 +221,17 @@ class _Shown:
         self._stages = stages
         self._say = say
         self._stage: Stage | None = None
+        self._opened = 0
 
     def tell(self, content: Any) -> None:
         """Show what a guest says of its progress."""
         match content:
             case ["stage", str(name), int(total)] if 0 <= total < _MOST_STEPS:
                 self._stages.close()
-                self._stage = self._stages.enter_context(self._progress.stage(short(name), total))
+                self._opened += 1
+                if self._opened <= _MOST_MESSAGES:
+                    stage = self._progress.stage(short(name), total)
+                    self._stage = self._stages.enter_context(stage)
             case ["advance", int(steps), str(note)] if 0 <= steps < _MOST_STEPS:
                 if self._stage is not None:
                     self._stage.advance(steps, short(note))

@@ -47,8 +47,14 @@ class Tree:
         self._begun = 0  # when the first one started
 
     def usage(self) -> Usage:
-        """Look how many processes there are, and how much memory is theirs."""
+        """Look how many processes there are, and how much memory is theirs.
+
+        If memory runs out, they are what the system ends, whatever they said of themselves.
+        """
         found = self._look()
+        for one in found:
+            with suppress(OSError):
+                Path(f"/proc/{one.pid}/oom_score_adj").write_text("1000")
         return Usage(len(found), sum(one.memory_bytes for one in found))
 
     def kill(self) -> None:
@@ -101,8 +107,8 @@ def _running() -> dict[int, _Process]:
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, IndexError, ValueError):
-            pid, text = int(folder.name), (folder / "stat").read_text()
-            fields = text.rpartition(")")[2].split()
+            pid, text = int(folder.name), (folder / "stat").read_bytes()
+            fields = text.rpartition(b")")[2].decode().split()  # a name may be any bytes
             if fields[0] not in "ZX":
                 memory = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
                 found[pid] = _Process(pid, int(fields[1]), int(fields[3]), int(fields[19]), memory)
@@ -138,6 +144,7 @@ class Watch(threading.Thread):
         self._tree = Tree(process.pid, mark)
         self._judge = judge
         self._over = threading.Event()
+        self._stopped = False
         self._left = _PASSED_ON_BYTES
         assert process.stdout is not None, "it is a pipe"
         self._output: IO[bytes] | None = process.stdout
@@ -159,7 +166,10 @@ class Watch(threading.Thread):
             due = time.monotonic() + pause
 
     def stop(self) -> None:
-        """End the guest with all that it started, and the watch."""
+        """End the guest with all that it started, and the watch; once it is, do nothing."""
+        if self._stopped:  # its number may be another process's by now
+            return
+        self._stopped = True
         self._over.set()
         self.join()
         self._tree.kill()

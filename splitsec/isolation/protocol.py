@@ -25,6 +25,7 @@ _BUFFER_BYTES = 4 << 20
 _PIECE_BYTES = 1 << 20
 _MOST_DIMENSIONS = 8
 _MOST_TENSORS = 100_000
+_MOST_VALUES = 1 << 48
 _KINDS = {
     str(kind).removeprefix("torch."): kind
     for kind in (
@@ -80,9 +81,14 @@ class Channel:
         """Close this end."""
         self._socket.close()
 
-    def spend(self, seconds: float) -> None:
-        """Count time as the other side's."""
-        self._seconds -= seconds
+    @contextmanager
+    def charging(self) -> Iterator[None]:
+        """Count all time that passes inside as the other side's, whoever it is spent by."""
+        before, start = self._seconds, time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds = before - (time.monotonic() - start)
 
     def send(
         self, kind: str, content: Any = None, tensors: Mapping[str, Tensor] | None = None
@@ -135,6 +141,8 @@ class Channel:
         except (ValueError, RecursionError):
             raise MalformedError("it sent something that is not JSON") from None
         kind, content, described = _checked_header(header)
+        if described and most_bytes is not None and kind not in most_bytes:
+            raise MalformedError(f"it sent tensors with {kind[:20]!r}, where none are due")
         total = sum(one.bytes for one in described)
         most = total if most_bytes is None else most_bytes.get(kind, 0)
         if total > most:
@@ -257,8 +265,10 @@ def _checked_tensor(given: Any) -> _Described:
     for numbers in (shape, strides):
         if not isinstance(numbers, list) or len(numbers) > _MOST_DIMENSIONS:
             raise MalformedError("it sent a tensor of no shape")
-        if not all(type(number) is int and 0 <= number < 1 << 48 for number in numbers):
+        if not all(type(number) is int and 0 <= number < _MOST_VALUES for number in numbers):
             raise MalformedError("it sent a tensor of no shape")
+    if math.prod(filter(None, shape)) >= _MOST_VALUES:
+        raise MalformedError("it sent a tensor of no shape")
     if len(shape) != len(strides) or not _dense(shape, strides):
         raise MalformedError("it sent a tensor whose values overlap or have gaps")
     return _Described(name, _KINDS[kind], shape, strides)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import shutil
 import site
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import splitsec
@@ -47,7 +49,19 @@ def check_sandbox() -> str:
             "the sandbox needs bubblewrap, which is not installed; install your system's package "
             "bubblewrap, or leave out --sandbox"
         )
+    if "--disable-userns" not in _help(found):
+        raise UsageError(
+            "the sandbox needs bubblewrap 0.8 or newer: the one that is installed cannot keep what "
+            "is inside from making namespaces of its own"
+        )
     return found
+
+
+@cache
+def _help(bubblewrap: str) -> str:
+    return subprocess.run(
+        [bubblewrap, "--help"], capture_output=True, text=True, check=False
+    ).stdout
 
 
 def environment(home: str) -> dict[str, str]:
@@ -72,6 +86,7 @@ def sandboxed(command: Sequence[str], sources: Iterable[Path], hidden: Iterable[
         UsageError: bubblewrap is not installed.
     """
     options = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    options += ["--unshare-user", "--disable-userns"]  # or it could have capabilities of its own
     shown = {*_pythons(), *(path.absolute() for path in sources)}
     for folder in map(Path, _SYSTEM):
         if folder.is_symlink():

@@ -52,6 +52,7 @@ def fork(given: str) -> None:
                 os.setsid()
             if count % 3 == 2 and os.fork():
                 os._exit(0)
+            Path("/proc/self/comm").write_bytes(b"\xff")  # no text
             os.write(pids, f"{os.getpid()}\n".encode())
             time.sleep(60)
             os._exit(0)
@@ -80,6 +81,13 @@ def babble(given: str) -> None:
         time.sleep(0.02)
 
 
+def chatter(given: str) -> None:
+    """Keep the host so busy that it hardly waits."""
+    while True:
+        send(b'["progress", ["stage", "' + 400 * b"again" + b'", 1], []]')
+        frame("progress", ["staged"])
+
+
 def close(given: str) -> None:
     channel.close()
     time.sleep(60)
@@ -94,6 +102,8 @@ RULES = {
     "object_tensor": lambda given: frame("return", None, [["a", "object", [1], [1]]], b"12345678"),
     "overlapping": lambda given: frame("return", None, [["a", "uint8", [9, 9], [0, 0]]], b"1"),
     "negative": lambda given: frame("return", None, [["a", "uint8", [-1, -1], [1, 1]]], b"1"),
+    "overflow": lambda given: frame("return", None, [["a", "uint8", [2**40, 2**40, 0], [1, 1, 1]]]),
+    "laden_progress": lambda given: frame("progress", ["staged"], [["a", "uint8", [0], [1]]]),
     "nested": lambda given: send(b"[" * 1_000_000),
     "no_frame": lambda given: send(b'{"kind": "return"}'),
     "no_utf8": lambda given: send(b"\xff\xfe\xfd"),
@@ -106,6 +116,7 @@ RULES = {
     "exit": lambda given: os._exit(7),
     "silence": lambda given: time.sleep(60),
     "babble": babble,
+    "chatter": chatter,
     "close": close,
     "fork": fork,
     "hoard": hoard,
