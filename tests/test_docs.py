@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import statistics
+from contextlib import chdir
 from pathlib import Path
 from types import ModuleType
 
@@ -59,8 +60,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 text = tiny_grid(block.text) if block.title.endswith(".toml") else block.text
                 (folder / block.title).write_text(text)
     first = next(one for one in blocks(ROOT / "CONTRIBUTING.md") if one.language == "python")
-    for name in ("my_attack.py", "mine.py"):
-        (folder / name).write_text(first.text)
+    (folder / "mine.py").write_text(first.text)
+    with chdir(folder):
+        assert run(["new", "attack", "my-attack"]) == 0
     draw_scans(folder / "scans", 240)
     return folder
 

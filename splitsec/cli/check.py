@@ -89,6 +89,7 @@ def _in_sandbox(kind: Kind | None, spec: str, only: tuple[str, ...], as_json: bo
     import resource  # noqa: PLC0415 - not on Windows, where there is no sandbox
 
     from pydantic import ValidationError  # noqa: PLC0415 - slow
+    from rich.console import Console  # noqa: PLC0415 - not needed to complain
 
     from splitsec.contract.report import Report  # noqa: PLC0415 - pydantic is slow
     from splitsec.isolation.processes import printable  # noqa: PLC0415
@@ -111,7 +112,8 @@ def _in_sandbox(kind: Kind | None, spec: str, only: tuple[str, ...], as_json: bo
         variables[FILE_VARIABLE] = str(weights)
     words = [*([kind] if kind else []), spec, *(f"--only={name}" for name in only), "--json"]
     inside = [sys.executable, "-P", "-m", "splitsec", "check", *words]
-    with tempfile.TemporaryFile() as said:
+    waiting = Console(stderr=True).status(f"checking {asked} in the sandbox")
+    with waiting, tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             sandboxed(inside, shown, hidden=()), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=said, env=environment("/tmp") | variables,
