@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from splitsec.contract.report import Outcome
-from splitsec.contract.subject import Check, Subject, documented, left_alone, repeats
+from splitsec.contract.subject import NO_CELL, Check, Subject, documented, left_alone, repeats
 from splitsec.metrics.scores import NOTHING_RECOVERED
 
 WATCHED = ("__init__", "threat_model", "hijacking", "features", "answer", "observe", "fit",
@@ -58,7 +58,7 @@ def keeps_to_its_threat_model(subject: Subject) -> Outcome:
     """Check that what is declared is used; what is not declared was refused by the view."""
     views = subject.watch.views
     if not views or _TRIED not in subject.tried:
-        return Outcome("skipped", "no cell with it could be run")
+        return NO_CELL
     declared = {name for name, given in views[0].threat.model_dump().items() if given}
     used = {name for view in views for name in view.used}
     idle = sorted(declared - used - _ALWAYS_USED)
@@ -78,7 +78,7 @@ def beats_who_sees_nothing(subject: Subject) -> Outcome:
         return Outcome("skipped", "it reconstructs nothing, as it says")
     worked = [name for name in TARGETS if name in subject.tried]
     if not worked:
-        return Outcome("skipped", "no cell with it could be run")
+        return NO_CELL
     seen = []
     for name in worked:
         setting = TARGETS[name] | {"cut": str(subject.tried[name][1].spec.cut)}
@@ -106,7 +106,7 @@ def beats_who_sees_nothing(subject: Subject) -> Outcome:
 def cost(subject: Subject) -> Outcome:
     """Say how long the attack takes, all in all and per exchange."""
     if _REAL not in subject.tried:
-        return Outcome("skipped", "no real cell with it could be run")
+        return NO_CELL
     record = subject.tried[_REAL][1]
     watch = subject.watch
     seconds = record.timings["attack"]

@@ -16,6 +16,9 @@ from splitsec.progress import Silent
 from splitsec.record import Record
 from splitsec.runs import run_cells
 
+NO_CELL = Outcome("skipped", "it needs a cell that ran in one of the checks above")
+"""Of a check whose cells could not be run, or were left out by ``--only``."""
+
 SMALL = {
     "training.epochs": 1, "training.batch_size": 8, "counts.private": 32, "counts.public": 24,
     "counts.validation": 8, "counts.held_out": 8, "counts.victims": 8,
@@ -138,7 +141,7 @@ def repeats(subject: Subject, purpose: str) -> Outcome:
         purpose: under which the cell is found.
     """
     if purpose not in subject.tried:
-        return Outcome("skipped", "no cell with it could be run")
+        return NO_CELL
     cell, record = subject.tried[purpose]
     (again,) = subject.run([cell], "again")
     if again.numbers() != record.numbers():
