@@ -3,8 +3,7 @@
 In one command the attacks of a session listen to one honest training, and share the scores of
 attackers that see nothing. With T for a training and A for what its three attacks take together,
 the ratio is about (3 T + A) / (T + A): 3 at most, and 2 only where a training takes as long as its
-attacks together. Here about three quarters of the time one by one is training, as it would be in
-the RetinaMNIST track; the row says how much. A pseudo-client that is updated in every
+attacks together. Here about seven tenths of the time one by one is training; the row says how much. A pseudo-client that is updated in every
 exchange, its default, is a training of its own, which nobody can share: it is updated in every
 eighth.
 
