@@ -3,9 +3,9 @@
 In one command the attacks of a session listen to one honest training, and share the scores of
 attackers that see nothing. With T for a training and A for what its three attacks take together,
 the ratio is about (3 T + A) / (T + A): 3 at most, and 2 only where a training takes as long as its
-attacks together. Here about seven tenths of the time one by one is training; the row says how much. A pseudo-client that is updated in every
-exchange, its default, is a training of its own, which nobody can share: it is updated in every
-eighth.
+attacks together. Here about seven tenths of the time one by one is training; the row says how much.
+A pseudo-client that is updated in every exchange, its default, is a training of its own, which
+nobody can share: it is updated in every eighth.
 
 Both ways run in this process and on one thread. What a process costs to start is not counted,
 though one command per cell would pay it 18 times. The records must be the same.
