@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import make_part
-from machine import seconds
+from machine import overhead, seconds
 from tables import report
 from test_wire import IMAGE, client_of, target_of
 from torch import nn
@@ -68,8 +68,7 @@ def test_split_training(cut: int, benchmark: Any) -> None:
         warmup_rounds=1,
     )
     split_seconds = benchmark.stats.stats.data
-    pairs = zip(split_seconds, unsplit_seconds[-ROUNDS:], strict=True)
-    overhead = statistics.median(ours / theirs for ours, theirs in pairs) - 1
+    more = overhead(split_seconds, unsplit_seconds[-ROUNDS:])
     report(
         benchmark,
         "split-training",
@@ -77,7 +76,7 @@ def test_split_training(cut: int, benchmark: Any) -> None:
             "network": f"ResNet-34, 32 px, batch {TRAINING.batch_size}, cut {cut}",
             "split, ms per exchange": 1e3 * statistics.median(split_seconds) / EXCHANGES,
             "unsplit, ms per step": 1e3 * statistics.median(unsplit_seconds) / EXCHANGES,
-            "overhead, %": 100 * overhead,
+            "overhead, %": 100 * more,
         },
     )
-    assert overhead <= MOST_OVERHEAD
+    assert more <= MOST_OVERHEAD
