@@ -19,12 +19,10 @@ from splitsec.plugins import KINDS, Kind, list_plugins
 SHORT = {
     "adra": "adra:epochs=30",
     "fsha": "fsha:iterations=100,pretraining=50",
-    "pseudo-client": "pseudo-client:epochs=10,afterwards=10",
+    "pseudo-client": "pseudo-client:epochs=20,afterwards=40",
     "resnet": "resnet:depth=18",
     "unet": "unet:width=4",
 }
-TOO_SMALL_A_SESSION = {"pseudo-client": {"beats who sees nothing"}}
-"""It learns from the server's successive models, and a check's session has too few of them."""
 
 BUILT_IN = [(kind, listed.name) for kind in KINDS for listed in list_plugins(kind)]
 
@@ -36,9 +34,7 @@ def test_every_built_in_plugin_keeps_its_contract(kind: Kind, name: str, tmp_pat
     report = check_plugin(asked, kind)
     verdicts = {one.check: one.verdict for one in report.findings}
     failed = {check for check, verdict in verdicts.items() if verdict == "failed"}
-    if "LPIPS weights are not here" not in str(report):
-        assert failed == TOO_SMALL_A_SESSION.get(name, set()), str(report)
-    assert failed <= TOO_SMALL_A_SESSION.get(name, set()), str(report)
+    assert not failed, str(report)
     if name in ("phantom-fundus", "phantom-cxr"):
         assert set(verdicts.values()) == {"ok"}, str(report)
 

@@ -1,0 +1,246 @@
+"""Pseudo-client: a passive server trains a client of its own, and inverts that.
+
+After PCAT (Gao, Zhang, "PCAT: functionality and data stealing from split learning by
+pseudo-client attack", USENIX Security 2023) and SDAR (Zhu et al., "Passive inference attacks on
+split learning via adversarial regularization", NDSS 2025). It needs neither queries nor pairs: the
+server follows the protocol, and trains a pseudo-client on public labelled images so that
+
+- the server's own model, held fixed, classifies what it sends (PCAT), and
+- what it sends is distributed like what the client sends: by a critic that is told the labels
+  (SDAR), and by moments at each position of the map.
+
+The moments are ours. Medical images are taken from one angle, so that the mean over images is an
+image itself, and a mean map of smashed data is what the client makes of it: nearly a pair. Where
+labels are shared there is one per class. A decoder that inverts the pseudo-client is turned on
+what the client sends.
+
+It has what a plain honest-but-curious server has: its own model, the labels that are shared with
+it, labelled images of a similar kind, and the client's architecture. PCAT and SDAR also try other
+architectures; this does not. Against a U-shaped client it trains a head of its own as well.
+PCAT is the ``paper`` profile. SDAR's decoder is trained along with its simulator, and by a second
+critic; here it is trained afterwards, by pairs alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from splitsec.attack import Attack
+from splitsec.errors import DivergedError, PluginError, UsageError
+from splitsec.inversion import Inversion, InversionParameters, invert
+from splitsec.progress import Progress
+from splitsec.target import Encoded, encode
+from splitsec.threat import ThreatModel, View
+from splitsec.wire import Exchange
+
+from ..fsha.penalty import gradient_penalty
+from .critic import Critic
+from .observed import Observed, with_labels
+
+
+class PseudoClientParameters(InversionParameters):
+    """Parameters of the pseudo-client attack; PCAT's values are those of the ``paper`` profile."""
+
+    client_lr: float = Field(
+        1e-3, gt=0, allow_inf_nan=False, description="Adam, pseudo-client; papers 1e-3"
+    )
+    critic_lr: float = Field(1e-3, gt=0, allow_inf_nan=False, description="Adam, critic")
+    client_batch_size: int = Field(
+        64, ge=2, description="public images per update of the pseudo-client; PCAT the client's"
+    )
+    every: int = Field(
+        0, ge=0, description="exchanges per update during the session; 0: none; papers 1"
+    )
+    afterwards: int = Field(
+        400, ge=0, description="updates against the final server model; papers 0"
+    )
+    align_labels: bool = Field(
+        True, description="draw public images with the private ones' labels, where shared"
+    )
+    task: float = Field(
+        0.1, ge=0, allow_inf_nan=False, description="weight of the task's loss; papers 1"
+    )
+    moments: float = Field(
+        1.0, ge=0, allow_inf_nan=False, description="weight of the distance of moments; papers 0"
+    )
+    critic: float = Field(
+        0.03, ge=0, allow_inf_nan=False, description="weight of the critic; PCAT 0, SDAR 0.02"
+    )
+    remembered: int = Field(
+        512, ge=2, description="last images whose smashed data are kept to compare with"
+    )
+
+
+_BETAS = (0.5, 0.9)
+_PENALTY = 10.0
+_LOWEST_RATE = 0.05  # at the end of fit(), relative
+
+
+class PseudoClient(Attack[PseudoClientParameters]):
+    """Trains a stand-in for the client and inverts that."""
+
+    Parameters: ClassVar[type[PseudoClientParameters]] = PseudoClientParameters
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "standard": {"afterwards": 2000},
+        "paper": {
+            "client_batch_size": 32,
+            "every": 1,
+            "afterwards": 0,
+            "task": 1.0,
+            "moments": 0.0,
+            "critic": 0.0,
+        },
+    }
+
+    def __init__(
+        self, parameters: PseudoClientParameters, view: View, generator: torch.Generator
+    ) -> None:
+        super().__init__(parameters, view, generator)
+        if len(view.public_images) < 4:
+            raise UsageError("attack 'pseudo-client' needs public images; there are too few")
+        self._encoder, _, self._head = view.client_architecture
+        modules = [self._encoder] if self._head is None else [self._encoder, self._head]
+        weights = [weight for module in modules for weight in module.parameters()]
+        self._optimizer = _adam(weights, parameters.client_lr)
+        aligned = parameters.align_labels and view.task == "classification" and not view.u_shaped
+        self._classes = view.outputs if aligned else 0
+        channels, rows, columns = view.smashed_shape
+        self._critic = Critic((channels + self._classes, rows, columns))
+        self._critic_optimizer = _adam(list(self._critic.parameters()), parameters.critic_lr)
+        self._kept: list[tuple[Tensor, Tensor | None]] = []
+        self._seen = 0
+        self._curves: dict[str, list[float]] = {
+            "pseudo-client loss": [], "distance of moments": [], "critic loss": []
+        }  # fmt: skip
+        self._inversion: Inversion | None = None
+
+    @classmethod
+    def threat_model(cls, parameters: PseudoClientParameters) -> ThreatModel:
+        """Declare what an honest-but-curious server with labelled images of its own has."""
+        return ThreatModel(
+            public_images=True,
+            public_labels=True,
+            labels=parameters.align_labels,
+            server_model=True,
+            client_architecture=True,
+        )
+
+    def observe(self, exchange: Exchange) -> None:
+        """Keep what is sent, and train the pseudo-client against the server model as it is now."""
+        message = exchange.message
+        self._seen += 1
+        self._kept.append((message.smashed, message.labels if self._classes else None))
+        while sum(len(smashed) for smashed, _ in self._kept[1:]) >= self.parameters.remembered:
+            del self._kept[0]
+        if self.parameters.every and self._seen % self.parameters.every == 0:
+            self._update(self._observed(), self.view.server_model)
+
+    def fit(self, progress: Progress) -> None:
+        """Finish the pseudo-client, and train a decoder on what it makes of public images."""
+        given = self.parameters
+        observed, server = self._observed(), self.view.server_model
+        name = "training the pseudo-client"
+        saved = self.checkpoints.stage(
+            name, encoder=self._encoder, head=self._head, optimizer=self._optimizer,
+            critic=self._critic, critic_optimizer=self._critic_optimizer,
+            generator=self.generator, curves=self._curves,
+        )  # fmt: skip
+        with progress.stage(name, given.afterwards) as stage:
+            stage.advance(saved.position)
+            for step in range(saved.position, given.afterwards):
+                fade = 0.5 * (1 + math.cos(math.pi * step / given.afterwards))
+                _set_rate(self._optimizer, given.client_lr * max(fade, _LOWEST_RATE))
+                _set_rate(self._critic_optimizer, given.critic_lr * max(fade, _LOWEST_RATE))
+                loss = self._update(observed, server)
+                stage.advance(note=f"loss {loss:.3f}")
+                saved.reached(step + 1)
+        self._inversion = invert(
+            given, self.view.public_images, self._imitate(), self.generator, progress,
+            "training the pseudo-client's decoder", self.checkpoints,
+        )  # fmt: skip
+
+    def reconstruct(self, smashed: Tensor) -> Tensor:
+        """Decode smashed data of shape (N, c, h, w)."""
+        if self._inversion is None:
+            raise PluginError("attack 'pseudo-client' has no decoder before fit()")
+        return self._inversion.reconstruct(smashed)
+
+    def curves(self) -> dict[str, list[float]]:
+        """Return the pseudo-client's losses per update, and the decoder's."""
+        decoder = {} if self._inversion is None else self._inversion.curves
+        return {name: curve for name, curve in self._curves.items() if curve} | decoder
+
+    def _observed(self) -> Observed:
+        if not self._kept:
+            raise UsageError("attack 'pseudo-client' saw nothing: no exchange took place")
+        smashed = torch.cat([smashed for smashed, _ in self._kept])
+        labels = [labels for _, labels in self._kept if labels is not None]
+        return Observed(
+            smashed, torch.cat(labels) if labels else None, self.view.public_labels, self._classes
+        )
+
+    def _update(self, observed: Observed, server: nn.Module) -> float:
+        """Take one step of the pseudo-client and one of the critic; return the former's loss."""
+        given = self.parameters
+        batch = observed.draw(given.client_batch_size, self.generator)
+        encoded = encode(self._encoder.train(), self.view.public_images[batch.public])
+        made = observed.standardise(encoded.smashed)
+        task = self._task(server, encoded, batch.public)
+        self._curves["pseudo-client loss"].append(task.item())
+        loss = given.task * task
+        if given.moments:
+            distance = observed.distance(made, batch.labels)
+            self._curves["distance of moments"].append(distance.item())
+            loss = loss + given.moments * distance
+        if given.critic:
+            scores = self._critic(with_labels(made, batch.labels, self._classes))
+            loss = loss - given.critic * scores.mean()
+        if not torch.isfinite(loss):
+            step = len(self._curves["pseudo-client loss"])
+            raise DivergedError(f"the pseudo-client's loss is not finite in update {step}")
+        self._optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        self._optimizer.step()
+        if given.critic:
+            self._train_critic(observed.smashed[batch.private], made.detach(), batch.labels)
+        return loss.item()
+
+    def _task(self, server: nn.Module, encoded: Encoded, rows: Tensor) -> Tensor:
+        """Return the task's loss of what the server makes of it; its weights are held fixed."""
+        outputs = server.eval().requires_grad_(False)(encoded.smashed)
+        if self._head is not None:
+            outputs = self._head(outputs, *encoded.skips)
+        loss: Tensor = self.view.loss(outputs, self.view.public_labels[rows])
+        return loss
+
+    def _train_critic(self, private: Tensor, made: Tensor, labels: Tensor | None) -> None:
+        """Take one step of the critic; the gradient penalty keeps it near slope one."""
+        private, made = (with_labels(one, labels, self._classes) for one in (private, made))
+        loss = self._critic(made).mean() - self._critic(private).mean()
+        self._curves["critic loss"].append(loss.item())
+        penalty = gradient_penalty(self._critic, private, made, "sample", self.generator)
+        self._critic_optimizer.zero_grad()
+        torch.autograd.backward(loss + _PENALTY * penalty)
+        self._critic_optimizer.step()
+
+    @torch.no_grad()
+    def _imitate(self) -> Tensor:
+        """Return what the pseudo-client sends of each public image, (N, c, h, w)."""
+        self._encoder.eval()
+        parts = torch.split(self.view.public_images, self.parameters.client_batch_size)
+        return torch.cat([encode(self._encoder, part).smashed for part in parts])
+
+
+def _adam(weights: list[nn.Parameter], rate: float) -> torch.optim.Adam:
+    return torch.optim.Adam(weights, lr=rate, betas=_BETAS, fused=True)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
