@@ -7,6 +7,15 @@ import zipfile
 from pathlib import Path
 
 EXPECTED = {"splitsec"}
+ROOT = Path(__file__).parents[1]
+ROOMS = ("attacks", "defenses", "targets", "leaderboard")
+
+
+def modules() -> set[str]:
+    """Return the path in the wheel of every module in the checkout."""
+    own = {path.relative_to(ROOT).as_posix() for path in (ROOT / "splitsec").rglob("*.py")}
+    rooms = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    return own | {f"splitsec/{path.relative_to(ROOT).as_posix()}" for path in rooms}
 
 
 def main(wheel: str) -> None:
@@ -20,6 +29,9 @@ def main(wheel: str) -> None:
         names = {path.name for path in Path(folder).iterdir() if path.suffix != ".dist-info"}
         if names != EXPECTED:
             sys.exit(f"the wheel adds {sorted(names)} to site-packages, not {sorted(EXPECTED)}")
+        missing = sorted(modules() - set(archive.namelist()))
+        if missing:
+            sys.exit(f"the wheel lacks {', '.join(missing)}; pyproject.toml lists the packages")
         code = (
             f"import sys; sys.path.insert(0, {folder!r})\n"
             "import splitsec; from splitsec.plugins import KINDS, list_plugins, load_plugin\n"
