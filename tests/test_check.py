@@ -11,9 +11,11 @@ import torch
 from PIL import Image
 
 from splitsec.cli import Exit, run
+from splitsec.cli.sandboxed import check_in_sandbox
 from splitsec.contract.report import Finding
 from splitsec.contract.runner import check_plugin
-from splitsec.errors import UsageError
+from splitsec.errors import PluginError, UsageError
+from splitsec.isolation import Isolation
 from splitsec.plugins import KINDS, Kind, list_plugins
 
 SHORT = {
@@ -358,6 +360,44 @@ def test_in_the_sandbox_a_plugin_is_imported_nowhere_else(
     assert mark.exists(), "outside, it can write"
     assert run(["check", "./other.py", "--sandbox"]) == Exit.USAGE
     assert "there is no other.py" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("bubblewrap")
+@pytest.mark.parametrize(
+    ("does", "limits", "says"),
+    [
+        ("while True: time.sleep(1)", {"seconds": 4}, "took longer than 4 seconds"),
+        ("held = torch.ones(200 << 20); time.sleep(60)", {"memory_gib": 0.5}, "GiB of memory, and"),
+        ("[os.fork() for _ in range(4)]; time.sleep(60)", {"processes": 5}, "processes, and 5 are"),
+        ("sys.exit(7)", {}, "ended with exit code 7"),
+    ],
+)
+def test_a_check_in_the_sandbox_is_limited(
+    does: str, limits: dict[str, float], says: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(f'"""Mine."""\nimport os, sys, time\nimport torch\n{does}\n')
+    allowed = Isolation.model_validate({"sandbox": True, **limits})
+    with pytest.raises(PluginError, match=says):
+        check_in_sandbox(str(file), "defense", limits=allowed)
+    assert not [one for one in Path("/proc").glob("[0-9]*/cmdline") if _is_check(one, file)]
+
+
+@pytest.mark.usefixtures("bubblewrap")
+def test_what_a_checked_plugin_prints_cannot_fill_the_disk(tmp_path: Path) -> None:
+    endless = "import os\nwhile True:\n    os.write(2, bytes(1 << 20))\n"
+    (tmp_path / "mine.py").write_text(f'"""Mine."""\n{endless}')
+    report = check_in_sandbox(str(tmp_path / "mine.py"), "defense")
+    assert not report.ok
+    assert "File too large" in str(report)
+
+
+def _is_check(cmdline: Path, file: Path) -> bool:
+    try:
+        words = cmdline.read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return b"check" in words and str(file).encode() in words
 
 
 @pytest.mark.parametrize(

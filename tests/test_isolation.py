@@ -163,7 +163,7 @@ def test_what_keeps_to_no_rule_is_ended(rule: str, says: str, tmp_path: Path) ->
 @pytest.mark.usefixtures("outlaw")
 @pytest.mark.parametrize("rule", ["silence", "babble", "chatter"])
 def test_what_never_answers_is_ended(rule: str) -> None:
-    with pytest.raises(TimeLimitError, match="longer than the 3 seconds that it may take"):
+    with pytest.raises(TimeLimitError, match="of a cell it may take 3 seconds"):
         call(rule, seconds=3)
 
 
@@ -283,6 +283,40 @@ def test_an_intruder_in_the_sandbox_gets_nothing(tmp_path: Path) -> None:
     got = intrude(tmp_path, Isolation(sandbox=True, hidden=(str(tmp_path / "store"),)))
     assert not any(got.values()), got
     assert not (tmp_path / "mark").exists()
+
+
+def isolated_fsha(**limits: float) -> IsolatedAttack:
+    isolation = Isolation.model_validate({"attacks": "all", **limits})
+    (cell,) = resolve(
+        attack="fsha:iterations=5,pretraining=0,batch_size=600", defense="none",
+        target="resnet:depth=18", size=16, isolation=isolation, threads=1,
+    )  # fmt: skip
+    attack, _ = build_attack(cell)
+    assert isinstance(attack, IsolatedAttack)
+    return attack
+
+
+def test_the_session_that_an_attack_directs_is_on_its_time() -> None:
+    attack = isolated_fsha(seconds=600)
+    message = Message(torch.ones(2, 64, 4, 4), None, client=0, step=0)
+    try:
+        attack.answer(message)
+        attack._answered -= 700  # so long the client trained
+        with pytest.raises(TimeLimitError, match=r"out of time in answer\(\): of a cell"):
+            attack.answer(message)
+        with pytest.raises(TimeLimitError):
+            attack.reconstruct(message.smashed)
+    finally:
+        attack.close()
+
+
+def test_an_isolated_attack_dictates_no_batch_that_a_client_cannot_hold() -> None:
+    attack = isolated_fsha()
+    try:
+        with pytest.raises(PluginError, match="dictates 600 images per exchange; an isolated"):
+            attack.hijacking()
+    finally:
+        attack.close()
 
 
 def test_what_a_liar_answers_and_asks_for_is_refused() -> None:

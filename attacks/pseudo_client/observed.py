@@ -69,10 +69,11 @@ class Observed:
             return Batch(private, public, None)
         labels = self.labels[private]
         public = torch.empty_like(private)
-        for label in labels.unique().tolist():
-            rows, here = self._rows[label], labels == label
-            drawn = torch.randint(len(rows), (int(here.sum()),), generator=generator)
-            public[here] = rows[drawn]
+        for label, wanted in enumerate(torch.bincount(labels).tolist()):
+            if wanted:
+                rows = self._rows[label]
+                drawn = torch.randint(len(rows), (wanted,), generator=generator)
+                public[labels == label] = rows[drawn]
         return Batch(private, public, labels)
 
     def distance(self, made: Tensor, labels: Tensor | None) -> Tensor:

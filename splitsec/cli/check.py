@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-import tempfile
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from splitsec.cli import Exit
-from splitsec.errors import PluginError, UsageError, unknown_name
-from splitsec.plugins import KINDS, Kind, path_of
+from splitsec.errors import UsageError, unknown_name
+from splitsec.plugins import KINDS, Kind
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from splitsec.contract.report import Report
 
-_MOST_BYTES = 1 << 20  # of a report, and of what is said beside it
-_MOST_FILE_BYTES = 64 << 20
-_MOST_TOLD = 600  # characters
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
 
 
@@ -53,7 +46,7 @@ def command(words: tuple[str, ...], only: tuple[str, ...], sandbox: bool, as_jso
     """
     kind, spec = _read(words)
     if sandbox:
-        return _in_sandbox(kind, spec, only, as_json)
+        return _say(_check_in_sandbox(spec, kind, only), as_json)
     results = sys.stdout
     with redirect_stdout(sys.stderr):  # whatever a plug-in prints is not a result
         report = _check(spec, kind, only)
@@ -84,58 +77,13 @@ def _read(words: tuple[str, ...]) -> tuple[Kind | None, str]:
     raise UsageError(unknown_name("kind", words[0], KINDS))
 
 
-def _in_sandbox(kind: Kind | None, spec: str, only: tuple[str, ...], as_json: bool) -> int:
-    """Run the same command in the sandbox; the plug-in is imported there and nowhere else."""
-    import resource  # noqa: PLC0415 - not on Windows, where there is no sandbox
-
-    from pydantic import ValidationError  # noqa: PLC0415 - slow
+def _check_in_sandbox(spec: str, kind: Kind | None, only: tuple[str, ...]) -> Report:
     from rich.console import Console  # noqa: PLC0415 - not needed to complain
 
-    from splitsec.contract.report import Report  # noqa: PLC0415 - pydantic is slow
-    from splitsec.isolation.processes import printable  # noqa: PLC0415
-    from splitsec.isolation.sandbox import environment, sandboxed  # noqa: PLC0415 - slow
-    from splitsec.metrics.weights import FILE_VARIABLE, cached_file  # noqa: PLC0415 - slow
-    from splitsec.spec import parse_requests  # noqa: PLC0415 - slow
+    from splitsec.cli.sandboxed import check_in_sandbox  # noqa: PLC0415 - slow
 
-    asked = parse_requests(spec)[0].spec
-    path = path_of(asked)
-    shown = []
-    if path is not None:
-        if not path.path.exists():
-            raise UsageError(f"plug-in {asked!r}: there is no {path.path}")
-        shown.append(path.path)
-        spec = path.below(Path.cwd()) + spec.strip().removeprefix(asked)
-    variables = {}
-    weights = Path(os.environ.get(FILE_VARIABLE) or cached_file("alex")).absolute()
-    if weights.is_file():
-        shown.append(weights)
-        variables[FILE_VARIABLE] = str(weights)
-    words = [*([kind] if kind else []), spec, *(f"--only={name}" for name in only), "--json"]
-    inside = [sys.executable, "-P", "-m", "splitsec", "check", *words]
-    waiting = Console(stderr=True).status(f"checking {asked} in the sandbox")
-    with waiting, tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(
-            sandboxed(inside, shown, hidden=()), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=said, env=environment("/tmp") | variables,
-        )  # fmt: skip
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (_MOST_FILE_BYTES, _MOST_FILE_BYTES))
-        with process:
-            assert process.stdout is not None, "it is a pipe"
-            answer = process.stdout.read(_MOST_BYTES)
-            process.stdout.close()
-        said.seek(0)
-        heard = printable(said.read(_MOST_BYTES).decode(errors="replace"), keep="\n")
-    if process.returncode == Exit.USAGE:
-        click.echo(heard.strip(), err=True)
-        return Exit.USAGE
-    try:
-        report = Report.model_validate_json(answer)
-    except ValidationError:
-        raise PluginError(
-            f"the check of {spec} gave no report in the sandbox, and ended with exit code "
-            f"{process.returncode}: {heard.strip()[-_MOST_TOLD:]}"
-        ) from None
-    return _say(report, as_json)
+    with Console(stderr=True).status(f"checking {spec} in the sandbox"):
+        return check_in_sandbox(spec, kind, only)
 
 
 def _check(spec: str, kind: Kind | None, only: tuple[str, ...]) -> Report:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ _MOST_QUERY_BYTES = 1 << 30
 _MOST_STATE_BYTES = 4 << 30
 _MOST_KEPT = 20  # stages
 _MOST_NUMBER = 10**9  # that a plan may hold
+_MOST_BATCH = 512  # images: a client has to hold what they become
 _MOST_VALUE = 1e30  # of a curve: more cannot be drawn
 _MOST_CURVES, _MOST_POINTS, _MOST_NAME = 100, 1_000_000, 100
 
@@ -52,7 +54,7 @@ class IsolatedAttack(Attack[Any]):
         self.checkpoints = Checkpoints()
         self.reconstructs = cell.attack.plugin.cls.reconstructs  # type: ignore[misc]
         self._kept: dict[str, int] = {}
-        self._failure: SplitsecError | None = None
+        self._answered = time.monotonic()
         self._label = cell.attack.label
         self._view = view
         self._image = view.image_shape
@@ -83,18 +85,24 @@ class IsolatedAttack(Attack[Any]):
                 numbers = [one for one in (exchanges, batch_size, rate) if isinstance(one, int)]
                 if max(numbers, default=0) > _MOST_NUMBER:
                     raise PluginError(f"{self._label} asks for too much in hijacking()")
+                if isinstance(batch_size, int) and batch_size > _MOST_BATCH:
+                    raise PluginError(
+                        f"{self._label} dictates {batch_size:,} images per exchange; an isolated "
+                        f"attack may dictate up to {_MOST_BATCH}"
+                    )
+                self._answered = time.monotonic()
                 return Hijacking(exchanges, batch_size, rate)
         raise PluginError(f"{self._label} returned no Hijacking from hijacking()")
 
     def features(self, message: Message) -> Tensor:
         """Ask the guest; see :class:`splitsec.Attack`."""
         most = len(message.smashed) * self._features * _DOUBLE_BYTES
-        return self._tensor("features", _sent(message), most)
+        return self._directed("features", message, most)
 
     def answer(self, message: Message) -> Tensor:
         """Ask the guest; see :class:`splitsec.Attack`."""
         most = message.smashed.numel() * _DOUBLE_BYTES
-        return self._tensor("answer", _sent(message), most)
+        return self._directed("answer", message, most)
 
     def observe(self, exchange: Exchange) -> None:
         """Tell the guest; see :class:`splitsec.Attack`."""
@@ -153,7 +161,7 @@ class IsolatedAttack(Attack[Any]):
         try:
             self._call("put_back", Answer(tensors=dict(state)))
         except SplitsecError as error:
-            self._failure = error
+            self._guest.failure = error
 
     def _call(
         self,
@@ -163,8 +171,6 @@ class IsolatedAttack(Attack[Any]):
         progress: Progress | None = None,
         keeps: bool = False,
     ) -> Answer:
-        if self._failure is not None:
-            raise self._failure
         asks_bytes = _MOST_QUERY_BYTES if self._view.threat.queries else 0
         if keeps:
             asks_bytes = _MOST_STATE_BYTES
@@ -172,6 +178,13 @@ class IsolatedAttack(Attack[Any]):
             method, given, most_bytes=most_bytes, asked=self._grant,
             asks_bytes=asks_bytes, progress=progress,
         )  # fmt: skip
+
+    def _directed(self, method: str, message: Message, most_bytes: int) -> Tensor:
+        """Ask the guest in the session that it directs: what clients took for that is its time."""
+        self._guest.charge(time.monotonic() - self._answered)
+        values = self._tensor(method, _sent(message), most_bytes)
+        self._answered = time.monotonic()
+        return values
 
     def _tensor(self, method: str, given: Answer, most_bytes: int) -> Tensor:
         values = self._due(self._call(method, given, most_bytes), method, "values")

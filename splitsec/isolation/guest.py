@@ -104,7 +104,8 @@ class Resident:
         parameters = build_parameters(self._label, plugin.cls.Parameters, told["parameters"])
         view = _view(told, tensors, self._channel)
         generator = torch.Generator().manual_seed(told["generator"])
-        with blaming(self._label, "__init__()"):
+        # Building the view's networks has drawn numbers; on the private side they were there.
+        with globally_seeded(torch.initial_seed()), blaming(self._label, "__init__()"):
             self._attack = plugin.cls(parameters, view, generator)
         return Answer()
 

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from splitsec import errors
 from splitsec.errors import PluginError, SplitsecError, TimeLimitError, UsageError
-from splitsec.isolation import GIB, Isolation
-from splitsec.isolation.processes import Usage, Watch, short
+from splitsec.isolation import Isolation
+from splitsec.isolation.processes import Usage, Watch, excess, short
 from splitsec.isolation.protocol import (
     Channel,
     ClosedError,
@@ -26,7 +26,7 @@ from splitsec.isolation.protocol import (
     MalformedError,
     TimeUpError,
 )
-from splitsec.isolation.sandbox import EXTRA_PROCESSES, environment, sandboxed
+from splitsec.isolation.sandbox import environment, sandboxed
 from splitsec.progress import Progress, Silent, Stage
 
 MODULE = "splitsec.isolation.guest"
@@ -62,6 +62,9 @@ class Guest:
         isolation: how it is kept, and what it may use up.
         sources: files and folders that it is read from.
 
+    Attributes:
+        failure: why it is called no more, or None; every call raises it.
+
     Raises:
         UsageError: there is no such isolation on this machine.
     """
@@ -74,7 +77,7 @@ class Guest:
         self._label = label
         self._limits = isolation
         self._said = 0
-        self._failure: PluginError | None = None
+        self.failure: SplitsecError | None = None
         self._folder = tempfile.TemporaryDirectory(
             prefix="splitsec-attack-", ignore_cleanup_errors=True
         )
@@ -106,6 +109,10 @@ class Guest:
         with suppress(RecursionError):  # of folders within folders: they stay
             self._folder.cleanup()
 
+    def charge(self, seconds: float) -> None:
+        """Count time as the attack's that the private side spent for its sake."""
+        self._channel.charge(seconds)
+
     def call(
         self,
         method: str,
@@ -131,8 +138,8 @@ class Guest:
                 the rules or is gone; every later call raises that again.
             TimeLimitError: it took longer than it may.
         """
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         where = "__init__()" if method == "open" else f"{method}()"
         try:
             content = {"method": method, "seed": torch.initial_seed(), "given": given.content}
@@ -159,16 +166,16 @@ class Guest:
             self._fail(f"{self._label} is gone in {where}: {self._end()}")
         except TimeUpError:
             self._fail(
-                f"{self._label} did not answer in {where}: it took longer than the "
-                f"{self._limits.seconds:g} seconds that it may take of a cell (--attack-seconds)",
+                f"{self._label} is out of time in {where}: of a cell it may take "
+                f"{self._limits.seconds:g} seconds (--attack-seconds)",
                 TimeLimitError,
             )
 
     def _fail(self, said: str, kind: type[PluginError] = PluginError) -> NoReturn:
         """End the process, and raise the error; each later call raises it again."""
-        self._failure = kind(self._watch.verdict or said)
+        self.failure = kind(self._watch.verdict or said)
         self._watch.stop()
-        raise self._failure from None
+        raise self.failure from None
 
     def _answer(self, frame: Frame, asked: Asked) -> None:
         if not isinstance(frame.content, str):
@@ -181,19 +188,10 @@ class Guest:
             self._channel.send("return", answer.content, answer.tensors)
 
     def _judge(self, usage: Usage) -> str | None:
-        limits = self._limits
-        processes = usage.processes - (EXTRA_PROCESSES if limits.sandbox else 0)
-        if processes > limits.processes:
-            return (
-                f"{self._label} had {processes} processes, and {limits.processes} are allowed "
-                "(--attack-processes); they were ended"
-            )
-        if usage.memory_bytes > limits.memory_gib * GIB:
-            return (
-                f"{self._label} used {usage.memory_bytes / GIB:.1f} GiB of memory, and "
-                f"{limits.memory_gib:g} are allowed (--attack-memory); its process was ended"
-            )
-        return None
+        found = excess(usage, self._limits)
+        if found is None:
+            return None
+        return f"{self._label} {found.said} ({found.option}); its processes were ended"
 
     def _end(self) -> str:
         """Return in words what became of the process, which has closed its channel."""

@@ -14,7 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
-_LOOK_EVERY_SECONDS = 0.2
+from splitsec.isolation import GIB, Isolation
+from splitsec.isolation.sandbox import EXTRA_PROCESSES
+
+LOOK_EVERY_SECONDS = 0.2
 _LOOK_SHARE = 0.05  # of one core at most, where there are very many processes
 _PASSED_ON_BYTES = 64 << 10
 _MOST_TEXT = 600  # characters
@@ -26,6 +29,31 @@ class Usage(NamedTuple):
 
     processes: int
     memory_bytes: int
+
+
+class Excess(NamedTuple):
+    """What processes use too much of: in words, and the option that allows more."""
+
+    said: str
+    option: str
+
+
+def excess(usage: Usage, allowed: Isolation) -> Excess | None:
+    """Return what processes use too much of, or None.
+
+    Args:
+        usage: what they use.
+        allowed: what they may; in the sandbox, bubblewrap's own processes do not count.
+    """
+    processes = usage.processes - (EXTRA_PROCESSES if allowed.sandbox else 0)
+    if processes > allowed.processes:
+        said = f"had {processes} processes, and {allowed.processes} are allowed"
+        return Excess(said, "--attack-processes")
+    if usage.memory_bytes > allowed.memory_gib * GIB:
+        used = f"{usage.memory_bytes / GIB:.1f} GiB"
+        return Excess(f"used {used} of memory, and {allowed.memory_gib:g} are allowed",
+                      "--attack-memory")  # fmt: skip
+    return None
 
 
 class Tree:
@@ -151,7 +179,7 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         """Watch until it is stopped."""
-        pause, due = _LOOK_EVERY_SECONDS, time.monotonic()
+        pause, due = LOOK_EVERY_SECONDS, time.monotonic()
         while not self._over.is_set():
             self._listen(max(0.0, due - time.monotonic()))
             if time.monotonic() < due:
@@ -162,7 +190,7 @@ class Watch(threading.Thread):
                 self.verdict = self._judge(usage)
             if self.verdict is not None:
                 self._tree.kill()
-            pause = max(_LOOK_EVERY_SECONDS, (time.monotonic() - start) / _LOOK_SHARE)
+            pause = max(LOOK_EVERY_SECONDS, (time.monotonic() - start) / _LOOK_SHARE)
             due = time.monotonic() + pause
 
     def stop(self) -> None:

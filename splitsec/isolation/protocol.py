@@ -90,6 +90,10 @@ class Channel:
         finally:
             self._seconds = before - (time.monotonic() - start)
 
+    def charge(self, seconds: float) -> None:
+        """Count time as the other side's that was spent elsewhere, for its sake."""
+        self._seconds -= seconds
+
     def send(
         self, kind: str, content: Any = None, tensors: Mapping[str, Tensor] | None = None
     ) -> None:

@@ -1,0 +1,113 @@
+"""``splitsec check --sandbox``: the same command, inside; the plug-in is imported nowhere else."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from splitsec.cli import Exit
+from splitsec.contract.report import Report
+from splitsec.errors import PluginError, UsageError
+from splitsec.isolation import Isolation
+from splitsec.isolation.processes import LOOK_EVERY_SECONDS, Tree, excess, printable
+from splitsec.isolation.sandbox import environment, sandboxed
+from splitsec.metrics.weights import FILE_VARIABLE, cached_file
+from splitsec.plugins import Kind, path_of
+from splitsec.spec import parse_requests
+
+LIMITS = Isolation(sandbox=True, seconds=3600)
+"""What a check may use up."""
+
+_MOST_BYTES = 1 << 20  # of a report, and of what is said beside it
+_MOST_FILE_BYTES = 64 << 20
+_MOST_TOLD = 600  # characters
+
+
+def check_in_sandbox(
+    spec: str, kind: Kind | None, only: Sequence[str] = (), limits: Isolation = LIMITS
+) -> Report:
+    """Run ``splitsec check`` in the sandbox, where a plug-in that nobody has read can do no harm.
+
+    Args:
+        spec: name, file or folder, with parameters.
+        kind: what it is, or None where it is of one kind only.
+        only: checks to run; all if empty.
+        limits: what it may use up.
+
+    Returns:
+        The report, as the process in the sandbox gives it: code that shares a process with the
+        checks can change what they say.
+
+    Raises:
+        UsageError: the request is wrong, or there is no sandbox here.
+        PluginError: there is no report, or it used up too much.
+    """
+    asked = parse_requests(spec)[0].spec
+    path = path_of(asked)
+    shown = []
+    if path is not None:
+        if not path.path.exists():
+            raise UsageError(f"plug-in {asked!r}: there is no {path.path}")
+        shown.append(path.path)
+        spec = path.below(Path.cwd()) + spec.strip().removeprefix(asked)
+    mark = secrets.token_hex()
+    variables = {"SPLITSEC_GUEST": mark}
+    weights = Path(os.environ.get(FILE_VARIABLE) or cached_file("alex")).absolute()
+    if weights.is_file():
+        shown.append(weights)
+        variables[FILE_VARIABLE] = str(weights)
+    words = [*([kind] if kind else []), spec, *(f"--only={name}" for name in only), "--json"]
+    command = [sys.executable, "-P", "-m", "splitsec", "check", *words]
+    command = sandboxed(command, shown, hidden=())
+    import resource  # noqa: PLC0415 - not on Windows, where there is no sandbox
+
+    with tempfile.TemporaryFile() as reported, tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=reported, stderr=said,
+            start_new_session=True, env=environment("/tmp") | variables,
+        )  # fmt: skip
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (_MOST_FILE_BYTES, _MOST_FILE_BYTES))
+        verdict = _wait(process, mark, limits)
+        reported.seek(0)
+        said.seek(0)
+        answer = reported.read(_MOST_BYTES)
+        heard = printable(said.read(_MOST_BYTES).decode(errors="replace"), keep="\n").strip()
+    if verdict is not None:
+        raise PluginError(f"the check of {spec} {verdict}; it was ended")
+    if process.returncode == Exit.USAGE:
+        raise UsageError(heard.removeprefix("error: "))
+    try:
+        return Report.model_validate_json(answer)
+    except ValidationError:
+        raise PluginError(
+            f"the check of {spec} gave no report in the sandbox, and ended with exit code "
+            f"{process.returncode}: {heard[-_MOST_TOLD:]}"
+        ) from None
+
+
+def _wait(process: subprocess.Popen[bytes], mark: str, limits: Isolation) -> str | None:
+    """Wait for a process to end; return what it used up, if that was the end of it."""
+    tree, deadline = Tree(process.pid, mark), time.monotonic() + limits.seconds
+    try:
+        while process.poll() is None:
+            found = excess(tree.usage(), limits)
+            if found is not None:
+                return found.said
+            if time.monotonic() > deadline:
+                return f"took longer than {limits.seconds:g} seconds"
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(LOOK_EVERY_SECONDS)
+        return None
+    finally:
+        tree.kill()
+        process.kill()
+        process.wait()
