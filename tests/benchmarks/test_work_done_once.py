@@ -4,8 +4,7 @@ In one command the attacks of a session listen to one honest training, and share
 attackers that see nothing. With T for a training and A for what its three attacks take together,
 the ratio is about (3 T + A) / (T + A): 3 at most, and 2 only where a training takes as long as its
 attacks together. Here about seven tenths of the time one by one is training; the row says how much.
-A pseudo-client that is updated in every exchange, its default, is a training of its own, which
-nobody can share: it is updated in every eighth.
+A default pseudo-client takes longer than a training: here it has four updates.
 
 Both ways run in this process and on one thread. What a process costs to start is not counted,
 though one command per cell would pay it 18 times. The records must be the same.
@@ -24,7 +23,7 @@ from splitsec.progress import Silent
 from splitsec.record import Record
 from splitsec.runs import run_cells
 
-ATTACKS = "adra:epochs=10,adra:epochs=20,pseudo-client:every=8,afterwards=4,epochs=10"
+ATTACKS = "adra:epochs=10,adra:epochs=20,pseudo-client:afterwards=4,epochs=10"
 DEFENSES = "none,dcor,gaussian-noise"
 SMALL = [
     "training.epochs=24", "counts.private=128", "counts.public=64", "counts.validation=8",
