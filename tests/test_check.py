@@ -387,7 +387,8 @@ def test_a_check_in_the_sandbox_is_limited(
 def test_what_a_checked_plugin_prints_cannot_fill_the_disk(tmp_path: Path) -> None:
     endless = "import os\nwhile True:\n    os.write(2, bytes(1 << 20))\n"
     (tmp_path / "mine.py").write_text(f'"""Mine."""\n{endless}')
-    report = check_in_sandbox(str(tmp_path / "mine.py"), "defense")
+    allowed = Isolation(sandbox=True, seconds=60)
+    report = check_in_sandbox(str(tmp_path / "mine.py"), "defense", limits=allowed)
     assert not report.ok
     assert "File too large" in str(report)
 

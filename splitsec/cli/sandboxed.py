@@ -67,15 +67,14 @@ def check_in_sandbox(
         variables[FILE_VARIABLE] = str(weights)
     words = [*([kind] if kind else []), spec, *(f"--only={name}" for name in only), "--json"]
     command = [sys.executable, "-P", "-m", "splitsec", "check", *words]
-    command = sandboxed(command, shown, hidden=())
-    import resource  # noqa: PLC0415 - not on Windows, where there is no sandbox
-
+    # Before bubblewrap begins: what it has started already would not inherit the limit.
+    limited = ["prlimit", f"--fsize={_MOST_FILE_BYTES}:{_MOST_FILE_BYTES}"]
+    command = [*limited, *sandboxed(command, shown, hidden=())]
     with tempfile.TemporaryFile() as reported, tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=reported, stderr=said,
             start_new_session=True, env=environment("/tmp") | variables,
         )  # fmt: skip
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (_MOST_FILE_BYTES, _MOST_FILE_BYTES))
         verdict = _wait(process, mark, limits)
         reported.seek(0)
         said.seek(0)

@@ -97,6 +97,7 @@ class Resident:
         return Answer(choose_here(given.content))
 
     def _open(self, given: Answer) -> Answer:
+        seed = torch.initial_seed()  # before a plug-in could set another
         told, tensors = given
         self._label = told["label"]
         torch.set_num_threads(told["threads"])
@@ -105,7 +106,7 @@ class Resident:
         view = _view(told, tensors, self._channel)
         generator = torch.Generator().manual_seed(told["generator"])
         # Building the view's networks has drawn numbers; on the private side they were there.
-        with globally_seeded(torch.initial_seed()), blaming(self._label, "__init__()"):
+        with globally_seeded(seed), blaming(self._label, "__init__()"):
             self._attack = plugin.cls(parameters, view, generator)
         return Answer()
 
