@@ -156,17 +156,31 @@ def path_of(spec: str) -> PluginPath | None:
     return PluginPath(Path(path).expanduser(), class_name) if _is_path(path) else None
 
 
+def existing_path(what: str, spec: str) -> PluginPath | None:
+    """Return :func:`path_of`, of a file or folder that is there.
+
+    Args:
+        what: the kind, or another word for it, in errors.
+        spec: as for :func:`load_plugin`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = path_of(spec)
+    if found is not None and not found.path.exists():
+        raise UsageError(f"{what} {spec!r}: there is no {found.path}")
+    return found
+
+
 def plugin_path(kind: Kind, spec: str) -> Path | None:
     """Return the file or folder that a plug-in is asked for by, or None if it goes by a name.
 
     Raises:
         UsageError: there is none, or its records would be taken for a built-in one's.
     """
-    found = path_of(spec)
+    found = existing_path(kind, spec)
     if found is None:
         return None
-    if not found.path.exists():
-        raise UsageError(f"{kind} {spec!r}: there is no {found.path}")
     name = plain_name(spec)
     if name in _builtin(kind):
         raise UsageError(
@@ -250,17 +264,16 @@ def kinds_of(spec: str) -> list[Kind]:
         UsageError: nothing has that name or path.
         PluginError: the file cannot be imported, or defines no plug-in.
     """
-    path, class_name = _split_class(spec)
-    if not _is_path(path):
+    found = existing_path("plug-in", spec)
+    if found is None:
+        name, _ = _split_class(spec)
         names = {kind: [*_builtin(kind), *_entry_points(kind)] for kind in KINDS}
-        kinds = [kind for kind, known in names.items() if path in known]
+        kinds = [kind for kind, known in names.items() if name in known]
         if not kinds:
-            known = {name for one in names.values() for name in one}
-            raise _unknown("plug-in", path, known, "splitsec list attacks")
+            known = {one for several in names.values() for one in several}
+            raise _unknown("plug-in", name, known, "splitsec list attacks")
         return kinds
-    file = Path(path).expanduser()
-    if not file.exists():
-        raise UsageError(f"plug-in {spec!r}: there is no {file}")
+    file, class_name = found
     module = _import_path("plug-in", file)
     kinds = [kind for kind in KINDS if _wanted(_own_classes(kind, module), class_name)]
     if not kinds:

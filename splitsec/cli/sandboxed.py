@@ -18,10 +18,10 @@ from splitsec.cli import Exit
 from splitsec.contract.report import Report
 from splitsec.errors import PluginError, UsageError
 from splitsec.isolation import Isolation
-from splitsec.isolation.processes import LOOK_EVERY_SECONDS, Tree, excess, printable
+from splitsec.isolation.processes import LOOK_EVERY_SECONDS, MARK_VARIABLE, Tree, excess, printable
 from splitsec.isolation.sandbox import environment, sandboxed
 from splitsec.metrics.weights import FILE_VARIABLE, cached_file
-from splitsec.plugins import Kind, path_of
+from splitsec.plugins import Kind, existing_path
 from splitsec.spec import parse_requests
 
 LIMITS = Isolation(sandbox=True, seconds=3600)
@@ -52,15 +52,13 @@ def check_in_sandbox(
         PluginError: there is no report, or it used up too much.
     """
     asked = parse_requests(spec)[0].spec
-    path = path_of(asked)
+    path = existing_path("plug-in", asked)
     shown = []
     if path is not None:
-        if not path.path.exists():
-            raise UsageError(f"plug-in {asked!r}: there is no {path.path}")
         shown.append(path.path)
         spec = path.below(Path.cwd()) + spec.strip().removeprefix(asked)
     mark = secrets.token_hex()
-    variables = {"SPLITSEC_GUEST": mark}
+    variables = {MARK_VARIABLE: mark}
     weights = Path(os.environ.get(FILE_VARIABLE) or cached_file("alex")).absolute()
     if weights.is_file():
         shown.append(weights)

@@ -18,7 +18,7 @@ from torch import Tensor
 from splitsec import errors
 from splitsec.errors import PluginError, SplitsecError, TimeLimitError, UsageError
 from splitsec.isolation import Isolation
-from splitsec.isolation.processes import Usage, Watch, excess, short
+from splitsec.isolation.processes import MARK_VARIABLE, Usage, Watch, excess, short
 from splitsec.isolation.protocol import (
     Channel,
     ClosedError,
@@ -96,7 +96,7 @@ class Guest:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
                 cwd=self._folder.name,
-                env={**environment(home), "SPLITSEC_GUEST": mark},
+                env={**environment(home), MARK_VARIABLE: mark},
             )
         self._watch = Watch(self._process, mark, self._judge)
         self._watch.start()

@@ -18,6 +18,9 @@ from splitsec.isolation import GIB, Isolation
 from splitsec.isolation.sandbox import EXTRA_PROCESSES
 
 LOOK_EVERY_SECONDS = 0.2
+MARK_VARIABLE = "SPLITSEC_GUEST"
+"""In the environment of a guest's processes: by its value :class:`Tree` knows them."""
+
 _LOOK_SHARE = 0.05  # of one core at most, where there are very many processes
 _PASSED_ON_BYTES = 64 << 10
 _MOST_TEXT = 600  # characters
