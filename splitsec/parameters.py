@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from splitsec.errors import UsageError, unknown_name
 
@@ -45,11 +46,15 @@ def build_parameters(owner: str, cls: type[P], values: Mapping[str, Any]) -> P:
     try:
         return _build(cls, values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "values"
-        raise UsageError(
-            f"parameter {where!r} of {owner}: {first['msg']} (got {first['input']!r})"
-        ) from None
+        raise UsageError(_complaint(owner, error.errors()[0])) from None
+
+
+def _complaint(owner: str, error: ErrorDetails) -> str:
+    """Say which value is wrong, or what is wrong with values that do not go together."""
+    where = ".".join(str(part) for part in error["loc"])
+    if not where:
+        return f"parameters of {owner}: {error['msg'].removeprefix('Value error, ')}"
+    return f"parameter {where!r} of {owner}: {error['msg']} (got {error['input']!r})"
 
 
 def _build(cls: type[P], values: Mapping[str, Any]) -> P:

@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 from splitsec.attacks.pseudo_client import PseudoClient, PseudoClientParameters
-from splitsec.attacks.pseudo_client.critic import Critic
-from splitsec.attacks.pseudo_client.observed import Observed, with_labels
+from splitsec.attacks.pseudo_client.critic import Critic, Told
+from splitsec.attacks.pseudo_client.observed import Observed
 from splitsec.cell import resolve
+from splitsec.errors import UsageError
+from splitsec.parameters import build_parameters
 from splitsec.progress import Silent
 from splitsec.runs import run_cells
 from splitsec.target import SplitModel
@@ -32,15 +34,38 @@ def observed(count: int = 64, classes: int = 3) -> Observed:
     labels = torch.arange(count) % classes
     smashed = torch.randn(count, 2, 4, 4, generator=generator) + labels.view(-1, 1, 1, 1)
     smashed[:, 1] = 50 * smashed[:, 1] - 7
-    return Observed(smashed, labels, PUBLIC, classes)
+    return Observed(smashed.split(24), labels, PUBLIC, classes)
 
 
-def test_observed_smashed_data_are_standardised_and_so_are_imitations() -> None:
+def test_imitations_are_compared_in_units_of_what_was_observed() -> None:
     smashed = 50 * torch.randn(200, 3, 4, 4, generator=torch.Generator().manual_seed(0)) - 7
-    seen = Observed(smashed, None, PUBLIC, 0)
-    torch.testing.assert_close(seen.smashed.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
-    torch.testing.assert_close(seen.smashed.std((0, 2, 3)), torch.ones(3))
-    torch.testing.assert_close(seen.standardise(smashed), seen.smashed)
+    seen = Observed([smashed], None, PUBLIC, 0)
+    unit = seen.unit(smashed)
+    standard = seen.standardise(smashed, unit)
+    torch.testing.assert_close(standard.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(standard.std((0, 2, 3)), torch.ones(3))
+    torch.testing.assert_close(seen.unit(2 * smashed), unit)
+    far = seen.unit(100 * smashed)
+    reached = seen.standardise(100 * smashed, far).square().mean((0, 2, 3)).sqrt()
+    torch.testing.assert_close(reached, torch.full((3,), 4.0))
+
+
+@pytest.mark.parametrize("constant", [0.0, 1000.0])
+@pytest.mark.parametrize("channels", [[1], [0, 1, 2]])
+def test_a_channel_that_never_changes_drowns_no_other(channels: list[int], constant: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    smashed = torch.randn(64, 3, 4, 4, generator=generator)
+    smashed[:, channels] = constant
+    seen = Observed([smashed], None, PUBLIC, 0)
+    made = torch.randn(64, 3, 4, 4, generator=generator, requires_grad=True)
+    unit = seen.unit(made)
+    distance = seen.distance(seen.standardise(made, unit), unit, None)
+    (gradient,) = torch.autograd.grad(distance, made)
+    assert torch.isfinite(gradient).all()
+    assert 0.1 < distance.item() < 4**2 + 4**2 + 4**4
+    alike = smashed.clone()
+    unit = seen.unit(alike)
+    assert seen.distance(seen.standardise(alike, unit), unit, None).item() < 1e-6
 
 
 def test_public_images_are_drawn_with_the_labels_of_what_was_observed() -> None:
@@ -58,55 +83,102 @@ def test_a_class_without_public_images_is_left_out() -> None:
     assert seen.labels is not None
     assert set(seen.labels.tolist()) == {0, 1}
     assert len(seen.smashed) == 40
+    assert seen.draw(500, torch.Generator()).private.max() == 39
 
 
-def test_classes_that_nobody_shares_leave_labels_out() -> None:
+@pytest.mark.parametrize("shared", [0, 1])
+def test_classes_of_which_hardly_any_image_is_shared_leave_labels_out(shared: int) -> None:
     smashed, labels = torch.randn(8, 2, 4, 4), torch.full((8,), 2)
-    seen = Observed(smashed, labels, PUBLIC, 3)
+    labels[:shared] = 1
+    seen = Observed([smashed], labels, PUBLIC, 3)
     batch = seen.draw(5, torch.Generator())
     assert len(seen.smashed) == 8
     assert batch.labels is None
 
 
-@pytest.mark.parametrize("change", ["mean", "place", "spread", "channels", "classes"])
-def test_the_distance_sees_what_differs(change: str) -> None:
-    seen = observed(classes=2)
-    assert seen.labels is not None
-    made, labels = seen.smashed.clone(), seen.labels.clone()
-    assert seen.distance(made, labels).item() == pytest.approx(0, abs=1e-9)
-    if change == "mean":
-        made += 0.5
-    elif change == "place":
-        made = made.roll(1, 3) + torch.arange(4.0)
-    elif change == "spread":
-        made *= 1.5
-    elif change == "channels":
-        made[:, 1] = made[torch.randperm(len(made), generator=torch.Generator()), 1]
-    else:
-        labels = 1 - labels
-    assert seen.distance(made, labels).item() > 0.01
+def noise() -> torch.Tensor:
+    """Return 64 maps of 2 channels: all means are 0, all spreads 1, and no two go together."""
+    drawn = torch.randn(64, 32, generator=torch.Generator().manual_seed(0)).double()
+    drawn -= drawn.mean(0)
+    white = torch.linalg.solve_triangular(
+        torch.linalg.cholesky(drawn.T @ drawn / 63), drawn.T, upper=False
+    )
+    return white.T.reshape(64, 2, 4, 4)
 
 
-def test_labels_become_maps_of_ones() -> None:
-    maps = with_labels(torch.zeros(2, 1, 3, 3), torch.tensor([1, 0]), 2)
-    assert maps.shape == (2, 3, 3, 3)
-    assert maps[:, 1:, 0, 0].tolist() == [[0, 1], [1, 0]]
-    assert maps.flatten(2).std(2).max() == 0
-    assert with_labels(torch.zeros(2, 1, 3, 3), None, 0).shape == (2, 1, 3, 3)
+STRIPES = torch.tensor([1.0, -1.0], dtype=torch.double).repeat(2).expand(2, 4, 4)
+OTHERS = STRIPES.roll(1, 2)
+CLASSES = torch.arange(64) % 2
+SIGN = 1 - 2.0 * CLASSES.view(-1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("seen", "made", "labels", "least"),
+    [
+        (noise() + STRIPES, noise() + STRIPES, CLASSES, None),
+        (noise() + STRIPES, noise() + OTHERS, None, 1.0),
+        (noise() * (2 + STRIPES), noise() * (2 + OTHERS), None, 0.5),
+        (noise()[:, :1].repeat(1, 2, 1, 1), noise(), None, 0.4),
+        (noise() + SIGN * STRIPES, noise() - SIGN * STRIPES, CLASSES, 1.0),
+    ],
+    ids=["nothing", "where it is bright", "where it varies", "channels together", "classes"],
+)
+def test_the_distance_sees_what_differs(
+    seen: torch.Tensor, made: torch.Tensor, labels: torch.Tensor | None, least: float | None
+) -> None:
+    """In each case one term differs, and the others do not."""
+    observed = Observed([seen], labels, PUBLIC, 2)
+    unit = observed.unit(made)
+    distance = observed.distance(observed.standardise(made, unit), unit, labels).item()
+    assert distance == pytest.approx(0, abs=1e-9) if least is None else distance > least
+
+
+def test_the_critic_is_told_labels_as_maps_of_ones() -> None:
+    critic = Critic((1, 3, 3), 2)
+    maps, labels = torch.rand(2, 1, 3, 3), torch.tensor([1, 0])
+    told = critic._constant(maps, labels)
+    assert told[:, :, 0, 0].tolist() == [[0, 1], [1, 0]]
+    assert told.flatten(2).std(2).max() == 0
+    assert critic._constant(maps, None).abs().max() == 0
+    assert not torch.allclose(critic(maps, labels), critic(maps, 1 - labels))
+    torch.testing.assert_close(Told(critic, labels)(maps), critic(maps, labels))
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 1), (4, 7, 5), (2, 33, 40)])
-def test_the_critic_scores_each_map_on_its_own_and_by_place(shape: tuple[int, int, int]) -> None:
+def test_the_critic_scores_each_map_on_its_own(shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
-    critic = Critic(shape)
+    critic = Critic(shape, 0)
     maps = torch.randn(5, *shape)
-    scores = critic(maps)
+    scores = critic(maps, None)
     assert scores.shape == (5, 1)
-    torch.testing.assert_close(critic(maps[2:3]), scores[2:3])
-    if shape[1] > 1:
-        assert (critic(maps.flip(3)) - scores).abs().max() > 1e-4
-    nn.init.ones_(critic.position)
-    assert not torch.allclose(critic(maps), scores)
+    torch.testing.assert_close(critic(maps[2:3], None), scores[2:3])
+
+
+def test_the_critic_knows_where_it_looks() -> None:
+    """Without its map of positions it is a critic of patches, and sees the same twice here."""
+    torch.manual_seed(0)
+    critic = Critic((1, 8, 8), 0)
+    for name, weights in critic.named_parameters():
+        if name.endswith("bias"):  # so that borders do not matter
+            nn.init.zeros_(weights)
+    nn.init.ones_(cast("nn.Linear", critic.body[-1]).weight)
+    here, there = torch.zeros(2, 1, 1, 8, 8)
+    here[..., 2, 2] = there[..., 4, 4] = 1.0
+    torch.testing.assert_close(critic(here, None), critic(there, None))
+    nn.init.normal_(critic.position)
+    assert (critic(here, None) - critic(there, None)).abs() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"afterwards": 0}, "every=0 and afterwards=0 would never train"),
+        ({"task": 0, "moments": 0, "critic": 0}, "leave nothing to train for"),
+    ],
+)
+def test_parameters_that_train_nothing_are_refused(wrong: dict[str, int], says: str) -> None:
+    with pytest.raises(UsageError, match=f"parameters of it: .*{says}"):
+        build_parameters("it", PseudoClientParameters, wrong)
 
 
 SESSION = [

@@ -12,7 +12,8 @@ server follows the protocol, and trains a pseudo-client on public labelled image
 The moments are ours. Medical images are taken from one angle, so that the mean over images is an
 image itself, and a mean map of smashed data is what the client makes of it: nearly a pair. Where
 labels are shared there is one per class. A decoder that inverts the pseudo-client is turned on
-what the client sends.
+what the client sends. Compared is what was sent last: where the training keeps an earlier epoch's
+client (``training.keep=best``), this is imitated less well.
 
 It has what a plain honest-but-curious server has: its own model, the labels that are shared with
 it, labelled images of a similar kind, and the client's architecture. PCAT and SDAR also try other
@@ -28,7 +29,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from splitsec.attack import Attack
@@ -40,8 +41,8 @@ from splitsec.threat import ThreatModel, View
 from splitsec.wire import Exchange
 
 from ..fsha.penalty import gradient_penalty
-from .critic import Critic
-from .observed import Observed, with_labels
+from .critic import Critic, Told
+from .observed import Observed
 
 
 class PseudoClientParameters(InversionParameters):
@@ -52,7 +53,10 @@ class PseudoClientParameters(InversionParameters):
     )
     critic_lr: float = Field(1e-3, gt=0, allow_inf_nan=False, description="Adam, critic")
     client_batch_size: int = Field(
-        64, ge=2, description="public images per update of the pseudo-client; PCAT the client's"
+        64,
+        ge=2,
+        description="public images per update of the pseudo-client, of which eight of a class "
+        "for its mean to be compared; PCAT the client's",
     )
     every: int = Field(
         0, ge=0, description="exchanges per update during the session; 0: none; papers 1"
@@ -75,6 +79,14 @@ class PseudoClientParameters(InversionParameters):
     remembered: int = Field(
         512, ge=2, description="last images whose smashed data are kept to compare with"
     )
+
+    @model_validator(mode="after")
+    def _refuse_no_training(self) -> PseudoClientParameters:
+        if not (self.every or self.afterwards):
+            raise ValueError("every=0 and afterwards=0 would never train the pseudo-client")
+        if not (self.task or self.moments or self.critic):
+            raise ValueError("task=0, moments=0 and critic=0 leave nothing to train for")
+        return self
 
 
 _BETAS = (0.5, 0.9)
@@ -111,7 +123,7 @@ class PseudoClient(Attack[PseudoClientParameters]):
         aligned = parameters.align_labels and view.task == "classification" and not view.u_shaped
         self._classes = view.outputs if aligned else 0
         channels, rows, columns = view.smashed_shape
-        self._critic = Critic((channels + self._classes, rows, columns))
+        self._critic = Critic((channels, rows, columns), self._classes)
         self._critic_optimizer = _adam(list(self._critic.parameters()), parameters.critic_lr)
         self._kept: list[tuple[Tensor, Tensor | None]] = []
         self._seen = 0
@@ -177,9 +189,9 @@ class PseudoClient(Attack[PseudoClientParameters]):
         return {name: curve for name, curve in self._curves.items() if curve} | decoder
 
     def _observed(self) -> Observed:
-        if not self._kept:
-            raise UsageError("attack 'pseudo-client' saw nothing: no exchange took place")
-        smashed = torch.cat([smashed for smashed, _ in self._kept])
+        smashed = [smashed for smashed, _ in self._kept]
+        if sum(len(part) for part in smashed) < 2:
+            raise UsageError("attack 'pseudo-client' saw fewer than two images: it learns nothing")
         labels = [labels for _, labels in self._kept if labels is not None]
         return Observed(
             smashed, torch.cat(labels) if labels else None, self.view.public_labels, self._classes
@@ -190,17 +202,18 @@ class PseudoClient(Attack[PseudoClientParameters]):
         given = self.parameters
         batch = observed.draw(given.client_batch_size, self.generator)
         encoded = encode(self._encoder.train(), self.view.public_images[batch.public])
-        made = observed.standardise(encoded.smashed)
         task = self._task(server, encoded, batch.public)
         self._curves["pseudo-client loss"].append(task.item())
         loss = given.task * task
+        if given.moments or given.critic:
+            unit = observed.unit(encoded.smashed)
+            made = observed.standardise(encoded.smashed, unit)
         if given.moments:
-            distance = observed.distance(made, batch.labels)
+            distance = observed.distance(made, unit, batch.labels)
             self._curves["distance of moments"].append(distance.item())
             loss = loss + given.moments * distance
         if given.critic:
-            scores = self._critic(with_labels(made, batch.labels, self._classes))
-            loss = loss - given.critic * scores.mean()
+            loss = loss - given.critic * self._critic(made, batch.labels).mean()
         if not torch.isfinite(loss):
             step = len(self._curves["pseudo-client loss"])
             raise DivergedError(f"the pseudo-client's loss is not finite in update {step}")
@@ -208,7 +221,8 @@ class PseudoClient(Attack[PseudoClientParameters]):
         torch.autograd.backward(loss)
         self._optimizer.step()
         if given.critic:
-            self._train_critic(observed.smashed[batch.private], made.detach(), batch.labels)
+            private = observed.standardise(observed.smashed[batch.private], unit)
+            self._train_critic(private, made.detach(), batch.labels)
         return loss.item()
 
     def _task(self, server: nn.Module, encoded: Encoded, rows: Tensor) -> Tensor:
@@ -220,11 +234,11 @@ class PseudoClient(Attack[PseudoClientParameters]):
         return loss
 
     def _train_critic(self, private: Tensor, made: Tensor, labels: Tensor | None) -> None:
-        """Take one step of the critic; the gradient penalty keeps it near slope one."""
-        private, made = (with_labels(one, labels, self._classes) for one in (private, made))
-        loss = self._critic(made).mean() - self._critic(private).mean()
+        """Take one step of the critic; a penalty keeps its slope along the maps near one."""
+        critic = Told(self._critic, labels)
+        loss = critic(made).mean() - critic(private).mean()
         self._curves["critic loss"].append(loss.item())
-        penalty = gradient_penalty(self._critic, private, made, "sample", self.generator)
+        penalty = gradient_penalty(critic, private, made, "sample", self.generator)
         self._critic_optimizer.zero_grad()
         torch.autograd.backward(loss + _PENALTY * penalty)
         self._critic_optimizer.step()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -10,6 +12,12 @@ from torch.nn import functional as F
 
 _FEWEST = 8
 """Images of a class in a batch for their mean to be compared."""
+
+_FARTHEST = 4.0
+"""Units that an imitation's channel is away from what was observed, at most."""
+
+_NOTHING = 1e-12
+"""The unit of a channel that is the same constant in both."""
 
 
 class Batch(NamedTuple):
@@ -26,44 +34,108 @@ class Batch(NamedTuple):
     labels: Tensor | None
 
 
+class Moments(NamedTuple):
+    """Moments of smashed data, channel by channel in some unit.
+
+    Attributes:
+        mean: (c, h, w).
+        spread: standard deviation, (c, h, w).
+        second: second moments of the channels, (c, c).
+        classes: the mean of each class of which there are enough, (c, h, w).
+    """
+
+    mean: Tensor
+    spread: Tensor
+    second: Tensor
+    classes: dict[int, Tensor]
+
+    @classmethod
+    def of(cls, maps: Tensor, labels: Tensor | None) -> Moments:
+        """Return the moments of maps (N, c, h, w), N at least 2, with labels (N,) or None."""
+        spread, mean = torch.std_mean(maps, 0)
+        flat = maps.transpose(0, 1).flatten(1)
+        counts = [] if labels is None else torch.bincount(labels).tolist()
+        classes = {
+            label: maps[labels == label].mean(0)
+            for label, count in enumerate(counts)
+            if count >= _FEWEST
+        }
+        return cls(mean, spread, flat @ flat.T / flat.shape[1], classes)
+
+    def over(self, unit: Tensor) -> Moments:
+        """Return the moments of what they were taken of, divided by a unit (c, 1, 1)."""
+        second = self.second / unit.flatten() / unit.flatten()[:, None]
+        classes = {label: mean / unit for label, mean in self.classes.items()}
+        return Moments(self.mean / unit, self.spread / unit, second, classes)
+
+
 class Observed:
-    """Smashed data that was observed, and its moments.
+    """Smashed data that was observed, and its moments; these are computed when asked for.
 
     Args:
-        smashed: (N, c, h, w), as it crossed the wire.
+        smashed: parts of (N, c, h, w), as they crossed the wire; N at least 2 in all.
         labels: (N,), or None where they are not shared.
         public_labels: (M,) or masks (M, 1, H, W); used where ``labels`` are given.
         classes: number of classes; 0 where ``labels`` are None.
 
     Attributes:
-        smashed: standardised per channel; without images of classes that public images lack.
-        labels: theirs.
+        labels: of :attr:`smashed`; None if fewer than two are of classes that public images have.
     """
 
     def __init__(
-        self, smashed: Tensor, labels: Tensor | None, public_labels: Tensor, classes: int
+        self,
+        smashed: Sequence[Tensor],
+        labels: Tensor | None,
+        public_labels: Tensor,
+        classes: int,
     ) -> None:
-        spread, self._mean = torch.std_mean(smashed, (0, 2, 3), keepdim=True)
-        self._spread = spread.clamp(min=1e-3 * spread.max().item() + 1e-12)
-        self.smashed, self.labels = self.standardise(smashed), labels
+        self._parts, self.labels = smashed, labels
+        self._count = sum(len(part) for part in smashed)
         self._public = len(public_labels)
         self._rows = [(public_labels == one).nonzero().flatten() for one in range(classes)]
+        self._known: Tensor | None = None
         if labels is not None:
-            known = torch.tensor([len(rows) > 0 for rows in self._rows])[labels]
-            if known.any():
-                self.smashed, self.labels = self.smashed[known], labels[known]
-            else:
+            known = torch.tensor([len(rows) > 0 for rows in self._rows])[labels].nonzero().flatten()
+            if len(known) < 2:
                 self.labels = None
-        self._moments = _moments(self.smashed)
-        self._means = {} if self.labels is None else _class_means(self.smashed, self.labels)
+            else:
+                self._known, self._count, self.labels = known, len(known), labels[known]
 
-    def standardise(self, smashed: Tensor) -> Tensor:
-        """Return smashed data (N, c, h, w) in units of what was observed, per channel."""
-        return (smashed - self._mean) / self._spread
+    @cached_property
+    def smashed(self) -> Tensor:
+        """Smashed data without images of classes that public images lack, (N, c, h, w)."""
+        smashed = torch.cat(list(self._parts))
+        return smashed if self._known is None else smashed[self._known]
+
+    @cached_property
+    def _mean(self) -> Tensor:
+        return self.smashed.mean((0, 2, 3))[:, None, None]
+
+    @cached_property
+    def _spread(self) -> Tensor:
+        return self.smashed.std((0, 2, 3))[:, None, None]
+
+    @cached_property
+    def _moments(self) -> Moments:
+        return Moments.of(self.smashed - self._mean, self.labels)
+
+    def unit(self, made: Tensor) -> Tensor:
+        """Return the unit in which an imitation is compared, (c, 1, 1).
+
+        Per channel it is the observed spread, or a quarter of the imitation's root mean square
+        distance from the observed mean where that is more. So no channel counts for much more
+        than another, not even one in which the client sends a constant.
+        """
+        away = (made.detach() - self._mean).square().mean((0, 2, 3)).sqrt() / _FARTHEST
+        return self._spread.maximum(away[:, None, None]).clamp(min=_NOTHING)
+
+    def standardise(self, smashed: Tensor, unit: Tensor) -> Tensor:
+        """Return smashed data (N, c, h, w) from the observed mean, in a unit (c, 1, 1)."""
+        return (smashed - self._mean) / unit
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:
         """Draw observed rows, and public rows with the same labels where these are known."""
-        private = torch.randint(len(self.smashed), (count,), generator=generator)
+        private = torch.randint(self._count, (count,), generator=generator)
         if self.labels is None:
             public = torch.randint(self._public, (count,), generator=generator)
             return Batch(private, public, None)
@@ -76,50 +148,26 @@ class Observed:
                 public[labels == label] = rows[drawn]
         return Batch(private, public, labels)
 
-    def distance(self, made: Tensor, labels: Tensor | None) -> Tensor:
+    def distance(self, made: Tensor, unit: Tensor, labels: Tensor | None) -> Tensor:
         """Return how far the moments of an imitation are from what was observed.
 
         Args:
-            made: standardised smashed data of the imitation, (N, c, h, w).
+            made: smashed data of the imitation, (N, c, h, w), standardised.
+            unit: in which they are; see :meth:`unit`.
             labels: theirs, (N,), or None.
 
         Returns:
             Scalar: the mean squared differences of the mean and of the standard deviation at each
             position, of the channels' second moments, and of each class's mean.
         """
-        pairs = zip(_moments(made), self._moments, strict=True)
-        total = torch.stack([F.mse_loss(one, other) for one, other in pairs]).sum()
-        if labels is not None:
-            for label, mean in _class_means(made, labels).items():
+        ours = Moments.of(made, labels)
+        theirs = self._moments.over(unit)
+        total = F.mse_loss(ours.mean, theirs.mean) + F.mse_loss(ours.spread, theirs.spread)
+        total = total + F.mse_loss(ours.second, theirs.second)
+        if labels is None:
+            return total
+        for label, mean in ours.classes.items():
+            if label in theirs.classes:
                 share = (labels == label).float().mean()
-                if label in self._means:
-                    total = total + share * F.mse_loss(mean, self._means[label])
+                total = total + share * F.mse_loss(mean, theirs.classes[label])
         return total
-
-
-def _moments(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean (c, h, w), standard deviation (c, h, w) and second moments (c, c)."""
-    spread, mean = torch.std_mean(maps, 0)
-    flat = maps.transpose(0, 1).flatten(1)
-    return mean, spread, flat @ flat.T / flat.shape[1]
-
-
-def _class_means(maps: Tensor, labels: Tensor) -> dict[int, Tensor]:
-    """Return the mean map of each class of which there are enough, (c, h, w)."""
-    counts = torch.bincount(labels).tolist()
-    return {
-        label: maps[labels == label].mean(0)
-        for label, count in enumerate(counts)
-        if count >= _FEWEST
-    }
-
-
-def with_labels(maps: Tensor, labels: Tensor | None, classes: int) -> Tensor:
-    """Append one constant map per class to (N, c, h, w): 1 for each sample's own, else 0."""
-    if not classes:
-        return maps
-    if labels is None:
-        hot = maps.new_zeros(len(maps), classes)
-    else:
-        hot = F.one_hot(labels, classes).to(maps.dtype)
-    return torch.cat([maps, hot[:, :, None, None].expand(-1, -1, *maps.shape[2:])], 1)
