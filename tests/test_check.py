@@ -393,6 +393,54 @@ def test_what_a_checked_plugin_prints_cannot_fill_the_disk(tmp_path: Path) -> No
     assert "File too large" in str(report)
 
 
+LIE = """\"\"\"Mine.\"\"\"
+import json, os
+from pathlib import Path
+from splitsec.plugins import source_sha256
+report = {{"kind": "defense", "name": "mine", "spec": __file__, "parameters": {{}}}}
+report["sha256"] = source_sha256(Path(__file__))
+found = {{"verdict": "ok", "sentence": "all is well", "seconds": 1}}
+report["findings"] = [found | {{"check": one}} for one in ("loads", "hooks")]
+{lie}
+os.write(1, json.dumps(report).encode())
+os._exit(0)
+"""
+
+
+@pytest.mark.usefixtures("bubblewrap")
+def test_a_report_of_something_else_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    for lie in (
+        "report['findings'] = []", "del report['findings'][1]", "report['sha256'] = None",
+        "report['sha256'] = '0' * 64", "report['spec'] = 'dcor'", "report['name'] = 'dcor'",
+        "report['kind'] = 'attack'",
+    ):  # fmt: skip
+        file.write_text(LIE.format(lie=lie))
+        with pytest.raises(PluginError, match="gave the report of something else in the sandbox"):
+            check_in_sandbox(str(file), "defense", only=["hooks"])
+    file.write_text(LIE.format(lie="report['parameters']['\\x9b'] = '\\x1b'"))
+    believed = check_in_sandbox(str(file), "defense", only=["hooks"])
+    assert believed.parameters == {" ": " "}, "a report is the plug-in's word; it is made harmless"
+
+
+@pytest.mark.usefixtures("bubblewrap")
+def test_what_a_checked_plugin_says_steers_no_terminal(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    said = "\x1b[2Jred\n::error::\x9bno" + "!" * 5000
+    file.write_text(f'"""Mine."""\nraise ValueError({said!r})\n')
+    report = check_in_sandbox(str(file), "defense")
+    assert not report.ok
+    assert "red" in str(report)
+    assert str(report).replace("\n", "").isprintable()
+    assert len(str(report)) < 2000
+    spoken = f"import os\nos.write(2, {said!r}.encode())\nos._exit({int(Exit.USAGE)})\n"
+    file.write_text(f'"""Mine."""\n{spoken}')
+    with pytest.raises(UsageError, match=r"\[2Jred ::error::") as caught:
+        check_in_sandbox(str(file), "defense")
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000
+
+
 def _is_check(cmdline: Path, file: Path) -> bool:
     try:
         words = cmdline.read_bytes().split(b"\0")

@@ -49,6 +49,13 @@ def test_nothing_of_the_pull_request_is_put_into_a_script(text: str) -> None:
     }  # fmt: skip
 
 
+def test_no_step_that_runs_or_reads_a_submission_can_be_steered() -> None:
+    steps = scripts()
+    for name in list(steps)[list(steps).index("Check the plug-ins") :]:
+        first = steps[name]["run"].splitlines()[0]
+        assert first == 'echo "::stop-commands::$(cat /proc/sys/kernel/random/uuid)"', name
+
+
 def test_verify_has_the_options_that_it_is_given(text: str) -> None:
     (words,) = re.findall(r"splitsec verify (.*?) < ", text.replace("\\\n", " "))
     known = {name for one in command.params for name in one.opts}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import secrets
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -18,10 +20,17 @@ from splitsec.cli import Exit
 from splitsec.contract.report import Report
 from splitsec.errors import PluginError, UsageError
 from splitsec.isolation import Isolation
-from splitsec.isolation.processes import LOOK_EVERY_SECONDS, MARK_VARIABLE, Tree, excess, printable
+from splitsec.isolation.processes import (
+    LOOK_EVERY_SECONDS,
+    MARK_VARIABLE,
+    Tree,
+    excess,
+    printable,
+    short,
+)
 from splitsec.isolation.sandbox import environment, sandboxed
 from splitsec.metrics.weights import FILE_VARIABLE, cached_file
-from splitsec.plugins import Kind, existing_path
+from splitsec.plugins import KINDS, Kind, existing_path, plain_name, source_sha256
 from splitsec.spec import parse_requests
 
 LIMITS = Isolation(sandbox=True, seconds=3600)
@@ -45,18 +54,21 @@ def check_in_sandbox(
 
     Returns:
         The report, as the process in the sandbox gives it: code that shares a process with the
-        checks can change what they say.
+        checks can change what they say. It is of this plug-in and of these checks, and holds
+        nothing that steers a terminal.
 
     Raises:
         UsageError: the request is wrong, or there is no sandbox here.
-        PluginError: there is no report, or it used up too much.
+        PluginError: there is no report of this plug-in, or it used up too much.
     """
     asked = parse_requests(spec)[0].spec
     path = existing_path("plug-in", asked)
-    shown = []
+    shown, sha256 = [], None
     if path is not None:
         shown.append(path.path)
-        spec = path.below(Path.cwd()) + spec.strip().removeprefix(asked)
+        sha256 = source_sha256(path.path)
+        below = path.below(Path.cwd())
+        asked, spec = below, below + spec.strip().removeprefix(asked)
     mark = secrets.token_hex()
     variables = {MARK_VARIABLE: mark}
     weights = Path(os.environ.get(FILE_VARIABLE) or cached_file("alex")).absolute()
@@ -77,18 +89,48 @@ def check_in_sandbox(
         reported.seek(0)
         said.seek(0)
         answer = reported.read(_MOST_BYTES)
-        heard = printable(said.read(_MOST_BYTES).decode(errors="replace"), keep="\n").strip()
+        heard = printable(said.read(_MOST_BYTES).decode(errors="replace")).strip()
     if verdict is not None:
         raise PluginError(f"the check of {spec} {verdict}; it was ended")
     if process.returncode == Exit.USAGE:
-        raise UsageError(heard.removeprefix("error: "))
+        raise UsageError(short(heard.removeprefix("error: ")))
     try:
-        return Report.model_validate_json(answer)
+        report = Report.model_validate(_harmless(Report.model_validate_json(answer).model_dump()))
     except ValidationError:
         raise PluginError(
             f"the check of {spec} gave no report in the sandbox, and ended with exit code "
             f"{process.returncode}: {heard[-_MOST_TOLD:]}"
         ) from None
+    if not (
+        report.spec == asked
+        and report.name == plain_name(asked)
+        and report.kind in ((kind,) if kind else (*KINDS, None))
+        and _is_whole(report, sha256, only)
+    ):
+        raise PluginError(f"the check of {spec} gave the report of something else in the sandbox")
+    return report
+
+
+def _harmless(value: Any) -> Any:
+    """Return what a report is made of, with texts that are short and steer no terminal."""
+    match value:
+        case str():
+            return short(value)
+        case dict():
+            return {short(name): _harmless(one) for name, one in value.items()}
+        case list() | tuple():
+            return [_harmless(one) for one in value]
+    return value
+
+
+def _is_whole(report: Report, sha256: str | None, only: Sequence[str]) -> bool:
+    """Return whether a report is of all checks that are due, and of the source with that hash."""
+    checks = [one.check for one in report.findings]
+    if report.kind is None or report.sha256 is None:
+        return checks == ["loads"] and not report.ok
+    known = importlib.import_module(f"splitsec.contract.{report.kind}").CHECKS
+    due = ["loads", *(one.name for one in known if not only or one.name in only)]
+    return checks == due and sha256 in (report.sha256, None)
 
 
 def _wait(process: subprocess.Popen[bytes], mark: str, limits: Isolation) -> str | None:
