@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from splitsec.executors.workers import Workers
 from splitsec.isolation import Isolation
 from splitsec.isolation.attack import IsolatedAttack
 from splitsec.isolation.host import Answer, Guest
-from splitsec.isolation.protocol import Channel, MalformedError
+from splitsec.isolation.protocol import Channel, Frame, MalformedError
 from splitsec.isolation.sandbox import environment, sandboxed
 from splitsec.metrics import image_errors
 from splitsec.progress import Silent
@@ -285,38 +286,73 @@ def test_an_intruder_in_the_sandbox_gets_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "mark").exists()
 
 
-def isolated_fsha(**limits: float) -> IsolatedAttack:
+def isolated_fsha(batch_size: int = 8, **limits: float) -> IsolatedAttack:
     isolation = Isolation.model_validate({"attacks": "all", **limits})
     (cell,) = resolve(
         attack="fsha:iterations=5,pretraining=0,batch_size=600", defense="none",
         target="resnet:depth=18", size=16, isolation=isolation, threads=1,
+        settings=[f"training.batch_size={batch_size}"],
     )  # fmt: skip
     attack, _ = build_attack(cell)
     assert isinstance(attack, IsolatedAttack)
     return attack
 
 
-def test_the_session_that_an_attack_directs_is_on_its_time() -> None:
-    attack = isolated_fsha(seconds=600)
-    message = Message(torch.ones(2, 64, 4, 4), None, client=0, step=0)
-    try:
-        attack.answer(message)
-        attack._answered -= 700  # so long the client trained
-        with pytest.raises(TimeLimitError, match=r"out of time in answer\(\): of a cell"):
-            attack.answer(message)
+DIRECTED = Message(torch.ones(2, 64, 4, 4), None, client=0, step=0)
+
+
+@pytest.mark.parametrize("method", ["features", "answer"])
+def test_the_session_that_an_attack_directs_is_on_its_time(method: str) -> None:
+    with closing(isolated_fsha(seconds=600)) as attack:
+        attack.answer(DIRECTED)
+        attack._since -= 700  # so long the client trained
+        with pytest.raises(TimeLimitError, match=rf"out of time in {method}\(\): of a cell"):
+            getattr(attack, method)(DIRECTED)
         with pytest.raises(TimeLimitError):
-            attack.reconstruct(message.smashed)
-    finally:
-        attack.close()
+            attack.reconstruct(DIRECTED.smashed)
 
 
-def test_an_isolated_attack_dictates_no_batch_that_a_client_cannot_hold() -> None:
-    attack = isolated_fsha()
-    try:
-        with pytest.raises(PluginError, match="dictates 600 images per exchange; an isolated"):
+def test_no_time_of_a_directed_session_is_counted_twice() -> None:
+    start = time.monotonic()
+    with closing(isolated_fsha(seconds=600)) as attack:
+        attack.answer(DIRECTED)
+        attack._guest.charge(attack._guest.used + 200)  # so long it took to give its state
+        attack._since -= 210  # within so long between two answers
+        attack.answer(DIRECTED)
+        assert 210 < attack._guest.used <= 210 + time.monotonic() - start
+
+
+def test_a_run_that_goes_on_has_used_what_it_had_used(tmp_path: Path) -> None:
+    shelf = Checkpoints(Folder(tmp_path))
+    with closing(isolated_fsha(seconds=600)) as attack:
+        attack.checkpoints = shelf
+        attack._guest.charge(100)
+        state = attack.state_dict()
+        attack._guest.charge(300)
+        kept = torch.arange(20, dtype=torch.uint8)
+        attack._saved("keep", "a", Frame("ask", "keep a", {"kept": kept}))
+    with closing(isolated_fsha(seconds=600)) as attack:
+        attack.checkpoints = shelf
+        assert attack._guest.used < 100
+        attack.load_state_dict(state)
+        assert 100 <= attack._guest.used < 300
+        nothing = Frame("ask", "read", {})
+        assert torch.equal(attack._saved("read", "a", nothing).tensors["kept"], kept)
+        assert 300 <= attack._guest.used < 400
+        assert not attack._saved("read", "b", nothing).tensors
+        attack._since -= 500
+        with pytest.raises(TimeLimitError):
+            attack.answer(DIRECTED)
+
+
+@pytest.mark.parametrize(("batch_size", "most"), [(8, 64), (40, 160)])
+def test_an_isolated_attack_dictates_no_batch_that_a_client_cannot_hold(
+    batch_size: int, most: int
+) -> None:
+    with closing(isolated_fsha(batch_size)) as attack:
+        says = f"dictates 600 images per exchange; an isolated attack may dictate up to {most} here"
+        with pytest.raises(PluginError, match=says):
             attack.hijacking()
-    finally:
-        attack.close()
 
 
 def test_what_a_liar_answers_and_asks_for_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import struct
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,9 @@ _MOST_QUERY_BYTES = 1 << 30
 _MOST_STATE_BYTES = 4 << 30
 _MOST_KEPT = 20  # stages
 _MOST_NUMBER = 10**9  # that a plan may hold
-_MOST_BATCH = 512  # images: a client has to hold what they become
+_MOST_BATCHES = 4  # of a client's own that it has to hold at once
+_MOST_IMAGES = 64  # that it has to hold at once, if these are more
+_USED = struct.Struct("<d")  # seconds, before each checkpoint of a guest
 _MOST_VALUE = 1e30  # of a curve: more cannot be drawn
 _MOST_CURVES, _MOST_POINTS, _MOST_NAME = 100, 1_000_000, 100
 
@@ -54,7 +57,7 @@ class IsolatedAttack(Attack[Any]):
         self.checkpoints = Checkpoints()
         self.reconstructs = cell.attack.plugin.cls.reconstructs  # type: ignore[misc]
         self._kept: dict[str, int] = {}
-        self._answered = time.monotonic()
+        self._most_images = max(_MOST_IMAGES, _MOST_BATCHES * cell.spec.training.batch_size)
         self._label = cell.attack.label
         self._view = view
         self._image = view.image_shape
@@ -65,6 +68,7 @@ class IsolatedAttack(Attack[Any]):
         self._guest = Guest(self._label, cell.isolation, [shown_of(one) for one in plugins])
         try:
             self._call("open", _opening(cell, view, seed))
+            self._answered()
         except BaseException:
             self._guest.close()
             raise
@@ -85,12 +89,13 @@ class IsolatedAttack(Attack[Any]):
                 numbers = [one for one in (exchanges, batch_size, rate) if isinstance(one, int)]
                 if max(numbers, default=0) > _MOST_NUMBER:
                     raise PluginError(f"{self._label} asks for too much in hijacking()")
-                if isinstance(batch_size, int) and batch_size > _MOST_BATCH:
+                if isinstance(batch_size, int) and batch_size > self._most_images:
                     raise PluginError(
                         f"{self._label} dictates {batch_size:,} images per exchange; an isolated "
-                        f"attack may dictate up to {_MOST_BATCH}"
+                        f"attack may dictate up to {self._most_images} here ({_MOST_BATCHES} times "
+                        f"training.batch_size, or {_MOST_IMAGES})"
                     )
-                self._answered = time.monotonic()
+                self._answered()
                 return Hijacking(exchanges, batch_size, rate)
         raise PluginError(f"{self._label} returned no Hijacking from hijacking()")
 
@@ -149,19 +154,22 @@ class IsolatedAttack(Attack[Any]):
         """
         try:
             answer = self._call("take", most_bytes=_MOST_STATE_BYTES)
-            return {"state": self._due(answer, "take", "state")}
+            state = self._due(answer, "take", "state")
         except SplitsecError as error:
             raise UnfitError(str(error)) from error
+        return {"state": state, "seconds": torch.tensor(self._guest.used, dtype=torch.float64)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Give the guest back what :meth:`state_dict` gave.
+        """Give the guest back what :meth:`state_dict` gave; what it had used by then is used.
 
         Where it does not take it, the attack fails when it is next called, and nobody else does.
         """
+        self._guest.charge(state["seconds"].item())
         try:
-            self._call("put_back", Answer(tensors=dict(state)))
+            self._call("put_back", Answer(tensors={"state": state["state"]}))
         except SplitsecError as error:
             self._guest.failure = error
+        self._answered()
 
     def _call(
         self,
@@ -181,10 +189,14 @@ class IsolatedAttack(Attack[Any]):
 
     def _directed(self, method: str, message: Message, most_bytes: int) -> Tensor:
         """Ask the guest in the session that it directs: what clients took for that is its time."""
-        self._guest.charge(time.monotonic() - self._answered)
+        self._guest.charge(self._used + time.monotonic() - self._since)
         values = self._tensor(method, _sent(message), most_bytes)
-        self._answered = time.monotonic()
+        self._answered()
         return values
+
+    def _answered(self) -> None:
+        """Remember when the guest answered, and what it had used by then."""
+        self._since, self._used = time.monotonic(), self._guest.used
 
     def _tensor(self, method: str, given: Answer, most_bytes: int) -> Tensor:
         values = self._due(self._call(method, given, most_bytes), method, "values")
@@ -219,16 +231,20 @@ class IsolatedAttack(Attack[Any]):
     def _saved(self, what: str, stage: str, frame: Frame) -> Answer:
         """Read, keep or remove a checkpoint of the guest: bytes that are never read on this side.
 
-        What there is may be no more than a state: a guest cannot fill the disk.
+        What there is may be no more than a state: a guest cannot fill the disk. With it is kept
+        how much of its time the attack had used, which it does not get again.
         """
         shelf, name = self.checkpoints.shelf, self.checkpoints.name(f"isolated {stage}")
         if shelf is None:
             raise MalformedError("it asked for something that there is not")
         if what == "read":
             kept = shelf.read(name)
-            if kept is None:
+            if kept is None or len(kept) < _USED.size:
                 return Answer()
-            return Answer(tensors={"kept": torch.frombuffer(bytearray(kept), dtype=torch.uint8)})
+            (used,) = _USED.unpack_from(kept)
+            self._guest.charge(used)
+            content = bytearray(kept[_USED.size :])
+            return Answer(tensors={"kept": torch.frombuffer(content, dtype=torch.uint8)})
         if what == "remove":
             shelf.remove(name)
             self._kept.pop(name, None)
@@ -241,7 +257,7 @@ class IsolatedAttack(Attack[Any]):
             raise PluginError(f"{self._label} saves more than {_MOST_STATE_BYTES:,} bytes")
         if len(sizes) > _MOST_KEPT:
             raise PluginError(f"{self._label} saves more than {_MOST_KEPT} stages")
-        shelf.keep(name, given.numpy().data)
+        shelf.keep(name, _USED.pack(self._guest.used) + given.numpy().tobytes())
         self._kept = sizes
         return Answer()
 

@@ -109,9 +109,14 @@ class Guest:
         with suppress(RecursionError):  # of folders within folders: they stay
             self._folder.cleanup()
 
-    def charge(self, seconds: float) -> None:
-        """Count time as the attack's that the private side spent for its sake."""
-        self._channel.charge(seconds)
+    @property
+    def used(self) -> float:
+        """Seconds that the attack took, with what the private side took for its sake."""
+        return self._channel.used
+
+    def charge(self, used: float) -> None:
+        """Let the attack have used so many seconds in all, if it did not use more."""
+        self._channel.used = max(self._channel.used, used)
 
     def call(
         self,

@@ -67,13 +67,17 @@ class Channel:
     Args:
         connection: a stream socket.
         seconds: that waiting for the other side may take in all, or None for no limit.
+
+    Attributes:
+        used: seconds that it took until now.
     """
 
     part_of_no_state = True  # an attack that holds one is saved without it
 
     def __init__(self, connection: socket.socket, seconds: float | None = None) -> None:
         self._socket = connection
-        self._seconds = math.inf if seconds is None else seconds
+        self._allowed = math.inf if seconds is None else seconds
+        self.used = 0.0
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             connection.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
 
@@ -84,15 +88,11 @@ class Channel:
     @contextmanager
     def charging(self) -> Iterator[None]:
         """Count all time that passes inside as the other side's, whoever it is spent by."""
-        before, start = self._seconds, time.monotonic()
+        before, start = self.used, time.monotonic()
         try:
             yield
         finally:
-            self._seconds = before - (time.monotonic() - start)
-
-    def charge(self, seconds: float) -> None:
-        """Count time as the other side's that was spent elsewhere, for its sake."""
-        self._seconds -= seconds
+            self.used = before + time.monotonic() - start
 
     def send(
         self, kind: str, content: Any = None, tensors: Mapping[str, Tensor] | None = None
@@ -166,18 +166,19 @@ class Channel:
     @contextmanager
     def _waiting(self) -> Iterator[None]:
         """Wait for the other side, on its time."""
-        if self._seconds <= 0:
+        left = self._allowed - self.used
+        if left <= 0:
             raise TimeUpError
         start = time.monotonic()
         try:
-            self._socket.settimeout(None if math.isinf(self._seconds) else self._seconds)
+            self._socket.settimeout(None if math.isinf(left) else left)
             yield
         except TimeoutError:
             raise TimeUpError from None
         except OSError:
             raise ClosedError from None
         finally:
-            self._seconds -= time.monotonic() - start
+            self.used += time.monotonic() - start
 
     def _read(self, length: int) -> bytes:
         """Read bytes; memory is set aside as they come."""
