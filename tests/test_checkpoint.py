@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -208,6 +209,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, exchange: int) -> None:
     ("attack", "defense", "exchange", "options"),
     [
         ("none,pseudo-client:epochs=1,afterwards=2", "proxy-adversary", 3, {}),
+        ("none,pseudo-client:epochs=1,afterwards=0,every=1", "none", 3, {}),
         ("fsha:iterations=8", "gaussian-noise", 9, {}),
         ("fsha:iterations=8,average=0.0", "none", 10, {"clients": 2}),
         ("fsha:iterations=8", "dcor", 9, {"target": "unet", "settings": ["target.unet.width=4"]}),
@@ -241,26 +243,36 @@ def test_a_killed_session_gives_the_record_of_a_whole_one(
 
 
 @pytest.mark.usefixtures("often")
-def test_a_killed_decoder_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    grid = cells("adra:epochs=4", "none", size=16)
+@pytest.mark.parametrize(
+    ("attack", "owner", "name"),
+    [
+        ("adra:epochs=4", "splitsec.inversion", "_epoch"),
+        ("pseudo-client:epochs=1,afterwards=4", "splitsec.attacks.pseudo_client.PseudoClient",
+         "_update"),
+    ],
+)  # fmt: skip
+def test_a_killed_fit_goes_on(
+    attack: str, owner: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = cells(attack, "none", size=16)
     (whole,) = run_cells(grid, tmp_path / "whole", Silent())
-    from splitsec import inversion  # noqa: PLC0415 - its function is replaced
-
-    epoch, count = inversion._epoch, 0
+    where = pkgutil.resolve_name(owner)
+    step, count = getattr(where, name), 0
 
     def counting(*arguments: Any) -> float:
         nonlocal count
         count += 1
         if count == 3:
             raise Killed
-        return epoch(*arguments)
+        taken: float = step(*arguments)
+        return taken
 
-    monkeypatch.setattr(inversion, "_epoch", counting)
+    monkeypatch.setattr(where, name, counting)
     with pytest.raises(Killed):
         list(run_cells(grid, tmp_path / "parts", Silent(), rerun="failed"))
     count = -1000
     (again,) = run_cells(grid, tmp_path / "parts", Silent(), rerun="failed")
-    assert count == -998, "two of four epochs were left"
+    assert count == -998, "two of four steps were left"
     assert again.numbers() == whole.numbers()
 
 
