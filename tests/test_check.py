@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ import torch
 from PIL import Image
 
 from splitsec.cli import Exit, run
-from splitsec.cli.sandboxed import check_in_sandbox
-from splitsec.contract.report import Finding
+from splitsec.cli.sandboxed import Asked, check_in_sandbox
+from splitsec.contract.report import Finding, Report
 from splitsec.contract.runner import check_plugin
 from splitsec.errors import PluginError, UsageError
 from splitsec.isolation import Isolation
@@ -393,34 +394,50 @@ def test_what_a_checked_plugin_prints_cannot_fill_the_disk(tmp_path: Path) -> No
     assert "File too large" in str(report)
 
 
+def reported(*checks: str, **said: Any) -> Report:
+    verdict = said.pop("verdict", "ok")
+    found = tuple(Finding(check=c, verdict=verdict, sentence="", seconds=1.0) for c in checks)
+    truth = {"kind": "defense", "name": "mine", "spec": "./mine.py", "sha256": "ab"}
+    return Report.model_validate({**truth, **said, "findings": found})
+
+
+def test_a_report_is_of_what_was_asked_for() -> None:
+    asked = Asked("./mine.py", "defense", "ab", ["hooks"])
+    assert asked.answered_by(reported("loads", "hooks"))
+    assert asked.answered_by(reported("loads", sha256=None, verdict="failed")), (
+        "it cannot be loaded"
+    )
+    assert asked._replace(kind=None, sha256=None).answered_by(reported("loads", "hooks"))
+    for lie in (
+        reported(), reported("loads"), reported("hooks"), reported("loads", "hooks", "hooks"),
+        reported("loads", "hooks", sha256="cd"), reported("loads", "hooks", sha256=None),
+        reported("loads", sha256=None), reported("loads", "hooks", spec="./other.py"),
+        reported("loads", "hooks", name="dcor"), reported("loads", "hooks", kind="attack"),
+        reported("loads", "hooks", kind=None),
+    ):  # fmt: skip
+        assert not asked.answered_by(lie), repr(lie)
+    assert not asked._replace(only=()).answered_by(reported("loads", "hooks"))
+
+
 LIE = """\"\"\"Mine.\"\"\"
 import json, os
-from pathlib import Path
-from splitsec.plugins import source_sha256
-report = {{"kind": "defense", "name": "mine", "spec": __file__, "parameters": {{}}}}
-report["sha256"] = source_sha256(Path(__file__))
-found = {{"verdict": "ok", "sentence": "all is well", "seconds": 1}}
-report["findings"] = [found | {{"check": one}} for one in ("loads", "hooks")]
-{lie}
-os.write(1, json.dumps(report).encode())
+report = {{"kind": "defense", "name": "mine", "spec": {spec!r}, "sha256": None}}
+report["parameters"] = {{"\x9b": ["\x1b"]}}
+found = {{"check": "loads", "verdict": {verdict!r}, "sentence": "\x1b[2J", "seconds": 1}}
+os.write(1, json.dumps({{**report, "findings": [found]}}).encode())
 os._exit(0)
 """
 
 
 @pytest.mark.usefixtures("bubblewrap")
-def test_a_report_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_what_a_plugin_reports_of_itself_is_made_harmless(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
-    for lie in (
-        "report['findings'] = []", "del report['findings'][1]", "report['sha256'] = None",
-        "report['sha256'] = '0' * 64", "report['spec'] = 'dcor'", "report['name'] = 'dcor'",
-        "report['kind'] = 'attack'",
-    ):  # fmt: skip
-        file.write_text(LIE.format(lie=lie))
-        with pytest.raises(PluginError, match="gave the report of something else in the sandbox"):
-            check_in_sandbox(str(file), "defense", only=["hooks"])
-    file.write_text(LIE.format(lie="report['parameters']['\\x9b'] = '\\x1b'"))
-    believed = check_in_sandbox(str(file), "defense", only=["hooks"])
-    assert believed.parameters == {" ": " "}, "a report is the plug-in's word; it is made harmless"
+    file.write_text(LIE.format(spec=str(file), verdict="ok"))
+    with pytest.raises(PluginError, match="gave the report of something else in the sandbox"):
+        check_in_sandbox(str(file), "defense")
+    file.write_text(LIE.format(spec=str(file), verdict="failed"))
+    told = check_in_sandbox(str(file), "defense")
+    assert (told.parameters, told.findings[0].sentence) == ({" ": [" "]}, " [2J")
 
 
 @pytest.mark.usefixtures("bubblewrap")

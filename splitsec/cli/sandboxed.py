@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -30,7 +30,7 @@ from splitsec.isolation.processes import (
 )
 from splitsec.isolation.sandbox import environment, sandboxed
 from splitsec.metrics.weights import FILE_VARIABLE, cached_file
-from splitsec.plugins import KINDS, Kind, existing_path, plain_name, source_sha256
+from splitsec.plugins import Kind, existing_path, plain_name, source_sha256
 from splitsec.spec import parse_requests
 
 LIMITS = Isolation(sandbox=True, seconds=3600)
@@ -39,6 +39,35 @@ LIMITS = Isolation(sandbox=True, seconds=3600)
 _MOST_BYTES = 1 << 20  # of a report, and of what is said beside it
 _MOST_FILE_BYTES = 64 << 20
 _MOST_TOLD = 600  # characters
+
+
+class Asked(NamedTuple):
+    """What a report has to be of.
+
+    Attributes:
+        spec: name, file or folder, without parameters.
+        kind: what it is, or None where it is of one kind only.
+        sha256: of its source, or None where that is not known here.
+        only: checks to run; all if empty.
+    """
+
+    spec: str
+    kind: Kind | None
+    sha256: str | None
+    only: Sequence[str]
+
+    def answered_by(self, report: Report) -> bool:
+        """Return whether a report is of that plug-in, and of all checks that are due."""
+        if (report.spec, report.name) != (self.spec, plain_name(self.spec)):
+            return False
+        if self.kind not in (report.kind, None):
+            return False
+        checks = [one.check for one in report.findings]
+        if report.kind is None or report.sha256 is None:
+            return checks == ["loads"] and not report.ok
+        known = importlib.import_module(f"splitsec.contract.{report.kind}").CHECKS
+        due = ["loads", *(one.name for one in known if not self.only or one.name in self.only)]
+        return checks == due and self.sha256 in (report.sha256, None)
 
 
 def check_in_sandbox(
@@ -101,12 +130,7 @@ def check_in_sandbox(
             f"the check of {spec} gave no report in the sandbox, and ended with exit code "
             f"{process.returncode}: {heard[-_MOST_TOLD:]}"
         ) from None
-    if not (
-        report.spec == asked
-        and report.name == plain_name(asked)
-        and report.kind in ((kind,) if kind else (*KINDS, None))
-        and _is_whole(report, sha256, only)
-    ):
+    if not Asked(asked, kind, sha256, only).answered_by(report):
         raise PluginError(f"the check of {spec} gave the report of something else in the sandbox")
     return report
 
@@ -121,16 +145,6 @@ def _harmless(value: Any) -> Any:
         case list() | tuple():
             return [_harmless(one) for one in value]
     return value
-
-
-def _is_whole(report: Report, sha256: str | None, only: Sequence[str]) -> bool:
-    """Return whether a report is of all checks that are due, and of the source with that hash."""
-    checks = [one.check for one in report.findings]
-    if report.kind is None or report.sha256 is None:
-        return checks == ["loads"] and not report.ok
-    known = importlib.import_module(f"splitsec.contract.{report.kind}").CHECKS
-    due = ["loads", *(one.name for one in known if not only or one.name in only)]
-    return checks == due and sha256 in (report.sha256, None)
 
 
 def _wait(process: subprocess.Popen[bytes], mark: str, limits: Isolation) -> str | None:
