@@ -34,6 +34,8 @@ PLURALS: dict[Kind, str] = {
 }  # fmt: skip
 """What folders, entry-point groups and ``splitsec list`` call a kind."""
 
+_MOST_FILE_BYTES = 64 << 20
+
 _BASES: dict[Kind, tuple[str, str]] = {
     "attack": ("splitsec.attack", "Attack"),
     "defense": ("splitsec.defense", "Defense"),
@@ -165,11 +167,35 @@ def existing_path(what: str, spec: str) -> PluginPath | None:
 
     Raises:
         UsageError: there is none.
+        PluginError: what is there cannot be a plug-in's source.
     """
     found = path_of(spec)
-    if found is not None and not found.path.exists():
-        raise UsageError(f"{what} {spec!r}: there is no {found.path}")
+    if found is not None:
+        if not found.path.exists():
+            raise UsageError(f"{what} {spec!r}: there is no {found.path}")
+        _check_files(found.path)
     return found
+
+
+def _check_files(source: Path) -> None:
+    """Refuse what a stranger's plug-in may hold to have other files read, or to be read for ever.
+
+    Raises:
+        PluginError: a link that leads elsewhere, a device, or a file that is too large.
+    """
+    home = source.parent if source.is_file() or source.is_symlink() else source
+    _check_file(source, home)
+    for file in _python_files(source):
+        _check_file(file, home)
+
+
+def _check_file(file: Path, home: Path) -> None:
+    if not file.resolve().is_relative_to(home.resolve()):
+        raise PluginError(f"{file} is a link to somewhere else; a plug-in's files are its own")
+    if not file.is_file() and not (file.is_dir() and file.suffix != ".py"):
+        raise PluginError(f"{file} is no file that can be read")
+    if file.stat().st_size > _MOST_FILE_BYTES:
+        raise PluginError(f"{file} is larger than {_MOST_FILE_BYTES:,} bytes")
 
 
 def plugin_path(kind: Kind, spec: str) -> Path | None:
@@ -351,8 +377,13 @@ def pack_plugin(plugin: Plugin) -> Portable:
 
 def source_files(source: Path) -> dict[str, bytes]:
     """Return a plug-in's Python source, by paths that begin with its file's or folder's name."""
-    found = source.rglob("*.py") if source.is_dir() else [source]
+    found = _python_files(source)
     return {file.relative_to(source.parent).as_posix(): file.read_bytes() for file in found}
+
+
+def _python_files(source: Path) -> list[Path]:
+    """Return the file that a plug-in is, or the Python files of its folder in order."""
+    return sorted(source.rglob("*.py")) if source.is_dir() else [source]
 
 
 def _import_path(kind: str, path: Path) -> ModuleType:
@@ -439,9 +470,8 @@ def source_sha256(source: Path) -> str:
     Args:
         source: a file, or a folder whose ``.py`` files are hashed in order of their paths.
     """
-    files = sorted(source.rglob("*.py")) if source.is_dir() else [source]
     digest = hashlib.sha256()
-    for file in files:
+    for file in _python_files(source):
         relative = file.relative_to(source).as_posix() if source.is_dir() else ""
         text = file.read_bytes().replace(b"\r\n", b"\n")
         digest.update(f"{relative}\0{len(text)}\0".encode())

@@ -458,6 +458,23 @@ def test_what_a_checked_plugin_says_steers_no_terminal(tmp_path: Path) -> None:
     assert len(str(caught.value)) < 1000
 
 
+@pytest.mark.usefixtures("bubblewrap")
+def test_a_path_with_letters_that_steer_is_checked_and_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "[" / "b]\u3000\x1b[2J.py"
+    file.parent.mkdir()
+    file.write_text(f'"""Mine."""\n{HEAD}\n{DEFENSE}')
+    assert run(["check", "--sandbox", "defense", str(file), "--only", "documented"]) == Exit.OK
+    seen = capsys.readouterr()
+    assert "keeps its contract" in " ".join(seen.out.split())
+    assert "\x1b" not in seen.out + seen.err
+    assert run(["check", "defense", str(file), "--only", "documented"]) == Exit.OK
+    file.write_text(f'"""Mine."""\nimport os\n{HEAD}\nos._exit(9)\n{DEFENSE}')
+    assert run(["check", "--sandbox", "defense", str(file)]) != Exit.OK
+    assert "\x1b" not in capsys.readouterr().err
+
+
 def _is_check(cmdline: Path, file: Path) -> bool:
     try:
         words = cmdline.read_bytes().split(b"\0")

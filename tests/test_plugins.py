@@ -80,6 +80,40 @@ def test_a_plugin_that_travelled_is_the_same(spec: str, tmp_path: Path) -> None:
     assert Path(there.source).is_relative_to(tmp_path / "elsewhere")
 
 
+def test_links_that_lead_elsewhere_are_refused(tmp_path: Path) -> None:
+    elsewhere, here = tmp_path / "elsewhere", tmp_path / "here"
+    folder = here / "mine"
+    folder.mkdir(parents=True)
+    elsewhere.mkdir()
+    (elsewhere / "__init__.py").write_text(DEFENSE)
+    (folder / "__init__.py").write_text(DEFENSE)
+    (here / "link.py").symlink_to("mine/__init__.py")
+    (here / "same").symlink_to("mine")
+    for inside in ("mine", "link.py", "same"):
+        assert load_plugin("defense", str(here / inside)).cls.__name__ == "First"
+    (here / "zero.py").symlink_to("/dev/zero")
+    (here / "root").symlink_to("/")
+    (here / "other").symlink_to(elsewhere)
+    for outside in ("zero.py", "root", "other"):
+        with pytest.raises(PluginError, match=f"{outside} is a link to somewhere else"):
+            load_plugin("defense", str(here / outside))
+    (folder / "more.py").symlink_to(elsewhere / "__init__.py")
+    with pytest.raises(PluginError, match=r"more\.py is a link to somewhere else"):
+        kinds_of(str(folder))
+    (folder / "more.py").unlink()
+    (folder / "more.py").symlink_to("nothing")
+    with pytest.raises(PluginError, match=r"more\.py is no file that can be read"):
+        kinds_of(str(folder))
+
+
+def test_files_that_are_huge_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    with file.open("wb") as opened:
+        opened.truncate((64 << 20) + 1)
+    with pytest.raises(PluginError, match=r"mine\.py is larger than 67,108,864 bytes"):
+        kinds_of(str(file))
+
+
 def test_a_plugin_with_a_name_travels_by_name(tmp_path: Path) -> None:
     packed = pack_plugin(load_plugin("defense", "dcor"))
     assert packed == ("dcor", {})

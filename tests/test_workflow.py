@@ -51,7 +51,7 @@ def test_nothing_of_the_pull_request_is_put_into_a_script(text: str) -> None:
 
 def test_no_step_that_runs_or_reads_a_submission_can_be_steered() -> None:
     steps = scripts()
-    for name in list(steps)[list(steps).index("Check the plug-ins") :]:
+    for name in list(steps)[1:]:
         first = steps[name]["run"].splitlines()[0]
         assert first == 'echo "::stop-commands::$(cat /proc/sys/kernel/random/uuid)"', name
 

@@ -79,22 +79,24 @@ def _read(words: tuple[str, ...]) -> tuple[Kind | None, str]:
 
 def _check_in_sandbox(spec: str, kind: Kind | None, only: tuple[str, ...]) -> Report:
     from rich.console import Console  # noqa: PLC0415 - not needed to complain
+    from rich.markup import escape  # noqa: PLC0415
 
     from splitsec.cli.sandboxed import check_in_sandbox  # noqa: PLC0415 - slow
 
-    with Console(stderr=True).status(f"checking {spec} in the sandbox"):
+    with Console(stderr=True).status(f"checking {escape(spec)} in the sandbox"):
         return check_in_sandbox(spec, kind, only)
 
 
 def _check(spec: str, kind: Kind | None, only: tuple[str, ...]) -> Report:
     from rich.console import Console  # noqa: PLC0415 - not needed to complain
+    from rich.markup import escape  # noqa: PLC0415
 
     from splitsec.contract.runner import check_plugin  # noqa: PLC0415 - imports torch
 
-    console = Console(stderr=True)
-    with console.status(f"checking {spec}") as status:
+    doing = f"checking {escape(spec)}"
+    with Console(stderr=True).status(doing) as status:
         return check_plugin(
-            spec, kind, only=only, begun=lambda check: status.update(f"checking {spec}: {check}")
+            spec, kind, only=only, begun=lambda check: status.update(f"{doing}: {check}")
         )
 
 

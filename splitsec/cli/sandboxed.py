@@ -119,20 +119,21 @@ def check_in_sandbox(
         said.seek(0)
         answer = reported.read(_MOST_BYTES)
         heard = printable(said.read(_MOST_BYTES).decode(errors="replace")).strip()
+    called = f"the check of {short(spec)}"
     if verdict is not None:
-        raise PluginError(f"the check of {spec} {verdict}; it was ended")
+        raise PluginError(f"{called} {verdict}; it was ended")
     if process.returncode == Exit.USAGE:
         raise UsageError(short(heard.removeprefix("error: ")))
     try:
-        report = Report.model_validate(_harmless(Report.model_validate_json(answer).model_dump()))
+        report = Report.model_validate_json(answer)
     except ValidationError:
         raise PluginError(
-            f"the check of {spec} gave no report in the sandbox, and ended with exit code "
+            f"{called} gave no report in the sandbox, and ended with exit code "
             f"{process.returncode}: {heard[-_MOST_TOLD:]}"
         ) from None
     if not Asked(asked, kind, sha256, only).answered_by(report):
-        raise PluginError(f"the check of {spec} gave the report of something else in the sandbox")
-    return report
+        raise PluginError(f"{called} gave the report of something else in the sandbox")
+    return Report.model_validate(_harmless(report.model_dump()))
 
 
 def _harmless(value: Any) -> Any:

@@ -164,7 +164,8 @@ class IsolatedAttack(Attack[Any]):
 
         Where it does not take it, the attack fails when it is next called, and nobody else does.
         """
-        self._guest.charge(state["seconds"].item())
+        if "seconds" in state:
+            self._guest.charge(state["seconds"].item())
         try:
             self._call("put_back", Answer(tensors={"state": state["state"]}))
         except SplitsecError as error:
@@ -239,11 +240,11 @@ class IsolatedAttack(Attack[Any]):
             raise MalformedError("it asked for something that there is not")
         if what == "read":
             kept = shelf.read(name)
-            if kept is None or len(kept) < _USED.size:
+            if kept is None or len(kept) <= _USED.size:
                 return Answer()
             (used,) = _USED.unpack_from(kept)
             self._guest.charge(used)
-            content = bytearray(kept[_USED.size :])
+            content = bytearray(memoryview(kept)[_USED.size :])
             return Answer(tensors={"kept": torch.frombuffer(content, dtype=torch.uint8)})
         if what == "remove":
             shelf.remove(name)
@@ -257,7 +258,7 @@ class IsolatedAttack(Attack[Any]):
             raise PluginError(f"{self._label} saves more than {_MOST_STATE_BYTES:,} bytes")
         if len(sizes) > _MOST_KEPT:
             raise PluginError(f"{self._label} saves more than {_MOST_KEPT} stages")
-        shelf.keep(name, _USED.pack(self._guest.used) + given.numpy().tobytes())
+        shelf.keep(name, b"".join((_USED.pack(self._guest.used), given.numpy().data)))
         self._kept = sizes
         return Answer()
 

@@ -92,7 +92,7 @@ class Channel:
         try:
             yield
         finally:
-            self.used = before + time.monotonic() - start
+            self.used = max(self.used, before + time.monotonic() - start)
 
     def send(
         self, kind: str, content: Any = None, tensors: Mapping[str, Tensor] | None = None
