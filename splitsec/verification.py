@@ -16,7 +16,15 @@ from splitsec.agreement import Comparison, compare
 from splitsec.data import ImageHashes
 from splitsec.errors import DataError, SplitsecError, UsageError
 from splitsec.isolation import Isolation
-from splitsec.plugins import METHODS, Kind, load_plugin, path_of, source_sha256
+from splitsec.plugins import (
+    KINDS,
+    METHODS,
+    Kind,
+    existing_path,
+    load_plugin,
+    path_of,
+    source_sha256,
+)
 from splitsec.progress import Progress
 from splitsec.record import PROTOCOL_VERSION, Evidence, Record, load_record
 from splitsec.storage import read_records, record_folder, write_record
@@ -127,7 +135,7 @@ class Checker:
                 f"it is of protocol {record.protocol}, and splitsec here is of "
                 f"{PROTOCOL_VERSION}: the same cell has other numbers"
             )
-        if record.evidence.origin != "claimed" and _in_submission(claim.folder):
+        if record.evidence.origin != "claimed" and claim.folder and submission_of(claim.folder):
             claim.problems.append(
                 "it is in a submission and does not say that it is a claim; assemble the folder "
                 "with splitsec submit"
@@ -156,7 +164,7 @@ class Checker:
                 continue
             try:
                 spec = locate(kind, record, claim.folder, self._plugins)
-                found = path_of(spec)
+                found = existing_path(kind, spec)
                 if found is None and kind == "attack" and is_apart(spec, self._isolation):
                     specs[kind] = spec  # not to be imported here; its cell id tells its source
                     continue
@@ -190,7 +198,7 @@ class Checker:
         if said is None:
             return record.spec.data
         spec = locate("data", record, claim.folder, self._plugins)
-        found = path_of(spec)
+        found = existing_path("data", spec)
         named = record.spec.data in self._plugins
         if found and not named and source_sha256(found.path) != said.get("sha256"):
             raise UsageError(
@@ -263,6 +271,26 @@ def locate(kind: Kind, record: Record, folder: Path | None, given: Mapping[str, 
     )
 
 
+def sources_of(claims: Iterable[Claim], given: Mapping[str, str]) -> set[Path]:
+    """Return the files and folders that records name as plug-ins, imported by nobody.
+
+    A record can name any path: what is there counts only if its source is what the record says,
+    or if it was given here.
+    """
+    found = {known.path for spec in given.values() if (known := path_of(spec)) is not None}
+    for claim in claims:
+        said = {} if claim.record is None else claim.record.provenance.plugins
+        for kind in KINDS:
+            try:
+                if claim.record is not None and "spec" in said.get(kind, {}):
+                    here = existing_path(kind, locate(kind, claim.record, claim.folder, given))
+                    if here and source_sha256(here.path) == said[kind].get("sha256"):
+                        found.add(here.path)
+            except (SplitsecError, OSError):
+                continue  # which is said where the claim is checked
+    return found
+
+
 def parse_plugins(texts: Sequence[str]) -> dict[str, str]:
     """Read options such as ``my-attack=./my_attack.py``.
 
@@ -278,10 +306,10 @@ def parse_plugins(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _in_submission(folder: Path | None) -> bool:
-    return folder is not None and any(
-        (place / SUBMISSION).is_file() for place in (folder, *folder.parents)
-    )
+def submission_of(folder: Path) -> Path | None:
+    """Return the submission that a folder is in, or is, if any."""
+    places = (folder, *folder.parents)
+    return next((place for place in places if (place / SUBMISSION).is_file()), None)
 
 
 def sample_of(claims: Sequence[Claim], count: int, seed: int) -> list[Claim]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,19 @@ from click.testing import CliRunner, Result
 from test_store import TINY
 from test_summary import make_record
 
+from splitsec import cli
 from splitsec.agreement import TOLERANCES, compare, parse_tolerances
 from splitsec.cell import resolve
 from splitsec.cli import Exit
 from splitsec.cli.verify import command
 from splitsec.data.secret import SECRET_FILE_VARIABLE, SECRET_VARIABLE, secret_from
 from splitsec.errors import DataError, UsageError
+from splitsec.isolation import Isolation
 from splitsec.progress import Silent
 from splitsec.record import Evidence, Record, load_record
 from splitsec.runs import run_cells
 from splitsec.storage import load_records, write_record
+from splitsec.verification import read_claims, sources_of
 
 MINE = '''"""Half of what is sent."""
 
@@ -262,3 +266,114 @@ def test_a_tolerance_is_a_number(text: str) -> None:
 def test_an_unknown_tolerance_has_a_suggestion() -> None:
     with pytest.raises(UsageError, match="did you mean 'leakage'"):
         parse_tolerances(("leakge=1",))
+
+
+# What a stranger's defense can do.
+
+CURIOUS = '''"""Half of what is sent, and whatever it can get at."""
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+import torch
+
+from splitsec import Attack, Defense, Parameters, ThreatModel
+
+def tried(what):
+    try:
+        return str(what())
+    except OSError as error:
+        return type(error).__name__
+
+FOUND = {{
+    "home": tried(lambda: Path({home!r}).read_text()),
+    "write": tried(lambda: Path({mark!r}).write_text("here")),
+    "network": tried(lambda: socket.create_connection(("127.0.0.1", {port}), 2).close()),
+    "processes": str(len([one for one in os.listdir("/proc") if one.isdigit()]) > 20),
+    "data": tried(lambda: Path(os.environ.get("SPLITSEC_DATA", "/nothing"), "note").read_text()),
+}}
+
+class Mine(Defense):
+    """Halves smashed data."""
+
+    def release(self, images, smashed):
+        print("the defense found", json.dumps(FOUND), file=sys.stderr)
+        return smashed / 2
+
+class Guess(Attack[Parameters]):
+    """It guesses."""
+
+    @classmethod
+    def threat_model(cls, parameters):
+        return ThreatModel(public_images=True)
+
+    def reconstruct(self, smashed):
+        if {data!r} in str(os.environ) or Path({data!r}).exists():
+            raise ValueError("an attack sees the data")
+        return torch.zeros(len(smashed), *self.view.image_shape)
+'''
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("bubblewrap")
+def test_in_the_sandbox_a_defense_sees_the_data_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("home", "data", "work"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "home" / "secret").write_text("a secret")
+    (tmp_path / "data" / "note").write_text("the data")
+    monkeypatch.setenv("SPLITSEC_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path / "work")
+    file = Path("my_defense.py")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        file.write_text(CURIOUS.format(
+            home=str(tmp_path / "home" / "secret"), mark=str(tmp_path / "home" / "mark"),
+            port=server.getsockname()[1], data=str(tmp_path / "data"),
+        ))  # fmt: skip
+        (record,) = evaluate(
+            Path(), attack=f"./{file}:Guess", defense=f"./{file}:Mine",
+            isolation=Isolation(sandbox=True),
+        )  # fmt: skip
+        assert record.status == "ok", record.reason
+        open_to_it = json.loads(_heard(capfd, "the defense found"))
+        assert open_to_it["home"] == "a secret", "without the sandbox it is all open"
+        assert (tmp_path / "home" / "mark").exists()
+        (tmp_path / "home" / "mark").unlink()
+        words = ["verify", "results", "--isolate", "--sandbox", "--output", "again"]
+        assert cli.run(words) == Exit.OK
+    found = json.loads(_heard(capfd, "the defense found"))
+    assert found["data"] == "the data"
+    assert found["processes"] == "False"
+    assert (found["home"], found["write"]) == ("FileNotFoundError", "FileNotFoundError")
+    assert found["network"] == "ConnectionRefusedError", "it has a network of its own"
+    assert not (tmp_path / "home" / "mark").exists()
+    (again,) = load_records([Path("again")])
+    assert again.evidence.agreement == "identical"
+    assert again.provenance.isolation == "sandbox"
+
+
+def _heard(capfd: pytest.CaptureFixture[str], what: str) -> str:
+    """Return what a plug-in printed of itself."""
+    lines = capfd.readouterr().err.splitlines()
+    return next(line for line in lines if what in line).partition(what)[2]
+
+
+def test_only_sources_that_records_are_of_are_shown(mine: Path) -> None:
+    (claim, *_) = read_claims([mine / "results"])
+    defense = mine / "my_defense.py"
+    assert sources_of([claim], {}) == {defense}
+    assert sources_of([], {"my-defense": "./other.py", "dcor": "dcor"}) == {Path("other.py")}
+    defense.write_text(f"{MINE}\n# of another source")
+    assert sources_of([claim], {}) == set()
+
+
+def test_the_sandbox_and_a_cluster_do_not_go_together(
+    mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["verify", str(mine / "results"), "--sandbox", "--executor", "ray"]
+    assert cli.run(words) == Exit.USAGE
+    assert "no network, which --executor ray needs" in capsys.readouterr().err

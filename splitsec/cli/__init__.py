@@ -81,7 +81,8 @@ def run(arguments: list[str] | None = None) -> int:
         arguments: without the program's name; the process's own by default.
     """
     try:
-        result = group.main(args=arguments, prog_name="splitsec", standalone_mode=False)
+        words = sys.argv[1:] if arguments is None else arguments
+        result = group.main(args=words, prog_name="splitsec", standalone_mode=False, obj=words)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; finished cells are kept", err=True)
         return Exit.INTERRUPTED

@@ -18,6 +18,8 @@ from splitsec.agreement import TOLERANCES, parse_tolerances
 from splitsec.cli import Exit
 from splitsec.cli.execution import Execution, executor_options, take_execution
 from splitsec.data.secret import secret_from
+from splitsec.errors import UsageError
+from splitsec.isolation.sandbox import CONFINED_VARIABLE
 
 if TYPE_CHECKING:
     from splitsec.verification import Claim
@@ -78,6 +80,9 @@ def command(
     record is of another cell, and is not run. Then numbers are identical, within tolerance, or
     differ, and a table says in what. A record of a secret partition needs the secret.
 
+    With --sandbox the whole command is in one: defenses and targets that RECORDS name by a path see
+    the data, and neither network nor home; attacks have their own, within, and do not see the data.
+
     Exits 0 if all agree, 1 if one differs or could not be run, 4 if the request is wrong.
     """
     execution = take_execution(
@@ -85,6 +90,8 @@ def command(
         as_json=options.pop("as_json"), dry_run=options.pop("dry_run"),
     )  # fmt: skip
     allowed = parse_tolerances(tolerances)
+    if execution.sandbox and not os.environ.get(CONFINED_VARIABLE):
+        return _confined(execution, records, plugins, data_root, output)
     results = sys.stdout
     with redirect_stdout(sys.stderr), secret_from(execution.secret_file), _data_in(data_root):
         from splitsec.progress_bars import shown  # noqa: PLC0415 - slow to import
@@ -115,6 +122,26 @@ def command(
     counts = Counter(claim.outcome for claim in claims)
     click.echo(", ".join(f"{count} {outcome}" for outcome, count in counts.items()), err=True)
     return Exit.OK if all(claim.agrees for claim in claims) else Exit.FAILED
+
+
+def _confined(
+    execution: Execution,
+    records: tuple[Path, ...],
+    plugins: tuple[str, ...],
+    data_root: Path | None,
+    output: Path | None,
+) -> int:
+    """Run the same command in a sandbox, where it sees what it is asked about."""
+    from splitsec.cli.confined import run_confined  # noqa: PLC0415 - slow to import
+    from splitsec.verification import parse_plugins, read_claims, sources_of  # noqa: PLC0415
+
+    if execution.executor == "ray":
+        raise UsageError("--sandbox leaves the command no network, which --executor ray needs")
+    given = parse_plugins(plugins)
+    places = [*records, data_root, execution.secret_file, *sources_of(read_claims(records), given)]
+    shown = [place for place in places if place is not None and place.exists()]
+    words = click.get_current_context().find_root().obj
+    return run_confined(words, shown, [] if output is None else [output])
 
 
 @contextmanager

@@ -3,6 +3,9 @@
 It has no network, no other processes, and no capabilities. It sees, read-only, the system's
 libraries, Python with its packages, splitsec and the plug-ins' sources; it may write into
 ``/tmp`` and ``/dev/shm``, which are small, in memory, and gone with it.
+
+:func:`sandboxed` is for an attack, and hides private data. :func:`confined` is for a splitsec that
+runs strangers' defenses and targets: it sees the data, and its attacks have sandboxes within.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import shutil
 import site
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +23,9 @@ import splitsec
 from splitsec.errors import UsageError
 from splitsec.folders import cache_folder, data_folder
 from splitsec.plugins import KINDS, folder_of
+
+CONFINED_VARIABLE = "SPLITSEC_CONFINED"
+"""In the environment of a splitsec that :func:`confined` has started."""
 
 EXTRA_PROCESSES = 2  # bubblewrap itself, and the first process inside
 
@@ -34,6 +40,8 @@ _ENVIRONMENT = (
     "KMP_AFFINITY", "OPENBLAS_NUM_THREADS", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA",
 )  # fmt: skip
 _ROOM_BYTES = 256 << 20
+_CONFINED_ROOM_BYTES = 4 << 30  # what splitsec makes of images for a while is in it
+_SOMEBODY = 1000  # who is called so inside is the same user outside
 _PACKAGES = {"site-packages", "dist-packages"}
 
 
@@ -85,9 +93,53 @@ def sandboxed(command: Sequence[str], sources: Iterable[Path], hidden: Iterable[
     Raises:
         UsageError: bubblewrap is not installed.
     """
-    options = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    options += ["--unshare-user", "--disable-userns"]  # or it could have capabilities of its own
     shown = {*_pythons(), *(path.absolute() for path in sources)}
+    hiding = (data_folder(), cache_folder(), *map(Path, hidden))
+    options = ["--disable-userns"]  # or it could have capabilities of its own
+    if os.environ.get(CONFINED_VARIABLE):  # within a sandbox no other /proc can be made
+        for path in ("/proc/cpuinfo", "/proc/meminfo"):
+            options += ["--ro-bind-try", path, path]
+    else:
+        options += ["--proc", "/proc"]
+    return [*_bubblewrap(options, shown, hiding, _ROOM_BYTES), "--chdir", "/tmp", "--", *command]
+
+
+def confined(
+    command: Sequence[str],
+    sources: Iterable[Path],
+    writable: Iterable[Path],
+    elsewhere: Mapping[str, Path],
+) -> list[str]:
+    """Return the command that runs splitsec in a sandbox, where it can start sandboxes of its own.
+
+    Args:
+        command: what runs inside, in the working folder, of which it sees what is shown.
+        sources: files and folders that it may read beside Python's.
+        writable: folders that it may write into.
+        elsewhere: what else it may read, by the path that this has inside.
+
+    Raises:
+        UsageError: bubblewrap is not installed.
+    """
+    shown = {*_pythons(), *(path.absolute() for path in sources)}
+    options = ["--proc", "/proc", "--dir", str(Path.cwd())]
+    if os.getuid() == 0:  # without capabilities, root may make no sandbox within
+        options += ["--uid", str(_SOMEBODY), "--gid", str(_SOMEBODY)]
+    for path, place in elsewhere.items():
+        options += ["--ro-bind", str(place.absolute()), path]
+    for folder in writable:
+        options += ["--bind", str(folder.absolute()), str(folder.absolute())]
+    made = _bubblewrap(options, shown, (), _CONFINED_ROOM_BYTES)
+    return [*made, "--chdir", str(Path.cwd()), "--", *command]
+
+
+def _bubblewrap(
+    more: Sequence[str], shown: Iterable[Path], hidden: Iterable[Path], room_bytes: int
+) -> list[str]:
+    """Return bubblewrap's own words: what is shown, what is hidden in it, and the rest."""
+    options = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    options += ["--unshare-user"]
+    shown = {*shown}
     for folder in map(Path, _SYSTEM):
         if folder.is_symlink():
             options += ["--symlink", str(folder.readlink()), str(folder)]
@@ -95,18 +147,17 @@ def sandboxed(command: Sequence[str], sources: Iterable[Path], hidden: Iterable[
             shown.add(folder)
     for path in _READ:
         options += ["--ro-bind-try", path, path]
-    options += ["--proc", "/proc", "--dev", "/dev"]
+    options += ["--dev", "/dev"]
     for path in ("/tmp", "/dev/shm"):
-        options += ["--size", str(_ROOM_BYTES), "--tmpfs", path]
-    covered = set(_covered(shown, (data_folder(), cache_folder(), *map(Path, hidden))))
+        options += ["--size", str(room_bytes), "--tmpfs", path]
+    covered = set(_covered(shown, hidden))
     # The outermost first, so that what is hidden inside of what is shown is, and the reverse.
     for place in sorted(shown | covered, key=lambda path: (len(path.parts), path in covered)):
         if place in covered:
             options += ["--tmpfs", str(place), "--remount-ro", str(place)]
         else:
             options += ["--ro-bind", str(place), str(place)]
-    options += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
-    return [check_sandbox(), *options, "--", *command]
+    return [check_sandbox(), *options, *more, "--remount-ro", "/dev", "--remount-ro", "/"]
 
 
 def _covered(shown: Iterable[Path], hidden: Iterable[Path]) -> Iterator[Path]:
