@@ -25,7 +25,7 @@ from splitsec.progress import Silent
 from splitsec.record import Evidence, Record, load_record
 from splitsec.runs import run_cells
 from splitsec.storage import load_records, write_record
-from splitsec.verification import read_claims, sources_of
+from splitsec.verification import SUBMISSION, read_claims, sources_of
 
 MINE = '''"""Half of what is sent."""
 
@@ -377,3 +377,20 @@ def test_the_sandbox_and_a_cluster_do_not_go_together(
     words = ["verify", str(mine / "results"), "--sandbox", "--executor", "ray"]
     assert cli.run(words) == Exit.USAGE
     assert "no network, which --executor ray needs" in capsys.readouterr().err
+
+
+def test_the_sandbox_is_shown_which_submission_records_are_in(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Path] = []
+
+    def seeing(words: list[str], places: list[Path], writable: list[Path]) -> int:
+        assert words[-1] == "--sandbox"
+        assert not writable
+        shown.extend(places)
+        return Exit.OK
+
+    monkeypatch.setattr("splitsec.cli.confined.run_confined", seeing)
+    (mine / SUBMISSION).write_text("# Mine")
+    assert cli.run(["verify", str(mine / "results"), "--sandbox"]) == Exit.OK
+    assert set(shown) == {mine / "results", mine / "my_defense.py", mine / SUBMISSION}

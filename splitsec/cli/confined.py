@@ -11,7 +11,7 @@ from pathlib import Path
 from splitsec.data.secret import SECRET_FILE_VARIABLE, SECRET_VARIABLE
 from splitsec.folders import cache_folder, data_folder
 from splitsec.isolation.sandbox import CONFINED_VARIABLE, confined, environment
-from splitsec.metrics.weights import FILE_VARIABLE, cached_file
+from splitsec.metrics.weights import FILE_VARIABLE, file_to_show
 
 _CACHE = "/tmp/cache"
 _PASSED_ON = ("TERM", "COLUMNS", "NO_COLOR", "FORCE_COLOR", SECRET_VARIABLE)
@@ -38,13 +38,14 @@ def run_confined(arguments: Sequence[str], shown: Iterable[Path], writable: Iter
     shown, variables = [*shown], {CONFINED_VARIABLE: "1", "SPLITSEC_CACHE": _CACHE}
     fetched = cache_folder() / "data"
     elsewhere = {f"{_CACHE}/data": fetched} if fetched.is_dir() else {}
+    secret = os.environ.get(SECRET_FILE_VARIABLE)
     places = {
         "SPLITSEC_DATA": data_folder(),
-        FILE_VARIABLE: Path(os.environ.get(FILE_VARIABLE) or cached_file("alex")),
-        SECRET_FILE_VARIABLE: Path(os.environ.get(SECRET_FILE_VARIABLE, "")),
+        FILE_VARIABLE: file_to_show(),
+        SECRET_FILE_VARIABLE: Path(secret) if secret else None,
     }
     for name, place in places.items():
-        if place.exists() and place != Path():
+        if place is not None and place.exists():
             shown.append(place)
             variables[name] = str(place.absolute())
     checkout = Path(__file__).resolve().parents[2]

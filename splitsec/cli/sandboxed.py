@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import secrets
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from splitsec.isolation.processes import (
     short,
 )
 from splitsec.isolation.sandbox import environment, sandboxed
-from splitsec.metrics.weights import FILE_VARIABLE, cached_file
+from splitsec.metrics.weights import FILE_VARIABLE, file_to_show
 from splitsec.plugins import Kind, existing_path, plain_name, source_sha256
 from splitsec.spec import parse_requests
 
@@ -100,8 +99,8 @@ def check_in_sandbox(
         asked, spec = below, below + spec.strip().removeprefix(asked)
     mark = secrets.token_hex()
     variables = {MARK_VARIABLE: mark}
-    weights = Path(os.environ.get(FILE_VARIABLE) or cached_file("alex")).absolute()
-    if weights.is_file():
+    weights = file_to_show()
+    if weights is not None:
         shown.append(weights)
         variables[FILE_VARIABLE] = str(weights)
     words = [*([kind] if kind else []), spec, *(f"--only={name}" for name in only), "--json"]

@@ -133,12 +133,20 @@ def _confined(
 ) -> int:
     """Run the same command in a sandbox, where it sees what it is asked about."""
     from splitsec.cli.confined import run_confined  # noqa: PLC0415 - slow to import
-    from splitsec.verification import parse_plugins, read_claims, sources_of  # noqa: PLC0415
+    from splitsec.verification import (  # noqa: PLC0415
+        SUBMISSION,
+        parse_plugins,
+        read_claims,
+        sources_of,
+        submission_of,
+    )
 
     if execution.executor == "ray":
         raise UsageError("--sandbox leaves the command no network, which --executor ray needs")
     given = parse_plugins(plugins)
     places = [*records, data_root, execution.secret_file, *sources_of(read_claims(records), given)]
+    within = [submission_of(path.absolute()) for path in records]  # so that it is known inside
+    places += [folder / SUBMISSION for folder in within if folder is not None]
     shown = [place for place in places if place is not None and place.exists()]
     words = click.get_current_context().find_root().obj
     return run_confined(words, shown, [] if output is None else [output])

@@ -87,7 +87,7 @@ class Channel:
 
     @contextmanager
     def charging(self) -> Iterator[None]:
-        """Count all time that passes inside as the other side's, whoever it is spent by."""
+        """Count all time that passes inside as the other side's, or more if that is set inside."""
         before, start = self.used, time.monotonic()
         try:
             yield

@@ -148,6 +148,12 @@ def cached_file(backbone: Backbone) -> Path:
     return cache_folder() / "weights" / f"lpips-{backbone}.safetensors"
 
 
+def file_to_show() -> Path | None:
+    """Return AlexNet's file for a process that sees no cache: the one that is named, or our own."""
+    file = Path(os.environ.get(FILE_VARIABLE) or cached_file("alex")).absolute()
+    return file if file.is_file() else None
+
+
 def _from_file(backbone: Backbone, file: Path) -> State:
     if not file.is_file():
         raise _UnavailableError(f"there is no file {file}")
