@@ -26,8 +26,9 @@ class _Loads(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
         names = _LOADED if tag != "link" or given.get("rel") in _LEADING else _LOADED | {"href"}
-        self.found += [value for name, value in given.items()
-                       if name in names and _ELSEWHERE.match(value)]  # fmt: skip
+        self.found += [
+            value for name, value in given.items() if name in names and _ELSEWHERE.match(value)
+        ]
         self.found += _STYLE.findall(given.get("style", ""))
 
 

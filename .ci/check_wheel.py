@@ -34,14 +34,16 @@ def main(wheel: str) -> None:
             sys.exit(f"the wheel lacks {', '.join(missing)}; pyproject.toml lists the packages")
         code = (
             f"import sys; sys.path.insert(0, {folder!r})\n"
-            "import splitsec; from splitsec.plugins import KINDS, list_plugins, load_plugin\n"
+            "import splitsec; from splitsec.plugins.names import KINDS\n"
+            "from splitsec.plugins.loading import list_plugins, load_plugin\n"
             f"assert splitsec.__file__.startswith({folder!r}), splitsec.__file__\n"
             "[load_plugin(k, one.name) for k in KINDS for one in list_plugins(k)]\n"
-            "from splitsec.spec import profiles; assert 'quick' in profiles()\n"
+            "from splitsec.cells.requests import profiles; assert 'quick' in profiles()\n"
             "from importlib.resources import files; page = files('splitsec.leaderboard.web')\n"
             "assert (page / 'templates/index.html.j2').is_file()\n"
             "assert (page / 'assets/style.css').is_file()\n"
-            "from splitsec.scaffold.writing import plan_scaffold, write_scaffold; import pathlib\n"
+            "from splitsec.plugins.scaffold.writing import plan_scaffold, write_scaffold\n"
+            "import pathlib\n"
             "for k in KINDS: write_scaffold(plan_scaffold(k, 'mine', True, pathlib.Path(k)))\n"
             "import importlib.util as u; assert u.find_spec('attacks') is None\n"
         )

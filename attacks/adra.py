@@ -23,11 +23,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from splitsec.attack import Attack
 from splitsec.errors import PluginError, UsageError
-from splitsec.inversion import REPORT_SETTINGS, Inversion, InversionParameters, invert
+from splitsec.plugins.attack import Attack
+from splitsec.plugins.threat import ThreatModel
+from splitsec.plugins.toolbox.inversion import (
+    REPORT_SETTINGS,
+    Inversion,
+    InversionParameters,
+    invert,
+)
 from splitsec.progress import Progress
-from splitsec.threat import ThreatModel
 
 
 class AdraParameters(InversionParameters):
@@ -71,9 +76,14 @@ class Adra(Attack[AdraParameters]):
                 raise UsageError("attack 'adra' needs public images; this data set leaves it none")
             smashed = torch.cat([self.view.query(images) for _ in range(self.parameters.queries)])
         self._inversion = invert(
-            self.parameters, images, smashed, self.generator, progress,
-            "training adra's decoder", self.checkpoints,
-        )  # fmt: skip
+            self.parameters,
+            images,
+            smashed,
+            self.generator,
+            progress,
+            "training adra's decoder",
+            self.checkpoints,
+        )
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
         """Decode smashed data of shape (N, c, h, w)."""

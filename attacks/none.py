@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from splitsec.attack import Attack
-from splitsec.parameters import Parameters
-from splitsec.threat import ThreatModel
+from splitsec.plugins.attack import Attack
+from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.threat import ThreatModel
 
 
 class NoAttack(Attack[Parameters]):

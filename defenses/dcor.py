@@ -19,12 +19,12 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from splitsec.defense import Defense
-from splitsec.metrics.dependence import (
+from splitsec.plugins.defense import Defense
+from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.toolbox.distance_correlation import (
     corrected_squared_distance_correlation,
     distance_correlation,
 )
-from splitsec.parameters import Parameters
 
 
 class DcorParameters(Parameters):

@@ -13,9 +13,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from splitsec.defense import Defense
-from splitsec.images import Shape
-from splitsec.parameters import Parameters
+from splitsec.plugins.defense import Defense
+from splitsec.plugins.parameters import Parameters
+from splitsec.shapes import Shape
 
 
 class GaussianNoiseParameters(Parameters):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from splitsec.defense import Defense
-from splitsec.parameters import Parameters
+from splitsec.plugins.defense import Defense
+from splitsec.plugins.parameters import Parameters
 
 
 class Undefended(Defense[Parameters]):

@@ -22,10 +22,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from splitsec.defense import Defense
-from splitsec.images import Shape
-from splitsec.networks import DECODERS
-from splitsec.parameters import Parameters
+from splitsec.plugins.defense import Defense
+from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.toolbox.decoders import DECODERS
+from splitsec.shapes import Shape
 
 
 class ProxyAdversaryParameters(Parameters):

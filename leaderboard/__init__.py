@@ -29,7 +29,7 @@ def load(*paths: str | Path) -> pd.DataFrame:
     Raises:
         DataError: nothing is there, or a record cannot be read.
     """
-    from splitsec.leaderboard import tables  # noqa: PLC0415 - pandas is slow to import
-    from splitsec.storage import load_records  # noqa: PLC0415
+    from splitsec.leaderboard import tables
+    from splitsec.records.store import load_records
 
     return tables.load(load_records(paths))

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from splitsec.errors import DataError
+from splitsec.files import write_atomically
 from splitsec.leaderboard import tables
-from splitsec.record import Record
-from splitsec.storage import write_atomically
+from splitsec.records.record import Record
 
 _INCH = 1.3
 _STYLES = ("-", (0, (6, 3)), (0, (3, 5)), (0, (1, 7)))  # lines on top of each other show through

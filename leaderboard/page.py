@@ -11,7 +11,7 @@ import pandas as pd
 from splitsec.leaderboard import tables
 from splitsec.leaderboard.claims import Verdict, weigh
 from splitsec.leaderboard.tracks import Track
-from splitsec.record import INVALIDATING, Record
+from splitsec.records.record import INVALIDATING, Record
 
 _PICTURES = ("curves", "images", "masks", "activations")
 _LARGER = "A GPU is needed for `--profile paper`, which has the report's own settings."
@@ -67,8 +67,9 @@ def _preface(records: Sequence[Record]) -> str:
     about = first.provenance
     ok = sum(one.status == "ok" for one in records)
     days = sorted({one.provenance.created[:10] for one in records})
-    others = [f"{one.spec.title()}: {one.status}, {one.reason}" for one in records
-              if one.status != "ok"]  # fmt: skip
+    others = [
+        f"{one.spec.title()}: {one.status}, {one.reason}" for one in records if one.status != "ok"
+    ]
     lines = [
         f"Written by `splitsec reproduce all --profile {first.spec.profile}` from {len(records)} "
         f"records, {ok} of them ok, of {' to '.join(dict.fromkeys((days[0], days[-1])))}: "
@@ -88,8 +89,13 @@ def _preface(records: Sequence[Record]) -> str:
 
 def _disclosures(records: Sequence[Record]) -> list[str]:
     """Return what the sources say of their images, once."""
-    return list(dict.fromkeys(f"{one.spec.data}: {said}" for one in records
-                              for said in one.data.get("disclosures", [])))  # fmt: skip
+    return list(
+        dict.fromkeys(
+            f"{one.spec.data}: {said}"
+            for one in records
+            for said in one.data.get("disclosures", [])
+        )
+    )
 
 
 def _weigh(track: Track, records: Sequence[Record]) -> list[Verdict]:

@@ -15,9 +15,9 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from splitsec.leaderboard.tables import interval
-from splitsec.metrics.scores import NOTHING_RECOVERED
-from splitsec.record import INVALIDATING, PROTOCOL_VERSION, Evidence, Record
-from splitsec.spec import CellSpec
+from splitsec.metrics.schema import NOTHING_RECOVERED
+from splitsec.records.record import INVALIDATING, PROTOCOL_VERSION, Evidence, Record
+from splitsec.records.spec import CellSpec
 
 By = Literal["defenses", "attacks", "targets"]
 
@@ -137,9 +137,19 @@ def _frame(records: Iterable[Record], by: By) -> pd.DataFrame:
             }
         )
     columns = [
-        "cell_id", "setting", "access", "attack", "defense", "target", "seed", "leakage",
-        "evidence", "reason", "utility", "trivial",
-    ]  # fmt: skip
+        "cell_id",
+        "setting",
+        "access",
+        "attack",
+        "defense",
+        "target",
+        "seed",
+        "leakage",
+        "evidence",
+        "reason",
+        "utility",
+        "trivial",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -187,8 +197,9 @@ def _setting(record: Record, by: By) -> str:
     for name in (*_AXES[by], "seed", "threads"):
         common.pop(name)
     parameters = common.pop("parameters")
-    parameters = {f"{kind}'s": values for kind, values in parameters.items()
-                  if kind not in _AXES[by]}  # fmt: skip
+    parameters = {
+        f"{kind}'s": values for kind, values in parameters.items() if kind not in _AXES[by]
+    }
     if by == "targets":
         common.pop("cut")
     return f"{', '.join(parts)}\0{json.dumps(common | parameters, sort_keys=True)}"
@@ -376,10 +387,24 @@ def _ranked(rows: list[dict[str, Any]], *, lowest_first: bool) -> pd.DataFrame:
 
 
 _COLUMNS = (
-    "rank", "name", "leakage", "leakage low", "leakage high", "worst attack", "utility",
-    "utility low", "utility high", "retained", "retained low", "retained high", "pareto",
-    "cells", "expected", "evidence", "reason",
-)  # fmt: skip
+    "rank",
+    "name",
+    "leakage",
+    "leakage low",
+    "leakage high",
+    "worst attack",
+    "utility",
+    "utility low",
+    "utility high",
+    "retained",
+    "retained low",
+    "retained high",
+    "pareto",
+    "cells",
+    "expected",
+    "evidence",
+    "reason",
+)
 
 
 def _better(one: dict[str, Any], other: dict[str, Any], sign: int) -> bool:

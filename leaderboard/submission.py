@@ -14,21 +14,15 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, StrictUndefined
 
 from splitsec.errors import DataError, UsageError
+from splitsec.files import write_bytes, write_text
 from splitsec.leaderboard.web.publication import command, publish, without_folders
-from splitsec.plugins import (
-    KINDS,
-    Kind,
-    Plugin,
-    is_builtin,
-    load_plugin,
-    path_of,
-    source_files,
-    source_sha256,
-)
-from splitsec.record import FLAGS, PROTOCOL_VERSION, Evidence, Record
-from splitsec.storage import Found, write_bytes, write_text
-from splitsec.summary import threat_in_words
-from splitsec.verification import SUBMISSION, locate
+from splitsec.plugins.loading import Plugin, is_builtin, load_plugin
+from splitsec.plugins.names import KINDS, Kind, path_of
+from splitsec.plugins.source_code import source_files, source_sha256
+from splitsec.records.record import FLAGS, PROTOCOL_VERSION, Evidence, Record
+from splitsec.records.store import Found
+from splitsec.records.wording import threat_in_words
+from splitsec.running.verification import SUBMISSION, locate
 
 
 class Submitted(NamedTuple):
@@ -158,9 +152,12 @@ def render(name: str, records: Sequence[Record], submitted: Sequence[Submitted])
         submitted: the plug-ins that are not built in.
     """
     environment = Environment(
-        autoescape=False, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
         finalize=without_folders,
-    )  # fmt: skip
+    )
     environment.filters["cell"] = lambda text: " ".join(str(text).split()).replace("|", "\\|")
     environment.globals["box"] = lambda ticked: "x" if ticked else " "
     template = resources.files("splitsec.leaderboard").joinpath("submission.md.j2")
@@ -171,22 +168,29 @@ def render(name: str, records: Sequence[Record], submitted: Sequence[Submitted])
     attacks = sorted({one.spec.attack for one in records} - {"none"})
     return environment.from_string(template.read_text(encoding="utf-8")).render(
         name=name,
-        what=f"A submission of {' and '.join(labels)}." if labels else
-        f"A submission of results of {', '.join(attacks) or 'utility alone'}.",
+        what=f"A submission of {' and '.join(labels)}."
+        if labels
+        else f"A submission of results of {', '.join(attacks) or 'utility alone'}.",
         plugins=[
             {
-                "kind": one.plugin.kind, "name": one.name, "path": one.path,
+                "kind": one.plugin.kind,
+                "name": one.name,
+                "path": one.path,
                 "sha256": one.plugin.sha256,
                 "summary": (one.plugin.cls.__doc__ or "").strip().partition("\n")[0],
-                "parameters": sorted({json.dumps(record.spec.parameters[one.plugin.kind])
-                                      for record in records
-                                      if getattr(record.spec, one.plugin.kind) == one.name}),
+                "parameters": sorted(
+                    {
+                        json.dumps(record.spec.parameters[one.plugin.kind])
+                        for record in records
+                        if getattr(record.spec, one.plugin.kind) == one.name
+                    }
+                ),
             }
             for one in submitted
         ],
         command=shlex.join(again) if again else None,
         **facts,
-    )  # fmt: skip
+    )
 
 
 def _facts(records: Sequence[Record]) -> dict[str, Any]:
@@ -204,17 +208,24 @@ def _facts(records: Sequence[Record]) -> dict[str, Any]:
         "axes": _axes(records),
         "statuses": ", ".join(f"{count} {status}" for status, count in statuses.items()),
         "failed": len(records) - statuses["ok"] - statuses["skipped"],
-        "flags": [f"{flag} in {count} of {len(records)} cells: {FLAGS.get(flag, 'unknown')}"
-                  for flag, count in counts.items()],
+        "flags": [
+            f"{flag} in {count} of {len(records)} cells: {FLAGS.get(flag, 'unknown')}"
+            for flag, count in counts.items()
+        ],
         "versions": sorted({one.packages.get("splitsec", "unknown") for one in about}),
         "commits": sorted({one.commit[:10] for one in about if one.commit}),
-        "machines": sorted({f"{one.processor or one.platform}, {one.threads} threads, Python "
-                            f"{one.python}, torch {one.packages.get('torch')}" for one in about}),
+        "machines": sorted(
+            {
+                f"{one.processor or one.platform}, {one.threads} threads, Python "
+                f"{one.python}, torch {one.packages.get('torch')}"
+                for one in about
+            }
+        ),
         "dirty": sum(bool(one.dirty) for one in about),
         "seeds": len({one.spec.seed for one in records}),
         "control": _without_control(records),
         "missing": _missing(records),
-    }  # fmt: skip
+    }
 
 
 def _place(record: Record) -> tuple[str, str, str, str]:
@@ -226,9 +237,11 @@ def _place(record: Record) -> tuple[str, str, str, str]:
         return f"{getattr(spec, kind)}{json.dumps(given, sort_keys=True) if given else ''}"
 
     return (
-        named("attack"), named("defense"), f"{named('target')} cut {spec.cut}",
+        named("attack"),
+        named("defense"),
+        f"{named('target')} cut {spec.cut}",
         f"{named('data')} at {spec.size} px",
-    )  # fmt: skip
+    )
 
 
 def _axes(records: Sequence[Record]) -> dict[str, list[str]]:

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from scipy.special import stdtrit
 
-from splitsec.frames import records_frame
-from splitsec.record import Record
+from splitsec.records.frames import records_frame
+from splitsec.records.record import Record
 
 _NAMES = {
     "accuracy": "accuracy",
@@ -95,8 +95,10 @@ def summarise(frame: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) 
             values = done[name].dropna().tolist() if name in done else []  # unscored: no attack
             mean, low, high = interval(values)
             if len(values) == 1:
-                low, high = (done[end].iloc[0] if end in done else None
-                             for end in (f"{name} low", f"{name} high"))  # fmt: skip
+                low, high = (
+                    done[end].iloc[0] if end in done else None
+                    for end in (f"{name} low", f"{name} high")
+                )
             line |= {name: mean, f"{name} low": low, f"{name} high": high}
         counts = Counter(flag for flags in done["flags"] for flag in flags.split(",") if flag)
         line["flags"] = ", ".join(

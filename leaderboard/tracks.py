@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from splitsec.cell import Cell
+from splitsec.cells.cell import Cell
+from splitsec.cells.grid import Grid, cells_of
 from splitsec.errors import UsageError, unknown_name
-from splitsec.grid import Grid, cells_of
 
 _PROFILES = ("quick", "standard", "paper")
 
@@ -118,9 +118,12 @@ class Track(_Frozen):
         for grid in scale.grid or self.grid:
             sized = grid.model_copy(update={"data": scale.data, "size": scale.size})
             cells += cells_of(
-                sized, profile=profile, seeds=scale.seeds, threads=scale.threads,
+                sized,
+                profile=profile,
+                seeds=scale.seeds,
+                threads=scale.threads,
                 settings=scale.settings,
-            )  # fmt: skip
+            )
         return cells
 
 

@@ -10,39 +10,44 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from splitsec.attack import Attack, Hijacking
-    from splitsec.contract.runner import check_plugin
-    from splitsec.defense import Defense
     from splitsec.errors import NotApplicable, SplitsecError, ThreatModelViolation
-    from splitsec.frames import per_image_frame, records_frame
-    from splitsec.models import load_hijacked_client, load_model
-    from splitsec.parameters import Parameters
-    from splitsec.record import Record, load_record
-    from splitsec.runs import evaluate
-    from splitsec.target import Target
-    from splitsec.threat import ThreatModel, View
+    from splitsec.plugins.attack import Attack, Hijacking
+    from splitsec.plugins.defense import Defense
+    from splitsec.plugins.parameters import Parameters
+    from splitsec.plugins.target import Target
+    from splitsec.plugins.threat import ThreatModel
+    from splitsec.plugins.view import View
+    from splitsec.progress import Progress
+    from splitsec.records.frames import per_image_frame, records_frame
+    from splitsec.records.record import Record, load_record
+    from splitsec.records.trained_models import load_hijacked_client, load_model
+    from splitsec.running.contract.runner import check_plugin
+    from splitsec.running.runs import evaluate
+    from splitsec.shapes import Shape
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Attack": "attack",
-    "Hijacking": "attack",
-    "check_plugin": "contract.runner",
-    "Defense": "defense",
+    "Attack": "plugins.attack",
+    "Hijacking": "plugins.attack",
+    "check_plugin": "running.contract.runner",
+    "Defense": "plugins.defense",
     "NotApplicable": "errors",
     "SplitsecError": "errors",
     "ThreatModelViolation": "errors",
-    "evaluate": "runs",
-    "load_hijacked_client": "models",
-    "load_model": "models",
-    "per_image_frame": "frames",
-    "records_frame": "frames",
-    "Parameters": "parameters",
-    "Record": "record",
-    "load_record": "record",
-    "Target": "target",
-    "ThreatModel": "threat",
-    "View": "threat",
+    "evaluate": "running.runs",
+    "load_hijacked_client": "records.trained_models",
+    "load_model": "records.trained_models",
+    "per_image_frame": "records.frames",
+    "records_frame": "records.frames",
+    "Parameters": "plugins.parameters",
+    "Progress": "progress",
+    "Record": "records.record",
+    "load_record": "records.record",
+    "Shape": "shapes",
+    "Target": "plugins.target",
+    "ThreatModel": "plugins.threat",
+    "View": "plugins.view",
 }
 
 __all__ = [
@@ -51,7 +56,9 @@ __all__ = [
     "Hijacking",
     "NotApplicable",
     "Parameters",
+    "Progress",
     "Record",
+    "Shape",
     "SplitsecError",
     "Target",
     "ThreatModel",

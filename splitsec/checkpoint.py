@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from splitsec.errors import OutputError, SplitsecError
+from splitsec.files import write_bytes
 from splitsec.state import UnfitError, put_back, take
-from splitsec.storage import write_bytes
 
 EVERY_SECONDS = 180.0
 """How often a running stage is saved."""

@@ -5,11 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from splitsec.record import Record
-    from splitsec.spec import CellSpec
+from typing import Any, Protocol
 
 _REPORT_EVERY_SECONDS = 0.5
 
@@ -26,12 +22,6 @@ class Progress(Protocol):
 
     def stage(self, name: str, total: int) -> AbstractContextManager[Stage]:
         """Open a stage of ``total`` steps as a context manager that yields a ``Stage``."""
-
-    def begin(self, spec: CellSpec) -> None:
-        """Announce a cell that begins."""
-
-    def end(self, record: Record) -> None:
-        """Count a cell that has its record, be it from an earlier run."""
 
     def message(self, text: str) -> None:
         """Tell the person one sentence."""
@@ -50,10 +40,10 @@ class Silent:
         """Open a stage that nobody watches."""
         yield _SilentStage()
 
-    def begin(self, spec: CellSpec) -> None:
+    def begin(self, spec: Any) -> None:
         """Ignore the cell."""
 
-    def end(self, record: Record) -> None:
+    def end(self, record: Any) -> None:
         """Ignore the record."""
 
     def message(self, text: str) -> None:

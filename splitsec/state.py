@@ -14,9 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from splitsec.parameters import Parameters
-from splitsec.threat import View
-
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
 
@@ -75,7 +72,7 @@ def _stateful(value: object) -> bool:
 def _given(value: object) -> bool:
     """Return whether an attribute is what its owner was built with, and does not change."""
     own = getattr(type(value), "part_of_no_state", False)
-    return own or isinstance(value, Parameters | View | type) or inspect.isroutine(value)
+    return own or isinstance(value, type) or inspect.isroutine(value)
 
 
 def put_back(value: Any, saved: Any, *, dry: bool = False) -> Any:

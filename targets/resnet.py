@@ -16,10 +16,10 @@ from torch.nn import functional as F
 from torchvision import models
 
 from splitsec.errors import UsageError
-from splitsec.images import Shape
-from splitsec.layers import Standardise
-from splitsec.parameters import Parameters
-from splitsec.target import SplitModel, Target
+from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.target import SplitModel, Target
+from splitsec.plugins.toolbox.layers import Standardise
+from splitsec.shapes import Shape
 
 
 class ResNetParameters(Parameters):

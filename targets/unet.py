@@ -18,12 +18,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from splitsec.data.source import Task
 from splitsec.errors import UsageError
-from splitsec.images import Shape
-from splitsec.layers import Standardise
-from splitsec.parameters import Parameters
-from splitsec.target import SplitModel, Target
+from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.source import Task
+from splitsec.plugins.target import SplitModel, Target
+from splitsec.plugins.toolbox.layers import Standardise
+from splitsec.shapes import Shape
 
 
 class UNetParameters(Parameters):

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from splitsec.data import Part, get_source
+from splitsec.data.parts import Part
+from splitsec.data.sources import get_source
 
 # Processes of pytest-xdist ignore Ctrl-C, and so would all that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -24,9 +24,13 @@ REAL_DATA = ("retinamnist", "lung-segmentation")
 """Data sets without which commands that name them are left out."""
 
 TINY = (
-    "training.epochs=1", "counts.private=32", "counts.public=32", "counts.validation=16",
-    "counts.held_out=24", "counts.victims=16",
-)  # fmt: skip
+    "training.epochs=1",
+    "counts.private=32",
+    "counts.public=32",
+    "counts.validation=16",
+    "counts.held_out=24",
+    "counts.victims=16",
+)
 """Settings that are appended to whatever trains."""
 
 TINY_PLUGINS = {

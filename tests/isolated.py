@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from splitsec.attack import Attack
-from splitsec.cell import Cell, build_model
-from splitsec.isolation.attack import IsolatedAttack
-from splitsec.target import smashed_shape
-from splitsec.threat import View
+from splitsec.cells.cell import Cell, build_model
+from splitsec.isolation.proxy import IsolatedAttack
+from splitsec.plugins.attack import Attack
+from splitsec.plugins.target import smashed_shape
+from splitsec.plugins.view import View
 
 
 def build_attack(cell: Cell, public: int = 8) -> tuple[Attack[Any], View]:
@@ -29,15 +29,20 @@ def build_attack(cell: Cell, public: int = 8) -> tuple[Attack[Any], View]:
     view = View(
         attack=cell.spec.attack,
         threat=cell.attack.plugin.cls.threat_model(cell.attack.parameters),
-        image_shape=cell.image, smashed_shape=smashed_shape(model.client, cell.image), outputs=2,
-        clients=1, task="classification", loss=target.loss, u_shaped=False,
+        image_shape=cell.image,
+        smashed_shape=smashed_shape(model.client, cell.image),
+        outputs=2,
+        clients=1,
+        task="classification",
+        loss=target.loss,
+        u_shaped=False,
         server_architecture=model.server,
         grants={
             "public_images": lambda: images,
             "client_architecture": lambda: model,
             "defense_spec": lambda: {"name": "none", "parameters": {}},
         },
-    )  # fmt: skip
+    )
     if cell.isolation is not None:
         return IsolatedAttack(cell, view, seed=7), view
     attack: Attack[Any] = cell.attack.plugin.cls(

@@ -12,9 +12,9 @@ from test_ranking import SEEDS, cell
 from test_summary import make_record
 
 from splitsec.cli import Exit
-from splitsec.leaderboard.command import command
-from splitsec.record import Record
-from splitsec.storage import record_folder, write_record
+from splitsec.cli.leaderboard import command
+from splitsec.records.record import Record
+from splitsec.records.store import record_folder, write_record
 
 ALPHAS = (0.9, 0.1, 0.5)  # not in order: the page has to find it
 PRIVATE = "/home/alice/secret plans"
@@ -29,19 +29,32 @@ def make_records() -> list[Record]:
         for attack in ("fsha", "other"):
             records.append(cell(attack, "none", seed, 0.7 + shift, flags=["in-process", "clamped"]))
             records += [
-                cell(attack, "dcor", seed, 0.7 - alpha / 2 + shift,
-                     parameters={"alpha": alpha}, auc=0.9 - alpha / 10)
+                cell(
+                    attack,
+                    "dcor",
+                    seed,
+                    0.7 - alpha / 2 + shift,
+                    parameters={"alpha": alpha},
+                    auc=0.9 - alpha / 10,
+                )
                 for alpha in ALPHAS
-            ]  # fmt: skip
+            ]
             records.append(cell(attack, "noise", seed, 0.0, auc=0.55 + shift / 10))
         records.append(cell("fsha", "none", seed, 0.5 + shift, spec={"data": "retinamnist"}))
         records.append(cell("none", "none", seed, None, threat_model=None, victims=None))
     reason = f"attack raised ValueError: {HOSTILE} ({PRIVATE}/mine.py, line 3)"
     records += [
-        cell("fsha", "late", seed, 0.1 if seed else None, status="ok" if seed else "failed",
-             reason=None if seed else reason, victims=make_record().victims if seed else None)
+        cell(
+            "fsha",
+            "late",
+            seed,
+            0.1 if seed else None,
+            status="ok" if seed else "failed",
+            reason=None if seed else reason,
+            victims=make_record().victims if seed else None,
+        )
         for seed in SEEDS
-    ]  # fmt: skip
+    ]
     return [_called(record, number) for number, record in enumerate(records)]
 
 
@@ -63,9 +76,12 @@ def store(folder: Path, records: list[Record], **artifacts: Any) -> Path:
     for number, record in enumerate(records):
         place = record_folder(folder, record)
         pictured = record.leakage is not None
-        write_record(place, record.model_copy(
-            update={"artifacts": ({"panel": "panel.png"} if pictured else {}) | artifacts}
-        ))  # fmt: skip
+        write_record(
+            place,
+            record.model_copy(
+                update={"artifacts": ({"panel": "panel.png"} if pictured else {}) | artifacts}
+            ),
+        )
         if pictured:
             Image.new("RGB", (160, 90), (number, 80, 120)).save(place / "panel.png")
     return folder

@@ -12,12 +12,13 @@ import torch
 from PIL import Image
 
 from splitsec.cli import Exit, run
-from splitsec.cli.sandboxed import Asked, check_in_sandbox
-from splitsec.contract.report import Finding, Report
-from splitsec.contract.runner import check_plugin
+from splitsec.cli.check_in_sandbox import Asked, check_in_sandbox
 from splitsec.errors import PluginError, UsageError
 from splitsec.isolation import Isolation
-from splitsec.plugins import KINDS, Kind, list_plugins
+from splitsec.plugins.loading import list_plugins
+from splitsec.plugins.names import KINDS, Kind
+from splitsec.running.contract.report import Finding, Report
+from splitsec.running.contract.runner import check_plugin
 
 SHORT = {
     "adra": "adra:epochs=30",
@@ -76,30 +77,68 @@ DEFENSE = 'class Under(Defense):\n    """Does something."""\n'
 @pytest.mark.parametrize(
     ("check", "body", "verdict", "says"),
     [
-        ("hooks", "    def release(self, images, smashed):\n        return smashed.detach()\n",
-         "failed", "no gradient reaches the client's encoder"),
-        ("hooks", "    def release(self, images, smashed):\n        return smashed[:, :1]\n",
-         "failed", r"release\(\) gave shape \(6, 1, 8, 8\)"),
-        ("hooks", "    def penalty(self, images, smashed):\n        return smashed.flatten(1)\n",
-         "failed", r"penalty\(\) gave shape"),
-        ("hooks", "    def penalty(self, images, smashed):\n"
-         "        return smashed.square().sum().sqrt()\n",
-         "failed", "not finite, for a batch of equal images"),
-        ("equal seeds", "    def release(self, images, smashed):\n"
-         "        return smashed + torch.randn_like(smashed)\n", "failed", "other values"),
-        ("equal seeds", "    def begin(self, image, smashed, generator):\n"
-         "        self.drawn = generator\n    def release(self, images, smashed):\n"
-         "        return smashed + torch.randn(smashed.shape, generator=self.drawn)\n",
-         "failed", "state randomised = True"),
+        (
+            "hooks",
+            "    def release(self, images, smashed):\n        return smashed.detach()\n",
+            "failed",
+            "no gradient reaches the client's encoder",
+        ),
+        (
+            "hooks",
+            "    def release(self, images, smashed):\n        return smashed[:, :1]\n",
+            "failed",
+            r"release\(\) gave shape \(6, 1, 8, 8\)",
+        ),
+        (
+            "hooks",
+            "    def penalty(self, images, smashed):\n        return smashed.flatten(1)\n",
+            "failed",
+            r"penalty\(\) gave shape",
+        ),
+        (
+            "hooks",
+            "    def penalty(self, images, smashed):\n"
+            "        return smashed.square().sum().sqrt()\n",
+            "failed",
+            "not finite, for a batch of equal images",
+        ),
+        (
+            "equal seeds",
+            "    def release(self, images, smashed):\n"
+            "        return smashed + torch.randn_like(smashed)\n",
+            "failed",
+            "other values",
+        ),
+        (
+            "equal seeds",
+            "    def begin(self, image, smashed, generator):\n"
+            "        self.drawn = generator\n    def release(self, images, smashed):\n"
+            "        return smashed + torch.randn(smashed.shape, generator=self.drawn)\n",
+            "failed",
+            "state randomised = True",
+        ),
         ("equal seeds", "    randomised = True\n", "warning", "nothing that it sends is drawn"),
-        ("leaves no trace", "    def begin(self, image, smashed, generator):\n"
-         "        np.random.seed(0)\n", "failed", r"numpy's global generator in begin\(\)"),
-        ("leaves no trace", "    def release(self, images, smashed):\n"
-         "        return smashed + torch.rand(1)\n", "failed", "global generator in release"),
-        ("leaves no trace", "    def penalty(self, images, smashed):\n"
-         "        torch.set_default_dtype(torch.float64)\n", "failed", "default dtype in penalty"),
+        (
+            "leaves no trace",
+            "    def begin(self, image, smashed, generator):\n        np.random.seed(0)\n",
+            "failed",
+            r"numpy's global generator in begin\(\)",
+        ),
+        (
+            "leaves no trace",
+            "    def release(self, images, smashed):\n        return smashed + torch.rand(1)\n",
+            "failed",
+            "global generator in release",
+        ),
+        (
+            "leaves no trace",
+            "    def penalty(self, images, smashed):\n"
+            "        torch.set_default_dtype(torch.float64)\n",
+            "failed",
+            "default dtype in penalty",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_defense_that_breaks_its_contract(
     tmp_path: Path, check: str, body: str, verdict: str, says: str
 ) -> None:
@@ -174,20 +213,32 @@ CUTS = TARGET.replace("range(1)", "range(3)")
     ("check", "source", "verdict", "says"),
     [
         ("splits", TARGET + LAYERS.format(first="", more=""), "ok", "3 splits: 1 cuts"),
-        ("splits", TARGET + LAYERS.format(first="nn.ReLU(inplace=True), ", more=""), "failed",
-         "writes into the smashed data"),
-        ("splits", TARGET + LAYERS.format(first="", more=" + 1"), "failed",
-         r"outputs are \(4, 4\); \(4, 3\) is due"),
+        (
+            "splits",
+            TARGET + LAYERS.format(first="nn.ReLU(inplace=True), ", more=""),
+            "failed",
+            "writes into the smashed data",
+        ),
+        (
+            "splits",
+            TARGET + LAYERS.format(first="", more=" + 1"),
+            "failed",
+            r"outputs are \(4, 4\); \(4, 3\) is due",
+        ),
         ("splits", CUTS + LAYERS.format(first="", more=""), "failed", "cut 1"),
         ("states itself", TARGET.replace("range(1)", "(0,)"), "failed", "must state its cuts"),
         ("same mathematics", TARGET + LAYERS.format(first="", more=""), "ok", "of 1 cuts"),
         ("splits", TARGET + TIED, "failed", "client and server share weights"),
         ("same mathematics", TARGET + CARRIED, "failed", "carried past the wire"),
-        ("same mathematics", TARGET + RAISING, "failed",
-         r"raised KeyError in loss\(\).*under_test.py, line"),
+        (
+            "same mathematics",
+            TARGET + RAISING,
+            "failed",
+            r"raised KeyError in loss\(\).*under_test.py, line",
+        ),
         ("every weight learns", TARGET + IDLE, "warning", "such as server.0.forgotten"),
     ],
-)  # fmt: skip
+)
 def test_a_target_that_breaks_its_contract(
     tmp_path: Path, check: str, source: str, verdict: str, says: str
 ) -> None:
@@ -221,14 +272,24 @@ WHERE = "unet, cut 1, grey images"
         (WHERE, "", "self.view.query(guess)", "failed", "asked for 'queries'"),
         (WHERE, "", "raise NotApplicable('only for odd cuts')", "skipped", "only for odd cuts"),
         ("threat model", ", queries=True", "pass", "warning", "declares queries and never asks"),
-        ("repeats itself", "", "import time; guess = guess * 0 + time.time() % 1", "failed",
-         r"\(victims|leakage"),
+        (
+            "repeats itself",
+            "",
+            "import time; guess = guess * 0 + time.time() % 1",
+            "failed",
+            r"\(victims|leakage",
+        ),
         ("beats who sees nothing", "", "pass", "failed", r"leakage 0\.0\d on unet"),
-        ("leaves no trace", "", "torch.set_num_threads(torch.get_num_threads() + 1)", "failed",
-         r"number of threads in reconstruct\(\)"),
+        (
+            "leaves no trace",
+            "",
+            "torch.set_num_threads(torch.get_num_threads() + 1)",
+            "failed",
+            r"number of threads in reconstruct\(\)",
+        ),
         ("leaves no trace", "", "torch.rand(3)", "ok", "as before"),
     ],
-)  # fmt: skip
+)
 def test_an_attack_that_breaks_its_contract(
     tmp_path: Path, check: str, declared: str, first: str, verdict: str, says: str
 ) -> None:
@@ -269,7 +330,7 @@ class Under(Source):
         ("decodes", {}, "failed", "in another order gave other images"),
         ("decodes", {"dtype": "float"}, "failed", r"float64 of shape .*; uint8 of"),
     ],
-)  # fmt: skip
+)
 def test_a_source_that_breaks_its_contract(
     tmp_path: Path, check: str, given: dict[str, str], verdict: str, says: str
 ) -> None:
@@ -283,11 +344,14 @@ def test_a_source_that_breaks_its_contract(
     ("source", "verdict", "says"),
     [
         ("class Under(Defense):\n    pass\n", "warning|failed", "docstring"),
-        ("class Settings(Parameters):\n    size: int = 3\n"
-         "class Under(Defense):\n    'Does.'\n    Parameters = Settings\n",
-         "failed", "parameter size says nothing of itself"),
+        (
+            "class Settings(Parameters):\n    size: int = 3\n"
+            "class Under(Defense):\n    'Does.'\n    Parameters = Settings\n",
+            "failed",
+            "parameter size says nothing of itself",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_plugin_that_does_not_explain_itself(
     tmp_path: Path, source: str, verdict: str, says: str
 ) -> None:
@@ -409,12 +473,18 @@ def test_a_report_is_of_what_was_asked_for() -> None:
     )
     assert asked._replace(kind=None, sha256=None).answered_by(reported("loads", "hooks"))
     for lie in (
-        reported(), reported("loads"), reported("hooks"), reported("loads", "hooks", "hooks"),
-        reported("loads", "hooks", sha256="cd"), reported("loads", "hooks", sha256=None),
-        reported("loads", sha256=None), reported("loads", "hooks", spec="./other.py"),
-        reported("loads", "hooks", name="dcor"), reported("loads", "hooks", kind="attack"),
+        reported(),
+        reported("loads"),
+        reported("hooks"),
+        reported("loads", "hooks", "hooks"),
+        reported("loads", "hooks", sha256="cd"),
+        reported("loads", "hooks", sha256=None),
+        reported("loads", sha256=None),
+        reported("loads", "hooks", spec="./other.py"),
+        reported("loads", "hooks", name="dcor"),
+        reported("loads", "hooks", kind="attack"),
         reported("loads", "hooks", kind=None),
-    ):  # fmt: skip
+    ):
         assert not asked.answered_by(lie), repr(lie)
     assert not asked._replace(only=()).answered_by(reported("loads", "hooks"))
 

@@ -14,19 +14,26 @@ import torch
 from torch import nn
 
 import splitsec.checkpoint
-from splitsec.cell import Cell, resolve
+from splitsec.cells.cell import Cell
+from splitsec.cells.resolve import resolve
 from splitsec.checkpoint import Checkpoints, Folder
-from splitsec.client import Client
 from splitsec.errors import SplitsecError
 from splitsec.progress import Silent
-from splitsec.record import Record
-from splitsec.runs import run_cells
+from splitsec.records.record import Record
+from splitsec.running.runs import run_cells
 from splitsec.state import UnfitError, put_back, take
+from splitsec.training.client import Client
 
 TINY = [
-    "target.resnet.depth=18", "training.epochs=2", "training.batch_size=8", "counts.private=24",
-    "counts.public=16", "counts.validation=8", "counts.held_out=8", "counts.victims=8",
-]  # fmt: skip
+    "target.resnet.depth=18",
+    "training.epochs=2",
+    "training.batch_size=8",
+    "counts.private=24",
+    "counts.public=16",
+    "counts.validation=8",
+    "counts.held_out=8",
+    "counts.victims=8",
+]
 
 
 class Learner:
@@ -129,8 +136,9 @@ def test_what_cannot_be_saved_is_said_once(tmp_path: Path) -> None:
     saved = Checkpoints(Folder(tmp_path), announce=told.append).stage("a", state=[{1, 2}])
     saved.reached(1)
     saved.reached(2)
-    assert told == ["a cannot be saved, and will begin anew if killed: state[0] is a set, which "
-                    "cannot be saved"]  # fmt: skip
+    assert told == [
+        "a cannot be saved, and will begin anew if killed: state[0] is a set, which cannot be saved"
+    ]
     assert not list(tmp_path.glob("*"))
 
 
@@ -217,15 +225,25 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, exchange: int) -> None:
     ],
 )
 def test_a_killed_session_gives_the_record_of_a_whole_one(
-    attack: str, defense: str, exchange: int, options: dict[str, Any], tmp_path: Path,
+    attack: str,
+    defense: str,
+    exchange: int,
+    options: dict[str, Any],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     more = list(options.pop("settings", []))
     target = options.pop("target", "resnet")
     if target == "unet":
         settings = [one for one in TINY if "resnet" not in one]
-        grid = resolve(attack=attack, defense=defense, target="unet", size=32, threads=1,
-                       settings=[*settings, *more])  # fmt: skip
+        grid = resolve(
+            attack=attack,
+            defense=defense,
+            target="unet",
+            size=32,
+            threads=1,
+            settings=[*settings, *more],
+        )
     else:
         grid = cells(attack, defense, *more, size=16, **options)
     whole = [one.numbers() for one in run_cells(grid, tmp_path / "whole", Silent())]
@@ -246,11 +264,14 @@ def test_a_killed_session_gives_the_record_of_a_whole_one(
 @pytest.mark.parametrize(
     ("attack", "owner", "name"),
     [
-        ("adra:epochs=4", "splitsec.inversion", "_epoch"),
-        ("pseudo-client:epochs=1,afterwards=4", "splitsec.attacks.pseudo_client.PseudoClient",
-         "_update"),
+        ("adra:epochs=4", "splitsec.plugins.toolbox.inversion", "_epoch"),
+        (
+            "pseudo-client:epochs=1,afterwards=4",
+            "splitsec.attacks.pseudo_client.PseudoClient",
+            "_update",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_killed_fit_goes_on(
     attack: str, owner: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,16 +17,15 @@ import pytest
 from click.testing import CliRunner
 from test_summary import failed_record, make_record
 
-import splitsec.cell
-import splitsec.doctor
-import splitsec.recall
-import splitsec.runs
+import splitsec.cells.resolve
+import splitsec.cli.examination
+import splitsec.running.runs
 from splitsec.cli import Exit, group, run
-from splitsec.doctor import Finding
+from splitsec.cli.examination import Finding
+from splitsec.cli.progress_bars import duration, seconds_left, shown
 from splitsec.errors import DataError
-from splitsec.progress_bars import duration, seconds_left, shown
-from splitsec.record import Record, load_record
-from splitsec.storage import artifact, check_artifact, record_folder, write_record
+from splitsec.records.record import Record, load_record
+from splitsec.records.store import artifact, check_artifact, record_folder, write_record
 
 EVAL = ["eval", "--attack", "fsha", "--defense", "dcor"]
 
@@ -90,10 +89,8 @@ class FakeEvaluation:
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeEvaluation:
     monkeypatch.chdir(tmp_path)
     stand_in = FakeEvaluation()
-    monkeypatch.setattr(splitsec.cell, "resolve", stand_in.resolve)
-    monkeypatch.setattr(splitsec.runs, "run_cells", stand_in.run_cells)
-    monkeypatch.setattr(splitsec.recall, "recall", lambda *_: None)
-    monkeypatch.setattr(splitsec.recall, "remember", lambda *_: None)
+    monkeypatch.setattr(splitsec.cells.resolve, "resolve", stand_in.resolve)
+    monkeypatch.setattr(splitsec.running.runs, "run_cells", stand_in.run_cells)
     return stand_in
 
 
@@ -101,8 +98,12 @@ def spawn(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the program in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "splitsec", *arguments],
-        capture_output=True, text=True, check=False, timeout=600, **options,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+        **options,
+    )
 
 
 # What may be imported
@@ -235,10 +236,20 @@ def test_options_reach_the_evaluation(fake: FakeEvaluation) -> None:
     assert (isolation.attacks, isolation.sandbox) == ("others", False)
     assert isolation.hidden == (str(Path("o").absolute()),)
     assert fake.request == {
-        "attack": "fsha", "defense": "dcor", "target": None, "data": None, "cut": "2,3",
-        "size": None, "channels": 1, "clients": 1, "profile": "quick", "settings": ("a=1", "b=2"),
-        "sweeps": (), "public_from": "same", "threads": 3,
-    }  # fmt: skip
+        "attack": "fsha",
+        "defense": "dcor",
+        "target": None,
+        "data": None,
+        "cut": "2,3",
+        "size": None,
+        "channels": 1,
+        "clients": 1,
+        "profile": "quick",
+        "settings": ("a=1", "b=2"),
+        "sweeps": (),
+        "public_from": "same",
+        "threads": 3,
+    }
 
 
 def test_a_shard_runs_and_prints_its_cells_alone(
@@ -393,8 +404,10 @@ def test_ascii_terminals(tmp_path: Path) -> None:
 def test_shell_completion(words: str, offered: str) -> None:
     last = len(words.split()) - 1
     environment = {
-        "_SPLITSEC_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(last)
-    }  # fmt: skip
+        "_SPLITSEC_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(last),
+    }
     done = spawn(env={**os.environ, **environment})
     assert f"plain,{offered}" in done.stdout.splitlines()
 
@@ -431,14 +444,14 @@ def test_doctor_as_json(healthy: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_doctor_says_how_to_mend_a_torchvision_that_does_not_fit(
     healthy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import_module = splitsec.doctor.importlib.import_module
+    import_module = splitsec.cli.examination.importlib.import_module
 
     def broken(name: str) -> Any:
         if name == "torchvision":
             raise RuntimeError("operator torchvision::nms does not exist\nmore")
         return import_module(name)
 
-    monkeypatch.setattr(splitsec.doctor.importlib, "import_module", broken)
+    monkeypatch.setattr(splitsec.cli.examination.importlib, "import_module", broken)
     assert run(["doctor"]) == Exit.FAILED
     text = " ".join(capsys.readouterr().out.split())
     assert "MISSING torchvision" in text
@@ -463,8 +476,11 @@ def test_doctor_without_a_cache_it_can_write(
 
 def test_durations_and_time_left() -> None:
     assert [duration(s) for s in (0.2, 59.4, 185, 7800)] == [
-        "0 s", "59 s", "3 min 05 s", "2 h 10 min"
-    ]  # fmt: skip
+        "0 s",
+        "59 s",
+        "3 min 05 s",
+        "2 h 10 min",
+    ]
     assert seconds_left(10.0, 2, 8) == 30.0
     assert seconds_left(10.0, 0, 8) is None
     assert seconds_left(None, 2, 8) is None
@@ -475,7 +491,7 @@ def test_long_stages_report_where_there_is_no_terminal(
 ) -> None:
     now = iter(range(0, 10_000, 50))
     clock = SimpleNamespace(monotonic=lambda: next(now))
-    monkeypatch.setattr("splitsec.progress_bars.time", clock)
+    monkeypatch.setattr("splitsec.cli.progress_bars.time", clock)
     with shown(1) as progress, progress.stage("training", 4) as stage:
         for _ in range(4):
             stage.advance(note="loss [0.1]")

@@ -7,16 +7,20 @@ from typing import Any
 
 import pytest
 
-from splitsec.cell import resolve
+from splitsec.cells.resolve import resolve
 from splitsec.errors import PluginError, SplitsecError, UsageError
 from splitsec.progress import Silent
-from splitsec.record import Record, load_record
-from splitsec.runs import run_cells
+from splitsec.records.record import Record, load_record
+from splitsec.running.runs import run_cells
 
 TINY = [
-    "training.epochs=1", "counts.private=32", "counts.public=32", "counts.validation=8",
-    "counts.held_out=12", "counts.victims=12",
-]  # fmt: skip
+    "training.epochs=1",
+    "counts.private=32",
+    "counts.public=32",
+    "counts.validation=8",
+    "counts.held_out=12",
+    "counts.victims=12",
+]
 
 TARGET = '''
 """A target under test."""
@@ -89,15 +93,26 @@ FAILING = (
         ({"cuts": "    cuts = range(2)\n    default_cut = 7\n"}, "default_cut = 7"),
         ({"cuts": "    cuts = (0, 1)\n    default_cut = 0\n"}, r"cuts = \(0, 1\)"),
         ({"body": ""}, "overrides neither layers"),
-        ({"body": "    def layers(self, image, outputs):\n        raise ZeroDivisionError('x')\n"},
-         "target 'under-test' raised ZeroDivisionError in split"),
-        ({"body": "    def split(self, image, outputs, cut):\n        return nn.Identity()\n"},
-         "returned Identity from split"),
-        ({"module": FAILING,
-          "body": "    def layers(self, i, o):\n        return [Failing(), nn.Flatten()]\n"},
-         "raised KeyError in split.. or the client's forward"),
+        (
+            {
+                "body": "    def layers(self, image, outputs):\n"
+                "        raise ZeroDivisionError('x')\n"
+            },
+            "target 'under-test' raised ZeroDivisionError in split",
+        ),
+        (
+            {"body": "    def split(self, image, outputs, cut):\n        return nn.Identity()\n"},
+            "returned Identity from split",
+        ),
+        (
+            {
+                "module": FAILING,
+                "body": "    def layers(self, i, o):\n        return [Failing(), nn.Flatten()]\n",
+            },
+            "raised KeyError in split.. or the client's forward",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_target_that_cannot_be_split_is_refused_before_any_cell(
     tmp_path: Path, options: dict[str, str], says: str
 ) -> None:
@@ -109,18 +124,27 @@ def test_a_target_that_cannot_be_split_is_refused_before_any_cell(
 @pytest.mark.parametrize(
     ("body", "module", "says"),
     [
-        ("    def layers(self, image, outputs):\n"
-         "        return [nn.Conv2d(image.channels, 4, 3), Failing()]\n", FAILING,
-         "raised KeyError in the server's forward"),
-        (LAYERS + "\n    def loss(self, outputs, targets):\n        return 1 / 0\n", "",
-         "raised ZeroDivisionError in loss"),
-        ("    def layers(self, image, outputs):\n"
-         "        return [nn.Conv2d(image.channels, 4, 3), "
-         "nn.Sequential(nn.Flatten(), nn.LazyLinear(outputs + 3))]\n", "",
-         r"gave outputs of shape \(8, 5\); \(8, 2\) is due"),
+        (
+            "    def layers(self, image, outputs):\n"
+            "        return [nn.Conv2d(image.channels, 4, 3), Failing()]\n",
+            FAILING,
+            "raised KeyError in the server's forward",
+        ),
+        (
+            LAYERS + "\n    def loss(self, outputs, targets):\n        return 1 / 0\n",
+            "",
+            "raised ZeroDivisionError in loss",
+        ),
+        (
+            "    def layers(self, image, outputs):\n"
+            "        return [nn.Conv2d(image.channels, 4, 3), "
+            "nn.Sequential(nn.Flatten(), nn.LazyLinear(outputs + 3))]\n",
+            "",
+            r"gave outputs of shape \(8, 5\); \(8, 2\) is due",
+        ),
     ],
     ids=["server", "loss", "outputs"],
-)  # fmt: skip
+)
 def test_a_target_that_fails_in_training_leaves_a_record(
     tmp_path: Path, body: str, module: str, says: str
 ) -> None:
@@ -197,7 +221,7 @@ def test_an_interrupted_cell_leaves_a_record(
     def interrupt(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("splitsec.evaluate.measure_utility", interrupt)
+    monkeypatch.setattr("splitsec.cells.evaluation.measure_utility", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, target="resnet:depth=18")
     record = load_record(next((tmp_path / "out").glob("*/record.json")))

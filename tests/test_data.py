@@ -11,10 +11,12 @@ import pytest
 from conftest import source_parameters
 from PIL import Image
 
-from splitsec.data import DataSpec, list_sources, load_data
+from splitsec.data.loading import load_data
 from splitsec.data.partition import duplicate_groups
 from splitsec.errors import DataError, UsageError
 from splitsec.folders import cache_folder
+from splitsec.plugins.data_spec import DataSpec
+from splitsec.plugins.loading import list_plugins
 from splitsec.progress import Silent
 
 SMALL = {"private": 12, "public": 10, "validation": 4, "held_out": 6}
@@ -315,7 +317,11 @@ def test_kaggle_layout_errors(kaggle: Path, tmp_path: Path) -> None:
 def test_unknown_source() -> None:
     with pytest.raises(UsageError, match="unknown data 'retinamist'; did you mean 'retinamnist'"):
         source_parameters("retinamist", {})
-    assert {name for name, _ in list_sources()} == {
-        "phantom-fundus", "phantom-cxr", "retinamnist", "diabetic-retinopathy",
-        "lung-segmentation", "folder",
-    }  # fmt: skip
+    assert {one.name for one in list_plugins("data")} == {
+        "phantom-fundus",
+        "phantom-cxr",
+        "retinamnist",
+        "diabetic-retinopathy",
+        "lung-segmentation",
+        "folder",
+    }

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from splitsec.metrics.dependence import (
+from splitsec.plugins.loading import load_plugin
+from splitsec.plugins.parameters import build_parameters
+from splitsec.plugins.toolbox.distance_correlation import (
     corrected_squared_distance_correlation,
     distance_correlation,
 )
-from splitsec.parameters import build_parameters
-from splitsec.plugins import load_plugin
 
 
 def pairs(count: int, x_size: int, z_size: int, noise: float) -> tuple[Tensor, Tensor]:

@@ -31,8 +31,9 @@ from documented import (
 from PIL import Image
 
 from splitsec.cli import group, run
-from splitsec.plugins import METHODS, Kind, list_plugins, load_plugin
-from splitsec.record import FLAGS
+from splitsec.plugins.loading import list_plugins, load_plugin
+from splitsec.plugins.names import METHODS, Kind
+from splitsec.records.record import FLAGS
 
 WITH_COMMANDS = [page for page in pages() if any(commands(block) for block in blocks(page))]
 
@@ -104,7 +105,9 @@ def test_every_command_runs(page: Path, place: Path, monkeypatch: pytest.MonkeyP
     Panels and curves, two thirds of such a small cell, are left blank: other tests draw them.
     """
     monkeypatch.chdir(place)
-    evaluating = importlib.import_module("splitsec.evaluate")  # the function has its name, too
+    evaluating = importlib.import_module(
+        "splitsec.cells.evaluation"
+    )  # the function has its name, too
     monkeypatch.setattr(evaluating, "draw_panel", draw_nothing)
     monkeypatch.setattr(evaluating, "draw_curves", draw_nothing)
     ran = 0

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 import splitsec
-from splitsec.cell import resolve
+from splitsec.cells.resolve import resolve
 from splitsec.checkpoint import Checkpoints
 from splitsec.errors import DataError, PluginError, SplitsecError, UsageError
 from splitsec.progress import Silent
-from splitsec.record import FLAGS, Record, load_record
-from splitsec.runs import evaluate, run_cells
-from splitsec.storage import Rerun, artifact, check_artifact, record_folder, write_record
+from splitsec.records.record import FLAGS, Record, load_record
+from splitsec.records.store import Rerun, artifact, check_artifact, record_folder, write_record
+from splitsec.running.runs import evaluate, run_cells
 
 TINY = {
     "target.resnet.depth": 18,
@@ -140,8 +140,11 @@ def test_fsha_beats_every_trivial_attacker_on_an_undefended_target(tmp_path: Pat
     assert (record.victims.training.skill.mse or 0) > 0.3
     assert record.victims.training.privacy.identification.structure > 0.2
     assert set(record.history["attack"]) == {
-        "client loss", "autoencoder loss", "critic loss", "gradient penalty"
-    }  # fmt: skip
+        "client loss",
+        "autoencoder loss",
+        "critic loss",
+        "gradient penalty",
+    }
     assert record.session["attacked_exchanges"] == 200
 
 
@@ -180,11 +183,17 @@ def test_fsha_runs_on_every_target_and_cut(tmp_path: Path, target: str) -> None:
     """Every target and cut gives the attack smashed data that it can work on."""
     cuts = {"resnet": "0,2,5,7,8", "fsha-client": "1,4"}[target]
     cells = resolve(
-        attack="fsha:iterations=2,pretraining=1", defense="none", target=target, cut=cuts,
-        settings=[f"{name}={value}" for name, value in TINY_OPEN.items()], channels=1, size="16",
-    )  # fmt: skip
-    from splitsec.data import load_data  # noqa: PLC0415
-    from splitsec.sessions import Attacker, PrivateSide  # noqa: PLC0415
+        attack="fsha:iterations=2,pretraining=1",
+        defense="none",
+        target=target,
+        cut=cuts,
+        settings=[f"{name}={value}" for name, value in TINY_OPEN.items()],
+        channels=1,
+        size="16",
+    )
+    from splitsec.cells.attacker import Attacker
+    from splitsec.cells.private_side import PrivateSide
+    from splitsec.data.loading import load_data
 
     for cell in cells:
         side = PrivateSide(cell, load_data(cell.data_spec(), Silent()))
@@ -199,8 +208,11 @@ def test_fsha_runs_on_every_target_and_cut(tmp_path: Path, target: str) -> None:
 def test_the_papers_networks_attack_the_papers_client(tmp_path: Path) -> None:
     record = evaluate(
         "fsha:networks=paper,iterations=1,pretraining=0,batch_size=8,client_lr=1e-5",
-        target="fsha-client", cut=4, output=tmp_path, parameters=TINY_OPEN,
-    )  # fmt: skip
+        target="fsha-client",
+        cut=4,
+        output=tmp_path,
+        parameters=TINY_OPEN,
+    )
     assert record.status == "ok", record.reason
     assert "dictated-client-settings" in record.flags
     assert "victims-not-sent" in record.flags
@@ -224,8 +236,10 @@ def test_the_paper_profile_is_the_reports_setting() -> None:
     assert attack["iterations"] == 10_000
     assert attack["gradient_penalty"] == 500
     assert (attack["client_lr"], attack["autoencoder_lr"], attack["critic_lr"]) == (
-        1e-5, 1e-5, 1e-4
-    )  # fmt: skip
+        1e-5,
+        1e-5,
+        1e-4,
+    )
     assert (cell.spec.private, cell.spec.victims, cell.spec.size) == (1000, 200, 224)
     assert (cell.spec.training.epochs, cell.spec.training.learning_rate) == (20, 0.01)
 
@@ -234,24 +248,46 @@ def test_the_paper_profile_is_the_reports_setting() -> None:
     ("threat", "body", "says"),
     [
         ("active=True", ACTIVE_ZERO, "does not define reconstruct"),
-        ("active=True", "    def answer(self, m):\n        raise KeyError('k')" + MEAN,
-         "raised KeyError in answer"),
-        ("active=True", "    def answer(self, m):\n        return m.smashed[:2]" + MEAN,
-         "a gradient of shape"),
-        ("active=True", "    def answer(self, m):\n        return m.smashed / 0" + MEAN,
-         "gave values that are not finite in answer()"),
+        (
+            "active=True",
+            "    def answer(self, m):\n        raise KeyError('k')" + MEAN,
+            "raised KeyError in answer",
+        ),
+        (
+            "active=True",
+            "    def answer(self, m):\n        return m.smashed[:2]" + MEAN,
+            "a gradient of shape",
+        ),
+        (
+            "active=True",
+            "    def answer(self, m):\n        return m.smashed / 0" + MEAN,
+            "gave values that are not finite in answer()",
+        ),
         ("", MEAN, "asked for 'public_images', which its threat model does not"),
-        ("public_images=True", "    def fit(self, progress):\n        self.view.client_weights"
-         + MEAN, "asked for 'client_weights'"),
-        ("public_images=True", "    def reconstruct(self, z):\n        return z",
-         "from reconstruct"),
-        ("public_images=True", "    def reconstruct(self, z):\n        "
-         "return torch.full((len(z), 3, 32, 32), float('nan'))", "not finite"),
-        ("public_images=True", "    def observe(self, exchange):\n        "
-         "assert exchange.message.labels is not None, 'no labels'" + MEAN,
-         "raised AssertionError in observe"),
+        (
+            "public_images=True",
+            "    def fit(self, progress):\n        self.view.client_weights" + MEAN,
+            "asked for 'client_weights'",
+        ),
+        (
+            "public_images=True",
+            "    def reconstruct(self, z):\n        return z",
+            "from reconstruct",
+        ),
+        (
+            "public_images=True",
+            "    def reconstruct(self, z):\n        "
+            "return torch.full((len(z), 3, 32, 32), float('nan'))",
+            "not finite",
+        ),
+        (
+            "public_images=True",
+            "    def observe(self, exchange):\n        "
+            "assert exchange.message.labels is not None, 'no labels'" + MEAN,
+            "raised AssertionError in observe",
+        ),
     ],
-)  # fmt: skip
+)
 def test_an_attack_that_breaks_its_contract(
     tmp_path: Path, threat: str, body: str, says: str
 ) -> None:
@@ -390,9 +426,10 @@ def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     (cell,) = resolve(
-        attack=attack_file(tmp_path, "public_images=True", MEAN), defense="none",
+        attack=attack_file(tmp_path, "public_images=True", MEAN),
+        defense="none",
         settings=["training.epochs=1", "target.resnet.depth=18"],
-    )  # fmt: skip
+    )
     with pytest.raises(SplitsecError, match="cannot write"):
         list(run_cells([cell], blocked, Silent()))
 

@@ -16,8 +16,8 @@ from test_ranking import SEEDS, cell
 
 from splitsec.cli import Exit
 from splitsec.leaderboard.ranking import evidence, rank
-from splitsec.record import Agreement, Evidence, Record, load_record
-from splitsec.storage import Found, each_once
+from splitsec.records.record import Agreement, Evidence, Record, load_record
+from splitsec.records.store import Found, each_once
 
 CLAIMED = Evidence(origin="claimed")
 

@@ -18,15 +18,15 @@ import pytest
 from test_workers import TINY, gone, grid, run
 
 import splitsec
-import splitsec.storage
-from splitsec.cell import resolve
+import splitsec.records.store
+from splitsec.cells.resolve import resolve
 from splitsec.errors import OutputError, WorkerError
-from splitsec.executors.workers import Workers
-from splitsec.index import load_brief_records
 from splitsec.progress import Silent
-from splitsec.record import load_record
-from splitsec.runs import run_cells
-from splitsec.storage import check_writable, load_records
+from splitsec.records.index import load_brief_records
+from splitsec.records.record import load_record
+from splitsec.records.store import check_writable, load_records
+from splitsec.running.executors.workers import Workers
+from splitsec.running.runs import run_cells
 
 
 def test_a_plug_in_that_leaks_memory_costs_its_cell_alone(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_full_disk_is_said_and_loses_no_finished_cell(
         attack="none", defense="none", target="resnet", settings=TINY, threads=1, seeds=range(3)
     )
     with monkeypatch.context() as full:
-        full.setattr(splitsec.storage.os, "fsync", FullDisk(5).fsync)
+        full.setattr(splitsec.records.store.os, "fsync", FullDisk(5).fsync)
         given = []
         with pytest.raises(OutputError, match="No space left on device"):
             given.extend(run_cells(cells, tmp_path, Silent(), rerun="failed"))
@@ -132,9 +132,9 @@ def test_a_full_disk_is_said_and_loses_no_finished_cell(
 
 def test_a_full_disk_in_a_worker_is_said(tmp_path: Path) -> None:
     body = (
-        "import errno, splitsec.storage\n"
+        "import errno, splitsec.records.store\n"
         "        def full(handle): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
-        "        splitsec.storage.os.fsync = full"
+        "        splitsec.records.store.os.fsync = full"
     )
     cells = grid(tmp_path, body)
     with pytest.raises(WorkerError, match="No space left on device"):

@@ -12,12 +12,14 @@ import pytest
 from conftest import source_parameters
 from PIL import Image
 
-from splitsec.data import DataSpec, load_data
-from splitsec.data.diabetic_retinopathy import DiabeticRetinopathy
-from splitsec.data.folder import Folder, FolderParameters, find_images, read_csv
-from splitsec.data.source import Catalogue
+from splitsec.data.files import find_images, read_csv
+from splitsec.data.loading import load_data
 from splitsec.data.unpacked import UnpackedParameters
+from splitsec.datasets.diabetic_retinopathy import DiabeticRetinopathy
+from splitsec.datasets.folder import Folder, FolderParameters
 from splitsec.errors import DataError, UsageError
+from splitsec.plugins.data_spec import DataSpec
+from splitsec.plugins.source import Catalogue
 from splitsec.progress import Silent
 
 SPEC = DataSpec(name="folder")

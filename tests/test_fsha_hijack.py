@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid
 
 from splitsec.attacks.fsha import paper_networks
 from splitsec.attacks.fsha.hijack import Hijack, HijackSettings, HijackStep
-from splitsec.attacks.fsha.penalty import Rectifier, gradient_penalty
+from splitsec.plugins.toolbox.gradient_penalty import Rectifier, gradient_penalty
 from splitsec.targets.fsha_client import networks as client_networks
 
 BATCH = 6

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from splitsec.attacks.fsha.light_networks import build_critic, build_pilot
-from splitsec.networks import build_decoder
+from splitsec.plugins.toolbox.decoders import build_decoder
 from splitsec.randomness import seeded_global_generator
 
 # Image shape and smashed-data shape: ResNet-34's cuts at 32 px, one at 224 px, odd extents, one

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from splitsec.attacks.fsha import paper_networks
-from splitsec.attacks.fsha.penalty import Rectifier
+from splitsec.plugins.toolbox.gradient_penalty import Rectifier
 from splitsec.targets.fsha_client import networks as client_networks
 
 LEVELS = (1, 2, 3, 4)

@@ -8,16 +8,16 @@ import pytest
 from click.testing import CliRunner, Result
 from test_summary import make_record
 
-from splitsec.cell import resolve
+from splitsec.cells.grid import load_grid
+from splitsec.cells.resolve import resolve
 from splitsec.cli import group
 from splitsec.cli.grid import official_tracks
-from splitsec.data import load_data
+from splitsec.data.loading import load_data
 from splitsec.errors import UsageError
-from splitsec.grid import load_grid
-from splitsec.plan import make_plan
 from splitsec.progress import Silent
-from splitsec.runs import take_shard
-from splitsec.storage import record_folder, write_record
+from splitsec.records.store import record_folder, write_record
+from splitsec.running.estimate import make_plan
+from splitsec.running.runs import take_shard
 
 TINY = """
 settings = ["counts.private=32", "counts.public=32", "counts.validation=8",
@@ -145,8 +145,11 @@ def swept(*sweeps: str, **asked: str) -> list[dict[str, float]]:
 def test_a_sweep_is_a_cell_per_value() -> None:
     given = swept("defense.dcor.alpha=0.1, 0.5", defense="none,dcor:estimator=published")
     assert [one.get("alpha") for one in given] == [None, 0.1, 0.5]
-    both = swept("defense.proxy-adversary.alpha=0.1,0.5", "defense.proxy-adversary.steps=1,2",
-                 defense="proxy-adversary")  # fmt: skip
+    both = swept(
+        "defense.proxy-adversary.alpha=0.1,0.5",
+        "defense.proxy-adversary.steps=1,2",
+        defense="proxy-adversary",
+    )
     assert [(one["alpha"], one["steps"]) for one in both] == [
         (0.1, 1),
         (0.1, 2),

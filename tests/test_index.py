@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from test_summary import make_record
 
-from splitsec import index as indexing
 from splitsec.errors import DataError
-from splitsec.index import brief_records, load_brief_records
-from splitsec.record import Record
-from splitsec.storage import load_records, write_record
+from splitsec.records import index as indexing
+from splitsec.records.index import brief_records, load_brief_records
+from splitsec.records.record import Record
+from splitsec.records.store import load_records, write_record
 
 
 def store(folder: Path, count: int = 3) -> list[Record]:

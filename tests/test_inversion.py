@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from splitsec import inversion
 from splitsec.checkpoint import Checkpoints
 from splitsec.errors import UsageError
-from splitsec.inversion import InversionParameters, invert
+from splitsec.plugins.toolbox import inversion
+from splitsec.plugins.toolbox.inversion import InversionParameters, invert
 from splitsec.progress import Silent
 
 

@@ -21,12 +21,15 @@ from test_checkpoint import Killed, killed_at
 from test_workers import gone
 
 import splitsec.checkpoint
-import splitsec.isolation.attack
 import splitsec.isolation.host
+import splitsec.isolation.proxy
 from splitsec import cli
-from splitsec.cell import Cell, resolve
+from splitsec.cells.attacker import Attacker
+from splitsec.cells.cell import Cell
+from splitsec.cells.resolve import resolve
+from splitsec.cells.transport import Sent, load_cell
 from splitsec.checkpoint import Checkpoints, Folder
-from splitsec.data import Part
+from splitsec.data.parts import Part
 from splitsec.errors import (
     DivergedError,
     PluginError,
@@ -35,30 +38,34 @@ from splitsec.errors import (
     TimeLimitError,
     UsageError,
 )
-from splitsec.executors.workers import Workers
 from splitsec.isolation import Isolation
-from splitsec.isolation.attack import IsolatedAttack
 from splitsec.isolation.host import Answer, Guest
 from splitsec.isolation.protocol import Channel, Frame, MalformedError
+from splitsec.isolation.proxy import IsolatedAttack
 from splitsec.isolation.sandbox import environment, sandboxed
 from splitsec.metrics import image_errors
+from splitsec.plugins.messages import Message
 from splitsec.progress import Silent
-from splitsec.record import Record
-from splitsec.runs import run_cells
-from splitsec.sessions import Attacker
-from splitsec.travel import Sent, load_cell
-from splitsec.wire import Message
+from splitsec.records.record import Record
+from splitsec.running.executors.workers import Workers
+from splitsec.running.runs import run_cells
 
 HOSTILE = Path(__file__).parent / "hostile"
 IMAGE = (3, 16, 16)
 TINY = [
-    "training.epochs=1", "training.batch_size=8", "counts.private=16", "counts.public=16",
-    "counts.validation=8", "counts.held_out=8", "counts.victims=8",
-]  # fmt: skip
+    "training.epochs=1",
+    "training.batch_size=8",
+    "counts.private=16",
+    "counts.public=16",
+    "counts.validation=8",
+    "counts.held_out=8",
+    "counts.victims=8",
+]
 PRIVATE = Part(
-    images=np.zeros((1, 3, 8, 8), np.uint8), labels=np.zeros(1, np.int64),
+    images=np.zeros((1, 3, 8, 8), np.uint8),
+    labels=np.zeros(1, np.int64),
     indices=np.zeros(1, np.int64),
-)  # fmt: skip
+)
 """What an attack that shares the process finds among the imported modules."""
 
 
@@ -217,9 +224,15 @@ def test_after_a_failure_every_call_says_it_again() -> None:
 
 def hostile(name: str, isolation: Isolation | None, *settings: str) -> Cell:
     (cell,) = resolve(
-        attack=str(HOSTILE / name), defense="none", target="fsha-client", cut=1, size=16,
-        settings=settings, isolation=isolation, threads=1,
-    )  # fmt: skip
+        attack=str(HOSTILE / name),
+        defense="none",
+        target="fsha-client",
+        cut=1,
+        size=16,
+        settings=settings,
+        isolation=isolation,
+        threads=1,
+    )
     return cell
 
 
@@ -230,13 +243,14 @@ def intrude(folder: Path, isolation: Isolation | None) -> dict[str, bool]:
     (folder / "store").mkdir()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         cell = hostile(
-            "intruder.py", isolation,
+            "intruder.py",
+            isolation,
             f"attack.intruder.process={os.getpid()}",
             f"attack.intruder.port={listening.getsockname()[1]}",
             f"attack.intruder.secret={folder / 'data' / 'secret'}",
             f"attack.intruder.store={folder / 'store'}",
             f"attack.intruder.mark={folder / 'mark'}",
-        )  # fmt: skip
+        )
         part, (attack, _) = PRIVATE, build_attack(cell)
         attack.fit(Silent())
         assert len(part)
@@ -289,10 +303,14 @@ def test_an_intruder_in_the_sandbox_gets_nothing(tmp_path: Path) -> None:
 def isolated_fsha(batch_size: int = 8, **limits: float) -> IsolatedAttack:
     isolation = Isolation.model_validate({"attacks": "all", **limits})
     (cell,) = resolve(
-        attack="fsha:iterations=5,pretraining=0,batch_size=600", defense="none",
-        target="resnet:depth=18", size=16, isolation=isolation, threads=1,
+        attack="fsha:iterations=5,pretraining=0,batch_size=600",
+        defense="none",
+        target="resnet:depth=18",
+        size=16,
+        isolation=isolation,
+        threads=1,
         settings=[f"training.batch_size={batch_size}"],
-    )  # fmt: skip
+    )
     attack, _ = build_attack(cell)
     assert isinstance(attack, IsolatedAttack)
     return attack
@@ -403,10 +421,13 @@ def test_a_state_that_is_not_taken_back_fails_one_attack_alone() -> None:
 def test_checkpoints_are_of_one_source_class_and_threat_model(tmp_path: Path) -> None:
     file = tmp_path / "two.py"
     body = '    """It sees {what}."""\n\n' + TWO_BODY
-    file.write_text(TWO_HEAD + "".join(
-        f"class {name}(Attack[Parameters]):\n" + body.format(what=what)
-        for name, what in (("Weak", ""), ("Strong", "pairs=True"))
-    ))  # fmt: skip
+    file.write_text(
+        TWO_HEAD
+        + "".join(
+            f"class {name}(Attack[Parameters]):\n" + body.format(what=what)
+            for name, what in (("Weak", ""), ("Strong", "pairs=True"))
+        )
+    )
 
     def key(spec: str) -> str:
         (cell,) = resolve(attack=spec, defense="none", target="fsha-client", cut=1, size=16)
@@ -494,9 +515,14 @@ def test_a_killed_session_goes_on_with_its_isolated_attacks(
 ) -> None:
     monkeypatch.setattr(splitsec.checkpoint, "EVERY_SECONDS", 0.0)
     asked: dict[str, Any] = {
-        "attack": "fsha:iterations=6,average=0.5", "defense": "gaussian-noise",
-        "target": "fsha-client", "cut": 1, "size": 16, "settings": TINY, "threads": 1,
-    }  # fmt: skip
+        "attack": "fsha:iterations=6,average=0.5",
+        "defense": "gaussian-noise",
+        "target": "fsha-client",
+        "cut": 1,
+        "size": 16,
+        "settings": TINY,
+        "threads": 1,
+    }
     (whole,) = run_cells(resolve(**asked), tmp_path / "whole", Silent())
     cells = resolve(**asked, isolation=Isolation(attacks="all"))
     killed_at(monkeypatch, 6)  # the honest session has two
@@ -510,9 +536,14 @@ def test_a_killed_fit_of_an_isolated_attack_goes_on(
 ) -> None:
     monkeypatch.setattr(splitsec.checkpoint, "EVERY_SECONDS", 0.0)
     asked: dict[str, Any] = {
-        "attack": "adra:epochs=6", "defense": "none", "target": "fsha-client", "cut": 1, "size": 16,
-        "settings": TINY, "threads": 1,
-    }  # fmt: skip
+        "attack": "adra:epochs=6",
+        "defense": "none",
+        "target": "fsha-client",
+        "cut": 1,
+        "size": 16,
+        "settings": TINY,
+        "threads": 1,
+    }
     (whole,) = run_cells(resolve(**asked), tmp_path / "whole", Silent())
     cells = resolve(**asked, isolation=Isolation(attacks="all"))
     keep, kept = Folder.keep, 0
@@ -541,7 +572,7 @@ def test_a_killed_fit_of_an_isolated_attack_goes_on(
 def test_an_attack_cannot_fill_the_disk_with_checkpoints(
     room: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(splitsec.isolation.attack, "_MOST_STATE_BYTES", room)
+    monkeypatch.setattr(splitsec.isolation.proxy, "_MOST_STATE_BYTES", room)
     attack, _ = build_attack(hostile("hoarder.py", Isolation()))
     attack.checkpoints = Checkpoints(Folder(tmp_path / "kept"), every_seconds=0.0)
     try:
@@ -592,9 +623,13 @@ def mine(tmp_path: Path) -> Path:
 
 def test_an_isolated_attack_is_described_without_being_loaded(mine: Path, tmp_path: Path) -> None:
     asked: dict[str, Any] = {
-        "attack": f"{mine}:steps=7,{mine}", "defense": "none", "settings": TINY, "size": 16,
-        "target": "fsha-client", "cut": 1,
-    }  # fmt: skip
+        "attack": f"{mine}:steps=7,{mine}",
+        "defense": "none",
+        "settings": TINY,
+        "size": 16,
+        "target": "fsha-client",
+        "cut": 1,
+    }
     apart = resolve(**asked, isolation=Isolation())
     loaded = {int(line) for line in (tmp_path / "mark").read_text().split()}
     assert os.getpid() not in loaded
@@ -623,9 +658,14 @@ def test_what_is_wrong_with_an_isolated_attack_is_said(mine: Path) -> None:
 
 def test_an_attack_that_was_changed_meanwhile_is_not_run(mine: Path, tmp_path: Path) -> None:
     cells = resolve(
-        attack=str(mine), defense="none", target="fsha-client", cut=1, settings=TINY, size=16,
+        attack=str(mine),
+        defense="none",
+        target="fsha-client",
+        cut=1,
+        settings=TINY,
+        size=16,
         isolation=Isolation(),
-    )  # fmt: skip
+    )
     mine.write_text(f"{mine.read_text()}\n# changed\n")
     (record,) = run_cells(cells, tmp_path / "out", Silent())
     assert record.status == "failed"
@@ -640,9 +680,15 @@ def test_isolated_attacks_fail_alone_in_workers(mine: Path, tmp_path: Path) -> N
     file = tmp_path / "leaving.py"
     file.write_text(f"{mine.read_text()}\n    def observe(self, exchange):\n        os._exit(9)\n")
     cells = resolve(
-        attack=f"{mine},{file}", defense="none", target="fsha-client", cut=1, settings=TINY,
-        size=16, threads=1, isolation=Isolation(),
-    )  # fmt: skip
+        attack=f"{mine},{file}",
+        defense="none",
+        target="fsha-client",
+        cut=1,
+        settings=TINY,
+        size=16,
+        threads=1,
+        isolation=Isolation(),
+    )
     records = list(run_cells(cells, tmp_path / "out", Silent(), executor=Workers(1)))
     assert [record.status for record in records] == ["ok", "failed"]
     assert {record.provenance.isolation for record in records} == {"process"}
@@ -660,9 +706,11 @@ def test_isolated_attacks_fail_alone_in_workers(mine: Path, tmp_path: Path) -> N
     ],
 )
 def test_what_cannot_be_isolated_so_is_said(
-    options: list[str], says: str, monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("PATH", "")
     assert cli.run(["eval", "--attack", "none", *options]) == cli.Exit.USAGE
     assert says in capsys.readouterr().err

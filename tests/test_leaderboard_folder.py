@@ -21,8 +21,8 @@ from splitsec.errors import DataError, UsageError
 from splitsec.leaderboard.web.content import choices
 from splitsec.leaderboard.web.publication import command as again
 from splitsec.leaderboard.web.publication import published, without_folders
-from splitsec.record import load_record
-from splitsec.storage import find_records
+from splitsec.records.record import load_record
+from splitsec.records.store import find_records
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -35,8 +35,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def files(folder: Path) -> dict[str, bytes]:
     return {
         file.relative_to(folder).as_posix(): file.read_bytes()
-        for file in folder.rglob("*") if file.is_file()
-    }  # fmt: skip
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
 
 
 def taken(file: Path) -> dict[str, Any]:
@@ -100,12 +101,17 @@ def test_a_record_is_published_with_the_same_numbers(built: Built) -> None:
 
 
 def test_the_command_asks_for_the_same_cell() -> None:
-    from splitsec.cell import resolve  # noqa: PLC0415 - torch
+    from splitsec.cells.resolve import resolve
 
     (asked,) = resolve(
-        attack="fsha:iterations=7,loss=bce", defense="dcor:alpha=0.3", cut="2", seeds=[4],
-        clients=2, settings=["training.keep=best", "counts.victims=30"], public_from="shifted",
-    )  # fmt: skip
+        attack="fsha:iterations=7,loss=bce",
+        defense="dcor:alpha=0.3",
+        cut="2",
+        seeds=[4],
+        clients=2,
+        settings=["training.keep=best", "counts.victims=30"],
+        public_from="shifted",
+    )
     record = cell("fsha", "dcor", 4, 0.5).model_copy(update={"spec": asked.spec})
     words = again(record)[2:]
     options = eval_command.make_context("eval", words).params
@@ -198,8 +204,11 @@ def test_an_install_has_everything_that_a_browser_gets() -> None:
     configuration = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
     patterns = configuration["package-data"]["splitsec.leaderboard.web"]
     assert "splitsec.leaderboard.web" in configuration["packages"]
-    shipped = [f"{part}/{file.name}" for part in ("assets", "templates")
-               for file in room.joinpath(part).iterdir()]  # fmt: skip
+    shipped = [
+        f"{part}/{file.name}"
+        for part in ("assets", "templates")
+        for file in room.joinpath(part).iterdir()
+    ]
     assert len(shipped) >= 6
     for name in shipped:
         assert any(fnmatch(name, pattern) for pattern in patterns), name
@@ -218,8 +227,11 @@ def test_strengths_of_a_defense_are_a_curve_in_their_order(built: Built) -> None
     (curve,) = chart["curves"]
     assert [names[place] for place in curve] == [f"dcor:alpha={alpha}" for alpha in (0.1, 0.5, 0.9)]
     assert [names[place] for place in chart["front"]] == [
-        "dcor:alpha=0.9", "dcor:alpha=0.5", "dcor:alpha=0.1", "none",
-    ]  # fmt: skip
+        "dcor:alpha=0.9",
+        "dcor:alpha=0.5",
+        "dcor:alpha=0.1",
+        "none",
+    ]
     broken = chart["points"][names.index("noise")]
     assert not broken["ranked"]
     assert "not ranked: retains less than 50% of the utility" in broken["lines"]

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page
 from published_records import HOSTILE, Built, build, build_once
 from test_ranking import cell
 
-from splitsec.record import load_record
+from splitsec.records.record import load_record
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,10 @@ def page(browser: Browser, built: Built) -> Iterator[Page]:
     opened.on("console", lambda message: wrong.append(message.text))
     opened.on("pageerror", lambda error: wrong.append(str(error)))
     opened.on("requestfailed", lambda request: wrong.append(request.url))
-    opened.on("request", lambda one: None if one.url.startswith(("file:", "data:")) else
-              wrong.append(one.url))  # fmt: skip
+    opened.on(
+        "request",
+        lambda one: None if one.url.startswith(("file:", "data:")) else wrong.append(one.url),
+    )
     opened.goto((built.page / "index.html").as_uri())
     yield opened
     context.close()
@@ -90,8 +92,14 @@ def test_tables_sort_with_empty_cells_last(page: Page) -> None:
     header.get_by_role("button").click()
     assert header.get_attribute("aria-sort") == "ascending"
     up = names(page)
-    assert up == ["noise", "dcor:alpha=0.9", "dcor:alpha=0.5", "dcor:alpha=0.1",
-                  "none (undefended)", "late"]  # fmt: skip
+    assert up == [
+        "noise",
+        "dcor:alpha=0.9",
+        "dcor:alpha=0.5",
+        "dcor:alpha=0.1",
+        "none (undefended)",
+        "late",
+    ]
     header.get_by_role("button").click()
     assert header.get_attribute("aria-sort") == "descending"
     assert names(page) == [*reversed(up[:-1]), "late"]
@@ -111,8 +119,9 @@ def test_filters_hold_for_rankings_and_gallery(page: Page) -> None:
     assert page.locator("#cell-count").inner_text() == "No cell fits these choices."
     page.locator("#cell-filters").get_by_role("button", name="Show all").click()
     page.locator("#board-filters").get_by_role("button", name="Show all").click()
-    page.wait_for_function("document.querySelectorAll('.panel:not(.closed) .board:not([hidden])')"
-                           ".length === 2")  # fmt: skip
+    page.wait_for_function(
+        "document.querySelectorAll('.panel:not(.closed) .board:not([hidden])').length === 2"
+    )
     page.select_option("#cell-filters [name=flag]", "clamped")
     assert page.locator("#cell-count").inner_text() == "10 of 10 cells shown."
     assert page.locator("#cells .marks").first.inner_text().count("were clamped") == 1
@@ -156,8 +165,9 @@ def test_a_keyboard_reaches_rows_points_tabs_and_cells(page: Page) -> None:
     assert page.evaluate("document.activeElement.id") == "gallery-title"
     assert page.locator("#cell-count").inner_text() == "10 of 10 cells of dcor:alpha=0.9 shown."
     assert set(page.locator("#cells h3").all_inner_texts()) == {
-        "fsha against dcor:alpha=0.9", "other against dcor:alpha=0.9",
-    }  # fmt: skip
+        "fsha against dcor:alpha=0.9",
+        "other against dcor:alpha=0.9",
+    }
     page.click("#all-rows")
     assert page.locator("#cell-count").inner_text().startswith("12 of 65 cells shown")
 

@@ -15,16 +15,17 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from splitsec.data import DataSpec, load_data
+from splitsec.data.loading import load_data
 from splitsec.download import Patience
 from splitsec.errors import DivergedError, PluginError, UsageError, WeightsUnavailableError
+from splitsec.metrics.blind_attackers import NAMES
 from splitsec.metrics.image_errors import mse, ssim
 from splitsec.metrics.leakage import leakage, leakage_per_image, share_above, skill
+from splitsec.metrics.lpips_weights import load_backbone
 from splitsec.metrics.perceptual import Lpips
-from splitsec.metrics.scores import PerImage, VictimScores
-from splitsec.metrics.scoring import Baselines, References, clamp, score_victims
-from splitsec.metrics.trivial import NAMES
-from splitsec.metrics.weights import load_backbone
+from splitsec.metrics.schema import PerImage, VictimScores
+from splitsec.metrics.victims import Baselines, References, clamp, score_victims
+from splitsec.plugins.data_spec import DataSpec
 from splitsec.progress import Silent
 
 NOTHING = 0.02

@@ -26,10 +26,17 @@ from torch.nn.functional import interpolate
 from splitsec import download as download_module
 from splitsec.download import DownloadError, Patience, download
 from splitsec.errors import UsageError, WeightsUnavailableError
-from splitsec.metrics import source_distribution, weights
+from splitsec.metrics import lpips_weights as weights
+from splitsec.metrics import source_distribution
+from splitsec.metrics.lpips_weights import (
+    FILE_VARIABLE,
+    Backbone,
+    load_backbone,
+    local_source,
+    sources,
+)
 from splitsec.metrics.perceptual import Lpips
 from splitsec.metrics.source_distribution import load_arrays
-from splitsec.metrics.weights import FILE_VARIABLE, Backbone, load_backbone, local_source, sources
 
 State = dict[str, Tensor]
 

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from splitsec.errors import UsageError
 from splitsec.metrics import identification as identification_module
+from splitsec.metrics.blind_attackers import NAMES, TrivialAttackers
 from splitsec.metrics.identification import identification, structure
 from splitsec.metrics.image_errors import PSNR_CAP, mse, psnr, ssim
-from splitsec.metrics.trivial import NAMES, TrivialAttackers
 from splitsec.metrics.utility import accuracy, classification_utility, roc_auc
 from splitsec.metrics.yardsticks import Yardsticks, equivalent_components
 
@@ -293,5 +293,5 @@ def test_utility_of_noise_cannot_be_told_from_trivial() -> None:
 
 
 def test_reading_scores_needs_no_torch() -> None:
-    code = "import sys, splitsec.metrics.scores; sys.exit('torch' in sys.modules)"
+    code = "import sys, splitsec.metrics.schema; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,24 +10,29 @@ import torch
 from torch import Tensor
 
 from splitsec import load_hijacked_client, load_model
-from splitsec.cell import Cell, resolve
+from splitsec.cells.cell import Cell
+from splitsec.cells.private_side import PrivateSide
+from splitsec.cells.resolve import resolve
 from splitsec.cli import run
-from splitsec.data import load_data
+from splitsec.data.loading import load_data
 from splitsec.errors import DataError
-from splitsec.executors import InProcess
-from splitsec.executors.workers import Workers
 from splitsec.metrics.utility import overlap, roc_auc
+from splitsec.plugins.target import encode
 from splitsec.progress import Silent
-from splitsec.record import Record, load_record
-from splitsec.runs import run_cells
-from splitsec.sessions import PrivateSide
-from splitsec.storage import artifact, check_artifact, record_folder
-from splitsec.target import encode
+from splitsec.records.record import Record, load_record
+from splitsec.records.store import artifact, check_artifact, record_folder
+from splitsec.running.executors import InProcess
+from splitsec.running.executors.workers import Workers
+from splitsec.running.runs import run_cells
 
 TINY = [
-    "training.epochs=1", "counts.private=16", "counts.public=16", "counts.validation=4",
-    "counts.held_out=12", "counts.victims=4",
-]  # fmt: skip
+    "training.epochs=1",
+    "counts.private=16",
+    "counts.public=16",
+    "counts.validation=4",
+    "counts.held_out=12",
+    "counts.victims=4",
+]
 RESNET = "resnet:depth=18"
 TINY_FSHA = "fsha:iterations=2,pretraining=1"
 
@@ -155,8 +160,21 @@ def test_a_target_that_was_changed_since_is_refused(tmp_path: Path) -> None:
 
 def test_the_command_line_keeps_models(tmp_path: Path) -> None:
     settings = [word for one in TINY for word in ("--set", one)]
-    asked = ["eval", "--attack", "none", "--target", RESNET, "--size", "16", "--threads", "1",
-             *settings, "--output", str(tmp_path), "--json"]  # fmt: skip
+    asked = [
+        "eval",
+        "--attack",
+        "none",
+        "--target",
+        RESNET,
+        "--size",
+        "16",
+        "--threads",
+        "1",
+        *settings,
+        "--output",
+        str(tmp_path),
+        "--json",
+    ]
     assert run([*asked, "--keep-models"]) == 0
     (file,) = tmp_path.glob("*/record.json")
     record = load_record(file)

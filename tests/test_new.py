@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from splitsec.cli import Exit, run
-from splitsec.plugins import KINDS, Kind, load_plugin
-from splitsec.scaffold.writing import plan_scaffold
+from splitsec.plugins.loading import load_plugin
+from splitsec.plugins.names import KINDS, Kind
+from splitsec.plugins.scaffold.writing import plan_scaffold
 
 
 def new(*words: str) -> int:
@@ -47,8 +48,11 @@ def test_what_is_written_passes_its_own_test(kind: Kind, tmp_path: Path) -> None
     assert new(kind, "first-try", "--output", str(tmp_path)) == Exit.OK
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
 
@@ -60,9 +64,12 @@ def test_a_package_has_all_that_pip_needs(
     folder = tmp_path / "deep" / "splitsec-my-mix"
     files = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     assert files == {
-        "pyproject.toml", "README.md", "src/splitsec_my_mix/__init__.py",
-        "src/splitsec_my_mix/py.typed", "tests/test_my_mix.py",
-    }  # fmt: skip
+        "pyproject.toml",
+        "README.md",
+        "src/splitsec_my_mix/__init__.py",
+        "src/splitsec_my_mix/py.typed",
+        "tests/test_my_mix.py",
+    }
     project = (folder / "pyproject.toml").read_text()
     assert '[project.entry-points."splitsec.defenses"]' in project
     assert 'my-mix = "splitsec_my_mix:MyMixDefense"' in project

@@ -18,11 +18,16 @@ from splitsec.cli import Exit, run
 SMALL = [
     word
     for setting in (
-        "training.epochs=1", "counts.private=16", "counts.public=16", "counts.validation=8",
-        "counts.held_out=8", "counts.victims=8", "target.resnet.depth=18",
+        "training.epochs=1",
+        "counts.private=16",
+        "counts.public=16",
+        "counts.validation=8",
+        "counts.held_out=8",
+        "counts.victims=8",
+        "target.resnet.depth=18",
     )
     for word in ("--set", setting)
-]  # fmt: skip
+]
 EVAL = ["eval", "--size", "16", "--threads", "1", *SMALL, "--json"]
 
 FOLDER = {
@@ -66,9 +71,15 @@ def test_a_wheel_beside_splitsec_is_evaluated_by_name(tmp_path: Path) -> None:
     offline = {**os.environ, "PIP_NO_INDEX": "1"}
     wheels = tmp_path / "wheels"
     call(
-        *pip, "wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", wheels,
-        tmp_path / "splitsec-probe", env=offline,
-    )  # fmt: skip
+        *pip,
+        "wheel",
+        "--no-build-isolation",
+        "--no-deps",
+        "--wheel-dir",
+        wheels,
+        tmp_path / "splitsec-probe",
+        env=offline,
+    )
     (wheel,) = wheels.glob("splitsec_probe-*.whl")
     python = python_beside_splitsec(tmp_path / "environment")
     call(*pip, "--python", python, "install", "--no-deps", "--no-index", wheel, env=offline)
@@ -76,16 +87,30 @@ def test_a_wheel_beside_splitsec_is_evaluated_by_name(tmp_path: Path) -> None:
     listed = call(*splitsec, "list", "attacks", cwd=tmp_path)
     assert "splitsec-probe/probe" in listed
     said = call(
-        *splitsec, *EVAL, "--attack", "splitsec-probe/probe", "--cut", "1",
-        "--output", tmp_path / "results", cwd=tmp_path,
-    )  # fmt: skip
+        *splitsec,
+        *EVAL,
+        "--attack",
+        "splitsec-probe/probe",
+        "--cut",
+        "1",
+        "--output",
+        tmp_path / "results",
+        cwd=tmp_path,
+    )
     record = json.loads(said)
     assert (record["status"], record["spec"]["attack"]) == ("ok", "splitsec-probe/probe")
     assert record["provenance"]["plugins"]["attack"]["spec"] == "splitsec-probe/probe"
     report = json.loads(
-        call(*splitsec, "check", "splitsec-probe/probe", "--only", "documented", "--json",
-             cwd=tmp_path)
-    )  # fmt: skip
+        call(
+            *splitsec,
+            "check",
+            "splitsec-probe/probe",
+            "--only",
+            "documented",
+            "--json",
+            cwd=tmp_path,
+        )
+    )
     assert (report["ok"], report["kind"]) == (True, "attack")
 
 

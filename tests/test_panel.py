@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from test_summary import make_record
 
-from splitsec.panel import curves_of, draw_curves, draw_panel
+from splitsec.cells.panel import curves_of, draw_curves, draw_panel
 
 
 def images(count: int, channels: int, seed: int = 0, size: int = 8) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from splitsec.data.phantom import CLASSES, draw_fundus, phantom_label
+from splitsec.data.drawn.fundus import CLASSES, draw_fundus, phantom_label
 
 
 def test_an_image_depends_on_seed_and_index_alone() -> None:

@@ -9,18 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from splitsec.cells.requests import parse_requests, parse_settings
 from splitsec.errors import PluginError, UsageError
-from splitsec.parameters import build_parameters
-from splitsec.plugins import (
-    KINDS,
-    kinds_of,
-    list_plugins,
-    load_plugin,
-    pack_plugin,
-    plain_name,
-    source_sha256,
-)
-from splitsec.spec import parse_requests, parse_settings
+from splitsec.plugins.loading import kinds_of, list_plugins, load_plugin
+from splitsec.plugins.names import KINDS, plain_name
+from splitsec.plugins.packing import pack_plugin
+from splitsec.plugins.parameters import build_parameters
+from splitsec.plugins.source_code import source_sha256
 
 DEFENSE = '''
 """A defense for a test."""
@@ -42,9 +37,12 @@ def test_every_built_in_plugin_loads(kind: str, name: str) -> None:
 def test_the_built_in_plugins_are_those_documented() -> None:
     names = {(kind, name) for kind, name in BUILT_IN}
     assert {
-        ("attack", "fsha"), ("defense", "none"), ("defense", "dcor"),
-        ("target", "resnet"), ("target", "fsha-client"),
-    } <= names  # fmt: skip
+        ("attack", "fsha"),
+        ("defense", "none"),
+        ("defense", "dcor"),
+        ("target", "resnet"),
+        ("target", "fsha-client"),
+    } <= names
 
 
 def test_a_file_a_folder_and_a_class_in_a_file(tmp_path: Path) -> None:
@@ -155,7 +153,7 @@ def test_an_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("source", "error", "says"),
     [
-        ("x = 1\n", PluginError, "defines no subclass of splitsec.defense.Defense"),
+        ("x = 1\n", PluginError, "defines no subclass of splitsec.plugins.defense.Defense"),
         ("def broken(:\n", PluginError, "cannot be loaded: SyntaxError"),
         ("raise ValueError('at import')\n", PluginError, "cannot be loaded: ValueError: at import"),
     ],
@@ -236,13 +234,16 @@ def test_text_of_the_command_line_becomes_numbers_and_null() -> None:
     given = {"client_lr": "null", "iterations": "7", "mirror": "no", "critic_lr": "1e-3"}
     built = build_parameters("attack 'fsha'", fsha, given)
     assert (built.client_lr, built.iterations, built.mirror, built.critic_lr) == (
-        None, 7, False, 1e-3
-    )  # fmt: skip
+        None,
+        7,
+        False,
+        1e-3,
+    )
 
 
 def test_listing_imports_neither_torch_nor_plugins() -> None:
     code = (
-        "import sys; from splitsec.plugins import list_plugins, KINDS\n"
+        "import sys; from splitsec.plugins.loading import list_plugins, KINDS\n"
         "found = [list_plugins(kind) for kind in KINDS]\n"
         "assert all(found)\n"
         "bad = [m for m in sys.modules if m == 'torch' or m.startswith('splitsec.attacks.')]\n"
@@ -252,7 +253,7 @@ def test_listing_imports_neither_torch_nor_plugins() -> None:
 
 
 def test_plugins_import_only_the_core_and_their_own_folder() -> None:
-    from splitsec.plugins import _builtin  # noqa: PLC0415
+    from splitsec.plugins.loading import _builtin
 
     for kind in KINDS:
         for path in _builtin(kind).values():
@@ -268,14 +269,17 @@ def test_the_outer_folders_are_imported_by_their_full_name_only(folder: str) -> 
     root = Path(__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-c", f"import {folder}"],
-        cwd=root, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
     assert f"import splitsec.{folder}, not {folder}" in done.stderr
 
 
 def test_the_core_imports_no_plugin() -> None:
-    import splitsec  # noqa: PLC0415
+    import splitsec
 
     for file in Path(splitsec.__file__).parent.rglob("*.py"):
         for kind in ("attacks", "defenses", "targets", "leaderboard"):

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 from test_summary import failed_record, make_record
 
-from splitsec.progress_bars import Bars, Tally
-from splitsec.record import Record
+from splitsec.cli.progress_bars import Bars, Tally
+from splitsec.records.record import Record
 
 
 class Clock:
@@ -56,9 +56,13 @@ def drawn(width: int, records: list[Record], cells: int) -> list[str]:
     """Return the lines of a terminal while the last record's cell runs and the others are done."""
     stream = io.StringIO()
     console = Console(
-        file=stream, width=width, height=20, force_terminal=True, force_interactive=True,
+        file=stream,
+        width=width,
+        height=20,
+        force_terminal=True,
+        force_interactive=True,
         color_system=None,
-    )  # fmt: skip
+    )
     bars = Bars(console, cells)
     for record in records:
         bars.begin(record.spec)

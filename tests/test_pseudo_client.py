@@ -14,16 +14,16 @@ from torch import nn
 from splitsec.attacks.pseudo_client import PseudoClient, PseudoClientParameters
 from splitsec.attacks.pseudo_client.critic import Critic, Told
 from splitsec.attacks.pseudo_client.observed import Observed
-from splitsec.cell import resolve
+from splitsec.cells.resolve import resolve
 from splitsec.errors import UsageError
-from splitsec.parameters import build_parameters
+from splitsec.plugins.messages import Exchange, Message
+from splitsec.plugins.parameters import build_parameters
+from splitsec.plugins.target import SplitModel
 from splitsec.progress import Silent
-from splitsec.runs import run_cells
-from splitsec.target import SplitModel
-from splitsec.wire import Exchange, Message
+from splitsec.running.runs import run_cells
 
 if TYPE_CHECKING:
-    from splitsec.threat import View
+    from splitsec.plugins.view import View
 
 PUBLIC = torch.tensor([0, 1, 1, 0, 0, 1])
 
@@ -182,9 +182,14 @@ def test_parameters_that_train_nothing_are_refused(wrong: dict[str, int], says: 
 
 
 SESSION = [
-    "training.epochs=4", "training.batch_size=16", "counts.private=64", "counts.public=160",
-    "counts.validation=12", "counts.held_out=12", "counts.victims=40",
-]  # fmt: skip
+    "training.epochs=4",
+    "training.batch_size=16",
+    "counts.private=64",
+    "counts.public=160",
+    "counts.validation=12",
+    "counts.held_out=12",
+    "counts.victims=40",
+]
 
 
 @pytest.mark.slow
@@ -192,9 +197,15 @@ def test_alignment_is_what_recovers_something(tmp_path: Path) -> None:
     short = "pseudo-client:epochs=20,afterwards=60"
     variants = f"{short},{short},moments=0,critic=0,{short},moments=0,critic=0.1,align_labels=false"
     cells = resolve(
-        attack=variants, defense="none", target="resnet:depth=18", cut=1, size=16, seeds=[100],
-        settings=SESSION, threads=1,
-    )  # fmt: skip
+        attack=variants,
+        defense="none",
+        target="resnet:depth=18",
+        cut=1,
+        size=16,
+        seeds=[100],
+        settings=SESSION,
+        threads=1,
+    )
     aligned, pcat, critic = run_cells(cells, tmp_path, Silent())
     values = [one.leakage.value for one in (aligned, pcat, critic) if one.leakage is not None]
     if None in values:
@@ -214,9 +225,13 @@ def test_alignment_is_what_recovers_something(tmp_path: Path) -> None:
 def test_it_is_updated_in_every_third_exchange_if_asked_to(tmp_path: Path) -> None:
     grid = "pseudo-client:epochs=1,afterwards=1,every=3,remembered=16"
     (cell,) = resolve(
-        attack=grid, defense="none", target="resnet:depth=18", size=16,
-        settings=[*SESSION, "training.epochs=2"], threads=1,
-    )  # fmt: skip
+        attack=grid,
+        defense="none",
+        target="resnet:depth=18",
+        size=16,
+        settings=[*SESSION, "training.epochs=2"],
+        threads=1,
+    )
     (record,) = run_cells([cell], tmp_path, Silent())
     assert record.status == "ok", record.reason
     # Twice 64 images in batches of 16 are eight exchanges: two updates, and one afterwards.
@@ -227,10 +242,15 @@ def test_it_is_updated_in_every_third_exchange_if_asked_to(tmp_path: Path) -> No
 def test_the_last_images_are_remembered(remembered: int, kept: Sequence[int]) -> None:
     encoder = nn.Conv2d(3, 2, 3)
     view = SimpleNamespace(
-        public_images=torch.rand(6, 3, 6, 6), public_labels=PUBLIC, task="classification",
-        u_shaped=False, outputs=2, smashed_shape=(2, 4, 4), server_architecture=None,
+        public_images=torch.rand(6, 3, 6, 6),
+        public_labels=PUBLIC,
+        task="classification",
+        u_shaped=False,
+        outputs=2,
+        smashed_shape=(2, 4, 4),
+        server_architecture=None,
         client_architecture=SplitModel(encoder, nn.Identity()),
-    )  # fmt: skip
+    )
     attack = PseudoClient(
         PseudoClientParameters(remembered=remembered), cast("View", view), torch.Generator()
     )

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from splitsec.cells.grid import load_grid
 from splitsec.cli.grid import official_tracks
-from splitsec.grid import load_grid
-from splitsec.leaderboard.command import command
-from splitsec.storage import load_records
+from splitsec.cli.leaderboard import command
+from splitsec.records.store import load_records
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "leaderboard" / "records"
@@ -25,9 +25,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_the_page_is_of_the_published_records(tmp_path: Path) -> None:
     made = CliRunner().invoke(
-        command, [str(RECORDS), "--format", "html", "--output", str(tmp_path / "page")],
+        command,
+        [str(RECORDS), "--format", "html", "--output", str(tmp_path / "page")],
         standalone_mode=False,
-    )  # fmt: skip
+    )
     assert made.exit_code == 0, made.output
     here, there = contents(ROOT / "docs" / "leaderboard"), contents(tmp_path / "page")
     assert sorted(here) == sorted(there)

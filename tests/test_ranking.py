@@ -14,13 +14,13 @@ from click.testing import CliRunner
 from test_summary import make_record
 
 from splitsec.cli import Exit
+from splitsec.cli.leaderboard import command
 from splitsec.errors import DataError
 from splitsec.leaderboard import load
-from splitsec.leaderboard.command import command
 from splitsec.leaderboard.ranking import rank
-from splitsec.record import Leakage, Record
-from splitsec.storage import load_records, record_folder, write_record
-from splitsec.threat import ThreatModel
+from splitsec.plugins.threat import ThreatModel
+from splitsec.records.record import Leakage, Record
+from splitsec.records.store import load_records, record_folder, write_record
 
 SEEDS = range(5)
 
@@ -130,8 +130,11 @@ def test_settings_and_access_are_never_mixed() -> None:
     records += [cell("a", "none", s, 0.4, spec={"cut": 7}) for s in SEEDS]
     boards = rank(records, "defenses")
     assert sorted(round(board.rows["leakage"].iloc[0], 6) for board in boards) == [
-        0.4, 0.62, 0.9, 1.0,
-    ]  # fmt: skip
+        0.4,
+        0.62,
+        0.9,
+        1.0,
+    ]
     assert sum("may ask the client" in board.title for board in boards) == 1
     assert all("\0" not in board.title for board in boards)
     by_target = rank(records, "targets")
@@ -221,8 +224,9 @@ def test_no_board_is_an_exit_code(tmp_path: Path) -> None:
 
 
 def test_records_come_from_folders_files_and_streams(tmp_path: Path) -> None:
-    records = [one.model_copy(update={"cell_id": f"{n:064d}"})
-               for n, one in enumerate(grid(a_none=0.6))]  # fmt: skip
+    records = [
+        one.model_copy(update={"cell_id": f"{n:064d}"}) for n, one in enumerate(grid(a_none=0.6))
+    ]
     folder = stored(tmp_path / "folder", records)
     stream = tmp_path / "all.jsonl"
     stream.write_text("".join(f"{one.to_json()}\n" for one in records))
@@ -256,10 +260,14 @@ def test_an_empty_folder_is_named(tmp_path: Path) -> None:
 def test_a_board_on_which_no_attack_counts_is_shown_with_the_reason(
     form: str, tmp_path: Path
 ) -> None:
-    for record in [*grid(adra_none=0.5, adra_dcor=0.4), *(
-        cell("active", defense, seed, 0.0, spec={"cut": 5}) for defense in ("none", "dcor")
-        for seed in SEEDS
-    )]:  # fmt: skip
+    for record in [
+        *grid(adra_none=0.5, adra_dcor=0.4),
+        *(
+            cell("active", defense, seed, 0.0, spec={"cut": 5})
+            for defense in ("none", "dcor")
+            for seed in SEEDS
+        ),
+    ]:
         numbered = record.model_copy(update={"cell_id": f"{hash(str(record.spec)) % 2**64:064x}"})
         write_record(tmp_path / numbered.cell_id, numbered)
     page = ["--output", str(tmp_path / "page")] if form == "html" else []

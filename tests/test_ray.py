@@ -20,16 +20,17 @@ import pytest
 from test_store import TINY
 from test_workers import Telling, gone
 
-from splitsec.cell import Cell, resolve
+from splitsec.cells.cell import Cell
+from splitsec.cells.resolve import resolve
 from splitsec.cli import Exit
 from splitsec.errors import UsageError
-from splitsec.executors import ray as executor
-from splitsec.executors.ray import Ray
-from splitsec.plugins import Portable
+from splitsec.plugins.packing import Portable
 from splitsec.progress import Silent
-from splitsec.record import Record, load_record
-from splitsec.runs import run_cells
-from splitsec.storage import artifact, check_artifact, load_records, record_folder
+from splitsec.records.record import Record, load_record
+from splitsec.records.store import artifact, check_artifact, load_records, record_folder
+from splitsec.running.executors import ray as executor
+from splitsec.running.executors.ray import Ray
+from splitsec.running.runs import run_cells
 
 DEFENSE = '''
 """A defense for a test."""
@@ -80,7 +81,7 @@ def cluster() -> Iterator[Any]:
         patch.setenv("RAY_TMPDIR", str(folder))
         patch.setenv("TMPDIR", str(folder))  # of the nodes: who is killed leaves files behind
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        from ray.cluster_utils import Cluster  # noqa: PLC0415 - it reads the environment
+        from ray.cluster_utils import Cluster
 
         one = Cluster()
         one.add_node(num_cpus=1, include_dashboard=False)
@@ -104,9 +105,14 @@ def second(cluster: Any) -> Iterator[None]:
 
 def grid(attack: str = "none", defense: str = "none", seeds: int = 1) -> list[Cell]:
     return resolve(
-        attack=attack, defense=defense, target="resnet", size=16, seeds=range(seeds),
-        settings=TINY, threads=1,
-    )  # fmt: skip
+        attack=attack,
+        defense=defense,
+        target="resnet",
+        size=16,
+        seeds=range(seeds),
+        settings=TINY,
+        threads=1,
+    )
 
 
 def under_test(folder: Path, body: str) -> str:
@@ -291,11 +297,30 @@ def spawn(cluster: Any, folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start the program in a process of its own."""
     settings = [part for setting in TINY for part in ("--set", setting)]
     return subprocess.Popen(
-        [sys.executable, "-m", "splitsec", "eval", "--target", "resnet", "--size", "16",
-         "--threads", "1", "--executor", "ray", "--address", cluster.address, *settings,
-         "--output", str(folder), *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "splitsec",
+            "eval",
+            "--target",
+            "resnet",
+            "--size",
+            "16",
+            "--threads",
+            "1",
+            "--executor",
+            "ray",
+            "--address",
+            cluster.address,
+            *settings,
+            "--output",
+            str(folder),
+            *arguments,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.mark.slow

@@ -11,16 +11,16 @@ import pytest
 from click.testing import CliRunner
 from test_summary import make_record
 
-from splitsec.cell import resolve
+from splitsec.cells.resolve import resolve
+from splitsec.cli.reproduce import command, draw
 from splitsec.errors import DataError, UsageError
 from splitsec.leaderboard import figures, page, tables
 from splitsec.leaderboard.claims import weigh
-from splitsec.leaderboard.reproduce import command, draw
 from splitsec.leaderboard.tracks import Claim, get_track, list_tracks
 from splitsec.progress import Silent
-from splitsec.record import Record
-from splitsec.runs import run_cells
-from splitsec.storage import artifact, record_folder
+from splitsec.records.record import Record
+from splitsec.records.store import artifact, record_folder
+from splitsec.running.runs import run_cells
 
 
 def utility_record(seed: int, cut: int, accuracy: float, **changes: Any) -> Record:
@@ -116,9 +116,13 @@ def test_a_claim_is_weighed_by_its_interval(
     records += [utility_record(seed, 2, 0.6) for seed in range(3)]
     records.append(utility_record(7, 3, 0.1, status="failed", reason="it diverged"))
     claim = Claim(
-        says="so", measure="accuracy", of={"cut": 3}, against={"cut": 2}, expects=expects,
+        says="so",
+        measure="accuracy",
+        of={"cut": 3},
+        against={"cut": 2},
+        expects=expects,
         margin=0.02,
-    )  # fmt: skip
+    )
     verdict = weigh(claim, tables.load(records))
     assert verdict.outcome == outcome
     assert verdict.seeds == 3
@@ -196,9 +200,13 @@ def test_no_figure_without_an_ok_cell(tmp_path: Path) -> None:
 
 def test_real_records_keep_what_the_figures_need_and_are_used_again(tmp_path: Path) -> None:
     tiny = [
-        "training.epochs=1", "counts.private=32", "counts.public=32", "counts.validation=8",
-        "counts.held_out=12", "counts.victims=12",
-    ]  # fmt: skip
+        "training.epochs=1",
+        "counts.private=32",
+        "counts.public=32",
+        "counts.validation=8",
+        "counts.held_out=12",
+        "counts.victims=12",
+    ]
     records = []
     for attack, target, defense in (
         ("adra:epochs=1", "resnet:depth=18", "none,proxy-adversary"),

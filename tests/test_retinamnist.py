@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from splitsec.data.retinamnist import RetinaMnist, RetinaMnistParameters, fetch, read_arrays
-from splitsec.data.spec import DataSpec
+from splitsec.datasets.retinamnist import RetinaMnist, RetinaMnistParameters, fetch, read_arrays
 from splitsec.download import Patience
 from splitsec.errors import DataError, UsageError
+from splitsec.plugins.data_spec import DataSpec
 
 COUNTS = {"train": 6, "val": 3, "test": 4}
 WITHIN = Patience(silence_seconds=5, total_seconds=10)

@@ -12,24 +12,27 @@ from click.testing import CliRunner, Result
 from test_ranking import cell as ranked
 from test_store import TINY
 
-from splitsec import cell as cells
-from splitsec.cell import Cell, resolve
-from splitsec.choice import Chosen
+from splitsec.cells import identity
+from splitsec.cells.cell import Cell
+from splitsec.cells.configured import Chosen
+from splitsec.cells.provenance import core_sha256
+from splitsec.cells.resolve import resolve
+from splitsec.cells.transport import build_again
 from splitsec.cli import Exit
 from splitsec.cli.eval import command
-from splitsec.data import DataSpec, load_data
+from splitsec.data.loading import load_data
 from splitsec.data.secret import SECRET_FILE_VARIABLE, SECRET_VARIABLE, commitment, secret_from
 from splitsec.errors import DataError, UsageError
 from splitsec.leaderboard.ranking import rank
 from splitsec.leaderboard.web.publication import published
-from splitsec.parameters import Parameters
-from splitsec.plugins import KINDS, Kind, Plugin
+from splitsec.plugins.data_spec import DataSpec
+from splitsec.plugins.loading import Plugin
+from splitsec.plugins.names import KINDS, Kind
+from splitsec.plugins.parameters import Parameters
 from splitsec.progress import Silent
-from splitsec.provenance import core_sha256
-from splitsec.record import load_record
-from splitsec.spec import CellSpec
-from splitsec.storage import find_records, load_records
-from splitsec.travel import build_again
+from splitsec.records.record import load_record
+from splitsec.records.spec import CellSpec
+from splitsec.records.store import find_records, load_records
 
 SECRET = "correct horse battery staple, twice over"
 # Of a cell as it was before there were secret partitions.
@@ -56,14 +59,32 @@ def images(**given: Any) -> DataSpec:
 
 
 def mine(seeds: int = 1) -> list[Cell]:
-    return resolve(attack="none", defense="none", target="resnet", size=16, settings=TINY,
-                   seeds=range(seeds), threads=1)  # fmt: skip
+    return resolve(
+        attack="none",
+        defense="none",
+        target="resnet",
+        size=16,
+        settings=TINY,
+        seeds=range(seeds),
+        threads=1,
+    )
 
 
 def run(*options: object) -> Result:
     settings = [word for one in TINY for word in ("--set", one)]
-    words = ["--attack", "none", "--target", "resnet", "--size", "16", "--threads", "1",
-             "--json", *settings, *map(str, options)]  # fmt: skip
+    words = [
+        "--attack",
+        "none",
+        "--target",
+        "resnet",
+        "--size",
+        "16",
+        "--threads",
+        "1",
+        "--json",
+        *settings,
+        *map(str, options),
+    ]
     return CliRunner().invoke(command, words, standalone_mode=False)
 
 
@@ -76,10 +97,10 @@ def test_the_public_partition_and_its_cells_are_what_they_were(
     spec = ranked("fsha", "dcor", 1, 0.5).spec
 
     def chosen(kind: Kind) -> Chosen:
-        return Chosen(Plugin(kind, kind, kind, Parameters, kind, "b" * 64), Parameters())
+        return Chosen(Plugin(kind, kind, kind, Parameters, kind, "b" * 64, "b" * 64), Parameters())
 
-    monkeypatch.setattr(cells, "_shared_source", lambda: ["a" * 64])
-    monkeypatch.setattr(cells, "PROTOCOL_VERSION", 4)
+    monkeypatch.setattr(identity, "shared_code", lambda: ["a" * 64])
+    monkeypatch.setattr(identity, "PROTOCOL_VERSION", 4)
     golden = Cell(spec, *map(chosen, KINDS))
     assert golden.cell_id("c" * 64) == GOLDEN_CELL
     assert golden.session_key() == GOLDEN_SESSION
@@ -192,8 +213,9 @@ def test_a_secret_partition_has_a_board_of_its_own() -> None:
     committed = {"partition_commitment": "abcdef0123" + "0" * 54}
     records = [
         ranked("fsha", "none", seed, 0.5, spec=given)
-        for given in ({}, committed) for seed in range(2)
-    ]  # fmt: skip
+        for given in ({}, committed)
+        for seed in range(2)
+    ]
     titles = sorted(board.title for board in rank(records, "defenses"))
     assert len(titles) == 2
     assert sum("secret partition abcdef0123" in title for title in titles) == 1

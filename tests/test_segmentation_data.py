@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.ndimage import label
 
-from splitsec.data import Data, DataSpec, get_source, list_sources, load_data
-from splitsec.data.lung_segmentation import decode_mask
+from splitsec.data.drawn.chest import draw_cxr, draw_cxr_mask
+from splitsec.data.loading import load_data
 from splitsec.data.partition import duplicate_groups
-from splitsec.data.phantom_cxr import draw_cxr, draw_cxr_mask
-from splitsec.data.phantom_cxr_source import PhantomCxr
-from splitsec.data.sources import source_task
-from splitsec.errors import DataError, UsageError
+from splitsec.data.parts import Data
+from splitsec.data.sources import get_source
+from splitsec.datasets.lung_segmentation import decode_mask
+from splitsec.datasets.phantom_cxr import PhantomCxr
+from splitsec.errors import DataError
 from splitsec.folders import cache_folder
+from splitsec.plugins.data_spec import DataSpec
 from splitsec.progress import Silent
 
 SMALL = {"private": 12, "public": 10, "validation": 4, "held_out": 6}
@@ -40,22 +40,6 @@ def everything(data: Data) -> NDArray[np.int64]:
 
 
 # The room
-
-
-@pytest.mark.parametrize("name", [name for name, _ in list_sources()])
-def test_the_listed_task_is_the_sources_own(name: str) -> None:
-    assert source_task(name) == get_source(name, {}).task
-
-
-def test_the_task_is_known_without_importing_a_source() -> None:
-    code = (
-        "import sys; from splitsec.data.sources import source_task;"
-        "print(source_task('phantom-cxr'), 'numpy' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["segmentation", "False"]
-    with pytest.raises(UsageError, match="unknown data 'phantom-cxt'; did you mean 'phantom-cxr'"):
-        source_task("phantom-cxt")
 
 
 def test_classification_has_no_masks() -> None:

@@ -42,8 +42,10 @@ def test_the_search_works_from_disk_and_nothing_is_loaded_from_elsewhere(site: P
         page = browser.new_context(offline=True).new_page()
         page.on("console", lambda message: wrong.append(message.text))
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda one: None if one.url.startswith(("file:", "data:")) else
-                wrong.append(one.url))  # fmt: skip
+        page.on(
+            "request",
+            lambda one: None if one.url.startswith(("file:", "data:")) else wrong.append(one.url),
+        )
         for name in ("start.html", "methods/attacks.html"):
             page.goto((site / name).as_uri())
             page.fill("input[name=query]", "gradient_scale")

@@ -12,26 +12,43 @@ from pathlib import Path
 
 import pytest
 
-from splitsec.cell import Cell, resolve
+from splitsec.cells.cell import Cell
+from splitsec.cells.resolve import resolve
 from splitsec.errors import DataError
-from splitsec.executors import InProcess
 from splitsec.progress import Progress, Silent
-from splitsec.queue import Queue
-from splitsec.record import Record
-from splitsec.runs import run_cells
-from splitsec.storage import artifact, check_artifact, keep_record, load_records, record_folder
+from splitsec.records.record import Record
+from splitsec.records.store import (
+    artifact,
+    check_artifact,
+    keep_record,
+    load_records,
+    record_folder,
+)
+from splitsec.running.executors import InProcess
+from splitsec.running.runs import run_cells
+from splitsec.running.session_queue import Queue
 
 TINY = [
-    "target.resnet.depth=18", "training.epochs=1", "counts.private=16", "counts.public=8",
-    "counts.validation=4", "counts.held_out=8", "counts.victims=4",
-]  # fmt: skip
+    "target.resnet.depth=18",
+    "training.epochs=1",
+    "counts.private=16",
+    "counts.public=8",
+    "counts.validation=4",
+    "counts.held_out=8",
+    "counts.victims=4",
+]
 
 
 def cells(seeds: int = 2, attack: str = "none") -> list[Cell]:
     return resolve(
-        attack=attack, defense="none", target="resnet", size=16, seeds=range(seeds),
-        settings=TINY, threads=1,
-    )  # fmt: skip
+        attack=attack,
+        defense="none",
+        target="resnet",
+        size=16,
+        seeds=range(seeds),
+        settings=TINY,
+        threads=1,
+    )
 
 
 class Counting(InProcess):

@@ -14,12 +14,12 @@ from test_ranking import cell
 from test_verify import MINE, dry, evaluate, first, rewrite
 
 from splitsec.cli import Exit
+from splitsec.cli.submit import command
 from splitsec.cli.verify import command as verify
 from splitsec.errors import DataError, UsageError
 from splitsec.leaderboard.submission import check, render
-from splitsec.leaderboard.submit import command
-from splitsec.record import PROTOCOL_VERSION, Record, load_record
-from splitsec.storage import load_records
+from splitsec.records.record import PROTOCOL_VERSION, Record, load_record
+from splitsec.records.store import load_records
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +105,11 @@ def test_records_of_two_versions_are_refused(mine: Path, tmp_path: Path) -> None
     plugins["defense"] = {**plugins["defense"], "sha256": "0" * 64}
     other = mine / "results" / "older" / "record.json"
     shutil.copytree(file.parent, other.parent)
-    rewrite(other, cell_id="1" * 64,
-            provenance=record.provenance.model_copy(update={"plugins": plugins}))  # fmt: skip
+    rewrite(
+        other,
+        cell_id="1" * 64,
+        provenance=record.provenance.model_copy(update={"plugins": plugins}),
+    )
     with pytest.raises(DataError, match="are of two versions of defense 'my-defense'"):
         submit(mine / "results", "--output", tmp_path / "new")
 
@@ -152,8 +155,7 @@ def test_records_that_no_rank_comes_of_are_refused(changes: dict[str, Any], says
 
 
 def test_profiles_are_submitted_apart() -> None:
-    mixed = [scored("fsha", "none", 0),
-             scored("fsha", "none", 0, spec={"profile": "paper"})]  # fmt: skip
+    mixed = [scored("fsha", "none", 0), scored("fsha", "none", 0, spec={"profile": "paper"})]
     with pytest.raises(DataError, match="of the profiles paper and quick, which are never"):
         check(mixed)
 

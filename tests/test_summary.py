@@ -9,16 +9,21 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from splitsec.metrics.scores import VictimScores
-from splitsec.record import FLAGS, Record
-from splitsec.summary import headline, print_summary
+from splitsec.cli.summary import headline, print_summary
+from splitsec.metrics.schema import VictimScores
+from splitsec.records.record import FLAGS, Record
 
 
 def baseline(mse: float, leakage: float | None = 0.0) -> dict[str, Any]:
     return {
-        "mse": mse, "psnr": 17.0, "ssim": 0.5, "lpips": 0.4, "structure": 0.01, "pixel": 0.02,
+        "mse": mse,
+        "psnr": 17.0,
+        "ssim": 0.5,
+        "lpips": 0.4,
+        "structure": 0.01,
+        "pixel": 0.02,
         "leakage": leakage,
-    }  # fmt: skip
+    }
 
 
 def make_scores(leakage: float | None = 0.62, **changes: Any) -> VictimScores:
@@ -26,7 +31,10 @@ def make_scores(leakage: float | None = 0.62, **changes: Any) -> VictimScores:
     measure = {"mean": 0.1234, "per_image": [0.1, 0.1468]}
     values: dict[str, Any] = {
         "privacy": {
-            "mse": measure, "psnr": measure, "ssim": measure, "lpips": measure,
+            "mse": measure,
+            "psnr": measure,
+            "ssim": measure,
+            "lpips": measure,
             "identification": {"structure": 0.83, "pixel": 0.91, "gallery": 100},
         },
         "skill": {"mse": 0.7, "ssim": 0.6, "lpips": 0.56},
@@ -37,7 +45,7 @@ def make_scores(leakage: float | None = 0.62, **changes: Any) -> VictimScores:
         "equivalent_components": 6.25,
         "equivalent_components_capped": False,
         "clamped_share": 0.0,
-    }  # fmt: skip
+    }
     return VictimScores.model_validate(values | changes)
 
 
@@ -66,9 +74,20 @@ def make_record(
         "cell_id": f"{seed:064x}",
         "status": "ok",
         "spec": {
-            "target": "resnet", "cut": 3, "data": "phantom-fundus", "size": 32, "attack": "fsha",
-            "defense": "dcor", "profile": "quick", "seed": seed, "private": 500, "public": 500,
-            "validation": 100, "held_out": 200, "victims": 200, "threads": 2,
+            "target": "resnet",
+            "cut": 3,
+            "data": "phantom-fundus",
+            "size": 32,
+            "attack": "fsha",
+            "defense": "dcor",
+            "profile": "quick",
+            "seed": seed,
+            "private": 500,
+            "public": 500,
+            "validation": 100,
+            "held_out": 200,
+            "victims": 200,
+            "threads": 2,
             "training": {"epochs": 10, "batch_size": 32, "learning_rate": 1e-3},
             "parameters": {"attack": {"iterations": 600}, "defense": {"alpha": 0.5}},
         },
@@ -77,8 +96,12 @@ def make_record(
         "victims": {"training": None if held_out_only else training, "held_out": training},
         "leakage": {"value": training.leakage.mean, "victims": headline_set},
         "utility": {
-            "accuracy": 0.815, "auc": 0.877, "auc_interval": [0.81, 0.93],
-            "trivial": {"accuracy": 0.5, "auc": 0.5}, "n": 200, "distance_correlation": 0.42,
+            "accuracy": 0.815,
+            "auc": 0.877,
+            "auc_interval": [0.81, 0.93],
+            "trivial": {"accuracy": 0.5, "auc": 0.5},
+            "n": 200,
+            "distance_correlation": 0.42,
         },
         "access": {"public_images": 500},
         "session": {"honest_exchanges": 160, "attacked_exchanges": 600, "ended": None},
@@ -88,15 +111,21 @@ def make_record(
         },
         "flags": ["in-process"],
         "provenance": {
-            "plugins": {}, "packages": {}, "python": "3.11.7", "platform": "Linux x86_64",
-            "device": "cpu", "threads": 2, "commit": None, "dirty": None,
+            "plugins": {},
+            "packages": {},
+            "python": "3.11.7",
+            "platform": "Linux x86_64",
+            "device": "cpu",
+            "threads": 2,
+            "commit": None,
+            "dirty": None,
             "created": "2026-11-23T00:00:00+00:00",
             "command": ["splitsec", "eval", "--attack", "fsha", "--output", "a b"],
         },
         "timings": {"attack": 60.0, "scoring": 4.4},
         "peak_memory_bytes": 1_500_000_000,
         "artifacts": {"panel": "panel.png"},
-    }  # fmt: skip
+    }
     return Record.model_validate(values | changes)
 
 

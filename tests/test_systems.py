@@ -8,19 +8,23 @@ from typing import Any
 import pytest
 import torch
 
-from splitsec.cell import resolve
+from splitsec.cells.private_side import PrivateSide
+from splitsec.cells.resolve import resolve
 from splitsec.errors import UsageError
-from splitsec.metrics.scoring import References
 from splitsec.metrics.utility import overlap, segmentation_utility
+from splitsec.metrics.victims import References
 from splitsec.progress import Silent
-from splitsec.record import Record
-from splitsec.runs import evaluate, run_cells
-from splitsec.sessions import PrivateSide
+from splitsec.records.record import Record
+from splitsec.running.runs import evaluate, run_cells
 
 TINY = [
-    "training.epochs=1", "counts.private=48", "counts.public=48", "counts.validation=16",
-    "counts.held_out=24", "counts.victims=24",
-]  # fmt: skip
+    "training.epochs=1",
+    "counts.private=48",
+    "counts.public=48",
+    "counts.validation=16",
+    "counts.held_out=24",
+    "counts.victims=24",
+]
 QUICK_ATTACKS = (
     "adra:epochs=2,adra:epochs=2,pairs=private,pseudo-client:epochs=2,afterwards=1,"
     "fsha:iterations=4,pretraining=1"
@@ -98,8 +102,9 @@ def test_a_shared_training_changes_no_number(tmp_path: Path) -> None:
     together = run(tmp_path / "together", attack=QUICK_ATTACKS, **request)
     for record in together:
         attack, values = record.spec.attack, record.spec.parameters["attack"]
-        settings = [f"attack.{attack}.{name}={value}" for name, value in values.items()
-                    if value is not None]  # fmt: skip
+        settings = [
+            f"attack.{attack}.{name}={value}" for name, value in values.items() if value is not None
+        ]
         (alone,) = run(tmp_path / "alone", settings, attack=attack, **request)
         assert alone.cell_id == record.cell_id
         assert alone.numbers() == record.numbers()
@@ -120,9 +125,7 @@ def test_an_attack_that_fails_while_it_listens_fails_alone(tmp_path: Path) -> No
 
 
 def test_no_attack_measures_utility_alone(tmp_path: Path) -> None:
-    (record,) = run(
-        tmp_path, ["training.epochs=3"], attack="none", target=TARGETS["unet"]
-    )  # fmt: skip
+    (record,) = run(tmp_path, ["training.epochs=3"], attack="none", target=TARGETS["unet"])
     assert record.status == "ok", record.reason
     assert record.victims is None
     assert record.leakage is None

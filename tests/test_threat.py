@@ -14,11 +14,12 @@ from conftest import make_part
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from splitsec.data import Data, Part
+from splitsec.data.parts import Data, Part
 from splitsec.errors import PluginError, ThreatModelViolation
-from splitsec.images import Shape
-from splitsec.target import SplitModel
-from splitsec.threat import ThreatModel, View
+from splitsec.plugins.target import SplitModel
+from splitsec.plugins.threat import ThreatModel
+from splitsec.plugins.view import View
+from splitsec.shapes import Shape
 
 IMAGE, SMASHED = Shape(3, 8, 8), Shape(4, 4, 4)
 GRANTS = ("public_images", "public_labels", "client_architecture", "defense_spec")
@@ -28,8 +29,15 @@ LATER = ("client_weights", "server_model", "pairs", "queries")
 def view_of(threat: ThreatModel) -> View:
     public = make_part(6, size=8)
     return View(
-        attack="spy", threat=threat, image_shape=IMAGE, smashed_shape=SMASHED, outputs=2,
-        clients=1, task="classification", loss=F.cross_entropy, u_shaped=False,
+        attack="spy",
+        threat=threat,
+        image_shape=IMAGE,
+        smashed_shape=SMASHED,
+        outputs=2,
+        clients=1,
+        task="classification",
+        loss=F.cross_entropy,
+        u_shaped=False,
         server_architecture=nn.Conv2d(4, 2, 1),
         grants={
             "public_images": public.all,
@@ -37,7 +45,7 @@ def view_of(threat: ThreatModel) -> View:
             "client_architecture": lambda: SplitModel(nn.Conv2d(3, 4, 1), nn.Identity()),
             "defense_spec": lambda: {"name": "none", "parameters": {}},
         },
-    )  # fmt: skip
+    )
 
 
 def ask(view: View, name: str) -> Any:
@@ -154,11 +162,13 @@ def test_nothing_private_can_be_reached_from_a_real_attacks_view(tmp_path: Any) 
     """Walk a running attack's view, and what it was sent, on a real cell."""
     plugin = tmp_path / "walker.py"
     plugin.write_text(WALKER)
-    from splitsec.cell import resolve  # noqa: PLC0415
-    from splitsec.checkpoint import Checkpoints  # noqa: PLC0415
-    from splitsec.data import load_data  # noqa: PLC0415
-    from splitsec.progress import Silent  # noqa: PLC0415
-    from splitsec.sessions import Attacker, PrivateSide, oracle  # noqa: PLC0415
+    from splitsec.cells.attacker import Attacker
+    from splitsec.cells.private_side import PrivateSide
+    from splitsec.cells.resolve import resolve
+    from splitsec.checkpoint import Checkpoints
+    from splitsec.data.loading import load_data
+    from splitsec.progress import Silent
+    from splitsec.training.trained import oracle
 
     (cell,) = resolve(attack=str(plugin), defense="none", settings=["training.epochs=1"])
     data = load_data(cell.data_spec(), Silent())

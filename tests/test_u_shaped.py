@@ -10,20 +10,22 @@ import torch
 from conftest import make_part
 from torch import Tensor, nn
 
-from splitsec.client import Client, Sender
-from splitsec.data import Part
-from splitsec.defense import Defense
+from splitsec.data.parts import Part
 from splitsec.errors import PluginError, UsageError
-from splitsec.images import Shape
-from splitsec.optimizers import make_optimizer
-from splitsec.parameters import Parameters, build_parameters
-from splitsec.plugins import load_plugin
+from splitsec.plugins.defense import Defense
+from splitsec.plugins.loading import load_plugin
+from splitsec.plugins.messages import Exchange, Message
+from splitsec.plugins.parameters import Parameters, build_parameters
+from splitsec.plugins.target import SplitModel, Target, encode
 from splitsec.progress import Silent
-from splitsec.server import HonestServer
-from splitsec.session import exchanges_in, run_session, schedule
-from splitsec.spec import Training
-from splitsec.target import SplitModel, Target, encode
-from splitsec.wire import Exchange, Message, Wire
+from splitsec.shapes import Shape
+from splitsec.training.client import Client
+from splitsec.training.honest_server import HonestServer
+from splitsec.training.loop import exchanges_in, run_session, schedule
+from splitsec.training.optimizers import make_optimizer
+from splitsec.training.release import Sender
+from splitsec.training.settings import Training
+from splitsec.training.wire import Wire
 
 IMAGE = Shape(3, 32, 32)
 TRAINING = Training(epochs=2, batch_size=4, optimizer="adam", learning_rate=1e-3)
@@ -45,9 +47,14 @@ def part_for(target: Target[Any], count: int = 12, seed: int = 0) -> Part:
 
 
 def session(
-    target: Target[Any], cut: int, server: Any = None, defense: Any = None, exchanges: int = 0,
-    clients: int = 1, **options: Any,
-) -> tuple[list[float], SplitModel]:  # fmt: skip
+    target: Target[Any],
+    cut: int,
+    server: Any = None,
+    defense: Any = None,
+    exchanges: int = 0,
+    clients: int = 1,
+    **options: Any,
+) -> tuple[list[float], SplitModel]:
     torch.manual_seed(0)
     model = target.split(IMAGE, 2 if target.task == "classification" else 1, cut)
     server = server or HonestServer(
@@ -56,15 +63,23 @@ def session(
     defense = defense or Defense(Parameters())
     sides = [
         Client(
-            part_for(target, seed=index), Sender(model.client, defense, client=index), model.head,
-            target.loss, make_optimizer(TRAINING, model.client, model.head),
+            part_for(target, seed=index),
+            Sender(model.client, defense, client=index),
+            model.head,
+            target.loss,
+            make_optimizer(TRAINING, model.client, model.head),
         )
         for index in range(clients)
-    ]  # fmt: skip
+    ]
     result = run_session(
-        sides, Wire(server, **options), TRAINING, {"seed": 3}, Silent(), name="test",
+        sides,
+        Wire(server, **options),
+        TRAINING,
+        {"seed": 3},
+        Silent(),
+        name="test",
         exchanges=exchanges or exchanges_in(sides, TRAINING),
-    )  # fmt: skip
+    )
     return result.losses, model
 
 

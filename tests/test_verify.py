@@ -14,18 +14,18 @@ from test_store import TINY
 from test_summary import make_record
 
 from splitsec import cli
-from splitsec.agreement import TOLERANCES, compare, parse_tolerances
-from splitsec.cell import resolve
+from splitsec.cells.resolve import resolve
 from splitsec.cli import Exit
 from splitsec.cli.verify import command
 from splitsec.data.secret import SECRET_FILE_VARIABLE, SECRET_VARIABLE, secret_from
 from splitsec.errors import DataError, UsageError
 from splitsec.isolation import Isolation
 from splitsec.progress import Silent
-from splitsec.record import Evidence, Record, load_record
-from splitsec.runs import run_cells
-from splitsec.storage import load_records, write_record
-from splitsec.verification import SUBMISSION, read_claims, sources_of
+from splitsec.records.agreement import TOLERANCES, compare, parse_tolerances
+from splitsec.records.record import Evidence, Record, load_record
+from splitsec.records.store import load_records, write_record
+from splitsec.running.runs import run_cells
+from splitsec.running.verification import SUBMISSION, read_claims, sources_of
 
 MINE = '''"""Half of what is sent."""
 
@@ -224,9 +224,11 @@ def test_a_measure_may_be_a_little_off_and_not_more() -> None:
     claimed = make_record()
     assert claimed.leakage is not None and claimed.leakage.value is not None
     for by, agreement in (
-        (0.0, "identical"), (0.9 * TOLERANCES["leakage"], "within tolerance"),
-        (1.1 * TOLERANCES["leakage"], "differs"), (-1.1 * TOLERANCES["leakage"], "differs"),
-    ):  # fmt: skip
+        (0.0, "identical"),
+        (0.9 * TOLERANCES["leakage"], "within tolerance"),
+        (1.1 * TOLERANCES["leakage"], "differs"),
+        (-1.1 * TOLERANCES["leakage"], "differs"),
+    ):
         moved = claimed.leakage.model_copy(update={"value": claimed.leakage.value + by})
         found = compare(claimed, claimed.model_copy(update={"leakage": moved}))
         assert found.agreement == agreement
@@ -251,9 +253,13 @@ def test_an_outcome_that_is_other_differs() -> None:
 def test_what_may_differ_between_machines_is_not_compared() -> None:
     claimed = make_record()
     other = claimed.model_copy(
-        update={"timings": {"attack": 9.0}, "flags": ["isolated"], "notes": ["other words"],
-                "evidence": Evidence(origin="claimed")}
-    )  # fmt: skip
+        update={
+            "timings": {"attack": 9.0},
+            "flags": ["isolated"],
+            "notes": ["other words"],
+            "evidence": Evidence(origin="claimed"),
+        }
+    )
     assert compare(claimed, other).agreement == "identical"
 
 
@@ -330,14 +336,20 @@ def test_in_the_sandbox_a_defense_sees_the_data_and_nothing_else(
     monkeypatch.chdir(tmp_path / "work")
     file = Path("my_defense.py")
     with socket.create_server(("127.0.0.1", 0)) as server:
-        file.write_text(CURIOUS.format(
-            home=str(tmp_path / "home" / "secret"), mark=str(tmp_path / "home" / "mark"),
-            port=server.getsockname()[1], data=str(tmp_path / "data"),
-        ))  # fmt: skip
+        file.write_text(
+            CURIOUS.format(
+                home=str(tmp_path / "home" / "secret"),
+                mark=str(tmp_path / "home" / "mark"),
+                port=server.getsockname()[1],
+                data=str(tmp_path / "data"),
+            )
+        )
         (record,) = evaluate(
-            Path(), attack=f"./{file}:Guess", defense=f"./{file}:Mine",
+            Path(),
+            attack=f"./{file}:Guess",
+            defense=f"./{file}:Mine",
             isolation=Isolation(sandbox=True),
-        )  # fmt: skip
+        )
         assert record.status == "ok", record.reason
         open_to_it = json.loads(_heard(capfd, "the defense found"))
         assert open_to_it["home"] == "a secret", "without the sandbox it is all open"
@@ -390,7 +402,7 @@ def test_the_sandbox_is_shown_which_submission_records_are_in(
         shown.extend(places)
         return Exit.OK
 
-    monkeypatch.setattr("splitsec.cli.confined.run_confined", seeing)
+    monkeypatch.setattr("splitsec.cli.verify_in_sandbox.run_confined", seeing)
     (mine / SUBMISSION).write_text("# Mine")
     assert cli.run(["verify", str(mine / "results"), "--sandbox"]) == Exit.OK
     assert set(shown) == {mine / "results", mine / "my_defense.py", mine / SUBMISSION}

@@ -12,22 +12,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
 
-from splitsec.cell import resolve
-from splitsec.client import Client, Sender, Traffic
-from splitsec.data import Part, load_data
-from splitsec.defense import Defense
+from splitsec.cells.private_side import PrivateSide
+from splitsec.cells.resolve import resolve
+from splitsec.data.loading import load_data
+from splitsec.data.parts import Part
 from splitsec.errors import DivergedError, PluginError, SessionEnded
-from splitsec.images import Shape
-from splitsec.optimizers import decay, make_optimizer
-from splitsec.parameters import Parameters, build_parameters
-from splitsec.plugins import load_plugin
+from splitsec.plugins.defense import Defense
+from splitsec.plugins.loading import load_plugin
+from splitsec.plugins.messages import Exchange, Message
+from splitsec.plugins.parameters import Parameters, build_parameters
+from splitsec.plugins.target import Target
+from splitsec.plugins.toolbox.batching import batches
 from splitsec.progress import Silent
-from splitsec.server import HonestServer
-from splitsec.session import batches, exchanges_in, run_session, schedule
-from splitsec.sessions import PrivateSide
-from splitsec.spec import Training
-from splitsec.target import Target
-from splitsec.wire import Exchange, Message, Wire
+from splitsec.shapes import Shape
+from splitsec.training.client import Client
+from splitsec.training.honest_server import HonestServer
+from splitsec.training.loop import exchanges_in, run_session, schedule
+from splitsec.training.optimizers import decay, make_optimizer
+from splitsec.training.release import Sender
+from splitsec.training.settings import Training
+from splitsec.training.traffic import Traffic
+from splitsec.training.wire import Wire
 
 TRAINING = Training(epochs=1, batch_size=4, optimizer="adam", learning_rate=1e-3)
 IMAGE = Shape(3, 32, 32)
@@ -66,9 +71,14 @@ def split_losses(
         for i in range(clients)
     ]
     run_session(
-        sides, Wire(server), training, {"seed": 3}, Silent(),
-        name="test", exchanges=exchanges_in(sides, training),
-    )  # fmt: skip
+        sides,
+        Wire(server),
+        training,
+        {"seed": 3},
+        Silent(),
+        name="test",
+        exchanges=exchanges_in(sides, training),
+    )
     return server.losses, [client.state_dict(), server_half.state_dict()]
 
 
@@ -179,9 +189,15 @@ def one_session(
         make_part(12), client, defense or Defense(Parameters()), make_optimizer(TRAINING, client)
     )
     session = run_session(
-        [holder], Wire(server, **options), TRAINING, {"seed": 0}, Silent(),
-        name="test", exchanges=exchanges, traffic=traffic,
-    )  # fmt: skip
+        [holder],
+        Wire(server, **options),
+        TRAINING,
+        {"seed": 0},
+        Silent(),
+        name="test",
+        exchanges=exchanges,
+        traffic=traffic,
+    )
     return client, traffic, session
 
 
@@ -371,17 +387,27 @@ def test_an_honest_session_decays_both_sides_rates(
     how: str, last: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (cell,) = resolve(
-        attack="none", defense="none", target="resnet:depth=18", size=16, threads=1,
-        settings=["training.epochs=20", f"training.decay={how}", "counts.private=8",
-                  "counts.public=2", "counts.validation=2", "counts.held_out=8"],
-    )  # fmt: skip
+        attack="none",
+        defense="none",
+        target="resnet:depth=18",
+        size=16,
+        threads=1,
+        settings=[
+            "training.epochs=20",
+            f"training.decay={how}",
+            "counts.private=8",
+            "counts.public=2",
+            "counts.validation=2",
+            "counts.held_out=8",
+        ],
+    )
     made: list[torch.optim.Optimizer] = []
 
     def keeping(*arguments: Any, **options: Any) -> torch.optim.Optimizer:
         made.append(make_optimizer(*arguments, **options))
         return made[-1]
 
-    monkeypatch.setattr("splitsec.sessions.make_optimizer", keeping)
+    monkeypatch.setattr("splitsec.cells.private_side.make_optimizer", keeping)
     PrivateSide(cell, load_data(cell.data_spec(), Silent())).honest(Silent())
     rate = cell.spec.training.learning_rate
     assert len(made) == 2

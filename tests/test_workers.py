@@ -13,17 +13,23 @@ from pathlib import Path
 
 import pytest
 
-from splitsec.cell import Cell, resolve
-from splitsec.executors.workers import Workers
+from splitsec.cells.cell import Cell
+from splitsec.cells.resolve import resolve
 from splitsec.progress import Silent, Stage
-from splitsec.record import Record, load_record
-from splitsec.runs import run_cells
-from splitsec.spec import CellSpec
+from splitsec.records.record import Record, load_record
+from splitsec.records.spec import CellSpec
+from splitsec.running.executors.workers import Workers
+from splitsec.running.runs import run_cells
 
 TINY = [
-    "target.resnet.depth=18", "training.epochs=1", "counts.private=32", "counts.public=32",
-    "counts.validation=8", "counts.held_out=12", "counts.victims=12",
-]  # fmt: skip
+    "target.resnet.depth=18",
+    "training.epochs=1",
+    "counts.private=32",
+    "counts.public=32",
+    "counts.validation=8",
+    "counts.held_out=12",
+    "counts.victims=12",
+]
 
 DEFENSE = '''
 """A defense for a test."""
@@ -41,9 +47,12 @@ def grid(folder: Path, body: str, attack: str = "none") -> list[Cell]:
     """Return an undefended cell and one whose defense does something on the client."""
     (folder / "under_test.py").write_text(DEFENSE.format(body=body))
     return resolve(
-        attack=attack, defense=f"none,{folder / 'under_test.py'}", target="resnet",
-        settings=TINY, threads=1,
-    )  # fmt: skip
+        attack=attack,
+        defense=f"none,{folder / 'under_test.py'}",
+        target="resnet",
+        settings=TINY,
+        threads=1,
+    )
 
 
 def run(
@@ -100,15 +109,20 @@ def test_what_workers_have_to_say_arrives(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_workers_give_the_same_records(tmp_path: Path) -> None:
     cells = resolve(
-        attack="none,adra:epochs=1", defense="none,gaussian-noise", target="resnet",
-        settings=TINY, threads=1,
-    )  # fmt: skip
+        attack="none,adra:epochs=1",
+        defense="none,gaussian-noise",
+        target="resnet",
+        settings=TINY,
+        threads=1,
+    )
     alone = list(run_cells(cells, tmp_path / "alone", Silent()))
     told = Telling()
     beside = list(run_cells(cells, tmp_path / "beside", told, executor=Workers(2)))
     assert sorted(told.cells) == sorted(cell.spec.title() for cell in cells)
-    assert {f"none against {defense}, cut 3, seed 0: honest training"
-            for defense in ("none", "gaussian-noise")} <= {*told.finished}  # fmt: skip
+    assert {
+        f"none against {defense}, cut 3, seed 0: honest training"
+        for defense in ("none", "gaussian-noise")
+    } <= {*told.finished}
     assert all(record.status == "ok" for record in alone)
     assert {one.cell_id: one.numbers() for one in alone} == {
         one.cell_id: one.numbers() for one in beside

@@ -14,9 +14,9 @@ import yaml
 from click.testing import CliRunner
 from test_verify import MINE, evaluate
 
+from splitsec.cli.submit import command as submit
 from splitsec.cli.verify import command
-from splitsec.leaderboard.submit import command as submit
-from splitsec.storage import load_records
+from splitsec.records.store import load_records
 
 ROOT = Path(__file__).parent.parent
 WORKFLOW = ROOT / ".github" / "workflows" / "submission.yml"
@@ -44,9 +44,11 @@ def test_actions_are_pinned_to_a_major_version(text: str) -> None:
 def test_nothing_of_the_pull_request_is_put_into_a_script(text: str) -> None:
     within = set(re.findall(r"\$\{\{ (.*?) \}\}", text))
     assert within == {
-        "github.event.pull_request.number", "github.event.pull_request.base.sha",
-        "github.workspace", "github.run_id",
-    }  # fmt: skip
+        "github.event.pull_request.number",
+        "github.event.pull_request.base.sha",
+        "github.workspace",
+        "github.run_id",
+    }
 
 
 def test_no_step_that_runs_or_reads_a_submission_can_be_steered() -> None:
@@ -116,9 +118,12 @@ def run_step(step: dict[str, Any], workspace: Path) -> subprocess.CompletedProce
     bin_folder = str(Path(sys.executable).parent)
     return subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
-        cwd=workspace / step.get("working-directory", "."), text=True, capture_output=True,
-        env={**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}, check=False,
-    )  # fmt: skip
+        cwd=workspace / step.get("working-directory", "."),
+        text=True,
+        capture_output=True,
+        env={**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"},
+        check=False,
+    )
 
 
 @pytest.mark.slow
@@ -126,9 +131,12 @@ def run_step(step: dict[str, Any], workspace: Path) -> subprocess.CompletedProce
 def test_its_scripts_try_a_submission(workspace: Path) -> None:
     steps = scripts()
     assert list(steps) == [
-        "Install", "Which submissions are new", "Check the plug-ins",
-        "Run a sample of the cells again", "The page, with claims and re-runs",
-    ]  # fmt: skip
+        "Install",
+        "Which submissions are new",
+        "Check the plug-ins",
+        "Run a sample of the cells again",
+        "The page, with claims and re-runs",
+    ]
     for name in list(steps)[1:]:
         done = run_step(steps[name], workspace)
         assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"

@@ -24,13 +24,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from splitsec.attack import Attack, Hijacking
 from splitsec.errors import PluginError, UsageError
-from splitsec.networks import build_decoder
-from splitsec.parameters import Parameters
+from splitsec.plugins.attack import Attack, Hijacking
+from splitsec.plugins.messages import Message
+from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.threat import ThreatModel
+from splitsec.plugins.toolbox.decoders import build_decoder
+from splitsec.plugins.view import View
 from splitsec.randomness import seeded_global_generator
-from splitsec.threat import ThreatModel, View
-from splitsec.wire import Message
 
 from . import light_networks, paper_networks
 from .hijack import Hijack, HijackSettings
@@ -131,8 +132,11 @@ class Fsha(Attack[FshaParameters]):
         self._inverse: nn.Module | None = None
         self._step = 0
         self._curves: dict[str, list[float]] = {
-            "client loss": [], "autoencoder loss": [], "critic loss": [], "gradient penalty": []
-        }  # fmt: skip
+            "client loss": [],
+            "autoencoder loss": [],
+            "critic loss": [],
+            "gradient penalty": [],
+        }
 
     @classmethod
     def threat_model(cls, parameters: FshaParameters) -> ThreatModel:
@@ -154,8 +158,11 @@ class Fsha(Attack[FshaParameters]):
         self._follow(hijack.decoder)
         if self._step % _LOG_EVERY == 0:
             values = (
-                step.client_loss, step.autoencoder_loss, step.critic_loss, step.gradient_penalty
-            )  # fmt: skip
+                step.client_loss,
+                step.autoencoder_loss,
+                step.critic_loss,
+                step.gradient_penalty,
+            )
             for curve, value in zip(self._curves.values(), values, strict=True):
                 curve.append(value)
         self._step += 1

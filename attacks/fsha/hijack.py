@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .penalty import PenaltyNorm, gradient_penalty
+from splitsec.plugins.toolbox.gradient_penalty import PenaltyNorm, gradient_penalty
 
 
 @dataclass(frozen=True, kw_only=True)

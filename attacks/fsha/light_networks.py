@@ -18,11 +18,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from splitsec.images import Shape
-from splitsec.layers import Resize
-from splitsec.networks import checked, count_halvings, half
-
-from .penalty import Rectifier
+from splitsec.plugins.toolbox.decoders import checked, count_halvings, half
+from splitsec.plugins.toolbox.gradient_penalty import Rectifier
+from splitsec.plugins.toolbox.layers import Resize
+from splitsec.shapes import Shape
 
 CRITIC_MAP = 8
 """Rows and columns to which the critic's strided stem reduces larger maps."""

@@ -7,7 +7,7 @@ last tanh, so images are scaled to [-1, 1]. The discriminator is the same plain 
 level: the authors' level-specific strided stems are overwritten before use.
 
 The networks are in ``channels_last`` memory format, which oneDNN convolves fastest, and the
-discriminator's ReLUs are :class:`~splitsec.attacks.fsha.penalty.Rectifier`.
+discriminator's ReLUs are :class:`~splitsec.plugins.toolbox.gradient_penalty.Rectifier`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from splitsec.layers import SameConv2d
-
-from .penalty import Rectifier
+from splitsec.plugins.toolbox.gradient_penalty import Rectifier
+from splitsec.plugins.toolbox.layers import SameConv2d
 
 LEVELS = (1, 2, 3, 4)
 

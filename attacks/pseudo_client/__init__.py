@@ -32,15 +32,16 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from splitsec.attack import Attack
 from splitsec.errors import DivergedError, PluginError, UsageError
-from splitsec.inversion import Inversion, InversionParameters, invert
+from splitsec.plugins.attack import Attack
+from splitsec.plugins.messages import Exchange
+from splitsec.plugins.target import Encoded, encode
+from splitsec.plugins.threat import ThreatModel
+from splitsec.plugins.toolbox.gradient_penalty import gradient_penalty
+from splitsec.plugins.toolbox.inversion import Inversion, InversionParameters, invert
+from splitsec.plugins.view import View
 from splitsec.progress import Progress
-from splitsec.target import Encoded, encode
-from splitsec.threat import ThreatModel, View
-from splitsec.wire import Exchange
 
-from ..fsha.penalty import gradient_penalty
 from .critic import Critic, Told
 from .observed import Observed
 
@@ -128,8 +129,10 @@ class PseudoClient(Attack[PseudoClientParameters]):
         self._kept: list[tuple[Tensor, Tensor | None]] = []
         self._seen = 0
         self._curves: dict[str, list[float]] = {
-            "pseudo-client loss": [], "distance of moments": [], "critic loss": []
-        }  # fmt: skip
+            "pseudo-client loss": [],
+            "distance of moments": [],
+            "critic loss": [],
+        }
         self._inversion: Inversion | None = None
 
     @classmethod
@@ -159,10 +162,15 @@ class PseudoClient(Attack[PseudoClientParameters]):
         observed, server = self._observed(), self.view.server_model
         name = "training the pseudo-client"
         saved = self.checkpoints.stage(
-            name, encoder=self._encoder, head=self._head, optimizer=self._optimizer,
-            critic=self._critic, critic_optimizer=self._critic_optimizer,
-            generator=self.generator, curves=self._curves,
-        )  # fmt: skip
+            name,
+            encoder=self._encoder,
+            head=self._head,
+            optimizer=self._optimizer,
+            critic=self._critic,
+            critic_optimizer=self._critic_optimizer,
+            generator=self.generator,
+            curves=self._curves,
+        )
         with progress.stage(name, given.afterwards) as stage:
             stage.advance(saved.position)
             for step in range(saved.position, given.afterwards):
@@ -173,9 +181,14 @@ class PseudoClient(Attack[PseudoClientParameters]):
                 stage.advance(note=f"loss {loss:.3f}")
                 saved.reached(step + 1)
         self._inversion = invert(
-            given, self.view.public_images, self._imitate(), self.generator, progress,
-            "training the pseudo-client's decoder", self.checkpoints,
-        )  # fmt: skip
+            given,
+            self.view.public_images,
+            self._imitate(),
+            self.generator,
+            progress,
+            "training the pseudo-client's decoder",
+            self.checkpoints,
+        )
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
         """Decode smashed data of shape (N, c, h, w)."""

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from splitsec.networks import checked, half
-
-from ..fsha.penalty import Rectifier
+from splitsec.plugins.toolbox.decoders import checked, half
+from splitsec.plugins.toolbox.gradient_penalty import Rectifier
 
 _WIDTH = 64
 _SLOPE = 0.2

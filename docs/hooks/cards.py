@@ -18,24 +18,31 @@ from typing import Any, cast
 
 import pandas as pd
 
+from splitsec.cli.leaderboard import in_words
 from splitsec.leaderboard import tables
-from splitsec.leaderboard.command import in_words
 from splitsec.leaderboard.ranking import rank
-from splitsec.parameters import Parameters
-from splitsec.plugins import Kind, Plugin, list_plugins, load_plugin
-from splitsec.record import FLAGS, INVALIDATING, Record
-from splitsec.storage import load_records
+from splitsec.plugins.loading import Plugin, list_plugins, load_plugin
+from splitsec.plugins.names import Kind
+from splitsec.plugins.parameters import Parameters
+from splitsec.records.record import FLAGS, INVALIDATING, Record
+from splitsec.records.store import load_records
 
 RECORDS = Path(__file__).parents[2] / "leaderboard" / "records"
 
 _MARKER = re.compile(r"^<!-- (cards|boards|flags)(?:: (\S+))? -->$", re.MULTILINE)
 _ROLE = re.compile(r":(?:class|func|meth|mod):(?=<code)")
 _ROWS: dict[Kind, list[str]] = {
-    "attack": ["attack", "defense"], "defense": ["defense", "attack"], "target": ["attack"],
-}  # fmt: skip
+    "attack": ["attack", "defense"],
+    "defense": ["defense", "attack"],
+    "target": ["attack"],
+}
 _SETTING = ["data", "target", "cut", "profile", "protocol"]
-_LIMITS = {"minimum": "at least", "exclusiveMinimum": "over", "maximum": "at most",
-           "exclusiveMaximum": "under"}  # fmt: skip
+_LIMITS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "over",
+    "maximum": "at most",
+    "exclusiveMaximum": "under",
+}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -59,10 +66,13 @@ def _content(what: str, name: str) -> str:
 def flags() -> str:
     """Return a table of the flags that a record may carry."""
     lines = [
-        {"flag": f"`{name}`", "what it says": says,
-         "ranked": "no" if name in INVALIDATING else "yes"}
+        {
+            "flag": f"`{name}`",
+            "what it says": says,
+            "ranked": "no" if name in INVALIDATING else "yes",
+        }
         for name, says in FLAGS.items()
-    ]  # fmt: skip
+    ]
     return tables.to_markdown(pd.DataFrame(lines))
 
 

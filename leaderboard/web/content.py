@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from splitsec.leaderboard.ranking import RERUN, Board, By, rank
-from splitsec.record import Record
+from splitsec.records.record import Record
 
 KINDS: tuple[By, ...] = ("defenses", "attacks", "targets")
 ACCESS = ("server", "queries", "oracle")
@@ -128,8 +128,13 @@ def _table(
     rows = []
     for values in board.rows.to_dict("records"):
         mine = sorted(members[values["name"]])
-        rows.append(_row({str(name): value for name, value in values.items()},
-                         records[mine[0]] if by == "targets" else None, mine))  # fmt: skip
+        rows.append(
+            _row(
+                {str(name): value for name, value in values.items()},
+                records[mine[0]] if by == "targets" else None,
+                mine,
+            )
+        )
     where = f"{spec.data} at {spec.size} px"
     everywhere = by == "targets"
     return Table(
@@ -195,8 +200,12 @@ def _curves(examples: Sequence[Record], kind: str) -> list[list[int]]:
     curves = []
     for family in families.values():
         settings = [_settings(examples[place], kind) for place in family]
-        differing = {name for one in settings for name in one
-                     if any(one[name] != other.get(name) for other in settings)}  # fmt: skip
+        differing = {
+            name
+            for one in settings
+            for name in one
+            if any(one[name] != other.get(name) for other in settings)
+        }
         if len(differing) == 1:
             (name,) = differing
             strengths: dict[int, float] = {

@@ -25,8 +25,8 @@ from splitsec.leaderboard.web.publication import (
     published,
     without_folders,
 )
-from splitsec.record import Record
-from splitsec.storage import Found
+from splitsec.records.record import Record
+from splitsec.records.store import Found
 
 MARK = '<meta name="generator" content="splitsec leaderboard">'
 """In the page's head; a folder without it is somebody else's."""
@@ -87,9 +87,18 @@ def _place(found: Found) -> tuple[object, ...]:
     spec = found.record.spec
     given = json.dumps(spec.parameters, sort_keys=True)
     return (
-        spec.attack == "none", spec.target, spec.cut, spec.data, spec.size, spec.profile,
-        spec.defense, spec.attack, given, spec.seed, found.record.cell_id,
-    )  # fmt: skip
+        spec.attack == "none",
+        spec.target,
+        spec.cut,
+        spec.data,
+        spec.size,
+        spec.profile,
+        spec.defense,
+        spec.attack,
+        given,
+        spec.seed,
+        found.record.cell_id,
+    )
 
 
 def _replace(new: Path, old: Path) -> None:
@@ -133,8 +142,9 @@ def _write_index(
     floor: float,
 ) -> None:
     rankings = {str(kind): content.tables(records, kind, floor) for kind in content.KINDS}
-    boards = [table for groups in rankings.values() for tables in groups.values()
-              for table in tables]  # fmt: skip
+    boards = [
+        table for groups in rankings.values() for tables in groups.values() for table in tables
+    ]
     charts = {table.key: drawn for table in boards if (drawn := content.chart(table))}
     flags = gallery.flag_words(records)
     data = {

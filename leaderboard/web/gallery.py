@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from splitsec.cells.panel import Curve, curves_of
 from splitsec.leaderboard.web.content import rounded
 from splitsec.leaderboard.web.publication import Picture, command
-from splitsec.metrics.scores import VictimScores
-from splitsec.panel import Curve, curves_of
-from splitsec.record import FLAGS, INVALIDATING, Record
-from splitsec.spec import CellSpec
-from splitsec.summary import headline, measures, threat_in_words
+from splitsec.metrics.schema import VictimScores
+from splitsec.records.record import FLAGS, INVALIDATING, Record
+from splitsec.records.spec import CellSpec
+from splitsec.records.wording import headline, measures, threat_in_words
 
 _DRAWN = 300  # values of a curve; longer ones are averaged
 _VICTIMS = {"training": "private training images", "held_out": "private held-out images"}
@@ -142,9 +142,11 @@ def _utility(record: Record) -> list[tuple[str, str, str]]:
         return []
     segments = utility.jaccard is not None
     labels = {
-        "auc": "AUC", "jaccard": "Jaccard", "dice": "Dice",
+        "auc": "AUC",
+        "jaccard": "Jaccard",
+        "dice": "Dice",
         "accuracy": "share of pixels right" if segments else "accuracy",
-    }  # fmt: skip
+    }
     rows = []
     for name, label in labels.items():
         value, guess = getattr(utility, name), utility.trivial.get(name)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from splitsec.errors import DataError
-from splitsec.record import Record
-from splitsec.storage import Found, keep_record
+from splitsec.records.record import Record
+from splitsec.records.store import Found, keep_record
 
 PICTURES = "pictures"
 """Folder of the pictures inside the page."""

@@ -29,14 +29,14 @@ _COMMANDS = {
     "new": ("splitsec.cli.new", "Write a new attack, defense, target or data source."),
     "check": ("splitsec.cli.check", "Check that a plug-in keeps its contract."),
     "list": ("splitsec.cli.listing", "List attacks, defenses, targets or data sets."),
-    "leaderboard": ("splitsec.leaderboard.command", "Rank what records tell of."),
+    "leaderboard": ("splitsec.cli.leaderboard", "Rank what records tell of."),
     "reproduce": (
-        "splitsec.leaderboard.reproduce",
+        "splitsec.cli.reproduce",
         "Make a table or figure of the original report again.",
     ),
     "run": ("splitsec.cli.grid", "Run the grids of a file, or an official track."),
     "verify": ("splitsec.cli.verify", "Run the cells of records again, and compare."),
-    "submit": ("splitsec.leaderboard.submit", "Assemble records and plug-ins for a submission."),
+    "submit": ("splitsec.cli.submit", "Assemble records and plug-ins for a submission."),
     "show": ("splitsec.cli.show", "Print a record again."),
     "doctor": ("splitsec.cli.doctor", "Say which data, weights and devices are here."),
 }
@@ -62,7 +62,7 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
-            from splitsec.errors import unknown_name  # noqa: PLC0415
+            from splitsec.errors import unknown_name
 
             raise click.UsageError(unknown_name("command", args[0], _COMMANDS))
         return super().resolve_command(ctx, args)

@@ -10,12 +10,12 @@ import click
 
 from splitsec.cli import Exit
 from splitsec.errors import UsageError, unknown_name
-from splitsec.plugins import KINDS, Kind
+from splitsec.plugins.names import KINDS, Kind
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from splitsec.contract.report import Report
+    from splitsec.running.contract.report import Report
 
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
 
@@ -78,20 +78,20 @@ def _read(words: tuple[str, ...]) -> tuple[Kind | None, str]:
 
 
 def _check_in_sandbox(spec: str, kind: Kind | None, only: tuple[str, ...]) -> Report:
-    from rich.console import Console  # noqa: PLC0415 - not needed to complain
-    from rich.markup import escape  # noqa: PLC0415
+    from rich.console import Console
+    from rich.markup import escape
 
-    from splitsec.cli.sandboxed import check_in_sandbox  # noqa: PLC0415 - slow
+    from splitsec.cli.check_in_sandbox import check_in_sandbox
 
     with Console(stderr=True).status(f"checking {escape(spec)} in the sandbox"):
         return check_in_sandbox(spec, kind, only)
 
 
 def _check(spec: str, kind: Kind | None, only: tuple[str, ...]) -> Report:
-    from rich.console import Console  # noqa: PLC0415 - not needed to complain
-    from rich.markup import escape  # noqa: PLC0415
+    from rich.console import Console
+    from rich.markup import escape
 
-    from splitsec.contract.runner import check_plugin  # noqa: PLC0415 - imports torch
+    from splitsec.running.contract.runner import check_plugin
 
     doing = f"checking {escape(spec)}"
     with Console(stderr=True).status(doing) as status:
@@ -101,8 +101,8 @@ def _check(spec: str, kind: Kind | None, only: tuple[str, ...]) -> Report:
 
 
 def _show(report: Report) -> None:
-    from rich.console import Console  # noqa: PLC0415 - not needed for JSON
-    from rich.markup import escape  # noqa: PLC0415
+    from rich.console import Console
+    from rich.markup import escape
 
     console = Console()
     _table(report, console)
@@ -110,15 +110,17 @@ def _show(report: Report) -> None:
 
 
 def _table(report: Report, console: Console) -> None:
-    from rich import box  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE, pad_edge=False)
     columns: dict[str, dict[str, Any]] = {
-        "check": {"no_wrap": True}, "": {}, "what was seen, and what to do": {"ratio": 1},
+        "check": {"no_wrap": True},
+        "": {},
+        "what was seen, and what to do": {"ratio": 1},
         "seconds": {"justify": "right"},
-    }  # fmt: skip
+    }
     for name, options in columns.items():
         table.add_column(name, **options)
     for one in report.findings:

@@ -20,7 +20,7 @@ def command(fetch: bool, as_json: bool) -> int:
     Looks at this machine only, unless --fetch is given. Exits 0 if the default command can
     run, 1 otherwise.
     """
-    from splitsec.doctor import examine  # noqa: PLC0415 - imports torch
+    from splitsec.cli.examination import examine
 
     findings = examine(fetch)
     missing = [finding.what for finding in findings if finding.needed and not finding.ok]

@@ -10,7 +10,8 @@ from splitsec.cli import Exit
 from splitsec.cli.execution import execute, execution_options, take_execution
 from splitsec.errors import UsageError
 from splitsec.isolation import Isolation
-from splitsec.plugins import Kind, list_plugins
+from splitsec.plugins.loading import list_plugins
+from splitsec.plugins.names import Kind
 
 
 def _complete(kind: Kind) -> Any:
@@ -23,7 +24,7 @@ def _complete(kind: Kind) -> Any:
 
 
 def _complete_profile(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    from splitsec.spec import profiles  # noqa: PLC0415 - only when completing
+    from splitsec.cells.requests import profiles
 
     return [name for name in profiles() if name.startswith(incomplete)]
 
@@ -127,8 +128,8 @@ def command(*, seed: int | None, seeds: int | None, **request: Any) -> int:
 
     def cells(isolation: Isolation | None) -> list[Any]:
         # Torch takes seconds to import: not before the options are known to be in order.
-        from splitsec.cell import resolve  # noqa: PLC0415
+        from splitsec.cells.resolve import resolve
 
         return resolve(seeds=chosen, isolation=isolation, **request)
 
-    return execute({**request, "seeds": list(chosen)}, cells, execution)
+    return execute(cells, execution)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -11,10 +11,10 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import click
 
 from splitsec.cli import Exit
-from splitsec.data.secret import commitment, secret_from
+from splitsec.data.secret import secret_from
 from splitsec.errors import UsageError
 from splitsec.isolation import Isolation, isolation_for
-from splitsec.storage import Rerun
+from splitsec.records.store import Rerun
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -84,16 +84,19 @@ class Execution(NamedTuple):
         """Return how attacks are kept apart, or None for not at all."""
         hidden = () if self.output is None else (str(self.output),)
         return isolation_for(
-            self.isolate, sandbox=self.sandbox, hidden=hidden,
-            seconds=self.attack_seconds, memory_gib=self.attack_memory,
+            self.isolate,
+            sandbox=self.sandbox,
+            hidden=hidden,
+            seconds=self.attack_seconds,
+            memory_gib=self.attack_memory,
             processes=self.attack_processes,
-        )  # fmt: skip
+        )
 
     def check(self) -> None:
         """Raise a UsageError where options do not go together."""
         self.isolation()
         if self.sandbox:
-            from splitsec.isolation.sandbox import check_sandbox  # noqa: PLC0415 - rarely used
+            from splitsec.isolation.sandbox import check_sandbox
 
             check_sandbox()
         if self.executor == "ray":
@@ -111,11 +114,11 @@ class Execution(NamedTuple):
     def make_executor(self) -> Any:
         """Return what runs sessions."""
         if self.executor == "ray":
-            from splitsec.executors.ray import Ray  # noqa: PLC0415 - slow to import
+            from splitsec.running.executors.ray import Ray
 
             return Ray(self.address, self.gpus, self.timeout, self.keep_models)
-        from splitsec.executors import InProcess  # noqa: PLC0415 - slow to import
-        from splitsec.executors.workers import Workers  # noqa: PLC0415
+        from splitsec.running.executors import InProcess
+        from splitsec.running.executors.workers import Workers
 
         if self.workers > 1 or self.timeout is not None:
             return Workers(self.workers, self.timeout, self.keep_models)
@@ -263,14 +266,12 @@ def take_execution(options: dict[str, Any], **given: Any) -> Execution:
 
 
 def execute(
-    request: Mapping[str, Any],
     cells: Callable[[Isolation | None], Sequence[Any]],
     how: Execution,
 ) -> int:
     """Resolve cells, run them, and print their records.
 
     Args:
-        request: JSON values that decide the cells.
         cells: resolves them, given how attacks are kept apart; a library may print meanwhile.
         how: how they are run.
 
@@ -280,23 +281,9 @@ def execute(
     results = sys.stdout
     # Whatever a library or a plug-in prints is not a result.
     with redirect_stdout(sys.stderr), secret_from(how.secret_file):
-        from splitsec.recall import recall, remember  # noqa: PLC0415 - slow to import
-
-        request = {
-            **request,
-            "shard": None if how.shard is None else str(how.shard),
-            "partition": commitment(),
-        }
-        known = recall(how.output, request) if how.rerun != "all" and not how.dry_run else None
-        if known is not None:
-            click.echo(f"all {len(known)} cells have a record, which is used", err=True)
-            with redirect_stdout(results):
-                for record in known:
-                    _report(record, how)
-            return Exit.OK
-        from splitsec.progress_bars import shown  # noqa: PLC0415 - slow to import
-        from splitsec.runs import distinct, run_cells, take_shard  # noqa: PLC0415
-        from splitsec.storage import check_writable  # noqa: PLC0415
+        from splitsec.cli.progress_bars import shown
+        from splitsec.records.store import check_writable
+        from splitsec.running.runs import distinct, run_cells, take_shard
 
         resolved = distinct(cells(how.isolation()))
         if not resolved:
@@ -315,12 +302,15 @@ def execute(
         records = []
         with shown(len(resolved)) as progress:
             for record in run_cells(
-                resolved, how.output, progress, rerun=how.rerun, executor=how.make_executor(),
-            ):  # fmt: skip
+                resolved,
+                how.output,
+                progress,
+                rerun=how.rerun,
+                executor=how.make_executor(),
+            ):
                 records.append(record)
                 with progress.paused(), redirect_stdout(results):
                     _report(record, how)
-        remember(how.output, request, resolved, records)
     failed = sum(record.status not in ("ok", "skipped") for record in records)
     if len(resolved) > 1:
         done = f"{len(resolved) - failed} of {len(resolved)} cells done, {failed} failed"
@@ -333,21 +323,21 @@ def _report(record: Any, how: Execution) -> None:
     if how.as_json:
         click.echo(record.to_json())
         return
-    from rich.console import Console  # noqa: PLC0415 - not needed for JSON
+    from rich.console import Console
 
-    from splitsec.storage import record_folder  # noqa: PLC0415
-    from splitsec.summary import print_summary  # noqa: PLC0415
+    from splitsec.cli.summary import print_summary
+    from splitsec.records.store import record_folder
 
     print_summary(record, Console(), record_folder(how.output, record))
 
 
 def _say_plan(cells: Sequence[Any], how: Execution) -> None:
     """Print what would be run, and an estimate from the timings of past records."""
-    from splitsec.errors import DataError  # noqa: PLC0415
-    from splitsec.plan import make_plan  # noqa: PLC0415
-    from splitsec.progress_bars import duration, shown  # noqa: PLC0415
-    from splitsec.runs import with_records  # noqa: PLC0415
-    from splitsec.storage import load_records  # noqa: PLC0415
+    from splitsec.cli.progress_bars import duration, shown
+    from splitsec.errors import DataError
+    from splitsec.records.store import load_records
+    from splitsec.running.estimate import make_plan
+    from splitsec.running.runs import with_records
 
     with shown(len(cells)) as progress:
         known = with_records(cells, how.output, progress, how.rerun)

@@ -32,10 +32,10 @@ def command(grid: Path, **options: Any) -> int:
     Exits 0 if every cell ran, 1 if some failed, 2 if interrupted, 4 if the file is wrong.
     """  # noqa: D301 - click's own mark for a block that is not wrapped
     execution = take_execution(options)
-    from splitsec.grid import load_grid  # noqa: PLC0415 - only when it is run
+    from splitsec.cells.grid import load_grid
 
     asked = load_grid(official_tracks().get(str(grid), grid))
-    return execute(asked.model_dump(mode="json"), asked.cells, execution)
+    return execute(asked.cells, execution)
 
 
 def official_tracks() -> dict[str, Path]:

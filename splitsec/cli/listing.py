@@ -6,7 +6,8 @@ import json
 
 import click
 
-from splitsec.plugins import PLURALS, list_plugins
+from splitsec.plugins.loading import list_plugins
+from splitsec.plugins.names import PLURALS
 
 _KINDS = {plural: kind for kind, plural in PLURALS.items()}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from splitsec.plugins import KINDS
+from splitsec.plugins.names import KINDS
 
 
 @click.command("new")
@@ -26,7 +26,7 @@ def command(kind: Any, name: str, package: bool, output: Path) -> None:
     What is written already runs and passes `splitsec check`: edit it step by step, and check
     again. Nothing is ever overwritten.
     """
-    from splitsec.scaffold.writing import plan_scaffold, write_scaffold  # noqa: PLC0415
+    from splitsec.plugins.scaffold.writing import plan_scaffold, write_scaffold
 
     scaffold = plan_scaffold(kind, name, package, output)
     for file in write_scaffold(scaffold):

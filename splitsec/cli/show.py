@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from splitsec.record import load_record
+from splitsec.records.record import load_record
 
 
 @click.command("show")
@@ -18,9 +18,9 @@ def command(record: Path, as_json: bool) -> None:
     if as_json:
         click.echo(loaded.to_json())
         return
-    from rich.console import Console  # noqa: PLC0415 - not needed for JSON
+    from rich.console import Console
 
-    from splitsec.summary import print_summary  # noqa: PLC0415
+    from splitsec.cli.summary import print_summary
 
     folder = record if record.is_dir() else record.parent
     print_summary(loaded, Console(), folder)

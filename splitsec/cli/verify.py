@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from splitsec.agreement import TOLERANCES, parse_tolerances
 from splitsec.cli import Exit
 from splitsec.cli.execution import Execution, executor_options, take_execution
 from splitsec.data.secret import secret_from
 from splitsec.errors import UsageError
 from splitsec.isolation.sandbox import CONFINED_VARIABLE
+from splitsec.records.agreement import TOLERANCES, parse_tolerances
 
 if TYPE_CHECKING:
-    from splitsec.verification import Claim
+    from splitsec.running.verification import Claim
 
 
 plugin_option = click.option(
@@ -86,16 +86,21 @@ def command(
     Exits 0 if all agree, 1 if one differs or could not be run, 4 if the request is wrong.
     """
     execution = take_execution(
-        options, shard=None, rerun="failed", output=output, keep_models=False,
-        as_json=options.pop("as_json"), dry_run=options.pop("dry_run"),
-    )  # fmt: skip
+        options,
+        shard=None,
+        rerun="failed",
+        output=output,
+        keep_models=False,
+        as_json=options.pop("as_json"),
+        dry_run=options.pop("dry_run"),
+    )
     allowed = parse_tolerances(tolerances)
     if execution.sandbox and not os.environ.get(CONFINED_VARIABLE):
         return _confined(execution, records, plugins, data_root, output)
     results = sys.stdout
     with redirect_stdout(sys.stderr), secret_from(execution.secret_file), _data_in(data_root):
-        from splitsec.progress_bars import shown  # noqa: PLC0415 - slow to import
-        from splitsec.verification import (  # noqa: PLC0415
+        from splitsec.cli.progress_bars import shown
+        from splitsec.running.verification import (
             Checker,
             parse_plugins,
             read_claims,
@@ -132,8 +137,8 @@ def _confined(
     output: Path | None,
 ) -> int:
     """Run the same command in a sandbox, where it sees what it is asked about."""
-    from splitsec.cli.confined import run_confined  # noqa: PLC0415 - slow to import
-    from splitsec.verification import (  # noqa: PLC0415
+    from splitsec.cli.verify_in_sandbox import run_confined
+    from splitsec.running.verification import (
         SUBMISSION,
         parse_plugins,
         read_claims,
@@ -171,7 +176,7 @@ def _data_in(folder: Path | None) -> Iterator[None]:
 @contextmanager
 def _store(output: Path | None) -> Iterator[Path]:
     """Give the folder of the new records, one that goes away unless it was named."""
-    from splitsec.storage import check_writable  # noqa: PLC0415 - slow to import
+    from splitsec.records.store import check_writable
 
     kept = None if output is None else nullcontext(str(output))
     with kept or tempfile.TemporaryDirectory(prefix="splitsec-verify-") as folder:
@@ -194,8 +199,8 @@ def _report(claim: Claim, how: Execution) -> None:
 
 
 def _print_differences(claim: Claim) -> None:
-    from rich.console import Console  # noqa: PLC0415 - only where it is printed for a person
-    from rich.table import Table  # noqa: PLC0415
+    from rich.console import Console
+    from rich.table import Table
 
     assert claim.comparison is not None
     beyond = [one for one in claim.comparison.differences if not one.within]
@@ -205,9 +210,10 @@ def _print_differences(claim: Claim) -> None:
     for one in beyond:
         values = (one.claimed, one.rerun, one.difference)
         table.add_row(
-            one.measure, *("-" if value is None else f"{value:.4f}" for value in values),
+            one.measure,
+            *("-" if value is None else f"{value:.4f}" for value in values),
             f"{one.tolerance:g}",
-        )  # fmt: skip
+        )
     Console().print(table)
 
 
@@ -219,10 +225,12 @@ def _as_json(claim: Claim) -> dict[str, Any]:
         "title": claim.record.spec.title() if claim.record else None,
         "outcome": claim.outcome,
         "problems": claim.problems,
-        "notes": [*([comparison.sentence] if comparison and comparison.sentence else []),
-                  *claim.notes],
+        "notes": [
+            *([comparison.sentence] if comparison and comparison.sentence else []),
+            *claim.notes,
+        ],
         "differences": [
             one._asdict() | {"difference": one.difference, "within": one.within}
             for one in (comparison.differences if comparison else [])
         ],
-    }  # fmt: skip
+    }

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from splitsec.data.cache import cached_images
 from splitsec.data.partition import assign, candidates, duplicate_groups
 from splitsec.data.parts import Data, Part
-from splitsec.data.source import Source, decode_checked, decode_masks_checked, list_checked
-from splitsec.data.sources import SOURCES, build_source
-from splitsec.data.spec import DataSpec
+from splitsec.data.sources import build_source
 from splitsec.errors import DataError, blaming
-from splitsec.parameters import Parameters
-from splitsec.plugins import Plugin, load_plugin
+from splitsec.plugins.data_spec import DataSpec
+from splitsec.plugins.loading import Plugin, is_builtin, load_plugin
+from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.source import Source, decode_checked, decode_masks_checked, list_checked
 from splitsec.progress import Progress
 
 
@@ -110,7 +110,9 @@ def _decoded(
         "keys": hashlib.sha256(keys.tobytes()).hexdigest(),
         "size": spec.size,
     }
-    if plugin.name not in SOURCES:  # the built-in ones' fingerprints say what they draw or read
+    if not is_builtin(
+        "data", plugin.spec
+    ):  # the built-in ones' fingerprints say what they draw or read
         key["code"] = plugin.sha256
     images = cached_images(
         key | {"channels": spec.channels},

@@ -18,9 +18,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from splitsec.data.secret import partition_key
-from splitsec.data.source import ANY, SHIFTED, TEST, TRAIN, VALIDATION, Catalogue
-from splitsec.data.spec import DataSpec
 from splitsec.errors import DataError
+from splitsec.plugins.data_spec import DataSpec
+from splitsec.plugins.source import ANY, SHIFTED, TEST, TRAIN, VALIDATION, Catalogue
 from splitsec.randomness import numpy_generator
 
 DUPLICATE_TOLERANCE = 3.0

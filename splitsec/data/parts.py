@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splitsec.data.source import Task
-from splitsec.data.spec import DataSpec
+from splitsec.plugins.data_spec import DataSpec
+from splitsec.plugins.source import Task
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import ClassVar, TypeVar
 from pydantic import Field
 
 from splitsec.data.decoding import reason
-from splitsec.data.folder import user_path
-from splitsec.data.source import Availability, Source
+from splitsec.data.files import user_path
 from splitsec.errors import DataError
-from splitsec.parameters import Parameters
+from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.source import Availability, Source
 
 
 class UnpackedParameters(Parameters):

@@ -24,20 +24,21 @@ import torch
 from torch import Tensor, nn
 
 from splitsec import errors
-from splitsec.attack import Attack, Hijacking
 from splitsec.checkpoint import Checkpoints
 from splitsec.errors import PluginError, SplitsecError, blaming
-from splitsec.images import Shape
 from splitsec.isolation.host import Answer
 from splitsec.isolation.protocol import Channel, ClosedError, Frame, MalformedError
-from splitsec.parameters import build_parameters
-from splitsec.plugins import load_plugin
+from splitsec.plugins.attack import Attack, Hijacking
+from splitsec.plugins.loading import load_plugin
+from splitsec.plugins.messages import Exchange, Message
+from splitsec.plugins.parameters import build_parameters
+from splitsec.plugins.target import SplitModel, Target
+from splitsec.plugins.threat import ThreatModel
+from splitsec.plugins.view import View
 from splitsec.progress import Relay
 from splitsec.randomness import globally_seeded
+from splitsec.shapes import Shape
 from splitsec.state import UnfitError, put_back, take
-from splitsec.target import SplitModel, Target
-from splitsec.threat import ThreatModel, View
-from splitsec.wire import Exchange, Message
 
 _MOST_FILE_BYTES = 4 << 30
 _MOST_TEXT = 10_000  # of an error; the host shows less
@@ -92,7 +93,7 @@ class Resident:
 
     def _choose(self, given: Answer) -> Answer:
         """Load a plug-in, and say what is asked of its class before any session."""
-        from splitsec.isolation.description import choose_here  # noqa: PLC0415 - not in a session
+        from splitsec.isolation.unloaded import choose_here
 
         return Answer(choose_here(given.content))
 

@@ -37,10 +37,14 @@ _MOST_STEPS = 1 << 40
 _ERRORS = {
     kind.__name__: kind
     for kind in (
-        errors.DivergedError, errors.NotApplicable, errors.PluginError, errors.SessionEnded,
-        errors.ThreatModelViolation, errors.UsageError,
+        errors.DivergedError,
+        errors.NotApplicable,
+        errors.PluginError,
+        errors.SessionEnded,
+        errors.ThreatModelViolation,
+        errors.UsageError,
     )
-}  # fmt: skip
+}
 
 
 class Answer(NamedTuple):

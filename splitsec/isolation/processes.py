@@ -54,8 +54,9 @@ def excess(usage: Usage, allowed: Isolation) -> Excess | None:
         return Excess(said, "--attack-processes")
     if usage.memory_bytes > allowed.memory_gib * GIB:
         used = f"{usage.memory_bytes / GIB:.1f} GiB"
-        return Excess(f"used {used} of memory, and {allowed.memory_gib:g} are allowed",
-                      "--attack-memory")  # fmt: skip
+        return Excess(
+            f"used {used} of memory, and {allowed.memory_gib:g} are allowed", "--attack-memory"
+        )
     return None
 
 
@@ -110,11 +111,12 @@ class Tree:
         for one in running.values():
             children.setdefault(one.parent, []).append(one)
         roots = [
-            one for one in running.values()
+            one
+            for one in running.values()
             if one.session == self._root
             or self._known.get(one.pid) == one.started
             or (one.started >= self._begun and self._mark in _environment(one.pid))
-        ]  # fmt: skip
+        ]
         found: dict[int, _Process] = {}
         while roots:
             one = roots.pop()

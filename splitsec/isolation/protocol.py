@@ -29,10 +29,18 @@ _MOST_VALUES = 1 << 48
 _KINDS = {
     str(kind).removeprefix("torch."): kind
     for kind in (
-        torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8,
-        torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
+        torch.float16,
+        torch.bfloat16,
+        torch.float32,
+        torch.float64,
+        torch.uint8,
+        torch.int8,
+        torch.int16,
+        torch.int32,
+        torch.int64,
+        torch.bool,
     )
-}  # fmt: skip
+}
 
 
 class Frame(NamedTuple):

@@ -19,10 +19,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-import splitsec
 from splitsec.errors import UsageError
 from splitsec.folders import cache_folder, data_folder
-from splitsec.plugins import KINDS, folder_of
+from splitsec.plugins.loading import folder_of
+from splitsec.plugins.names import KINDS
 
 CONFINED_VARIABLE = "SPLITSEC_CONFINED"
 """In the environment of a splitsec that :func:`confined` has started."""
@@ -31,14 +31,30 @@ EXTRA_PROCESSES = 2  # bubblewrap itself, and the first process inside
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _READ = (
-    "/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d",
-    "/etc/fonts", "/sys/devices/system/cpu",
-)  # fmt: skip
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/fonts",
+    "/sys/devices/system/cpu",
+)
 _ENVIRONMENT = (
-    "PATH", "LANG", "LC_ALL", "PYTHONPATH", "PYTHONHASHSEED", "LD_LIBRARY_PATH",
-    "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "MKL_NUM_THREADS", "KMP_BLOCKTIME",
-    "KMP_AFFINITY", "OPENBLAS_NUM_THREADS", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA",
-)  # fmt: skip
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "PYTHONPATH",
+    "PYTHONHASHSEED",
+    "LD_LIBRARY_PATH",
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "OMP_PROC_BIND",
+    "MKL_NUM_THREADS",
+    "KMP_BLOCKTIME",
+    "KMP_AFFINITY",
+    "OPENBLAS_NUM_THREADS",
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+)
 _ROOM_BYTES = 256 << 20
 _CONFINED_ROOM_BYTES = 4 << 30  # what splitsec makes of images for a while is in it
 _SOMEBODY = 1000  # who is called so inside is the same user outside
@@ -171,7 +187,7 @@ def _covered(shown: Iterable[Path], hidden: Iterable[Path]) -> Iterator[Path]:
 def _pythons() -> set[Path]:
     """Return where Python, its packages and splitsec are; none is the working folder."""
     packages = [Path(path) for path in sys.path if Path(path).name in _PACKAGES]
-    own = [Path(splitsec.__file__).parent, *(folder_of(kind) for kind in KINDS)]
+    own = [Path(__file__).parents[1], *(folder_of(kind) for kind in KINDS)]
     prefixes = [Path(sys.prefix), Path(sys.base_prefix), *map(Path, site.getsitepackages())]
     found = {path.absolute() for path in (*packages, *own, *prefixes) if path.exists()}
     return found - {Path("/"), Path("/usr")}

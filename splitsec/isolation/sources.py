@@ -7,7 +7,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from splitsec.errors import PluginError
-from splitsec.plugins import Plugin, entry_point_of, source_sha256
+from splitsec.plugins.loading import Plugin, entry_point_of
+from splitsec.plugins.source_code import source_sha256
 
 
 def module_file(name: str) -> Path:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from splitsec.errors import UsageError
-from splitsec.metrics.weights import Backbone
+from splitsec.metrics.lpips_weights import Backbone
 from splitsec.randomness import seeded_global_generator
 
 SMALLEST = 64
@@ -36,7 +36,7 @@ class Lpips:
         Args:
             backbone: ``"alex"`` (the default of LPIPS) or ``"vgg"``.
             weights: state dict of the backbone's ``features`` as torchvision names them; see
-                :func:`splitsec.metrics.weights.load_backbone`.
+                :func:`splitsec.metrics.lpips_weights.load_backbone`.
         """
         self.backbone = backbone
         # The constructors draw weights, which are replaced below, and warn about an argument

@@ -11,10 +11,10 @@ from typing import ClassVar
 
 from torch import nn
 
-from splitsec.images import Shape
-from splitsec.layers import Standardise
-from splitsec.parameters import Parameters
-from splitsec.target import SplitModel, Target
+from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.target import SplitModel, Target
+from splitsec.plugins.toolbox.layers import Standardise
+from splitsec.shapes import Shape
 
 from .networks import client_children
 

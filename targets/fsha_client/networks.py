@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from splitsec.layers import SameConv2d
+from splitsec.plugins.toolbox.layers import SameConv2d
 
 LEVELS = (1, 2, 3, 4)
 

@@ -78,10 +78,17 @@ def measure(folder: Path) -> list[Path]:
     for file in sorted(HERE.glob("test_*.py")):
         measured.append(folder / f"{file.stem}.json")
         subprocess.run(
-            [sys.executable, "-m", "pytest", str(file), f"--benchmark-json={measured[-1]}",
-             "-o", "timeout=0"],
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                str(file),
+                f"--benchmark-json={measured[-1]}",
+                "-o",
+                "timeout=0",
+            ],
             check=False,
-        )  # fmt: skip
+        )
     return [one for one in measured if one.exists() and one.stat().st_size]
 
 

@@ -16,25 +16,36 @@ import pytest
 from machine import seconds
 from tables import report
 
-from splitsec.cell import Cell, resolve
-from splitsec.evaluate import run_session
-from splitsec.executors import Executor, InProcess
-from splitsec.executors.workers import Workers
+from splitsec.cells.cell import Cell
+from splitsec.cells.evaluation import run_session
+from splitsec.cells.resolve import resolve
 from splitsec.progress import Silent
-from splitsec.runs import run_cells
+from splitsec.running.executors import Executor, InProcess
+from splitsec.running.executors.workers import Workers
+from splitsec.running.runs import run_cells
 
 EMPTY = [
-    "training.epochs=1", "training.batch_size=2", "counts.private=2", "counts.public=2",
-    "counts.validation=2", "counts.held_out=2", "counts.victims=1",
-]  # fmt: skip
+    "training.epochs=1",
+    "training.batch_size=2",
+    "counts.private=2",
+    "counts.public=2",
+    "counts.validation=2",
+    "counts.held_out=2",
+    "counts.victims=1",
+]
 CELLS, ROUNDS = 10, 5
 
 
 def cells() -> list[Cell]:
     return resolve(
-        attack="none", defense="none", target="resnet:depth=18", size=16, seeds=range(CELLS),
-        threads=1, settings=EMPTY,
-    )  # fmt: skip
+        attack="none",
+        defense="none",
+        target="resnet:depth=18",
+        size=16,
+        seeds=range(CELLS),
+        threads=1,
+        settings=EMPTY,
+    )
 
 
 def run_each(grid: Sequence[Cell], store: Path) -> None:

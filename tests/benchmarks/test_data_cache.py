@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from tables import report
 
-from splitsec.data import DataSpec, load_data
 from splitsec.data.cache import cached_images
+from splitsec.data.loading import load_data
+from splitsec.plugins.data_spec import DataSpec
 from splitsec.progress import Silent
 
 ROUNDS = 3
@@ -43,8 +44,12 @@ def test_read(size: int, benchmark: Any, empty_cache: Path) -> None:
     spec = DataSpec(size=size, private=400, public=400, validation=100, held_out=100)
     load_data(spec, Silent())
     benchmark.pedantic(load_data, (spec, Silent()), rounds=ROUNDS)
-    _report(benchmark, "phantom-fundus, from the cache, with its hash and partition", size,
-            spec.total / benchmark.stats.stats.median)  # fmt: skip
+    _report(
+        benchmark,
+        "phantom-fundus, from the cache, with its hash and partition",
+        size,
+        spec.total / benchmark.stats.stats.median,
+    )
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["write", "read"])

@@ -10,7 +10,7 @@ from machine import THREADS, FlopCount, MatmulRate
 from tables import report
 
 from splitsec.checkpoint import Checkpoints
-from splitsec.inversion import InversionParameters, invert
+from splitsec.plugins.toolbox.inversion import InversionParameters, invert
 from splitsec.progress import Silent
 
 BATCH, STEPS, ROUNDS = 32, 8, 7

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from splitsec.attacks.fsha import paper_networks
 from splitsec.attacks.fsha.hijack import Hijack, HijackSettings
-from splitsec.attacks.fsha.penalty import Rectifier, gradient_penalty
+from splitsec.plugins.toolbox.gradient_penalty import Rectifier, gradient_penalty
 from splitsec.targets.fsha_client.networks import client_children
 
 LEVEL, SIZE, BATCH, ROUNDS = 4, 32, 64, 9

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from splitsec.metrics.identification import GALLERY, identification
 from splitsec.metrics.image_errors import ssim
+from splitsec.metrics.lpips_weights import load_backbone
 from splitsec.metrics.perceptual import Lpips
-from splitsec.metrics.weights import load_backbone
 
 ROUNDS = 5
 

@@ -18,10 +18,10 @@ from isolated import build_attack
 from machine import overhead
 from tables import report
 
-from splitsec.attack import Attack
-from splitsec.cell import resolve
+from splitsec.cells.resolve import resolve
 from splitsec.isolation import Isolation
-from splitsec.wire import Message
+from splitsec.plugins.attack import Attack
+from splitsec.plugins.messages import Message
 
 BATCH, THREADS, ROUNDS = 64, 2, 9
 MOST_OVERHEAD = 0.1
@@ -37,9 +37,13 @@ def _threads() -> Iterator[None]:
 
 def built(isolation: Isolation | None) -> Attack[Any]:
     (cell,) = resolve(
-        attack="fsha:networks=paper", defense="none", target="fsha-client", cut="4", size=32,
+        attack="fsha:networks=paper",
+        defense="none",
+        target="fsha-client",
+        cut="4",
+        size=32,
         isolation=isolation,
-    )  # fmt: skip
+    )
     return build_attack(cell, public=256)[0]
 
 

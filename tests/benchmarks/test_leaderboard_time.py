@@ -18,7 +18,7 @@ import pytest
 from machine import seconds
 from tables import report
 
-from splitsec.storage import load_records, record_folder
+from splitsec.records.store import load_records, record_folder
 
 PUBLISHED = Path(__file__).parents[2] / "leaderboard" / "records"
 ROUNDS = 3

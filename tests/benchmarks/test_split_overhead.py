@@ -19,14 +19,14 @@ from test_wire import IMAGE, client_of, target_of
 from torch import nn
 from torch.nn import functional as F
 
-from splitsec.defense import Defense
-from splitsec.optimizers import make_optimizer
-from splitsec.parameters import Parameters
+from splitsec.plugins.defense import Defense
+from splitsec.plugins.parameters import Parameters
 from splitsec.progress import Silent
-from splitsec.server import HonestServer
-from splitsec.session import run_session, schedule
-from splitsec.spec import Training
-from splitsec.wire import Wire
+from splitsec.training.honest_server import HonestServer
+from splitsec.training.loop import run_session, schedule
+from splitsec.training.optimizers import make_optimizer
+from splitsec.training.settings import Training
+from splitsec.training.wire import Wire
 
 IMAGES, ROUNDS, MOST_OVERHEAD = 128, 11, 0.05
 TRAINING = Training(epochs=1, batch_size=32, optimizer="adam", learning_rate=1e-3)

@@ -18,25 +18,34 @@ from typing import Any
 from machine import seconds
 from tables import report
 
-from splitsec.cell import resolve
+from splitsec.cells.resolve import resolve
 from splitsec.progress import Silent
-from splitsec.record import Record
-from splitsec.runs import run_cells
+from splitsec.records.record import Record
+from splitsec.running.runs import run_cells
 
 ATTACKS = "adra:epochs=10,adra:epochs=20,pseudo-client:afterwards=4,epochs=10"
 DEFENSES = "none,dcor,gaussian-noise"
 SMALL = [
-    "training.epochs=24", "counts.private=128", "counts.public=64", "counts.validation=8",
-    "counts.held_out=16", "counts.victims=16",
-]  # fmt: skip
+    "training.epochs=24",
+    "counts.private=128",
+    "counts.public=64",
+    "counts.validation=8",
+    "counts.held_out=16",
+    "counts.victims=16",
+]
 LEAST_RATIO = 2.0
 
 
 def test_work_is_done_once(benchmark: Any, tmp_path: Path) -> None:
     cells = resolve(
-        attack=ATTACKS, defense=DEFENSES, target="resnet:depth=18", size=16, seeds=range(2),
-        settings=SMALL, threads=1,
-    )  # fmt: skip
+        attack=ATTACKS,
+        defense=DEFENSES,
+        target="resnet:depth=18",
+        size=16,
+        seeds=range(2),
+        settings=SMALL,
+        threads=1,
+    )
     list(run_cells(cells[:1], tmp_path / "warm", Silent()))  # LPIPS is loaded, images are drawn
     together: list[Record] = []
     alone: list[Record] = []

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from splitsec import Attack, Hijacking, Parameters, ThreatModel
-from splitsec.wire import Exchange, Message
+from splitsec.plugins.messages import Exchange, Message
 
 
 class Liar(Attack[Parameters]):

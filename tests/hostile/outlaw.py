@@ -121,7 +121,7 @@ RULES = {
     "fork": fork,
     "hoard": hoard,
     "flood": flood,
-}  # fmt: skip
+}
 
 if __name__ == "__main__":
     call = read_call()

@@ -1,0 +1,1 @@
+"""Cells: one is resolved, trained, attacked, scored and recorded here."""

@@ -1,0 +1,169 @@
+"""One cell of a grid: what it runs, its identity, and what its random numbers depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from splitsec.cells import identity
+from splitsec.cells.configured import (
+    Chosen,
+)
+from splitsec.data.parts import Part
+from splitsec.errors import PluginError, UsageError, blaming
+from splitsec.isolation import Isolation
+from splitsec.isolation.unloaded import Description, StandIn
+from splitsec.plugins.data_spec import DataSpec
+from splitsec.plugins.target import SplitModel, Target
+from splitsec.randomness import seeded_global_generator
+from splitsec.records.spec import CellSpec
+from splitsec.shapes import Shape
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a grid, ready to run.
+
+    Attributes:
+        spec: everything that decides its numbers, but for the sources' hashes.
+        attack: the loaded attack.
+        defense: the loaded defense.
+        target: the loaded target.
+        data: the loaded source of the images.
+        isolation: how its attack is kept apart, or None where it runs in this process; no part
+            of the cell's id.
+    """
+
+    spec: CellSpec
+    attack: Chosen
+    defense: Chosen
+    target: Chosen
+    data: Chosen
+    isolation: Isolation | None = None
+
+    @property
+    def image(self) -> Shape:
+        """Shape of one image."""
+        return Shape(self.spec.channels, self.spec.size, self.spec.size)
+
+    @property
+    def chosen(self) -> tuple[Chosen, Chosen, Chosen, Chosen]:
+        """Attack, defense, target and data."""
+        return self.attack, self.defense, self.target, self.data
+
+    @property
+    def description(self) -> Description | None:
+        """What is known of the attack where it is not loaded in this process, else None."""
+        cls = self.attack.plugin.cls
+        return cls.description if issubclass(cls, StandIn) else None
+
+    def data_spec(self) -> DataSpec:
+        """Return the part of the specification that decides the images.
+
+        Raises:
+            UsageError: the images would be too small, or parts too few.
+        """
+        spec = self.spec
+        for name, least in (("private", 2), ("held_out", 1), ("victims", 1)):
+            count = getattr(spec, name)
+            if count < least * spec.clients:
+                raise UsageError(
+                    f"{spec.clients} clients need {least * spec.clients} {name} images or more, "
+                    f"and there are {count}; ask for fewer clients or --set counts.{name}"
+                )
+        return validated(
+            DataSpec,
+            {
+                "name": spec.data,
+                "plugin": None if self.data.plugin.spec == spec.data else self.data.plugin.spec,
+                "parameters": spec.parameters["data"],
+                "size": spec.size,
+                "channels": spec.channels,
+                "partition": spec.partition,
+                "partition_commitment": spec.partition_commitment,
+                "private": spec.private,
+                "public": spec.public,
+                "validation": spec.validation,
+                "held_out": spec.held_out,
+                "clients": spec.clients,
+                "public_from": spec.public_from,
+            },
+        )
+
+    def cell_id(self, data_sha256: str) -> str:
+        """Return the hash of everything that decides the numbers.
+
+        Args:
+            data_sha256: hash of the decoded images and labels.
+        """
+        return identity.cell_id(self.identity(data_sha256))
+
+    def identity(self, data_sha256: str) -> dict[str, Any]:
+        """Return everything that decides the numbers, as JSON values.
+
+        Args:
+            data_sha256: hash of the decoded images and labels.
+        """
+        methods = (self.attack.plugin, self.defense.plugin, self.target.plugin)
+        return identity.identity(self.spec, methods, data_sha256)
+
+    def session_key(self) -> str:
+        """Return the hash of everything that decides the honest session."""
+        return identity.session_key(self.spec, self.defense.plugin, self.target.plugin)
+
+    def client_key(self) -> dict[str, Any]:
+        """Return what initialisation and batch order depend on."""
+        return identity.client_key(self.spec)
+
+
+def victims_of(private: Sequence[Part], count: int) -> list[tuple[int, int]]:
+    """Choose the victims among the private images, spread evenly over the clients.
+
+    Parts are in random order, classes mixed, so the first rows are a random sample.
+
+    Args:
+        private: one part per client.
+        count: how many victims are wanted.
+
+    Returns:
+        (client, row) of each victim; fewer than ``count`` where there are fewer images.
+    """
+    shares = [count // len(private) + (i < count % len(private)) for i in range(len(private))]
+    return [
+        (client, row)
+        for client, (part, share) in enumerate(zip(private, shares, strict=True))
+        for row in range(min(share, len(part)))
+    ]
+
+
+def validated(cls: type[M], values: Mapping[str, Any]) -> M:
+    """Build a specification, or raise a UsageError that names the value at fault."""
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{where}: {first['msg']} (got {first['input']!r})") from None
+
+
+def build_model(
+    cell: Cell, target: Target[Any], outputs: int, stage: str = "initialisation"
+) -> SplitModel:
+    """Build a cell's split target; another stage name gives other initial weights.
+
+    Raises:
+        UsageError: the target cannot be split so.
+        PluginError: the target raised, or gave no split model.
+    """
+    label = cell.target.label
+    with blaming(label, "split()"), seeded_global_generator(stage, cell.client_key()):
+        model: object = target.split(cell.image, outputs, cell.spec.cut)
+    if not isinstance(model, SplitModel):
+        kind = type(model).__name__
+        raise PluginError(f"{label} returned {kind} from split(); a SplitModel is due")
+    return model

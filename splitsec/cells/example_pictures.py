@@ -1,0 +1,57 @@
+"""A few pictures of what a trained model does with held-out images, kept beside the record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from splitsec.data.parts import Data
+from splitsec.training.trained import Trained
+
+_IMAGES = 8
+_CHANNELS = 8
+
+
+def examples(trained: Trained, data: Data) -> dict[str, NDArray[Any]]:
+    """Return held-out images, predicted masks, and what the client's layers make of the first.
+
+    Args:
+        trained: an honest session.
+        data: its images.
+
+    Returns:
+        ``held_out`` of shape (n, C, H, W), in [0, 1]; for segmentation ``masks`` and
+        ``predicted`` of shape (n, 1, H, W), 0 or 1; and ``layer i`` of shape (c, h, w), the first
+        channels of child i of a client that is a sequence (its preprocessing is not counted).
+    """
+    count = min(_IMAGES, len(data.held_out))
+    images = data.held_out.batch(range(count))
+    kept: dict[str, NDArray[Any]] = {"held_out": images.numpy()}
+    if data.task == "segmentation":
+        _, outputs = trained.predict(images, "examples")
+        kept["masks"] = data.held_out.targets(range(count)).numpy().astype(np.uint8)
+        kept["predicted"] = (outputs.numpy() > 0).astype(np.uint8)
+    return kept | _activations(trained.model.client, images[:1])
+
+
+@torch.no_grad()
+def _activations(client: nn.Module, image: Tensor) -> dict[str, NDArray[Any]]:
+    if not isinstance(client, nn.Sequential):
+        return {}
+    training = client.training
+    client.eval()
+    kept = {}
+    for index, layer in enumerate(client):
+        made: object = layer(image)
+        if not isinstance(made, Tensor):
+            break  # smashed data with skips
+        image = made
+        if index and image.dim() == 4:
+            # float16: these maps are looked at, not computed with.
+            kept[f"layer {index - 1}"] = image[0, :_CHANNELS].half().numpy()
+    client.train(training)
+    return kept

@@ -1,0 +1,203 @@
+"""Pictures of a cell: what was recovered, and how training went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from splitsec.records.record import Record
+
+Images = NDArray[np.float32]
+
+_FORMATS = {"MSE": "{:.4f}", "PSNR": "{:.1f}", "SSIM": "{:.2f}", "LPIPS": "{:.2f}"}
+_UNITS = {"PSNR": "PSNR, dB"}
+_LARGEST_DIFFERENCE = 0.5  # drawn in the brightest colour
+_SMOOTHED_OVER = 20  # one twentieth of a curve is averaged
+_INCH, _LEFT, _LINE, _TOP = 1.45, 1.2, 0.185, 0.5  # inches: an image, margins, a line of text
+
+
+class _Row(NamedTuple):
+    name: str
+    images: Images
+    is_difference: bool = False
+
+
+def draw_panel(
+    path: Path,
+    *,
+    title: str,
+    originals: Images,
+    reconstructions: Images,
+    trivial: Images,
+    scores: Sequence[Mapping[str, float | None]],
+) -> None:
+    """Draw originals, reconstructions, differences and the guess of who sees nothing.
+
+    Args:
+        path: the PNG to write; ``splitsec.files.write_atomically`` makes that one step.
+        title: above the picture.
+        originals: shape (n, C, H, W), in [0, 1], C being 1 or 3.
+        reconstructions: the same shape.
+        trivial: the same shape; what the strongest trivial attacker guesses.
+        scores: per column, measure to value of the reconstruction; null where not available.
+    """
+    difference = np.abs(originals - reconstructions).mean(1, keepdims=True)
+    rows = [
+        _Row("original", originals),
+        _Row("recovered", reconstructions),
+        _Row("difference", difference, is_difference=True),
+        _Row("sees nothing:\nbest guess", trivial),
+    ]
+    columns, lines = len(originals), len(scores[0]) if scores else 0
+    width = _LEFT + _INCH * columns + 0.1
+    text = _LINE * lines + 0.25
+    height = _TOP + _INCH * len(rows) + text + 0.1
+    figure = Figure(figsize=(width, height), dpi=130)
+    FigureCanvasAgg(figure)
+    for place, row in enumerate(rows):
+        # The scores stand between the difference, which they measure, and the guess.
+        below = height - _TOP - _INCH * (place + 1) - (text if place == len(rows) - 1 else 0)
+        for column in range(columns):
+            axes = figure.add_axes(
+                (
+                    (_LEFT + _INCH * column) / width,
+                    below / height,
+                    (_INCH - 0.06) / width,
+                    (_INCH - 0.06) / height,
+                )
+            )
+            _show(axes, row.images[column], row.is_difference)
+        _label(figure, (below + _INCH / 2) / height, row.name, width)
+        if row.is_difference:
+            _scale(figure, (below + 0.26) / height, width, height)
+            _write_scores(figure, scores, below, width, height)
+    figure.text(
+        0.5, 1 - 0.25 / height, title, ha="center", va="center", fontsize=_fit(title, width)
+    )
+    figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def _fit(title: str, inches: float) -> float:
+    """Return the largest font size, at most 12 points, at which a title fits."""
+    return min(12.0, 72 * (inches - 0.2) / (0.56 * len(title)))
+
+
+def _label(figure: Figure, y: float, text: str, width: float) -> None:
+    x = (_LEFT - 0.12) / width
+    figure.text(x, y, text, ha="right", va="center", ma="right", fontsize=9.5)
+
+
+def _show(axes: Axes, image: Images, is_difference: bool) -> None:
+    pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+    axes.imshow(
+        pixels,
+        cmap="inferno" if is_difference else "gray",
+        vmin=0,
+        vmax=_LARGEST_DIFFERENCE if is_difference else 1,
+        interpolation="nearest",
+    )
+    axes.set_axis_off()
+
+
+def _scale(figure: Figure, y: float, width: float, height: float) -> None:
+    """Draw the colours of the differences with their values, left of their row."""
+    axes = figure.add_axes((0.2 / width, y, 0.75 / width, 0.09 / height))
+    axes.imshow(np.linspace(0, 1, 64)[None], cmap="inferno", aspect="auto")
+    axes.set_xticks([0, 63], ["0", f"{_LARGEST_DIFFERENCE:g}"], fontsize=8)
+    axes.tick_params(length=0, pad=2)
+    axes.set_yticks([])
+
+
+def _write_scores(
+    figure: Figure,
+    scores: Sequence[Mapping[str, float | None]],
+    top: float,
+    width: float,
+    height: float,
+) -> None:
+    """Write one line per measure: its name on the left, a value below each column."""
+    for line, name in enumerate(scores[0] if scores else ()):
+        y = (top - 0.08 - _LINE * (line + 0.5)) / height
+        _label(figure, y, _UNITS.get(name, name), width)
+        for column, score in enumerate(scores):
+            value = score[name]
+            text = "n/a" if value is None else _FORMATS.get(name, "{:.3g}").format(value)
+            x = (_LEFT + _INCH * (column + 0.5) - 0.03) / width
+            figure.text(x, y, text, ha="center", va="center", fontsize=9.5)
+
+
+class Curve(NamedTuple):
+    """A curve of a record's history, and what its horizontal axis counts."""
+
+    title: str
+    values: list[float]
+    steps: float  # the last value's place on the horizontal axis
+    axis: str
+
+
+def draw_curves(path: Path, record: Record) -> None:
+    """Draw the honest session's loss and the attack's own curves.
+
+    Args:
+        path: the PNG to write; ``splitsec.files.write_atomically`` makes that one step.
+        record: its ``history`` is drawn.
+    """
+    curves = curves_of(record)
+    columns = min(3, max(len(curves), 1))
+    rows = -(-max(len(curves), 1) // columns)
+    figure = Figure(figsize=(4.2 * columns, 2.8 * rows + 0.5), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, curve in zip(grid, curves, strict=False):
+        _plot(axes, curve)
+    for axes in grid[len(curves) :]:
+        axes.set_visible(False)
+    heading = record.spec.title()
+    figure.suptitle(heading, fontsize=_fit(heading, 4.2 * columns), parse_math=False)
+    figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def curves_of(record: Record) -> list[Curve]:
+    """Return all curves that hold values, and what their horizontal axis counts.
+
+    The honest loss and an active attack's curves span their sessions' exchanges; what a passive
+    attack counts is its own affair.
+    """
+    active = record.threat_model is not None and record.threat_model.active
+    curves = []
+    for stage, named in record.history.items():
+        honest = stage == "training"
+        exchanges = record.session.get("honest_exchanges" if honest else "attacked_exchanges")
+        for name, values in named.items():
+            if not values:
+                continue
+            title = f"honest training: {name}" if honest else f"attack: {name}"
+            if exchanges and (honest or active):
+                curves.append(Curve(title, values, exchanges, "exchange"))
+            else:
+                curves.append(Curve(title, values, len(values), "value"))
+    return curves
+
+
+def _plot(axes: Axes, curve: Curve) -> None:
+    values = np.array(curve.values, np.float64)
+    steps = np.arange(1, len(values) + 1) * (curve.steps / len(values))
+    window = max(1, len(values) // _SMOOTHED_OVER)
+    axes.plot(steps, values, color="0.75" if window > 1 else "C0", linewidth=0.8 + (window == 1))
+    if window > 1:
+        smooth = np.convolve(values, np.ones(window) / window, "valid")
+        label = f"mean of {window} values"
+        axes.plot(steps[window - 1 :], smooth, color="C0", linewidth=1.6, label=label)
+        axes.legend(fontsize=7, frameon=False, loc="best")
+    axes.set_title(curve.title, fontsize=10, parse_math=False)
+    axes.set_xlabel(curve.axis, fontsize=9)
+    axes.set_ylabel(curve.title.rpartition(": ")[2], fontsize=9, parse_math=False)
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.3)

@@ -1,0 +1,284 @@
+"""The sessions of a cell: the honest one, and the one under attack.
+
+Both start from the same client and see the same batches. The honest session gives the utility,
+and the frozen client that passive attacks are mounted on; cells that differ in their attack
+alone share it. An active attack gets a session of its own, in the server's place from the first
+exchange.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from splitsec.cells.attacker import Attacker, _Hijacker
+from splitsec.cells.cell import Cell, build_model, victims_of
+from splitsec.checkpoint import Checkpoints
+from splitsec.data.parts import Data
+from splitsec.errors import UsageError, blaming
+from splitsec.plugins.defense import Defense
+from splitsec.plugins.target import SplitModel, Target, smashed_shape
+from splitsec.plugins.view import View
+from splitsec.progress import Progress
+from splitsec.randomness import seeded_global_generator, torch_generator
+from splitsec.shapes import Shape
+from splitsec.training.client import Client
+from splitsec.training.honest_server import HonestServer
+from splitsec.training.loop import Session, exchanges_in, run_session
+from splitsec.training.optimizers import decay, make_optimizer
+from splitsec.training.release import Sender
+from splitsec.training.traffic import Traffic
+from splitsec.training.trained import Trained
+from splitsec.training.wire import Wire
+
+
+class PrivateSide:
+    """Builds the private side of the sessions of cells that differ in their attack alone.
+
+    Args:
+        cell: one of the cells.
+        data: their images.
+        checkpoints: where sessions are saved.
+
+    Attributes:
+        victims: (client, row) of the training victims.
+        smashed: shape of one image's smashed data.
+        u_shaped: whether the client keeps the model's head and the labels.
+    """
+
+    def __init__(self, cell: Cell, data: Data, checkpoints: Checkpoints | None = None) -> None:
+        self.cell = cell
+        self.data = data
+        self.checkpoints = checkpoints or Checkpoints()
+        self.victims = victims_of(data.private, cell.spec.victims)
+        self._label = cell.target.label
+        with blaming(self._label, "__init__()"):
+            target: Target[Any] = cell.target.plugin.cls(cell.target.parameters)
+        self.target = target
+        model = self.model()
+        self.u_shaped = model.head is not None
+        with blaming(self._label, "the client's forward()"):
+            self.smashed: Shape = smashed_shape(model.client, cell.image)
+
+    def model(self, stage: str = "initialisation") -> SplitModel:
+        """Build the split target; another stage name gives other initial weights."""
+        return build_model(self.cell, self.target, self.data.outputs, stage)
+
+    def _begin(self, model: SplitModel, learning_rate: float | None = None) -> list[Client]:
+        return [
+            Client(
+                part,
+                self._sender(index, model),
+                model.head,
+                self.target.loss,
+                make_optimizer(
+                    self.cell.spec.training, model.client, model.head, learning_rate=learning_rate
+                ),
+            )
+            for index, part in enumerate(self.data.private)
+        ]
+
+    def _sender(self, index: int, model: SplitModel) -> Sender:
+        cell = self.cell
+        draw = {
+            "session": cell.client_key(),
+            "client": index,
+            "cut": cell.spec.cut,
+            "defense": cell.spec.defense,
+            "parameters": cell.spec.parameters["defense"],
+        }
+        generator = torch_generator("defense", **draw)
+        label = cell.defense.label
+        with blaming(label, "begin()"), seeded_global_generator("defense's networks", draw):
+            defense: Defense[Any] = cell.defense.plugin.cls(cell.defense.parameters)
+            defense.begin(cell.image, self.smashed, generator)
+        return Sender(model.client, defense, generator, index, (self._label, label))
+
+    def honest(
+        self,
+        progress: Progress,
+        attackers: Sequence[Attacker] = (),
+        validate: Callable[[Trained], dict[str, float]] | None = None,
+        timings: dict[str, float] | None = None,
+    ) -> Trained:
+        """Run the honest session.
+
+        Args:
+            progress: told of every exchange.
+            attackers: passive attacks that listen.
+            validate: measures the model after each epoch; the first measure chooses the epoch
+                where the training keeps the best one.
+            timings: seconds that ``validate`` takes, which are saved with the session.
+
+        Raises:
+            UsageError: the best epoch is wanted, and validation images cannot tell it.
+        """
+        training = self.cell.spec.training
+        if training.keep == "best":
+            self._refuse_undecided()
+        model = self.model()
+        clients = self._begin(model)
+        optimizer = make_optimizer(training, model.server)
+        server = HonestServer(model.server, self.target.loss, optimizer, self._label)
+        half = model.server.train()
+        for attacker in attackers:
+            attacker.seen.grant("server_model", lambda: copy.deepcopy(half))
+        trained = Trained(model, clients, Session(), server.losses, Traffic(self.victims))
+
+        best = _Best(clients) if training.keep == "best" else None
+
+        def after_epoch() -> None:
+            scores = validate(trained) if validate else {}
+            for name, value in scores.items():
+                trained.epochs.setdefault(name, []).append(value)
+            if best is not None and scores:
+                best.offer(next(iter(scores.values())), trained)
+
+        def note() -> str:
+            losses = server.losses or trained.session.losses
+            return f"loss {losses[-1]:.3f}" if losses else ""
+
+        exchanges = exchanges_in(clients, training)
+        optimizers = [optimizer, *(client.optimizer for client in clients)]
+        run_session(
+            clients,
+            Wire(server, [(one.observe, one.threat.labels) for one in attackers]),
+            training,
+            self.cell.client_key(),
+            progress,
+            name="honest training",
+            exchanges=exchanges,
+            session=trained.session,
+            traffic=trained.traffic,
+            note=note,
+            before_exchange=lambda step: decay(optimizers, training, step / exchanges),
+            after_epoch=after_epoch,
+            saving=lambda: self.checkpoints.stage(
+                "honest training",
+                **_state(model, clients, trained.session, trained.traffic),
+                server_optimizer=optimizer,
+                server_losses=server.losses,
+                epochs=trained.epochs,
+                best=best,
+                timings=timings,
+                **{f"attack {one.key()}": (one.attack, one.heard) for one in attackers},
+            ),
+        )
+        trained.losses = server.losses or trained.session.losses
+        if best is not None:
+            best.restore(trained)
+        return trained
+
+    def _refuse_undecided(self) -> None:
+        """Raise a UsageError where validation images cannot tell a better epoch."""
+        part = self.data.validation
+        if self.data.task == "classification" and len(np.unique(part.labels)) < 2:
+            raise UsageError(
+                "training.keep=best chooses the epoch by the AUC on validation images, and all "
+                f"{len(part)} are of one class; ask for more, or for training.keep=last"
+            )
+
+    def hijacked(self, attacker: Attacker, progress: Progress) -> Trained:
+        """Run a session in which an active attack takes the server's place.
+
+        Raises:
+            PluginError: the attack broke its contract.
+        """
+        plan = attacker.plan()
+        model = self.model()
+        clients = self._begin(model, plan.learning_rate)
+        traffic, session = Traffic(self.victims), Session()
+        run_session(
+            clients,
+            Wire(_Hijacker(attacker), server_labels=attacker.threat.labels),
+            self.cell.spec.training,
+            self.cell.client_key(),
+            progress,
+            name=f"{attacker.cell.spec.attack} in the server's place",
+            exchanges=plan.exchanges,
+            session=session,
+            batch_size=plan.batch_size,
+            traffic=traffic,
+            saving=lambda: attacker.attack.checkpoints.stage(
+                "hijacked session",
+                **_state(model, clients, session, traffic),
+                attack=attacker.attack,
+            ),
+        )
+        return Trained(model, clients, session, session.losses, traffic)
+
+    def view(self, attacker: Attacker) -> View:
+        """Build what an attack may see before any session."""
+        cell, public = self.cell, self.data.public
+        return View(
+            attack=attacker.cell.spec.attack,
+            threat=attacker.threat,
+            image_shape=cell.image,
+            smashed_shape=self.smashed,
+            outputs=self.data.outputs,
+            clients=len(self.data.private),
+            task=self.target.task,
+            loss=self.target.loss,
+            u_shaped=self.u_shaped,
+            server_architecture=self.model("attacker's server").server,
+            grants={
+                "public_images": public.all,
+                "public_labels": lambda: public.targets(range(len(public))),
+                "client_architecture": lambda: self.model("attacker's copy"),
+                "defense_spec": lambda: {
+                    "name": cell.spec.defense,
+                    "parameters": dict(cell.spec.parameters["defense"]),
+                },
+            },
+        )
+
+
+def _state(
+    model: SplitModel, clients: Sequence[Client], session: Session, traffic: Traffic
+) -> dict[str, object]:
+    """Return what makes up the private side's state in a session."""
+    return {
+        "model": [part for part in model if part is not None],
+        "optimizers": [client.optimizer for client in clients],
+        "defenses": [client.sender.defense for client in clients],
+        "generators": [client.sender.generator for client in clients],
+        "session": session,
+        "sent": traffic.sent,
+    }
+
+
+class _Best:
+    """Remembers weights, defenses and traffic as they were when a score was highest."""
+
+    def __init__(self, clients: Sequence[Client]) -> None:
+        self._score = -math.inf
+        self._weights: list[dict[str, Tensor]] = []
+        self._defenses = [client.sender.copied_defense() for client in clients]
+        self._sent: dict[tuple[int, int], Tensor] = {}
+
+    def offer(self, score: float, trained: Trained) -> None:
+        """Remember everything if the score is a new highest one."""
+        if score > self._score:
+            self._score = score
+            self._weights = [copy.deepcopy(module.state_dict()) for module in _modules(trained)]
+            self._defenses = [client.sender.copied_defense() for client in trained.clients]
+            self._sent = dict(trained.traffic.sent)
+
+    def restore(self, trained: Trained) -> None:
+        """Put back what is remembered, if anything is."""
+        if not self._weights:
+            return
+        for module, weights in zip(_modules(trained), self._weights, strict=True):
+            module.load_state_dict(weights)
+        for client, defense in zip(trained.clients, self._defenses, strict=True):
+            client.sender.defense = defense
+        trained.traffic.sent = self._sent
+
+
+def _modules(trained: Trained) -> list[nn.Module]:
+    return [part for part in trained.model if part is not None]

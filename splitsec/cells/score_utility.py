@@ -1,0 +1,150 @@
+"""What an honestly trained model is worth to its clients, for the record."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from splitsec.cells.cell import Cell
+from splitsec.cells.results import Findings
+from splitsec.data.parts import Data, Part
+from splitsec.errors import DivergedError, PluginError
+from splitsec.metrics.utility import (
+    accuracy,
+    classification_utility,
+    overlap,
+    roc_auc,
+    segmentation_utility,
+)
+from splitsec.plugins.toolbox.distance_correlation import corrected_squared_distance_correlation
+from splitsec.randomness import numpy_generator
+from splitsec.records.record import Utility
+from splitsec.training.trained import Trained
+
+
+def measure_utility(cell: Cell, trained: Trained, data: Data, findings: Findings) -> Tensor:
+    """Score the model on the held-out images, as their release gives it.
+
+    The images are divided over the clients, in order; each has its own figures too.
+
+    Args:
+        cell: any cell of the session.
+        trained: the session.
+        data: its images.
+        findings: gets the utility and its flags.
+
+    Returns:
+        The held-out images' released smashed data, for attacks on these victims.
+
+    Raises:
+        DivergedError: the model's outputs are not finite.
+    """
+    images = data.held_out.all()
+    with findings.timed("test"):
+        released, outputs = trained.predict(images, "held-out")
+    with findings.timed("utility"):
+        _score(cell, images, released, outputs, data, findings)
+    return released
+
+
+def _score(
+    cell: Cell, images: Tensor, released: Tensor, outputs: Tensor, data: Data, findings: Findings
+) -> None:
+    check_outputs(cell.target.label, outputs, data.held_out, data)
+    if not torch.isfinite(outputs).all():
+        raise DivergedError("honest training diverged: the model's outputs are not finite")
+    scored = _segmentation if data.task == "segmentation" else _classification
+    utility, learned = scored(outputs, data)
+    related = corrected_squared_distance_correlation(images.flatten(1), released.flatten(1))
+    undefended = cell.spec.defense == "none"
+    findings.flag("target-never-learned", undefended and not learned)
+    findings.flag("defense-broke-utility", not undefended and not learned)
+    findings.fields["utility"] = utility.model_copy(
+        update={"distance_correlation": related.item(), "clients": _clients(outputs, data)}
+    )
+
+
+def validation_scores(trained: Trained, data: Data) -> dict[str, float]:
+    """Return measures on validation images, the one that chooses an epoch first.
+
+    Args:
+        trained: a session that is under way.
+        data: its images.
+    """
+    part = data.validation
+    _, outputs = trained.predict(part.all(), "validation")
+    check_outputs(trained.clients[0].sender.names[0], outputs, part, data)
+    scores = _measures(outputs, part.targets(range(len(part))), data)
+    return {f"validation {name}": value for name, value in scores.items()}
+
+
+def _measures(outputs: Tensor, targets: Tensor, data: Data) -> dict[str, float]:
+    if data.task == "segmentation":
+        both = overlap(outputs.numpy() > 0, targets.numpy() > 0)
+        return {
+            "jaccard": float(both.jaccard.mean()),
+            "dice": float(both.dice.mean()),
+            "accuracy": float(both.accuracy.mean()),
+        }
+    scores, labels = outputs.numpy(), targets.numpy()
+    return {"auc": roc_auc(scores, labels), "accuracy": accuracy(scores, labels)}
+
+
+def _clients(outputs: Tensor, data: Data) -> list[dict[str, float]]:
+    """Return the measures of each client's share of the held-out images, if there are several."""
+    count = len(data.private)
+    if count == 1:
+        return []
+    targets = data.held_out.targets(range(len(data.held_out)))
+    shares = [torch.tensor_split(values, count) for values in (outputs, targets)]
+    return [_measures(given, due, data) for given, due in zip(*shares, strict=True) if len(given)]
+
+
+def check_outputs(label: str, outputs: Tensor, part: Part, data: Data) -> None:
+    """Raise a PluginError unless a target's outputs have the shape that its task needs."""
+    extents = part.images.shape[2:] if data.task == "segmentation" else ()
+    due = (len(part), data.outputs, *extents)
+    if tuple(outputs.shape) != due:
+        raise PluginError(f"{label} gave outputs of shape {tuple(outputs.shape)}; {due} is due")
+
+
+def _classification(outputs: Tensor, data: Data) -> tuple[Utility, bool]:
+    scores = classification_utility(
+        outputs.numpy(),
+        data.held_out.labels,
+        np.concatenate([part.labels for part in data.private]),
+        numpy_generator("utility interval", data=data.sha256),
+    )
+    utility = Utility(
+        accuracy=scores.accuracy,
+        auc=scores.auc,
+        auc_interval=scores.auc_interval,
+        trivial={"accuracy": scores.trivial_accuracy, "auc": scores.trivial_auc},
+        n=scores.n,
+    )
+    return utility, scores.auc_interval[0] > scores.trivial_auc
+
+
+def _segmentation(outputs: Tensor, data: Data) -> tuple[Utility, bool]:
+    training = [part.targets(range(len(part))).mean(0) for part in data.private]
+    sizes = torch.tensor([len(part) for part in data.private], dtype=torch.float32)
+    mean = (torch.stack(training) * sizes.view(-1, 1, 1, 1)).sum(0) / sizes.sum()
+    scores = segmentation_utility(
+        outputs.numpy() > 0,
+        data.held_out.targets(range(len(data.held_out))).numpy() > 0,
+        mean.numpy() > 0.5,
+    )
+    utility = Utility(
+        accuracy=scores.accuracy,
+        jaccard=scores.jaccard,
+        jaccard_interval=scores.jaccard_interval,
+        dice=scores.dice,
+        trivial={
+            "accuracy": scores.trivial_accuracy,
+            "jaccard": scores.trivial_jaccard,
+            "dice": scores.trivial_dice,
+        },
+        n=scores.n,
+    )
+    return utility, scores.jaccard_interval[0] > scores.trivial_jaccard

@@ -1,0 +1,80 @@
+"""Cells as they travel to other processes, and as they come back from records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel
+
+from splitsec.cells.cell import Cell
+from splitsec.cells.configured import Chosen, described, is_apart, isolation_of, with_parameters
+from splitsec.isolation import Isolation
+from splitsec.isolation.unloaded import Description, Layered, describe
+from splitsec.plugins.loading import load_plugin
+from splitsec.plugins.names import Kind
+from splitsec.records.spec import CellSpec
+
+
+class Sent(BaseModel):
+    """A cell as it travels to another process on this machine.
+
+    Attributes:
+        spec: its specification.
+        plugins: kind to how the plug-in was asked for, such as ``./mine.py:Mine``.
+        isolation: how its attack is kept apart.
+        attack: what is known of an attack that is not to be loaded there.
+    """
+
+    spec: CellSpec
+    plugins: dict[Kind, str]
+    isolation: Isolation | None
+    attack: Description | None
+
+    @classmethod
+    def of(cls, cell: Cell) -> Sent:
+        """Return a cell as it travels."""
+        plugins = {one.plugin.kind: one.plugin.spec for one in cell.chosen}
+        return cls(
+            spec=cell.spec, plugins=plugins, isolation=cell.isolation, attack=cell.description
+        )
+
+
+def load_cell(sent: Sent) -> Cell:
+    """Build a cell from its specification, where it was resolved before.
+
+    Args:
+        sent: the cell as it travelled.
+
+    Raises:
+        PluginError: a plug-in cannot be loaded.
+        UsageError: it no longer has such parameters.
+    """
+
+    def load(kind: Kind) -> Chosen:
+        return with_parameters(load_plugin(kind, sent.plugins[kind]), sent.spec.parameters[kind])
+
+    attack = load("attack") if sent.attack is None else described(sent.attack)
+    others = (load("defense"), load("target"), load("data"))
+    return Cell(sent.spec, attack, *others, sent.isolation)
+
+
+def build_again(
+    spec: CellSpec, plugins: Mapping[Kind, str], isolation: Isolation | None = None
+) -> Cell:
+    """Build a cell from the specification of its record.
+
+    Args:
+        spec: the specification.
+        plugins: kind to how the plug-in is asked for here.
+        isolation: as of :func:`resolve`.
+
+    Raises:
+        PluginError: a plug-in cannot be loaded.
+        UsageError: it no longer has such parameters.
+    """
+    asked = plugins["attack"]
+    kept = isolation_of(asked, isolation)
+    attack = None
+    if kept is not None and is_apart(asked, kept):
+        (attack,) = describe([Layered(asked, [spec.parameters["attack"]])], spec.profile, kept)
+    return load_cell(Sent(spec=spec, plugins=dict(plugins), isolation=kept, attack=attack))

@@ -1,0 +1,172 @@
+"""``splitsec check --sandbox``: the same command, inside; the plug-in is imported nowhere else."""
+
+from __future__ import annotations
+
+import importlib
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from splitsec.cells.requests import parse_requests
+from splitsec.cli import Exit
+from splitsec.errors import PluginError, UsageError
+from splitsec.isolation import Isolation
+from splitsec.isolation.processes import (
+    LOOK_EVERY_SECONDS,
+    MARK_VARIABLE,
+    Tree,
+    excess,
+    printable,
+    short,
+)
+from splitsec.isolation.sandbox import environment, sandboxed
+from splitsec.metrics.lpips_weights import FILE_VARIABLE, file_to_show
+from splitsec.plugins.loading import existing_path
+from splitsec.plugins.names import Kind, plain_name
+from splitsec.plugins.source_code import source_sha256
+from splitsec.running.contract.report import Report
+
+LIMITS = Isolation(sandbox=True, seconds=3600)
+"""What a check may use up."""
+
+_MOST_BYTES = 1 << 20  # of a report, and of what is said beside it
+_MOST_FILE_BYTES = 64 << 20
+_MOST_TOLD = 600  # characters
+
+
+class Asked(NamedTuple):
+    """What a report has to be of.
+
+    Attributes:
+        spec: name, file or folder, without parameters.
+        kind: what it is, or None where it is of one kind only.
+        sha256: of its source, or None where that is not known here.
+        only: checks to run; all if empty.
+    """
+
+    spec: str
+    kind: Kind | None
+    sha256: str | None
+    only: Sequence[str]
+
+    def answered_by(self, report: Report) -> bool:
+        """Return whether a report is of that plug-in, and of all checks that are due."""
+        if (report.spec, report.name) != (self.spec, plain_name(self.spec)):
+            return False
+        if self.kind not in (report.kind, None):
+            return False
+        checks = [one.check for one in report.findings]
+        if report.kind is None or report.sha256 is None:
+            return checks == ["loads"] and not report.ok
+        known = importlib.import_module(f"splitsec.running.contract.check_{report.kind}").CHECKS
+        due = ["loads", *(one.name for one in known if not self.only or one.name in self.only)]
+        return checks == due and self.sha256 in (report.sha256, None)
+
+
+def check_in_sandbox(
+    spec: str, kind: Kind | None, only: Sequence[str] = (), limits: Isolation = LIMITS
+) -> Report:
+    """Run ``splitsec check`` in the sandbox, where a plug-in that nobody has read can do no harm.
+
+    Args:
+        spec: name, file or folder, with parameters.
+        kind: what it is, or None where it is of one kind only.
+        only: checks to run; all if empty.
+        limits: what it may use up.
+
+    Returns:
+        The report, as the process in the sandbox gives it: code that shares a process with the
+        checks can change what they say. It is of this plug-in and of these checks, and holds
+        nothing that steers a terminal.
+
+    Raises:
+        UsageError: the request is wrong, or there is no sandbox here.
+        PluginError: there is no report of this plug-in, or it used up too much.
+    """
+    asked = parse_requests(spec)[0].spec
+    path = existing_path("plug-in", asked)
+    shown, sha256 = [], None
+    if path is not None:
+        shown.append(path.path)
+        sha256 = source_sha256(path.path)
+        below = path.below(Path.cwd())
+        asked, spec = below, below + spec.strip().removeprefix(asked)
+    mark = secrets.token_hex()
+    variables = {MARK_VARIABLE: mark}
+    weights = file_to_show()
+    if weights is not None:
+        shown.append(weights)
+        variables[FILE_VARIABLE] = str(weights)
+    words = [*([kind] if kind else []), spec, *(f"--only={name}" for name in only), "--json"]
+    command = [sys.executable, "-P", "-m", "splitsec", "check", *words]
+    # Before bubblewrap begins: what it has started already would not inherit the limit.
+    limited = ["prlimit", f"--fsize={_MOST_FILE_BYTES}:{_MOST_FILE_BYTES}"]
+    command = [*limited, *sandboxed(command, shown, hidden=())]
+    with tempfile.TemporaryFile() as reported, tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=reported,
+            stderr=said,
+            start_new_session=True,
+            env=environment("/tmp") | variables,
+        )
+        verdict = _wait(process, mark, limits)
+        reported.seek(0)
+        said.seek(0)
+        answer = reported.read(_MOST_BYTES)
+        heard = printable(said.read(_MOST_BYTES).decode(errors="replace")).strip()
+    called = f"the check of {short(spec)}"
+    if verdict is not None:
+        raise PluginError(f"{called} {verdict}; it was ended")
+    if process.returncode == Exit.USAGE:
+        raise UsageError(short(heard.removeprefix("error: ")))
+    try:
+        report = Report.model_validate_json(answer)
+    except ValidationError:
+        raise PluginError(
+            f"{called} gave no report in the sandbox, and ended with exit code "
+            f"{process.returncode}: {heard[-_MOST_TOLD:]}"
+        ) from None
+    if not Asked(asked, kind, sha256, only).answered_by(report):
+        raise PluginError(f"{called} gave the report of something else in the sandbox")
+    return Report.model_validate(_harmless(report.model_dump()))
+
+
+def _harmless(value: Any) -> Any:
+    """Return what a report is made of, with texts that are short and steer no terminal."""
+    match value:
+        case str():
+            return short(value)
+        case dict():
+            return {short(name): _harmless(one) for name, one in value.items()}
+        case list() | tuple():
+            return [_harmless(one) for one in value]
+    return value
+
+
+def _wait(process: subprocess.Popen[bytes], mark: str, limits: Isolation) -> str | None:
+    """Wait for a process to end; return what it used up, if that was the end of it."""
+    tree, deadline = Tree(process.pid, mark), time.monotonic() + limits.seconds
+    try:
+        while process.poll() is None:
+            found = excess(tree.usage(), limits)
+            if found is not None:
+                return found.said
+            if time.monotonic() > deadline:
+                return f"took longer than {limits.seconds:g} seconds"
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(LOOK_EVERY_SECONDS)
+        return None
+    finally:
+        tree.kill()
+        process.kill()
+        process.wait()

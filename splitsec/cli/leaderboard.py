@@ -1,0 +1,260 @@
+"""``splitsec leaderboard``: rank what records tell of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import pandas as pd
+
+from splitsec.cli import Exit
+from splitsec.errors import UsageError
+from splitsec.leaderboard import tables
+from splitsec.leaderboard.ranking import RERUN, UTILITY_FLOOR, Board, By, rank
+from splitsec.records.index import load_brief_records
+from splitsec.records.record import Evidence
+from splitsec.records.store import Found, find_records
+
+_MEASURES = ("leakage", "utility", "retained")
+_WIDE = 120  # columns of a terminal in which measures and their intervals share a line
+
+
+@click.command("leaderboard")
+@click.argument("records", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option(
+    "--by",
+    type=click.Choice(["defenses", "attacks", "targets"]),
+    default="defenses",
+    show_default=True,
+    help="What is ranked.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "markdown", "latex", "json", "html", "records"]),
+    default="table",
+    show_default=True,
+    help="How it is printed; html is a folder with a page of all three rankings, records one of "
+    "records as they may be published.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder of the page or the records; an earlier page in it is replaced.",
+)
+@click.option(
+    "--floor",
+    type=click.FloatRange(0, 1),
+    default=UTILITY_FLOOR,
+    show_default=True,
+    help="Share of the undefended model's worth that a ranked defense retains.",
+)
+@click.option(
+    "--only-verified",
+    is_flag=True,
+    help="Leave out what is claimed by who sent it and was not run again.",
+)
+def command(
+    records: tuple[Path, ...],
+    by: str,
+    form: str,
+    output: Path | None,
+    floor: float,
+    only_verified: bool,
+) -> int:
+    """Rank the defenses, attacks or targets of RECORDS: folders, record.json or .jsonl files.
+
+    A defense is as good as its worst case over the attacks that work undefended. Rows that
+    cannot be told apart share a rank; rows that are incomplete, invalid or below the floor of
+    utility are shown without one. Of a cell that is claimed and was run again, the new record
+    counts; the evidence says which rows rest on claims. Exits 5 if no record is of an attack.
+    """
+    folders = ("html", "records")
+    if output is None and form in folders:
+        raise UsageError(f"--format {form} is a folder; name it with --output FOLDER")
+    if output is not None and form not in folders:
+        raise UsageError(f"--output is for --format {' and '.join(folders)}; {form} is printed")
+    if output is not None:
+        found = [
+            one for one in find_records(records) if _counts(one.record.evidence, only_verified)
+        ]
+        if form == "records":
+            return _publish(found, output)
+        return _write_page(found, cast(By, by), output, floor)
+    brief = load_brief_records(records, _announce)
+    known = [one for one in brief if _counts(one.evidence, only_verified)]
+    boards = rank(known, cast(By, by), floor)
+    if not boards:
+        return _empty()
+    if form == "table":
+        _print(boards)
+    else:
+        click.echo(_FORMS[form](boards), nl=False)
+    return Exit.OK
+
+
+def _counts(evidence: Evidence, only_verified: bool) -> bool:
+    """Return whether a record is to be looked at."""
+    return evidence.origin == "here" or not only_verified
+
+
+def _announce(sentence: str) -> None:
+    click.echo(f"note: {sentence}", err=True)
+
+
+def _empty() -> int:
+    click.echo("nothing to rank: no record is of an attack", err=True)
+    return Exit.EMPTY
+
+
+def _write_page(found: Sequence[Found], by: By, output: Path, floor: float) -> int:
+    from splitsec.leaderboard.web.folder import check_folder, write_page
+
+    check_folder(output)
+    if all(one.record.spec.attack == "none" for one in found):
+        return _empty()
+    click.echo(str(write_page(found, output, by, floor)))
+    return Exit.OK
+
+
+def _publish(found: Sequence[Found], output: Path) -> int:
+    from splitsec.leaderboard.web.publication import publish
+
+    for one in found:
+        publish(one, output)
+    click.echo(str(output))
+    return Exit.OK
+
+
+def in_words(board: Board) -> pd.DataFrame:
+    """Return a board's rows as text, measures with their intervals.
+
+    Columns that would say nothing are left out: the evidence where all was run here, and why
+    rows are unranked where none is.
+    """
+    lines: list[dict[str, str]] = []
+    for row in board.rows.to_dict("records"):
+        ranked = "rank" in row and not pd.isna(row["rank"])
+        line = {"rank": str(row["rank"]) if ranked else "-", "": row["name"]}
+        for name in _MEASURES:
+            if name in row:
+                line[name] = _measure(row, name)
+        if "worst attack" in row:
+            line["worst attack"] = "-" if pd.isna(row["worst attack"]) else row["worst attack"]
+        if "pareto" in row:
+            line["Pareto front"] = "yes" if row["pareto"] is True else "no" if ranked else "-"
+        line["cells"] = f"{row['cells']} of {row['expected']}"
+        line["evidence"] = row["evidence"]
+        line["unranked because"] = "" if pd.isna(row["reason"]) else row["reason"]
+        lines.append(line)
+    words = pd.DataFrame(lines)
+    for name, usual in (("evidence", RERUN), ("unranked because", "")):
+        if lines and (words[name] == usual).all():
+            words = words.drop(columns=name)
+    return words
+
+
+def _measure(row: dict[Any, Any], name: str) -> str:
+    if pd.isna(row[name]):
+        return "-"
+    low, high = row[f"{name} low"], row[f"{name} high"]
+    within = "" if pd.isna(low) else f" ({low:.2f} to {high:.2f})"
+    return f"{row[name]:.2f}{within}"
+
+
+def _print(boards: Sequence[Board]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    for board in boards:
+        words = in_words(board)
+        measured = [name for name in _MEASURES if name in words]
+        if not len(words):
+            console.print(Text(board.title, style="bold"))
+            console.print("  nothing to rank: no attack counts here")
+        if console.width < _WIDE:
+            words = _narrow(words, measured)
+        table = Table(
+            title=board.title,
+            title_justify="left",
+            title_style="bold",
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1),
+            collapse_padding=True,
+            pad_edge=False,
+        )
+        for column in words.columns:
+            table.add_column(
+                column,
+                justify="right" if column == "rank" else "left",
+                overflow="fold",
+                no_wrap=column in measured,
+            )
+        for values in words.values.tolist():
+            table.add_row(*values)
+        if len(words):
+            console.print(table)
+        for note in board.notes:
+            console.print(f"  {note}", highlight=False, markup=False)
+        console.print()
+
+
+def _narrow(words: pd.DataFrame, measured: Sequence[str]) -> pd.DataFrame:
+    """Return text for a narrow terminal: below a measure its interval, and whose leakage it is."""
+    rules = {name: {r" \((.*)\)$": r"\n\1"} for name in measured}
+    words = words.replace(rules, regex=True)
+    if "worst attack" in words:
+        attack = words.pop("worst attack")
+        words["leakage"] += ("\nby " + attack).where(attack != "-", "")
+    return words.rename(columns={"Pareto front": "Pareto\nfront"})
+
+
+def _csv(boards: Sequence[Board]) -> str:
+    frames = [board.rows.assign(board=board.title) for board in boards]
+    return pd.concat(frames, ignore_index=True).to_csv(index=False)
+
+
+def _json(boards: Sequence[Board]) -> str:
+    content = [
+        {
+            "title": board.title,
+            "notes": board.notes,
+            "rows": json.loads(board.rows.to_json(orient="records")),
+        }
+        for board in boards
+    ]
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _markdown(boards: Sequence[Board]) -> str:
+    parts = []
+    for board in boards:
+        notes = "".join(f"\n- {note}" for note in board.notes)
+        table = (
+            tables.to_markdown(in_words(board)) if len(board.rows) else "No attack counts here.\n"
+        )
+        parts.append(f"**{board.title}**\n\n{table}{notes}")
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def _latex(boards: Sequence[Board]) -> str:
+    return "\n".join(
+        f"% {board.title}\n{tables.to_latex(in_words(board))}"
+        for board in boards
+        if len(board.rows)
+    )
+
+
+_FORMS: dict[str, Callable[[Sequence[Board]], str]] = {
+    "csv": _csv,
+    "json": _json,
+    "markdown": _markdown,
+    "latex": _latex,
+}

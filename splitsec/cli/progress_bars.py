@@ -1,0 +1,287 @@
+"""Progress on the terminal: a bar with time left for each stage, or plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+)
+from rich.table import Column
+from rich.text import Text
+
+from splitsec.progress import Stage
+from splitsec.records.record import Record
+from splitsec.records.spec import CellSpec
+
+_REPORT_EVERY_SECONDS = 60.0
+_ROOMY = 100  # characters in a line from which bars are longer, and notes are shown
+_BAR, _ROOMY_BAR = 10, 20
+_NUMBERS, _NOTE = 30, 18  # characters that counts with the time left, and a note, may take
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as a person would say it: ``8 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def seconds_left(elapsed: float | None, done: float, total: float | None) -> float | None:
+    """Return how long the rest takes at the average speed so far, or None where it is unknown."""
+    if not elapsed or not done or total is None:
+        return None
+    return max(0.0, elapsed * (total - done) / done)
+
+
+class Tally:
+    """What has become of the cells of a grid so far.
+
+    Args:
+        cells: of the grid.
+        clock: gives the time, seconds.
+
+    Attributes:
+        done: cells that have a record.
+    """
+
+    def __init__(self, cells: int, clock: Callable[[], float]) -> None:
+        self.done = 0
+        self._cells = cells
+        self._clock = clock
+        self._began: float | None = None
+        self._running: set[str] = set()
+        self._ran = 0
+        self._ends: Counter[str] = Counter()
+
+    def begin(self, spec: CellSpec) -> None:
+        """Count a cell that begins; one that begins anew, because its node died, once."""
+        self._running.add(spec.model_dump_json())
+        if self._began is None:
+            self._began = self._clock()
+
+    def end(self, record: Record) -> None:
+        """Count a cell that has its record."""
+        self.done += 1
+        key = record.spec.model_dump_json()
+        self._ran += key in self._running
+        self._running.discard(key)
+        status = record.status
+        self._ends[status if status in ("ok", "skipped") else "failed"] += 1
+
+    def seconds_left(self) -> float | None:
+        """Return how long the rest takes, or None where it is unknown.
+
+        By the cells that were run: those whose record was there took no time.
+        """
+        if self._began is None:
+            return None
+        to_run = self._cells - self.done + self._ran
+        return seconds_left(self._clock() - self._began, self._ran, to_run)
+
+    def words(self) -> str:
+        """Return how many cells run, and how the others ended."""
+        counts = {"running": len(self._running), "ok": 0, "failed": 0, "skipped": 0} | self._ends
+        return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+
+
+class _TimeLeft(ProgressColumn):
+    """Time left: as the task itself says, or by the average speed since the stage began.
+
+    Rich's own column looks at the last half minute only, in which a cell of a grid never ends.
+    """
+
+    max_refresh = 0.5
+
+    def __init__(self) -> None:
+        super().__init__(Column(no_wrap=True))
+
+    def render(self, task: Task) -> Text:
+        of_its_own = task.fields.get("seconds_left")
+        left = (
+            of_its_own() if of_its_own else seconds_left(task.elapsed, task.completed, task.total)
+        )
+        if task.finished:
+            return Text("")
+        return Text("" if left is None else f"{duration(left)} left", style="cyan")
+
+
+class _Name(ProgressColumn):
+    """What is under way, cut short so that the line is one line, and numbers are never cut."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(Column(no_wrap=True))
+        self._console = console
+
+    def render(self, task: Task) -> Text:
+        name = Text(task.description)
+        width = self._console.width
+        beside = _BAR if width < _ROOMY else _ROOMY_BAR + _NOTE
+        name.truncate(width - _NUMBERS - beside, overflow="ellipsis")
+        return name
+
+
+class _Bar:
+    """A stage that is a bar on a terminal."""
+
+    def __init__(self, bars: Progress, name: str, total: int) -> None:
+        self._bars = bars
+        self.task = bars.add_task(name, total=total, note="")
+        self.note = ""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.note = note or self.note
+        self._bars.update(self.task, advance=steps, note=escape(self.note))
+
+
+class _Lines:
+    """A stage that is a line per minute where there is no terminal."""
+
+    def __init__(self, console: Console, name: str, total: int) -> None:
+        self._console = console
+        self._name = name
+        self._total = total
+        self._done = 0
+        self._start = self._reported = time.monotonic()
+        self.note = ""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.note = note or self.note
+        self._done += steps
+        now = time.monotonic()
+        if now - self._reported < _REPORT_EVERY_SECONDS or self._done >= self._total:
+            return
+        self._reported = now
+        left = seconds_left(now - self._start, self._done, self._total)
+        says = "" if left is None else f", {duration(left)} left"
+        _say(self._console, f"{self._name}: {self._done} of {self._total}{says}")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+class Bars:
+    """A ``splitsec.progress.Progress`` on stderr.
+
+    Args:
+        console: where to draw.
+        cells: cells of the grid.
+    """
+
+    def __init__(self, console: Console, cells: int) -> None:
+        self._console = console
+        self._cells = cells
+        self._tally = Tally(cells, time.monotonic)
+        self._live = console.is_interactive
+        roomy = console.width >= _ROOMY
+        self._bars = Progress(
+            SpinnerColumn(),
+            _Name(console),
+            BarColumn(_ROOMY_BAR if roomy else _BAR),
+            MofNCompleteColumn(),
+            _TimeLeft(),
+            *([TextColumn("{task.fields[note]}")] if roomy else []),
+            console=console,
+            transient=True,
+            refresh_per_second=4,
+            # Results on stdout are not ours to redraw.
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._overall = (
+            self._bars.add_task("grid", total=cells, note="", seconds_left=self._tally.seconds_left)
+            if cells > 1
+            else None
+        )
+
+    def start(self) -> None:
+        """Begin to draw, on a terminal."""
+        if self._live:
+            self._bars.start()
+
+    def stop(self) -> None:
+        """Remove the bars from the terminal."""
+        if self._live:
+            self._bars.stop()
+
+    def begin(self, spec: CellSpec) -> None:
+        """Announce a cell that begins."""
+        self._tally.begin(spec)
+        self._show_tally()
+        if self._cells > 1:
+            _say(self._console, f"begins: {spec.title()}")
+
+    def end(self, record: Record) -> None:
+        """Count a cell that has its record, be it from an earlier run."""
+        self._tally.end(record)
+        self._show_tally()
+        _say(
+            self._console,
+            f"cell {self._tally.done} of {self._cells}: {record.spec.title()}"
+            + ("" if record.status == "ok" else f": {record.status}"),
+        )
+
+    def _show_tally(self) -> None:
+        if self._overall is not None:
+            tally = self._tally
+            self._bars.update(
+                self._overall, completed=tally.done, description=f"grid: {tally.words()}"
+            )
+
+    def message(self, text: str) -> None:
+        """Tell the person one sentence."""
+        _say(self._console, f"note: {text}")
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the bars away while results are printed."""
+        self.stop()
+        yield
+        self.start()
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Stage]:
+        """Show one stage: a live bar on a terminal, and a line when it is done."""
+        start = time.monotonic()
+        shown: _Bar | _Lines
+        if self._live:
+            shown = _Bar(self._bars, name, total)
+            try:
+                yield shown
+            finally:
+                self._bars.remove_task(shown.task)
+        else:
+            shown = _Lines(self._console, name, total)
+            yield shown
+        note = f" ({shown.note})" if shown.note else ""
+        _say(self._console, f"  {name}: {duration(time.monotonic() - start)}{note}")
+
+
+@contextmanager
+def shown(cells: int) -> Iterator[Bars]:
+    """Show the progress of a grid on stderr.
+
+    Args:
+        cells: cells of the grid.
+    """
+    bars = Bars(Console(stderr=True), cells)
+    bars.start()
+    try:
+        yield bars
+    finally:
+        bars.stop()

@@ -1,0 +1,37 @@
+"""``splitsec submit``: assemble a submission."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from splitsec.cli import Exit
+from splitsec.cli.verify import plugin_option
+
+
+@click.command("submit")
+@click.argument("records", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    required=True,
+    help="New folder of the submission, such as leaderboard/submissions/my-attack.",
+)
+@plugin_option
+def command(records: tuple[Path, ...], output: Path, plugins: tuple[str, ...]) -> int:
+    """Assemble a folder to propose from RECORDS: folders, record.json or .jsonl files.
+
+    It holds the records, marked as claims and without the folders of this machine, their
+    pictures, the source of plug-ins that are not built in, and a checklist, SUBMISSION.md, whose
+    open boxes are yours to tick. Refused are records that no rank could come of: failed ones
+    only, several protocols or profiles, or a source that was changed since.
+    """
+    from splitsec.leaderboard.submission import assemble
+    from splitsec.records.store import find_records
+    from splitsec.running.verification import parse_plugins
+
+    given = parse_plugins(plugins)
+    click.echo(str(assemble(find_records(records), output, given)))
+    return Exit.OK

@@ -1,0 +1,57 @@
+"""A whole command in a sandbox: for strangers' defenses and targets, which run beside the data."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from splitsec.data.secret import SECRET_FILE_VARIABLE, SECRET_VARIABLE
+from splitsec.folders import cache_folder, data_folder
+from splitsec.isolation.sandbox import CONFINED_VARIABLE, confined, environment
+from splitsec.metrics.lpips_weights import FILE_VARIABLE, file_to_show
+
+_CACHE = "/tmp/cache"
+_PASSED_ON = ("TERM", "COLUMNS", "NO_COLOR", "FORCE_COLOR", SECRET_VARIABLE)
+
+
+def run_confined(arguments: Sequence[str], shown: Iterable[Path], writable: Iterable[Path]) -> int:
+    """Run splitsec in the sandbox, and return its exit code.
+
+    It has no network, and sees the data, Python, splitsec and what it is shown: no home, no other
+    processes. What it caches is gone with it; of what is cached here it sees what was downloaded.
+
+    Args:
+        arguments: of the command line.
+        shown: files and folders that it may read.
+        writable: folders that it may write into; they are made.
+
+    Raises:
+        UsageError: bubblewrap is not installed.
+        OSError: a folder cannot be made.
+    """
+    writable = list(writable)
+    for folder in writable:
+        folder.mkdir(parents=True, exist_ok=True)
+    shown, variables = [*shown], {CONFINED_VARIABLE: "1", "SPLITSEC_CACHE": _CACHE}
+    fetched = cache_folder() / "data"
+    elsewhere = {f"{_CACHE}/data": fetched} if fetched.is_dir() else {}
+    secret = os.environ.get(SECRET_FILE_VARIABLE)
+    places = {
+        "SPLITSEC_DATA": data_folder(),
+        FILE_VARIABLE: file_to_show(),
+        SECRET_FILE_VARIABLE: Path(secret) if secret else None,
+    }
+    for name, place in places.items():
+        if place is not None and place.exists():
+            shown.append(place)
+            variables[name] = str(place.absolute())
+    checkout = Path(__file__).resolve().parents[2]
+    if (checkout / ".git").exists():  # records tell the commit
+        shown.append(checkout)
+    variables |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    command = [sys.executable, "-P", "-m", "splitsec", *arguments]
+    command = confined(command, shown, writable, elsewhere)
+    return subprocess.run(command, env=environment("/tmp") | variables, check=False).returncode

@@ -1,0 +1,1 @@
+"""Drawn images: fundus photographs and chest X-rays."""

@@ -1,0 +1,64 @@
+"""What drawn sources share: a stream of phantoms, and a shifted stream beside it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from splitsec.plugins.data_spec import DataSpec
+from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.source import ANY, SHIFTED, Availability, Catalogue, Source
+
+
+class PhantomParameters(Parameters):
+    """Parameters of the phantoms."""
+
+    stream: int = Field(0, ge=0, description="seed of the stream of phantoms")
+
+
+class Phantoms(Source[PhantomParameters]):
+    """Drawn images, any number: key 2i is image i of the stream, 2i + 1 of the shifted one.
+
+    Attributes:
+        name: of the source.
+        version: of the drawing; raised whenever the same index gives another picture.
+        classes: names of the classes, or none where images are labelled with masks.
+    """
+
+    Parameters: ClassVar[type[PhantomParameters]] = PhantomParameters
+    name: ClassVar[str]
+    version: ClassVar[str]
+    classes: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def labels(self, keys: Sequence[int]) -> NDArray[np.int64]:
+        """Return the labels of some keys; zeros where images are labelled with masks."""
+
+    def availability(self) -> Availability:
+        """Phantoms are always there."""
+        return Availability(True, "drawn on demand; nothing to download")
+
+    def catalogue(self, spec: DataSpec) -> Catalogue:
+        """List as many phantoms as are needed; shifted ones come from another population."""
+        shifted = np.arange(spec.public if spec.public_from == "shifted" else 0)
+        # A few spare ones, should two be drawn alike.
+        plain = np.arange(spec.total - len(shifted) + spec.total // 50 + 10)
+        keys = np.concatenate([2 * plain, 2 * shifted + 1])
+        return Catalogue(
+            keys=keys,
+            labels=self.labels(keys.tolist()),
+            groups=np.arange(len(keys)),
+            classes=self.classes,
+            pools=np.array([ANY] * len(plain) + [SHIFTED] * len(shifted)),
+            fingerprint=f"{self.name} {self.version} {self.parameters.stream}",
+            disclosures=("phantoms are drawn: leakage on them says nothing about real patients",),
+        )
+
+    def place(self, key: int) -> tuple[int, int]:
+        """Return seed and index of a key: the shifted stream has a seed of its own."""
+        return 2 * self.parameters.stream + (key & 1), key >> 1

@@ -1,0 +1,105 @@
+"""35,000 real fundus photographs with grades (Kaggle diabetic-retinopathy-resized).
+
+Photographs of the Kaggle competition of 2015 (EyePACS), in the layout in which the data set
+unpacks: ``resized_train_cropped/resized_train_cropped/*.jpeg`` beside ``trainLabels*.csv`` with
+columns ``image`` and ``level``. Grade 0 is class 0, grades 1 to 4 are class 1; the classes are
+sampled equally, as the report does. ``10_left`` and ``10_right`` are one patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from splitsec.data.decoding import decode_files
+from splitsec.data.files import find_images, fingerprint, read_csv
+from splitsec.data.unpacked import Unpacked, UnpackedParameters
+from splitsec.errors import DataError, UsageError
+from splitsec.folders import data_folder
+from splitsec.plugins.data_spec import DataSpec
+from splitsec.plugins.source import ANY, Catalogue
+from splitsec.progress import Progress
+
+_FOLDER = "resized_train_cropped"
+_GRADES = 5
+_EYE = r"_(left|right)(\.\w+)?$"
+
+
+class DiabeticRetinopathy(Unpacked[UnpackedParameters]):
+    """Fundus photographs, no retinopathy against any, classes sampled equally."""
+
+    Parameters: ClassVar[type[UnpackedParameters]] = UnpackedParameters
+    name: ClassVar[str] = "diabetic-retinopathy"
+    archive: ClassVar[str] = "diabetic-retinopathy-resized"
+    holds: ClassVar[str] = _FOLDER
+
+    def __init__(self, parameters: UnpackedParameters) -> None:
+        super().__init__(parameters)
+        self._files: list[Path] = []
+
+    def usual_places(self) -> list[Path]:
+        """Return the data folder's subfolders by either name, or by both."""
+        names = (self.name, self.archive)
+        return [data_folder() / name for name in names] + [data_folder() / "/".join(names)]
+
+    def catalogue(self, spec: DataSpec) -> Catalogue:
+        """List all graded photographs."""
+        if spec.public_from == "shifted":
+            raise UsageError("diabetic-retinopathy has no second population; use same")
+        root = self.found()
+        folder = root / _FOLDER / _FOLDER
+        csv = self._labels(root)
+        table = read_csv(csv, ["image", "level"])
+        labels = _classes(table["level"], csv)
+        self._files = find_images(folder, table["image"].tolist(), csv)
+        patients = table["image"].str.replace(_EYE, "", regex=True)
+        unnamed = int((patients == table["image"]).sum())
+        return Catalogue(
+            keys=np.arange(len(table)),
+            labels=labels,
+            groups=pd.factorize(patients)[0].astype(np.int64),
+            classes=("no retinopathy", "retinopathy"),
+            pools=np.full(len(table), ANY),
+            fingerprint=fingerprint(self._files),
+            balanced=True,
+            disclosures=(
+                f"{unnamed} images are not named after a patient and an eye (10_left, 10_right): "
+                "each counts as a patient of its own",
+            )
+            if unnamed
+            else (),
+        )
+
+    @staticmethod
+    def _labels(root: Path) -> Path:
+        """Return the CSV that names the images as they are called in the folder."""
+        found = sorted(root.glob("trainLabels*.csv"))
+        if not found:
+            raise DataError(f"there is no trainLabels*.csv in {root}")
+        # The data set has two: of the cropped images, and of all.
+        cropped = [file for file in found if "cropped" in file.name]
+        return cropped[0] if cropped else found[0]
+
+    def decode(
+        self, keys: Sequence[int], size: int, channels: int, progress: Progress
+    ) -> NDArray[np.uint8]:
+        """Read the photographs."""
+        return decode_files([self._files[key] for key in keys], size, channels, progress)
+
+
+def _classes(levels: pd.Series[str], csv: Path) -> NDArray[np.int64]:
+    """Return 0 for grade 0 and 1 for grades 1 to 4, shape (N,)."""
+    grades = pd.to_numeric(levels, errors="coerce")
+    wrong = np.flatnonzero(~grades.isin(range(_GRADES)))
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(f"{csv}, row {row + 2}: level {levels[row]!r} is not a grade of 0 to 4")
+    labels = (grades > 0).to_numpy().astype(np.int64)
+    if len(np.unique(labels)) < 2:
+        raise DataError(f"{csv}: all images are of one class; two are due")
+    return labels

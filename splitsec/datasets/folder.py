@@ -1,0 +1,84 @@
+"""Your own folder of images with a CSV of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+
+from splitsec.data.decoding import decode_files
+from splitsec.data.files import find_images, fingerprint, read_csv, user_path
+from splitsec.errors import DataError, UsageError
+from splitsec.plugins.data_spec import DataSpec
+from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.source import ANY, Availability, Catalogue, Source
+from splitsec.progress import Progress
+
+
+class FolderParameters(Parameters):
+    """Parameters of a folder with a CSV."""
+
+    path: str = Field("", description="folder of the images")
+    csv: str = Field("labels.csv", description="the CSV; relative to the folder, or absolute")
+    image_column: str = Field("image", description="column of file names, extension optional")
+    label_column: str = Field("label", description="column of classes, any text or number")
+    group_column: str = Field("", description="column of patients, kept together; empty: none")
+
+
+class Folder(Source[FolderParameters]):
+    """Images of a folder, labelled by a CSV."""
+
+    Parameters: ClassVar[type[FolderParameters]] = FolderParameters
+
+    def __init__(self, parameters: FolderParameters) -> None:
+        super().__init__(parameters)
+        self._files: list[Path] = []
+
+    def availability(self) -> Availability:
+        """Say what the person must give."""
+        return Availability(
+            True,
+            "any images: --data folder:path=FOLDER,csv=labels.csv,image_column=image,"
+            "label_column=label",
+        )
+
+    def catalogue(self, spec: DataSpec) -> Catalogue:
+        """List all rows of the CSV."""
+        if spec.public_from == "shifted":
+            raise UsageError("folder has no second population; use --public-from same")
+        given = self.parameters
+        if not given.path:
+            raise UsageError("data 'folder' needs a path: --data folder:path=FOLDER")
+        folder = user_path(given.path)
+        csv = folder / user_path(given.csv)
+        columns = [given.image_column, given.label_column]
+        table = read_csv(csv, columns + ([given.group_column] if given.group_column else []))
+        self._files = find_images(folder, table[given.image_column].tolist(), csv)
+        labels, classes = pd.factorize(table[given.label_column], sort=True)
+        if len(classes) < 2:
+            raise DataError(f"{csv}: all images are of one class, {classes[0]!r}; two are due")
+        groups = np.arange(len(table))
+        if given.group_column:
+            groups = pd.factorize(table[given.group_column])[0]
+        return Catalogue(
+            keys=np.arange(len(table)),
+            labels=labels.astype(np.int64),
+            groups=groups.astype(np.int64),
+            classes=tuple(map(str, classes)),
+            pools=np.full(len(table), ANY),
+            fingerprint=fingerprint(self._files),
+            disclosures=()
+            if given.group_column
+            else ("no patients are named: images of one patient may be in several parts",),
+        )
+
+    def decode(
+        self, keys: Sequence[int], size: int, channels: int, progress: Progress
+    ) -> NDArray[np.uint8]:
+        """Read the images."""
+        return decode_files([self._files[key] for key in keys], size, channels, progress)

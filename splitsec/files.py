@@ -1,0 +1,75 @@
+"""Files written whole or not at all, and their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from splitsec.errors import OutputError
+
+
+def write_atomically(
+    path: Path, write: Callable[[Path], None], named: Callable[[Path], Path] | None = None
+) -> None:
+    """Write a file beside its place, flush it to the disk, and move it there in one step.
+
+    Args:
+        path: where the file belongs.
+        write: writes it to the path that it is given.
+        named: returns where it belongs, once it is written, if that depends on its content.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
+        )
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(named(temporary) if named else path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+
+    def write(there: Path) -> None:
+        there.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+
+    def write(there: Path) -> None:
+        there.write_bytes(content)
+
+    write_atomically(path, write)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

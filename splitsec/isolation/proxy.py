@@ -1,0 +1,366 @@
+"""An attack that lives in another process, as the sessions see it."""
+
+from __future__ import annotations
+
+import copy
+import math
+import struct
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from splitsec.checkpoint import Checkpoints
+from splitsec.errors import DivergedError, PluginError, SplitsecError
+from splitsec.isolation import Isolation
+from splitsec.isolation.host import Answer, Guest
+from splitsec.isolation.processes import short
+from splitsec.isolation.protocol import Frame, MalformedError
+from splitsec.isolation.sources import check_unchanged, shown_of
+from splitsec.plugins.attack import Attack, Hijacking
+from splitsec.plugins.loading import Plugin, absolute_spec
+from splitsec.plugins.messages import Exchange, Message
+from splitsec.plugins.threat import ThreatModel
+from splitsec.plugins.view import View
+from splitsec.progress import Progress
+from splitsec.state import UnfitError
+
+_DOUBLE_BYTES = 8  # of the largest kind of value that may be answered
+_MOST_QUERY_BYTES = 1 << 30
+_MOST_STATE_BYTES = 4 << 30
+_MOST_KEPT = 20  # stages
+_MOST_NUMBER = 10**9  # that a plan may hold
+_MOST_BATCHES = 4  # of a client's own that it has to hold at once
+_MOST_IMAGES = 64  # that it has to hold at once, if these are more
+_USED = struct.Struct("<d")  # seconds, before each checkpoint of a guest
+_MOST_VALUE = 1e30  # of a curve: more cannot be drawn
+_MOST_CURVES, _MOST_POINTS, _MOST_NAME = 100, 1_000_000, 100
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The plug-ins that a guest loads, and how it is kept.
+
+    Attributes:
+        attack: the attack, loaded or described.
+        target: the target, of which the guest builds its own copies.
+        attack_parameters: resolved, as JSON values.
+        target_parameters: resolved, as JSON values.
+        cut: index of the client's last layer.
+        batch_size: images per exchange that clients choose.
+        isolation: how the guest is kept apart.
+    """
+
+    attack: Plugin
+    target: Plugin
+    attack_parameters: Mapping[str, Any]
+    target_parameters: Mapping[str, Any]
+    cut: int
+    batch_size: int
+    isolation: Isolation
+
+
+class IsolatedAttack(Attack[Any]):
+    """Forwards every call to a guest, and checks what comes back.
+
+    Args:
+        roles: what the guest loads, and how it is kept.
+        view: what its threat model grants; what is used of it is counted here.
+        seed: of the attack's own generator.
+
+    Raises:
+        SplitsecError: the attack raised while it was built, or broke the rules.
+    """
+
+    def __init__(self, roles: Roles, view: View, seed: int) -> None:
+        self.checkpoints = Checkpoints()
+        self.reconstructs = roles.attack.cls.reconstructs  # type: ignore[misc]
+        self._kept: dict[str, int] = {}
+        self._most_images = max(_MOST_IMAGES, _MOST_BATCHES * roles.batch_size)
+        self._label = roles.attack.label
+        self._view = view
+        self._image = view.image_shape
+        self._features = _features_of(view) if view.u_shaped else 0
+        plugins = [roles.attack, roles.target]
+        for plugin in plugins:
+            check_unchanged(plugin)
+        self._guest = Guest(self._label, roles.isolation, [shown_of(one) for one in plugins])
+        try:
+            self._call("open", _opening(roles, view, seed))
+            self._answered()
+        except BaseException:
+            self._guest.close()
+            raise
+
+    @classmethod
+    def threat_model(cls, parameters: Any) -> ThreatModel:
+        """Raise an error: the framework asks the plug-in's own class."""
+        raise PluginError("an isolated attack is asked for no threat model")
+
+    def close(self) -> None:
+        """End its process."""
+        self._guest.close()
+
+    def hijacking(self) -> Hijacking:
+        """Ask the guest; see :class:`splitsec.Attack`."""
+        match self._call("hijacking").content:
+            case [exchanges, batch_size, rate]:
+                numbers = [one for one in (exchanges, batch_size, rate) if isinstance(one, int)]
+                if max(numbers, default=0) > _MOST_NUMBER:
+                    raise PluginError(f"{self._label} asks for too much in hijacking()")
+                if isinstance(batch_size, int) and batch_size > self._most_images:
+                    raise PluginError(
+                        f"{self._label} dictates {batch_size:,} images per exchange; an isolated "
+                        f"attack may dictate up to {self._most_images} here ({_MOST_BATCHES} times "
+                        f"training.batch_size, or {_MOST_IMAGES})"
+                    )
+                self._answered()
+                return Hijacking(exchanges, batch_size, rate)
+        raise PluginError(f"{self._label} returned no Hijacking from hijacking()")
+
+    def features(self, message: Message) -> Tensor:
+        """Ask the guest; see :class:`splitsec.Attack`."""
+        most = len(message.smashed) * self._features * _DOUBLE_BYTES
+        return self._directed("features", message, most)
+
+    def answer(self, message: Message) -> Tensor:
+        """Ask the guest; see :class:`splitsec.Attack`."""
+        most = message.smashed.numel() * _DOUBLE_BYTES
+        return self._directed("answer", message, most)
+
+    def observe(self, exchange: Exchange) -> None:
+        """Tell the guest; see :class:`splitsec.Attack`."""
+        content, tensors = _sent(exchange.message)
+        given = {"gradient": exchange.gradient, "features": exchange.features}
+        self._call("observe", Answer(content, {**tensors, **_present(given)}))
+
+    def fit(self, progress: Progress) -> None:
+        """Let the guest train; see :class:`splitsec.Attack`."""
+        saving = self.checkpoints.shelf is not None
+        given = Answer({"save every": self.checkpoints.every_seconds if saving else None})
+        self._call("fit", given, progress=progress, keeps=saving)
+
+    def reconstruct(self, smashed: Tensor) -> Tensor:
+        """Ask the guest; see :class:`splitsec.Attack`."""
+        most = len(smashed) * math.prod(self._image) * _DOUBLE_BYTES
+        return self._tensor("reconstruct", Answer(tensors={"smashed": smashed}), most)
+
+    def curves(self) -> dict[str, list[float]]:
+        """Ask the guest; see :class:`splitsec.Attack`.
+
+        Raises:
+            PluginError: they are no curves, or too long to be kept.
+        """
+        given = self._call("curves").content
+        if not isinstance(given, dict) or len(given) > _MOST_CURVES:
+            raise PluginError(f"{self._label} returned no mapping of curves from curves()")
+        if not all(len(name) <= _MOST_NAME and name.isprintable() for name in given):
+            raise PluginError(f"{self._label} gave a curve a name that cannot be printed")
+        for name, values in given.items():
+            if not isinstance(values, list) or not all(type(one) is float for one in values):
+                raise PluginError(f"{self._label} returned no list of numbers as {name!r}")
+        if any(math.isfinite(one) and abs(one) > _MOST_VALUE for v in given.values() for one in v):
+            raise PluginError(f"{self._label} returned curves that reach beyond {_MOST_VALUE:g}")
+        if sum(map(len, given.values())) > _MOST_POINTS:
+            raise PluginError(f"{self._label} returned curves of over {_MOST_POINTS:,} points")
+        return given
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the guest's state, as bytes that are never read on this side.
+
+        Raises:
+            UnfitError: it cannot be had.
+        """
+        try:
+            answer = self._call("take", most_bytes=_MOST_STATE_BYTES)
+            state = self._due(answer, "take", "state")
+        except SplitsecError as error:
+            raise UnfitError(str(error)) from error
+        return {"state": state, "seconds": torch.tensor(self._guest.used, dtype=torch.float64)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Give the guest back what :meth:`state_dict` gave; what it had used by then is used.
+
+        Where it does not take it, the attack fails when it is next called, and nobody else does.
+        """
+        if "seconds" in state:
+            self._guest.charge(state["seconds"].item())
+        try:
+            self._call("put_back", Answer(tensors={"state": state["state"]}))
+        except SplitsecError as error:
+            self._guest.failure = error
+        self._answered()
+
+    def _call(
+        self,
+        method: str,
+        given: Answer = Answer(),  # noqa: B008 - it is frozen
+        most_bytes: int = 0,
+        progress: Progress | None = None,
+        keeps: bool = False,
+    ) -> Answer:
+        asks_bytes = _MOST_QUERY_BYTES if self._view.threat.queries else 0
+        if keeps:
+            asks_bytes = _MOST_STATE_BYTES
+        return self._guest.call(
+            method,
+            given,
+            most_bytes=most_bytes,
+            asked=self._grant,
+            asks_bytes=asks_bytes,
+            progress=progress,
+        )
+
+    def _directed(self, method: str, message: Message, most_bytes: int) -> Tensor:
+        """Ask the guest in the session that it directs: what clients took for that is its time."""
+        self._guest.charge(self._used + time.monotonic() - self._since)
+        values = self._tensor(method, _sent(message), most_bytes)
+        self._answered()
+        return values
+
+    def _answered(self) -> None:
+        """Remember when the guest answered, and what it had used by then."""
+        self._since, self._used = time.monotonic(), self._guest.used
+
+    def _tensor(self, method: str, given: Answer, most_bytes: int) -> Tensor:
+        values = self._due(self._call(method, given, most_bytes), method, "values")
+        if not torch.isfinite(values).all():
+            raise DivergedError(f"{self._label} gave values that are not finite in {method}()")
+        return values
+
+    def _due(self, answer: Answer, method: str, name: str) -> Tensor:
+        if name not in answer.tensors:
+            raise PluginError(
+                f"{self._label} returned {short(str(answer.content))} from {method}(); "
+                "a tensor is due"
+            )
+        return answer.tensors[name]
+
+    def _grant(self, name: str, frame: Frame) -> Answer:
+        """Answer the guest where it asks for what exists only later, or changes."""
+        if name == "server_model":
+            return Answer(*_state_of(self._view.server_model, "model"))
+        if name == "client_weights":
+            return Answer(tensors=self._view.client_weights)
+        if name == "pairs":
+            images, smashed = self._view.pairs
+            return Answer(tensors={"images": images, "smashed": smashed})
+        if name == "queries":
+            return Answer(tensors={"smashed": self._view.query(self._images(frame))})
+        what, _, stage = name.partition(" ")
+        if what in ("read", "keep", "remove"):
+            return self._saved(what, stage, frame)
+        raise MalformedError("it asked for something that there is not")
+
+    def _saved(self, what: str, stage: str, frame: Frame) -> Answer:
+        """Read, keep or remove a checkpoint of the guest: bytes that are never read on this side.
+
+        What there is may be no more than a state: a guest cannot fill the disk. With it is kept
+        how much of its time the attack had used, which it does not get again.
+        """
+        shelf, name = self.checkpoints.shelf, self.checkpoints.name(f"isolated {stage}")
+        if shelf is None:
+            raise MalformedError("it asked for something that there is not")
+        if what == "read":
+            kept = shelf.read(name)
+            if kept is None or len(kept) <= _USED.size:
+                return Answer()
+            (used,) = _USED.unpack_from(kept)
+            self._guest.charge(used)
+            content = bytearray(memoryview(kept)[_USED.size :])
+            return Answer(tensors={"kept": torch.frombuffer(content, dtype=torch.uint8)})
+        if what == "remove":
+            shelf.remove(name)
+            self._kept.pop(name, None)
+            return Answer()
+        given = frame.tensors.get("kept")
+        if given is None or given.dtype != torch.uint8 or given.dim() != 1:
+            raise MalformedError("it sent no bytes to be kept")
+        sizes = {**self._kept, name: len(given)}
+        if sum(sizes.values()) > _MOST_STATE_BYTES:
+            raise PluginError(f"{self._label} saves more than {_MOST_STATE_BYTES:,} bytes")
+        if len(sizes) > _MOST_KEPT:
+            raise PluginError(f"{self._label} saves more than {_MOST_KEPT} stages")
+        shelf.keep(name, b"".join((_USED.pack(self._guest.used), given.numpy().data)))
+        self._kept = sizes
+        return Answer()
+
+    def _images(self, frame: Frame) -> Tensor:
+        """Return the images that the guest asks about, as a client's encoder may see them."""
+        images = frame.tensors.get("images")
+        due = tuple(self._image)
+        if images is None or images.dim() != 4 or tuple(images.shape[1:]) != due:
+            raise PluginError(f"{self._label} asks about no images of shape {due} in query()")
+        if not images.is_floating_point() or not len(images):
+            raise PluginError(f"{self._label} asks about no float images in query()")
+        each = max(math.prod(self._image), math.prod(self._view.smashed_shape))
+        if len(images) * each * _DOUBLE_BYTES > _MOST_QUERY_BYTES:
+            raise PluginError(f"{self._label} asks about {len(images):,} images at once in query()")
+        images = images.float()
+        if not (torch.isfinite(images) & (images >= 0) & (images <= 1)).all():
+            raise PluginError(f"{self._label} asks about images outside [0, 1] in query()")
+        return images
+
+
+def _opening(roles: Roles, view: View, seed: int) -> Answer:
+    """Return all that a guest is told before the session; what is not declared is not in it."""
+    threat = view.threat
+    content: dict[str, Any] = {
+        "label": roles.attack.label,
+        "attack": roles.attack.name,
+        "plugin": absolute_spec("attack", roles.attack.spec),
+        "parameters": dict(roles.attack_parameters),
+        "threat": threat.model_dump(),
+        "target": absolute_spec("target", roles.target.spec),
+        "target_parameters": dict(roles.target_parameters),
+        "cut": roles.cut,
+        "image": list(view.image_shape),
+        "smashed": list(view.smashed_shape),
+        "outputs": view.outputs,
+        "clients": view.clients,
+        "u_shaped": view.u_shaped,
+        "generator": seed,
+        "threads": torch.get_num_threads(),
+    }
+    content["server"], tensors = _state_of(view.server_architecture, "server")
+    if threat.client_architecture:
+        for name, part in view.client_architecture._asdict().items():
+            if part is not None:
+                content[f"own {name}"], state = _state_of(part, f"own {name}")
+                tensors |= state
+    if threat.defense_spec:
+        content["defense_spec"] = view.defense_spec
+    for name in ("public_images", "public_labels"):
+        if getattr(threat, name):
+            tensors[name] = getattr(view, name)
+    return Answer(content, tensors)
+
+
+def _state_of(module: nn.Module, name: str) -> tuple[list[bool], dict[str, Tensor]]:
+    """Return a network's modes and its weights, the names of these after ``name``."""
+    weights = {f"{name}/{key}": value for key, value in module.state_dict().items()}
+    return [one.training for one in module.modules()], weights
+
+
+@torch.no_grad()
+def _features_of(view: View) -> int:
+    """Return how many values the honest server's network makes of one image's smashed data."""
+    server = copy.deepcopy(view.server_architecture).eval()
+    features: Tensor = server(torch.zeros(1, *view.smashed_shape))
+    return features.numel()
+
+
+def _sent(message: Message) -> Answer:
+    tensors = {
+        "smashed": message.smashed,
+        "labels": message.labels,
+        "feature_gradient": message.feature_gradient,
+    }
+    return Answer({"client": message.client, "step": message.step}, _present(tensors))
+
+
+def _present(tensors: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+    return {name: one for name, one in tensors.items() if one is not None}

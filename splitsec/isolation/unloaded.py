@@ -1,0 +1,214 @@
+"""What is known of an attack that is never loaded here: a guest loads it, and describes it.
+
+Importing a plug-in runs its code. So an isolated one is not even imported where private data are:
+its parameters are checked, and its threat model asked for, in a process of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from splitsec.errors import PluginError, blaming
+from splitsec.isolation import Isolation
+from splitsec.isolation.host import Answer, Guest
+from splitsec.isolation.sources import source_of_module
+from splitsec.plugins.attack import Attack
+from splitsec.plugins.loading import Plugin, absolute_spec, entry_point_of, load_plugin, plugin_path
+from splitsec.plugins.names import plain_name
+from splitsec.plugins.parameters import Parameters, build_parameters, merge
+from splitsec.plugins.source_code import code_sha256, source_sha256
+from splitsec.plugins.threat import ThreatModel
+from splitsec.plugins.view import View
+
+_SECONDS = 900.0  # that describing an attack may take
+
+
+class Layered(NamedTuple):
+    """A request for an attack: how it is asked for, and its parameters, the last ones winning."""
+
+    spec: str
+    layers: Sequence[Mapping[str, Any]]
+
+
+class _Told(BaseModel):
+    """What a guest says of an attack."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    module: str
+    cls: str = Field(max_length=200, pattern=r"^[A-Za-z_][\w.]*$")
+    reconstructs: bool
+    parameters: dict[str, Any]
+    threat: ThreatModel
+
+
+class Description(BaseModel):
+    """An attack with its parameters, as far as it is known without loading it.
+
+    Attributes:
+        name: as records have it.
+        module: where its class is defined.
+        spec: how it was asked for.
+        source: its file or folder.
+        sha256: of its source.
+        code: hash of what its source does.
+        cls: the name of its class.
+        reconstructs: see :class:`splitsec.Attack`.
+        parameters: resolved, as JSON values.
+        threat: what it declares with these parameters.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    module: str
+    spec: str
+    source: str
+    sha256: str
+    code: str
+    cls: str
+    reconstructs: bool
+    parameters: dict[str, Any]
+    threat: ThreatModel
+
+    def plugin(self) -> Plugin:
+        """Return a plug-in whose class stands for the one that is not loaded."""
+        return Plugin(
+            "attack", self.name, self.spec, _stand_in(self), self.source, self.sha256, self.code
+        )
+
+    def moved(self, spec: str) -> Description:
+        """Return the same of a plug-in that is asked for in another way here."""
+        source = plugin_path("attack", spec) or source_of_module(self.module)
+        told = {
+            "spec": spec,
+            "source": str(source),
+            "sha256": source_sha256(source),
+            "code": code_sha256(source),
+        }
+        return self.model_copy(update=told)
+
+    def given(self) -> Parameters:
+        """Return its parameters."""
+        return _Given(**self.parameters)
+
+
+class _Given(Parameters):
+    """Parameters that were checked elsewhere."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+
+class StandIn(Attack[Any]):
+    """Stands for the class of an attack that is not loaded here."""
+
+    description: Description
+
+    def __init__(self, parameters: Parameters, view: View, generator: torch.Generator) -> None:
+        raise PluginError(f"attack {self.description.name!r} is isolated, and cannot be run here")
+
+    @classmethod
+    def threat_model(cls, parameters: Parameters) -> ThreatModel:
+        """Return what was declared."""
+        return cls.description.threat
+
+    def reconstruct(self, smashed: Tensor) -> Tensor:
+        """Raise an error: there is nothing here."""
+        raise PluginError("an attack that is not loaded reconstructs nothing")
+
+
+def _stand_in(description: Description) -> type[StandIn]:
+    given = {"description": description, "reconstructs": description.reconstructs}
+    return type(description.cls, (StandIn,), {**given, "__qualname__": description.cls})
+
+
+def describe(requests: Sequence[Layered], profile: str, isolation: Isolation) -> list[Description]:
+    """Describe attacks; each plug-in is loaded once, in a process of its own.
+
+    Args:
+        requests: the attacks.
+        profile: whose defaults are theirs.
+        isolation: how they are kept.
+
+    Raises:
+        UsageError: there is no such plug-in or parameter.
+        PluginError: a plug-in cannot be loaded, or broke the rules.
+    """
+    found: dict[int, Description] = {}
+    for spec in dict.fromkeys(request.spec for request in requests):
+        name = plain_name(spec)
+        path = plugin_path("attack", spec)
+        point = entry_point_of("attack", spec)
+        if path is None and point is None:
+            load_plugin("attack", spec)  # neither: this says what is wrong with the name
+        shown = [] if path is None else [path.resolve()]
+        if point is not None:
+            shown = [source_of_module(point.module.split(".")[0])]
+        limits = isolation.model_copy(update={"seconds": min(isolation.seconds, _SECONDS)})
+        label = f"attack {name!r}"
+        guest = Guest(label, limits, shown)
+        try:
+            for place, request in enumerate(requests):
+                if request.spec == spec:
+                    asked = {
+                        "label": label,
+                        "spec": absolute_spec("attack", spec),
+                        "layers": list(request.layers),
+                        "profile": profile,
+                    }
+                    told = _checked(label, guest.call("choose", Answer(asked)).content)
+                    source = path or _source_in(told.module, point.module if point else "", label)
+                    found[place] = Description(
+                        name=name,
+                        spec=spec,
+                        source=str(source),
+                        sha256=source_sha256(source),
+                        code=code_sha256(source),
+                        **told.model_dump(),
+                    )
+        finally:
+            guest.close()
+    return [found[place] for place in range(len(requests))]
+
+
+def _checked(label: str, content: Any) -> _Told:
+    try:
+        return _Told.model_validate(content)
+    except ValidationError:
+        raise PluginError(f"{label} describes itself in a way that cannot be read") from None
+
+
+def _source_in(module: str, entry: str, label: str) -> Path:
+    """Return the source of a module, if it is of the package that the entry point names."""
+    if module.split(".", maxsplit=1)[0] != entry.split(".", maxsplit=1)[0]:
+        raise PluginError(f"{label} says that its class is of another package than its own")
+    return source_of_module(module)
+
+
+def choose_here(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Load a plug-in, for use in a guest, and say what :class:`Description` needs.
+
+    Args:
+        asked: label, spec, layers and profile.
+    """
+    plugin = load_plugin("attack", asked["spec"])
+    by_profile = getattr(plugin.cls, "profiles", {}).get(asked["profile"], {})
+    label = asked["label"]
+    parameters = build_parameters(label, plugin.cls.Parameters, merge(by_profile, *asked["layers"]))
+    with blaming(label, "threat_model()"):
+        threat = plugin.cls.threat_model(parameters)
+    if not isinstance(threat, ThreatModel):
+        raise PluginError(f"{label} returned no ThreatModel from threat_model()")
+    return {
+        "module": plugin.cls.__module__,
+        "cls": plugin.cls.__qualname__,
+        "reconstructs": bool(plugin.cls.reconstructs),
+        "parameters": parameters.model_dump(mode="json"),
+        "threat": threat.model_dump(),
+    }

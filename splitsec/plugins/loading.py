@@ -1,0 +1,378 @@
+"""Finding and loading plug-ins: attacks, defenses, targets and data sources.
+
+The file is the registration. A plug-in is named by ``name`` (built in), ``distribution/name``
+(an entry point of an installed package), ``./file.py``, ``./folder``, or any path followed by
+``:Class``. Listing reads files as text and imports nothing, so a broken plug-in breaks only
+itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from splitsec.errors import PluginError, UsageError, unknown_name
+from splitsec.plugins.names import (
+    FOLDERS,
+    KINDS,
+    PLURALS,
+    Kind,
+    PluginPath,
+    path_of,
+    plain_name,
+    split_class,
+)
+from splitsec.plugins.source_code import code_sha256, python_files, source_sha256
+
+_MOST_FILE_BYTES = 64 << 20
+
+_BASES: dict[Kind, tuple[str, str]] = {
+    "attack": ("splitsec.plugins.attack", "Attack"),
+    "defense": ("splitsec.plugins.defense", "Defense"),
+    "target": ("splitsec.plugins.target", "Target"),
+    "data": ("splitsec.plugins.source", "Source"),
+}
+
+
+class Listed(NamedTuple):
+    """One plug-in that ``splitsec list`` shows."""
+
+    name: str
+    summary: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A loaded plug-in class and where it came from.
+
+    Attributes:
+        kind: attack, defense, target or data.
+        name: plain name, such as ``fsha``.
+        spec: how it was asked for, such as ``./mine.py:Mine``.
+        cls: the class.
+        source: its file or folder.
+        sha256: of its source.
+        code: hash of what its source does, see :func:`.source_code.code_sha256`.
+    """
+
+    kind: Kind
+    name: str
+    spec: str
+    cls: type[Any]
+    source: str
+    sha256: str
+    code: str
+
+    @property
+    def label(self) -> str:
+        """How errors name it, such as ``attack 'fsha'``."""
+        return f"{self.kind} {self.name!r}"
+
+
+def folder_of(kind: Kind) -> Path:
+    """Return the folder of the built-in plug-ins of a kind."""
+    spec = importlib.util.find_spec(f"splitsec.{FOLDERS[kind]}")
+    if spec is None or not spec.submodule_search_locations:
+        raise PluginError(f"the built-in {PLURALS[kind]} are not installed; reinstall splitsec")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _builtin(kind: Kind) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(folder_of(kind).iterdir()):
+        if path.name.startswith(("_", ".")):
+            continue
+        if path.suffix == ".py" or (path / "__init__.py").is_file():
+            name = path.stem.replace("_", "-")
+            if name in found:
+                raise PluginError(f"{kind} {name!r} is defined twice: {found[name]} and {path}")
+            found[name] = path
+    return found
+
+
+def _entry_points(kind: Kind) -> dict[str, metadata.EntryPoint]:
+    found: dict[str, metadata.EntryPoint] = {}
+    for point in metadata.entry_points(group=f"splitsec.{PLURALS[kind]}"):
+        distribution = point.dist.name if point.dist else "unknown"
+        found[f"{distribution}/{point.name}"] = point
+    return found
+
+
+def summary_of(path: Path) -> str:
+    """Return the first line of a plug-in's docstring without importing it."""
+    file = path / "__init__.py" if path.is_dir() else path
+    try:
+        docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+    except (SyntaxError, ValueError, OSError) as error:
+        return f"(unreadable: {error})"
+    return docstring.strip().splitlines()[0] if docstring else ""
+
+
+def list_plugins(kind: Kind) -> list[Listed]:
+    """Return all plug-ins of a kind that have a name, importing none of them."""
+    builtin = [Listed(name, summary_of(path), "built in") for name, path in _builtin(kind).items()]
+    installed = [
+        Listed(name, f"installed: {point.value}", name.split("/")[0])
+        for name, point in sorted(_entry_points(kind).items())
+    ]
+    return builtin + installed
+
+
+def existing_path(what: str, spec: str) -> PluginPath | None:
+    """Return :func:`path_of`, of a file or folder that is there.
+
+    Args:
+        what: the kind, or another word for it, in errors.
+        spec: as for :func:`load_plugin`.
+
+    Raises:
+        UsageError: there is none.
+        PluginError: what is there cannot be a plug-in's source.
+    """
+    found = path_of(spec)
+    if found is not None:
+        if not found.path.exists():
+            raise UsageError(f"{what} {spec!r}: there is no {found.path}")
+        _check_files(found.path)
+    return found
+
+
+def _check_files(source: Path) -> None:
+    """Refuse what a stranger's plug-in may hold to have other files read, or to be read for ever.
+
+    Raises:
+        PluginError: a link that leads elsewhere, a device, or a file that is too large.
+    """
+    home = source.parent if source.is_file() or source.is_symlink() else source
+    _check_file(source, home)
+    for file in python_files(source):
+        _check_file(file, home)
+
+
+def _check_file(file: Path, home: Path) -> None:
+    if not file.resolve().is_relative_to(home.resolve()):
+        raise PluginError(f"{file} is a link to somewhere else; a plug-in's files are its own")
+    if not file.is_file() and not (file.is_dir() and file.suffix != ".py"):
+        raise PluginError(f"{file} is no file that can be read")
+    if file.stat().st_size > _MOST_FILE_BYTES:
+        raise PluginError(f"{file} is larger than {_MOST_FILE_BYTES:,} bytes")
+
+
+def plugin_path(kind: Kind, spec: str) -> Path | None:
+    """Return the file or folder that a plug-in is asked for by, or None if it goes by a name.
+
+    Raises:
+        UsageError: there is none, or its records would be taken for a built-in one's.
+    """
+    found = existing_path(kind, spec)
+    if found is None:
+        return None
+    name = plain_name(spec)
+    if name in _builtin(kind):
+        raise UsageError(
+            f"{kind} {spec!r} would be recorded as {name!r}, which is built in; "
+            "rename the file, or use the built-in by its name"
+        )
+    return found.path
+
+
+def absolute_spec(kind: Kind, spec: str) -> str:
+    """Return how a plug-in is asked for from another working folder."""
+    file, (_, class_name) = plugin_path(kind, spec), split_class(spec)
+    if file is None:
+        return spec
+    return f"{file.resolve()}:{class_name}" if class_name else str(file.resolve())
+
+
+def is_builtin(kind: Kind, spec: str) -> bool:
+    """Return whether a plug-in is one that splitsec comes with."""
+    return split_class(spec)[0] in _builtin(kind)
+
+
+def entry_point_of(kind: Kind, spec: str) -> metadata.EntryPoint | None:
+    """Return the entry point that a plug-in is asked for by, or None; nothing is imported."""
+    return _entry_points(kind).get(split_class(spec)[0])
+
+
+def load_plugin(kind: Kind, spec: str) -> Plugin:
+    """Load a plug-in.
+
+    Args:
+        kind: attack, defense, target or data.
+        spec: a name, ``distribution/name``, a path, or a path with ``:Class``.
+
+    Returns:
+        The class and its origin.
+
+    Raises:
+        UsageError: nothing has that name or path.
+        PluginError: the file cannot be imported, or does not hold exactly one class.
+    """
+    path, class_name = split_class(spec)
+    file = plugin_path(kind, spec)
+    if file is not None:
+        module = _import_path(kind, file)
+        return _plugin(kind, plain_name(spec), spec, module, class_name, file)
+    entry_points = _entry_points(kind)
+    if path in entry_points:
+        point = entry_points[path]
+        try:
+            loaded = point.load()
+        except Exception as error:
+            raise PluginError(f"{kind} {path!r} cannot be loaded: {_says(error)}") from error
+        module = loaded if isinstance(loaded, ModuleType) else sys.modules[loaded.__module__]
+        wanted = loaded.__name__ if inspect.isclass(loaded) else class_name
+        source = Path(module.__file__ or ".")
+        origin = source.parent if source.name == "__init__.py" else source
+        return _plugin(kind, path, spec, module, wanted, origin)
+    builtin = _builtin(kind)
+    if path not in builtin:
+        known = [*builtin, *entry_points]
+        raise _unknown(kind, path, known, f"splitsec list {PLURALS[kind]}")
+    module_name = f"splitsec.{FOLDERS[kind]}.{builtin[path].stem}"
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise PluginError(f"{kind} {path!r} cannot be loaded: {_says(error)}") from error
+    return _plugin(kind, path, spec, module, class_name, builtin[path])
+
+
+def kinds_of(spec: str) -> list[Kind]:
+    """Return the kinds of which a spec names a plug-in.
+
+    Args:
+        spec: as for :func:`load_plugin`.
+
+    Returns:
+        Kinds that have that name, or of which the file defines a class; at least one.
+
+    Raises:
+        UsageError: nothing has that name or path.
+        PluginError: the file cannot be imported, or defines no plug-in.
+    """
+    found = existing_path("plug-in", spec)
+    if found is None:
+        name, _ = split_class(spec)
+        names = {kind: [*_builtin(kind), *_entry_points(kind)] for kind in KINDS}
+        kinds = [kind for kind, known in names.items() if name in known]
+        if not kinds:
+            known = {one for several in names.values() for one in several}
+            raise _unknown("plug-in", name, known, "splitsec list attacks")
+        return kinds
+    file, class_name = found
+    module = _import_path("plug-in", file)
+    kinds = [kind for kind in KINDS if _wanted(_own_classes(kind, module), class_name)]
+    if not kinds:
+        bases = ", ".join(name for _, name in _BASES.values())
+        what = f"no plug-in class {class_name}" if class_name else f"no subclass of {bases}"
+        raise PluginError(f"{file} defines {what}")
+    return kinds
+
+
+def _unknown(kind: str, name: str, known: Iterable[str], see: str) -> UsageError:
+    """Return the error for a name that nothing has; a file of that name is what was meant."""
+    for file in (Path(name), Path(f"{name}.py")):
+        if file.exists():
+            return UsageError(
+                f"unknown {kind} {name!r}; for the {'folder' if file.is_dir() else 'file'} here, "
+                f"write ./{file}"
+            )
+    return UsageError(unknown_name(kind, name, known, see=see))
+
+
+def _wanted(own: dict[str, type[Any]], class_name: str | None) -> bool:
+    return bool(own) if class_name is None else class_name in own
+
+
+def _says(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _import_path(kind: str, path: Path) -> ModuleType:
+    path = path.resolve()
+    file = path / "__init__.py" if path.is_dir() else path
+    if not file.is_file():
+        if (path / "pyproject.toml").is_file():
+            raise PluginError(
+                f"{kind} {path}: the folder is a project, not a plug-in; pip install it, and "
+                "name it as distribution/name (splitsec list shows it)"
+            )
+        raise PluginError(f"{kind} {path}: the folder has no __init__.py")
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
+    stem = re.sub(r"\W", "_", path.stem)
+    name = f"splitsec_{kind.replace('-', '_')}_{stem}_{digest}"
+    search = [str(path)] if path.is_dir() else None
+    found = importlib.util.spec_from_file_location(name, file, submodule_search_locations=search)
+    if found is None or found.loader is None:
+        raise PluginError(f"{kind} {path} is not a Python file or package")
+    for loaded in [name, *(key for key in sys.modules if key.startswith(f"{name}."))]:
+        sys.modules.pop(loaded, None)
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module
+    try:
+        found.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise PluginError(f"{kind} {path} cannot be loaded: {_says(error)}") from error
+    return module
+
+
+def _base(kind: Kind) -> type[Any]:
+    module, name = _BASES[kind]
+    base: type[Any] = getattr(importlib.import_module(module), name)
+    return base
+
+
+def _own_classes(kind: Kind, module: ModuleType) -> dict[str, type[Any]]:
+    """Return the classes of a kind that a module defines, abstract ones among them."""
+    base = _base(kind)
+    return {
+        key: value
+        for key, value in vars(module).items()
+        if inspect.isclass(value)
+        and issubclass(value, base)
+        and (
+            value.__module__ == module.__name__
+            or value.__module__.startswith(f"{module.__name__}.")
+        )
+    }
+
+
+def _plugin(
+    kind: Kind, name: str, spec: str, module: ModuleType, class_name: str | None, source: Path
+) -> Plugin:
+    own = _own_classes(kind, module)
+    concrete = {key: value for key, value in own.items() if not inspect.isabstract(value)}
+    if class_name is not None:
+        if class_name not in own:
+            raise PluginError(unknown_name(f"{kind} class in {source}:", class_name, concrete))
+        cls = own[class_name]
+        if inspect.isabstract(cls):
+            missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+            raise PluginError(f"{kind} class {class_name} in {source} does not define {missing}")
+    elif len(concrete) == 1:
+        cls = next(iter(concrete.values()))
+    elif concrete:
+        raise PluginError(
+            f"{source} defines several {PLURALS[kind]} ({', '.join(sorted(concrete))}); "
+            f"name one as {spec}:Class"
+        )
+    elif own:
+        abstract = next(iter(own.values()))
+        missing = ", ".join(sorted(getattr(abstract, "__abstractmethods__", ())))
+        raise PluginError(f"{kind} class {abstract.__name__} in {source} does not define {missing}")
+    else:
+        raise PluginError(f"{source} defines no subclass of {'.'.join(_BASES[kind])}")
+    return Plugin(kind, name, spec, cls, str(source), source_sha256(source), code_sha256(source))

@@ -1,0 +1,76 @@
+"""How plug-ins are named: by a name, an entry point, or the path of their source."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+Kind = Literal["attack", "defense", "target", "data"]
+
+
+KINDS: tuple[Kind, ...] = ("attack", "defense", "target", "data")
+
+
+METHODS: tuple[Kind, ...] = ("attack", "defense", "target")
+"""Kinds whose source decides a cell; of data it is the images that do."""
+
+
+PLURALS: dict[Kind, str] = {
+    "attack": "attacks",
+    "defense": "defenses",
+    "target": "targets",
+    "data": "data",
+}
+"""What entry-point groups and ``splitsec list`` call a kind."""
+
+FOLDERS: dict[Kind, str] = {
+    "attack": "attacks",
+    "defense": "defenses",
+    "target": "targets",
+    "data": "datasets",
+}
+"""Packages of the built-in plug-ins, within ``splitsec``."""
+
+
+def plain_name(spec: str) -> str:
+    """Return the name that records show for a plug-in: ``./my_attack.py`` is ``my-attack``."""
+    path, _ = split_class(spec)
+    return Path(path).stem.replace("_", "-") if is_path(path) else path
+
+
+class PluginPath(NamedTuple):
+    """A plug-in that is named by where its source is.
+
+    Attributes:
+        path: its file or folder.
+        cls: the class in it, or None where there is one only.
+    """
+
+    path: Path
+    cls: str | None
+
+    def below(self, folder: Path) -> str:
+        """Return how it is asked for where its path is seen from a folder."""
+        return f"{folder / self.path}{f':{self.cls}' if self.cls else ''}"
+
+
+def path_of(spec: str) -> PluginPath | None:
+    """Return where a plug-in's source is, if it is asked for by a path and not by a name."""
+    path, class_name = split_class(spec)
+    return PluginPath(Path(path).expanduser(), class_name) if is_path(path) else None
+
+
+def is_path(spec: str) -> bool:
+    """Return whether a plug-in is asked for by a path."""
+    return (
+        spec.endswith(".py")
+        or spec.startswith((".", "~", "/", "\\"))
+        or bool(re.match(r"[A-Za-z]:[\\/]", spec))
+    )
+
+
+def split_class(spec: str) -> tuple[str, str | None]:
+    """Split ``path:Class``; the colon of a drive letter is not a separator."""
+    match = re.fullmatch(r"(.{2,}):([A-Za-z_]\w*)", spec)
+    return (match[1], match[2]) if match else (spec, None)

@@ -1,0 +1,89 @@
+"""Parameters of plug-ins and data sources: typed, documented, frozen, and refused if unknown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from splitsec.errors import UsageError, unknown_name
+
+
+class Parameters(BaseModel):
+    """Base of every parameter class.
+
+    Subclass it with one annotated field per parameter, each with a default and a
+    ``Field(description=...)`` that states the unit and the paper's value. Values arrive as
+    JSON or as text from the command line and are converted to the annotated type.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    part_of_no_state: ClassVar[bool] = True  # whoever holds them was built with them
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+def build_parameters(owner: str, cls: type[P], values: Mapping[str, Any]) -> P:
+    """Validate ``values`` against a parameter class.
+
+    Args:
+        owner: who the parameters belong to, for the error, for example ``"attack 'fsha'"``.
+        cls: the parameter class.
+        values: parameter name to value; text is converted to the field's type.
+
+    Returns:
+        The frozen parameters.
+
+    Raises:
+        UsageError: an unknown parameter, or a value of the wrong type or range.
+    """
+    for name in values:
+        if name not in cls.model_fields:
+            raise UsageError(unknown_name(f"parameter of {owner}:", name, cls.model_fields))
+    try:
+        return _build(cls, values)
+    except ValidationError as error:
+        raise UsageError(_complaint(owner, error.errors()[0])) from None
+
+
+def _complaint(owner: str, error: ErrorDetails) -> str:
+    """Say which value is wrong, or what is wrong with values that do not go together."""
+    where = ".".join(str(part) for part in error["loc"])
+    if not where:
+        return f"parameters of {owner}: {error['msg'].removeprefix('Value error, ')}"
+    return f"parameter {where!r} of {owner}: {error['msg']} (got {error['input']!r})"
+
+
+def _build(cls: type[P], values: Mapping[str, Any]) -> P:
+    """Validate; text that does not fit is read as JSON once, so that 18 and null can be given."""
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        wrong = {str(one["loc"][0]) for one in error.errors() if one["loc"]}
+        read = {name: _read(values[name]) for name in wrong if isinstance(values.get(name), str)}
+        if not read:
+            raise
+        try:
+            return cls(**{**values, **read})
+        except ValidationError:
+            raise error from None
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge settings; later layers win."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged.update(layer)
+    return merged

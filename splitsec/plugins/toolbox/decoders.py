@@ -1,0 +1,115 @@
+"""Networks that adapt to any shape of images and smashed data.
+
+Constructors draw initial weights from torch's global generator, so the caller seeds it.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from splitsec.plugins.toolbox.layers import Resize
+from splitsec.shapes import Shape
+
+_WIDEST = 256
+_REPORT_WIDTH = 32
+
+
+def build_decoder(
+    smashed_shape: tuple[int, int, int], image_shape: tuple[int, int, int]
+) -> nn.Module:
+    """Build a decoder from smashed data to images.
+
+    Args:
+        smashed_shape: (c, h, w).
+        image_shape: (C, H, W).
+
+    Returns:
+        A module from features (N, c, h, w) to images (N, C, H, W) in [-1, 1].
+
+    Raises:
+        ValueError: an extent is not positive.
+    """
+    image, smashed = checked(image_shape), checked(smashed_shape)
+    halvings = count_halvings(image, smashed)
+    width = max(64, min(32 * 2 ** max(halvings - 1, 0), _WIDEST))
+    layers: list[nn.Module] = [nn.Conv2d(smashed.channels, width, 3, 1, 1), nn.ReLU()]
+    for _ in range(halvings - 1):
+        narrower = max(32, width // 2)
+        layers += [nn.ConvTranspose2d(width, narrower, 4, 2, 1), nn.ReLU()]
+        width = narrower
+    if halvings:
+        # The last doubling rearranges channels into 2x2 pixels: no convolution at full size.
+        layers += [nn.Conv2d(width, 4 * image.channels, 3, 1, 1), nn.PixelShuffle(2)]
+    else:
+        layers.append(nn.Conv2d(width, image.channels, 3, 1, 1))
+    return nn.Sequential(*layers, Resize(image.height, image.width), nn.Tanh())
+
+
+def checked(shape: tuple[int, int, int]) -> Shape:
+    """Return the shape by name.
+
+    Raises:
+        ValueError: an extent is not positive.
+    """
+    if min(shape) < 1:
+        raise ValueError(f"a shape's extents must be positive, not {tuple(shape)}")
+    return Shape(*shape)
+
+
+def half(extent: int) -> int:
+    """Return what a padded convolution of stride 2 leaves of an extent."""
+    return (extent + 1) // 2
+
+
+def count_halvings(image: Shape, smashed: Shape) -> int:
+    """Return how often the image is halved until halving again would fall below the map."""
+    rows, columns, count = image.height, image.width, 0
+    while (
+        (rows, columns) != (1, 1)
+        and half(rows) >= smashed.height
+        and half(columns) >= smashed.width
+    ):
+        rows, columns, count = half(rows), half(columns), count + 1
+    return count
+
+
+def build_report_decoder(
+    smashed_shape: tuple[int, int, int], image_shape: tuple[int, int, int]
+) -> nn.Module:
+    """Build the report's decoder: 32 channels, a strided transposed convolution per doubling.
+
+    The report's is for 512x7x7 and 3x224x224 and has five doublings; other shapes have as many
+    as they need. Its output is linear.
+
+    Args:
+        smashed_shape: (c, h, w).
+        image_shape: (C, H, W).
+
+    Returns:
+        A module from smashed data (N, c, h, w) to images (N, C, H, W).
+
+    Raises:
+        ValueError: an extent is not positive.
+    """
+    image, smashed = checked(image_shape), checked(smashed_shape)
+    layers: list[nn.Module] = [
+        nn.Conv2d(smashed.channels, _REPORT_WIDTH, 3, padding=1),
+        nn.BatchNorm2d(_REPORT_WIDTH),
+        nn.ReLU(),
+    ]
+    halvings = count_halvings(image, smashed)
+    for _ in range(halvings - 1):
+        layers += [
+            nn.ConvTranspose2d(_REPORT_WIDTH, _REPORT_WIDTH, 4, 2, 1),
+            nn.BatchNorm2d(_REPORT_WIDTH),
+            nn.ReLU(),
+        ]
+    if halvings:
+        layers.append(nn.ConvTranspose2d(_REPORT_WIDTH, image.channels, 4, 2, 1))
+    else:
+        layers.append(nn.Conv2d(_REPORT_WIDTH, image.channels, 3, 1, 1))
+    return nn.Sequential(*layers, Resize(image.height, image.width))
+
+
+DECODERS = {"adaptive": build_decoder, "report": build_report_decoder}
+"""Decoders by the names that parameters give them; both map (c, h, w) to (C, H, W)."""

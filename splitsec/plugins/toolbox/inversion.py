@@ -1,0 +1,214 @@
+"""Inverting a frozen client: a decoder trained on pairs of images and their smashed data.
+
+What passive attacks share; where their pairs come from is their own affair.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from splitsec.checkpoint import Checkpoints
+from splitsec.errors import DivergedError, UsageError
+from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.toolbox.batching import batches
+from splitsec.plugins.toolbox.decoders import DECODERS
+from splitsec.plugins.toolbox.layers import Standardise
+from splitsec.progress import Progress
+from splitsec.shapes import Shape
+
+_AT_ONCE = 256
+
+
+class InversionParameters(Parameters):
+    """How a decoder is trained on pairs."""
+
+    decoder: Literal["adaptive", "report"] = Field(
+        "adaptive",
+        description="network; adaptive: standardises its input; "
+        "report: 32 channels, transposed convolutions",
+    )
+    loss: Literal["l1", "l2"] = Field("l1", description="of images in [-1, 1]; report l1")
+    optimizer: Literal["adam", "sgd"] = Field("adam", description="of the decoder; report sgd")
+    learning_rate: float = Field(
+        2e-3, gt=0, allow_inf_nan=False, description="fades by half a cosine; report 0.01, constant"
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD; report 0.9")
+    fade: bool = Field(True, description="let the learning rate fade; report no")
+    epochs: int = Field(150, ge=1, description="passes over the pairs at most; report 20")
+    batch_size: int = Field(32, ge=2, description="pairs per step; report 32")
+    kept: float = Field(
+        0.1, ge=0, lt=1, description="share of the pairs that stops the training; report 0"
+    )
+    patience: int = Field(
+        30, ge=1, description="epochs without a better error on the kept pairs before it stops"
+    )
+
+
+REPORT_SETTINGS = {
+    "decoder": "report",
+    "loss": "l1",
+    "optimizer": "sgd",
+    "learning_rate": 0.01,
+    "fade": False,
+    "epochs": 20,
+    "kept": 0.0,
+}
+"""The report's values of :class:`InversionParameters`, for the ``paper`` profile."""
+
+
+@dataclass
+class _Best:
+    """The decoder when it was best."""
+
+    weights: dict[str, Tensor]
+    loss: float = math.inf
+    epoch: int = 0
+
+
+class Inversion(NamedTuple):
+    """A trained decoder.
+
+    Attributes:
+        decoder: from smashed data to images in [-1, 1], as it was when the kept pairs were
+            reconstructed best; in evaluation mode.
+        curves: ``decoder loss`` per epoch, and ``kept pairs`` where some were kept.
+    """
+
+    decoder: nn.Module
+    curves: dict[str, list[float]]
+
+    @torch.no_grad()
+    def reconstruct(self, smashed: Tensor) -> Tensor:
+        """Return images (N, C, H, W) in [0, 1] of smashed data (N, c, h, w)."""
+        parts = [self.decoder(part) for part in torch.split(smashed, _AT_ONCE)]
+        return (torch.cat(parts) + 1) / 2
+
+
+def invert(
+    given: InversionParameters,
+    images: Tensor,
+    smashed: Tensor,
+    generator: torch.Generator,
+    progress: Progress,
+    name: str,
+    checkpoints: Checkpoints,
+) -> Inversion:
+    """Train a decoder on pairs, and stop when the kept pairs get no better.
+
+    Args:
+        given: how.
+        images: (N, C, H, W), in [0, 1].
+        smashed: (R * N, c, h, w), of these images, R times over: a randomised defense
+            releases others each time. An image is kept or trained on with all of its own.
+        generator: shuffles the pairs.
+        progress: told of every epoch.
+        name: of the stage.
+        checkpoints: where the training is saved.
+
+    Raises:
+        UsageError: fewer than four pairs.
+        DivergedError: the loss is not finite.
+    """
+    if len(images) < 4:
+        raise UsageError(f"{name} needs four pairs or more, and has {len(images)}")
+    build = DECODERS[given.decoder]
+    decoder = build(Shape(*smashed.shape[1:]), Shape(*images.shape[1:]))
+    if given.decoder == "adaptive":
+        decoder = nn.Sequential(_standardise(smashed), decoder)
+    wanted = 2 * images - 1
+    order = torch.randperm(len(images), generator=generator)
+    count = min(max(2, round(given.kept * len(images))), len(images) - 2) if given.kept else 0
+    turns = torch.arange(0, len(smashed), len(images)).view(-1, 1)
+    kept, rows = ((turns + part).flatten() for part in (order[:count], order[count:]))
+    wanted = wanted.repeat(len(turns), 1, 1, 1)
+    optimizer = _optimizer(given, decoder)
+    curves: dict[str, list[float]] = {"decoder loss": []}
+    if count:
+        curves["kept pairs"] = []
+    best = _Best(copy.deepcopy(decoder.state_dict()))
+    saved = checkpoints.stage(
+        name, decoder=decoder, optimizer=optimizer, generator=generator, curves=curves, best=best
+    )
+    with progress.stage(name, given.epochs) as stage:
+        stage.advance(saved.position)
+        for epoch in range(saved.position, given.epochs):
+            _set_rate(optimizer, given, epoch)
+            loss = _epoch(decoder, optimizer, given, wanted, smashed, rows, generator)
+            curves["decoder loss"].append(loss)
+            if count:
+                loss = _error(decoder, given, wanted[kept], smashed[kept])
+                curves["kept pairs"].append(loss)
+            if not math.isfinite(loss):
+                raise DivergedError(f"{name}: the decoder's loss is not finite in epoch {epoch}")
+            if not count or loss < best.loss:
+                best.weights = copy.deepcopy(decoder.state_dict())
+                best.loss, best.epoch = loss, epoch
+            stage.advance(note=f"loss {loss:.4f}")
+            if count and epoch - best.epoch >= given.patience:
+                break
+            saved.reached(epoch + 1)
+    decoder.load_state_dict(best.weights)
+    return Inversion(decoder.eval(), curves)
+
+
+def _standardise(smashed: Tensor) -> Standardise:
+    """Return what gives each channel mean 0 and variance 1.
+
+    A channel that hardly varies is scaled as if it had a thousandth of the largest spread.
+    """
+    spread, mean = torch.std_mean(smashed, (0, 2, 3))
+    return Standardise(mean.tolist(), spread.clamp(min=1e-3 * spread.max().item() + 1e-12).tolist())
+
+
+def _optimizer(given: InversionParameters, decoder: nn.Module) -> torch.optim.Optimizer:
+    if given.optimizer == "adam":
+        return torch.optim.Adam(decoder.parameters(), lr=given.learning_rate, fused=True)
+    return torch.optim.SGD(decoder.parameters(), lr=given.learning_rate, momentum=given.momentum)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, given: InversionParameters, epoch: int) -> None:
+    fade = 0.5 * (1 + math.cos(math.pi * epoch / given.epochs)) if given.fade else 1.0
+    for group in optimizer.param_groups:
+        group["lr"] = given.learning_rate * max(fade, 0.01)
+
+
+def _loss(given: InversionParameters, made: Tensor, wanted: Tensor) -> Tensor:
+    return F.l1_loss(made, wanted) if given.loss == "l1" else F.mse_loss(made, wanted)
+
+
+def _epoch(
+    decoder: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    given: InversionParameters,
+    wanted: Tensor,
+    smashed: Tensor,
+    rows: Tensor,
+    generator: torch.Generator,
+) -> float:
+    """Pass over the pairs once; return the mean loss."""
+    decoder.train()
+    losses = []
+    for chosen in batches(len(rows), given.batch_size, generator):
+        batch = rows[chosen]
+        loss = _loss(given, decoder(smashed[batch]), wanted[batch])
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        losses.append(loss.item())
+    return sum(losses) / len(losses)
+
+
+@torch.no_grad()
+def _error(
+    decoder: nn.Module, given: InversionParameters, wanted: Tensor, smashed: Tensor
+) -> float:
+    decoder.eval()
+    return _loss(given, decoder(smashed), wanted).item()

@@ -1,0 +1,159 @@
+"""Whether two runs of one cell agree: to the last bit, within tolerances, or not.
+
+The same cell on the same machine and with the same packages gives the same numbers. Another
+processor, or another version of torch, adds in another order, and a long training makes more of it.
+That should move a number less than another seed does: the default tolerances are about one
+standard deviation over seeds of the published RetinaMNIST records, see docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from splitsec.errors import UsageError, unknown_name
+from splitsec.metrics.schema import VictimScores
+from splitsec.records.record import Agreement, Record
+
+TOLERANCES: Mapping[str, float] = {
+    "leakage": 0.02,
+    "mse": 0.005,
+    "ssim": 0.03,
+    "lpips": 0.015,
+    "identification": 0.02,
+    "utility": 0.03,
+}
+"""How far each kind of measure may be from what is claimed, in its own unit."""
+
+_NUMBERS = (
+    "cell_id",
+    "status",
+    "victims",
+    "leakage",
+    "utility",
+    "access",
+    "session",
+    "history",
+)
+
+
+class Difference(NamedTuple):
+    """One measure of two runs.
+
+    Attributes:
+        measure: such as ``held_out mse``.
+        claimed: its value in the record; None where it is missing.
+        rerun: likewise, of the cell that was run again.
+        tolerance: how far apart they may be.
+    """
+
+    measure: str
+    claimed: float | None
+    rerun: float | None
+    tolerance: float
+
+    @property
+    def difference(self) -> float | None:
+        """Re-run minus claimed; None where either is missing."""
+        if self.claimed is None or self.rerun is None:
+            return None
+        return self.rerun - self.claimed
+
+    @property
+    def within(self) -> bool:
+        """Whether the values agree; a measure that is missing in one of the runs does not."""
+        if self.difference is None:
+            return self.claimed is self.rerun
+        return abs(self.difference) <= self.tolerance
+
+
+class Comparison(NamedTuple):
+    """How two runs of a cell compare.
+
+    Attributes:
+        agreement: the verdict.
+        differences: all measures that are not equal.
+        sentence: what else differs, or nothing.
+    """
+
+    agreement: Agreement
+    differences: list[Difference]
+    sentence: str = ""
+
+
+def compare(
+    claimed: Record, rerun: Record, tolerances: Mapping[str, float] = TOLERANCES
+) -> Comparison:
+    """Compare a cell that was run again with what is claimed of it.
+
+    Texts, flags and what ran where are not compared: flags follow from numbers, or say how an
+    attack was isolated.
+
+    Args:
+        claimed: the record.
+        rerun: of the same cell.
+        tolerances: kind of measure, as in ``TOLERANCES``, to how far apart it may be.
+    """
+    if claimed.status != rerun.status:
+        why = f" ({rerun.reason})" if rerun.reason else ""
+        return Comparison(
+            "differs",
+            [],
+            f"it is claimed to be {claimed.status}, and here it is {rerun.status}{why}",
+        )
+    if _numbers(claimed) == _numbers(rerun):
+        return Comparison("identical", [])
+    here = {name: value for name, _, value in _measures(rerun)}
+    there = {name: value for name, _, value in _measures(claimed)}
+    kinds = {name: kind for one in (claimed, rerun) for name, kind, _ in _measures(one)}
+    differences = [
+        Difference(name, there.get(name), here.get(name), tolerances[kind])
+        for name, kind in kinds.items()
+        if there.get(name) != here.get(name)
+    ]
+    agree = all(one.within for one in differences)
+    return Comparison("within tolerance" if agree else "differs", differences)
+
+
+def parse_tolerances(texts: tuple[str, ...]) -> dict[str, float]:
+    """Return the default tolerances with those that are given, such as ``leakage=0.05``.
+
+    Raises:
+        UsageError: another form, an unknown measure, or a negative number.
+    """
+    found = dict(TOLERANCES)
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in TOLERANCES:
+            raise UsageError(unknown_name("measure in --tolerance:", name, TOLERANCES))
+        try:
+            found[name] = float(value)
+        except ValueError:
+            found[name] = -1.0
+        if not 0 <= found[name] < float("inf"):
+            raise UsageError(f"--tolerance {text!r} is not of the form leakage=0.05, 0 or more")
+    return found
+
+
+def _numbers(record: Record) -> dict[str, object]:
+    return record.model_dump(mode="json", include=set(_NUMBERS))
+
+
+def _measures(record: Record) -> Iterator[tuple[str, str, float | None]]:
+    """Yield name, kind and value of every measure."""
+    if record.leakage is not None:
+        yield "leakage", "leakage", record.leakage.value
+    if record.victims is not None:
+        for name in ("training", "held_out"):
+            scores: VictimScores | None = getattr(record.victims, name)
+            if scores is not None:
+                privacy = scores.privacy
+                yield f"{name} leakage", "leakage", scores.leakage.mean
+                yield f"{name} mse", "mse", privacy.mse.mean
+                yield f"{name} ssim", "ssim", privacy.ssim.mean
+                yield f"{name} lpips", "lpips", privacy.lpips.mean if privacy.lpips else None
+                identified = privacy.identification.structure
+                yield f"{name} identification", "identification", identified
+    if record.utility is not None:
+        for name in ("accuracy", "auc", "jaccard", "dice"):
+            yield name, "utility", getattr(record.utility, name)

@@ -1,0 +1,103 @@
+"""Records as pandas data frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from splitsec.errors import DataError
+from splitsec.records.record import Record
+
+
+def records_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Return one row per record and set of victims.
+
+    Args:
+        records: any records; failed ones give one row with their reason.
+
+    Returns:
+        Columns for the specification, the scores, the strongest trivial attacker's MSE, the
+        utility and the flags.
+    """
+    return pd.DataFrame([row for record in records for row in _rows(record)])
+
+
+def _rows(record: Record) -> list[dict[str, Any]]:
+    spec = record.spec
+    shared: dict[str, Any] = {
+        "cell_id": record.cell_id,
+        "status": record.status,
+        "reason": record.reason,
+        "attack": spec.attack,
+        "defense": spec.defense,
+        "target": spec.target,
+        "cut": spec.cut,
+        "data": spec.data,
+        "size": spec.size,
+        "clients": spec.clients,
+        "profile": spec.profile,
+        "seed": spec.seed,
+        "flags": ",".join(record.flags),
+    }
+    for kind, parameters in spec.parameters.items():
+        shared |= {f"{kind}.{name}": value for name, value in parameters.items()}
+    if record.utility is not None:
+        utility = record.utility
+        shared |= {
+            "accuracy": utility.accuracy,
+            "auc": utility.auc,
+            "jaccard": utility.jaccard,
+            "dice": utility.dice,
+        }
+    if record.victims is None:
+        return [shared]
+    rows = []
+    for name in ("training", "held_out"):
+        scores = getattr(record.victims, name)
+        if scores is None:
+            continue
+        privacy = scores.privacy
+        rows.append(
+            shared
+            | {
+                "victims": name,
+                "leakage": scores.leakage.mean,
+                "mse": privacy.mse.mean,
+                "psnr": privacy.psnr.mean,
+                "ssim": privacy.ssim.mean,
+                "lpips": None if privacy.lpips is None else privacy.lpips.mean,
+                "structure": privacy.identification.structure,
+                "pixel": privacy.identification.pixel,
+                "gallery": privacy.identification.gallery,
+                "skill_mse": scores.skill.mse,
+                "skill_ssim": scores.skill.ssim,
+                "skill_lpips": scores.skill.lpips,
+                "trivial_mse": scores.trivial[scores.reference.mse].mse,
+                "equivalent_components": scores.equivalent_components,
+            }
+        )
+    return rows
+
+
+def per_image_frame(record: Record, victims: str = "training") -> pd.DataFrame:
+    """Return one row per victim of one record.
+
+    Args:
+        record: a record with scores.
+        victims: ``"training"`` or ``"held_out"``.
+
+    Raises:
+        DataError: the record has no scores for these victims.
+    """
+    scores = getattr(record.victims, victims, None)
+    if scores is None:
+        raise DataError(f"the record has no scores for {victims!r} victims")
+    privacy = scores.privacy
+    columns = {"mse": privacy.mse, "psnr": privacy.psnr, "ssim": privacy.ssim}
+    if privacy.lpips is not None:
+        columns["lpips"] = privacy.lpips
+    frame = pd.DataFrame({name: measure.per_image for name, measure in columns.items()})
+    frame["leakage"] = scores.leakage.per_image
+    return frame

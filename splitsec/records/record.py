@@ -1,0 +1,256 @@
+"""The record of one cell: everything that was asked, measured and used, as one JSON.
+
+The schema is versioned and published (``Record.model_json_schema()``). Reading a record needs
+neither torch nor the plug-ins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from splitsec.errors import DataError
+from splitsec.metrics.schema import VictimScores
+from splitsec.plugins.threat import Access, ThreatModel
+from splitsec.records.spec import CellSpec
+from splitsec.records.versioned import Growing
+
+SCHEMA_VERSION = 1
+
+PROTOCOL_VERSION = 5
+"""Raised whenever the same cell would give other numbers than before."""
+
+Status = Literal["ok", "failed", "skipped", "timeout", "cancelled"]
+
+Agreement = Literal["identical", "within tolerance", "differs"]
+"""How the numbers of two runs of one cell compare, see :mod:`splitsec.records.agreement`."""
+
+INVALIDATING = frozenset({"non-finite", "lpips-unavailable", "target-never-learned"})
+"""Flags that keep a cell out of a ranking; all others inform."""
+
+FLAGS = {
+    "non-finite": "a value was not finite; the numbers cannot be trusted",
+    "lpips-unavailable": "LPIPS could not be computed, so leakage is missing",
+    "target-never-learned": "the undefended model cannot be told from the trivial predictor",
+    "defense-broke-utility": "with the defense the model cannot be told from the trivial predictor",
+    "no-better-than-trivial": "the attack tells no more than an attacker who sees nothing",
+    "no-better-than-colour": "the attack tells no more than each image's average colours would",
+    "oracle-access": "the attack used what no split-learning server has",
+    "in-process": "attack and private data shared one process; isolation was by interface only",
+    "randomised-defense": "the defense draws random numbers; other draws give other results",
+    "honest-session-ended": "the defense ended a session with an honest server: a false alarm; "
+    "the utility is that of a model trained so far",
+    "session-ended": "the defense ended the session early",
+    "victims-not-sent": "some victims had not been sent when the session ended; "
+    "they count as recovered no better than by the trivial attacker",
+    "clamped": "over 5 % of the reconstructed values were outside [0, 1] and were clamped",
+    "dictated-client-settings": "the server dictated the client's batch size or learning rate",
+}
+"""Every flag and what it means, in words."""
+
+
+class _Model(Growing):
+    # JSON has no NaN; a diverged curve keeps its NaN as a string constant and reads back.
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
+
+
+class Victims(_Model):
+    """Scores of both sets of victims; ``training`` is null for an attack given private pairs."""
+
+    training: VictimScores | None
+    held_out: VictimScores
+
+
+class Leakage(_Model):
+    """The headline: leakage of the set of victims of which more leaks, and which that is.
+
+    Per client, too, if there are several.
+    """
+
+    value: float | None
+    victims: Literal["training", "held_out"]
+    clients: list[float] | None = None
+
+
+class Utility(_Model):
+    """What the model is worth to its clients, from an honest session with the defense on.
+
+    Attributes:
+        accuracy: share of held-out images classified right, or of their pixels segmented right.
+        auc: area under the ROC curve; macro average over classes where there are more than two.
+        auc_interval: 95 % bootstrap interval over held-out images.
+        jaccard: mean over images of intersection over union (segmentation).
+        jaccard_interval: 95 % t-interval over held-out images.
+        dice: mean over images of the Dice coefficient (segmentation).
+        trivial: the same for the majority class of the private images, or for their mean mask.
+        n: held-out images.
+        clients: the measures on each client's share of the held-out images, if several.
+        distance_correlation: of held-out images and released smashed data, bias-corrected and
+            squared; 0 means independent.
+        source: where utility comes from.
+    """
+
+    accuracy: float
+    auc: float | None = None
+    auc_interval: tuple[float, float] | None = None
+    jaccard: float | None = None
+    jaccard_interval: tuple[float, float] | None = None
+    dice: float | None = None
+    trivial: dict[str, float]
+    n: int
+    clients: list[dict[str, float]] = Field(default_factory=list)
+    distance_correlation: float | None = None
+    source: Literal["honest session"] = "honest session"
+
+
+class Provenance(_Model):
+    """What ran where.
+
+    Attributes:
+        plugins: kind to how the plug-in was asked for, its source, and the source's SHA-256.
+        packages: to their versions, all that may decide a number.
+        python: version.
+        platform: system and architecture.
+        processor: its model, and which of its instructions torch uses.
+        device: that cells ran on.
+        threads: of torch.
+        core: SHA-256 of splitsec's own source.
+        commit: of the checkout that splitsec ran from, if any.
+        dirty: whether it had uncommitted changes.
+        created: when, UTC.
+        command: the command line.
+        isolation: what kept the attack from the private data.
+    """
+
+    later: ClassVar[tuple[str, ...]] = ("processor", "core", "isolation")
+
+    plugins: dict[str, dict[str, str]]
+    packages: dict[str, str]
+    python: str
+    platform: str
+    processor: str | None = None
+    device: str
+    threads: int
+    core: str | None = None
+    commit: str | None
+    dirty: bool | None
+    created: str
+    command: list[str]
+    isolation: Literal["none", "process", "sandbox"] = "none"
+
+
+class Evidence(_Model):
+    """Who vouches for a record's numbers.
+
+    Attributes:
+        origin: ``"here"`` for a cell that was run by who keeps the record, ``"claimed"`` for one
+            that somebody else has run and sent.
+        agreement: of a cell that was run again here, with the claim.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    origin: Literal["here", "claimed"] = "here"
+    agreement: Agreement | None = None
+
+
+class Record(_Model):
+    """One cell of a grid, evaluated; the fields are described in docs/architecture.md.
+
+    A record that does not tell its protocol is of protocol 3, the last one that did not.
+    """
+
+    later: ClassVar[tuple[str, ...]] = ("evidence",)
+
+    schema_version: int = SCHEMA_VERSION
+    protocol: int = 3
+    cell_id: str
+    status: Status
+    reason: str | None = None
+    spec: CellSpec
+    threat_model: ThreatModel | None = None
+    data: dict[str, Any] = Field(default_factory=dict)
+    victims: Victims | None = None
+    leakage: Leakage | None = None
+    utility: Utility | None = None
+    access: Access | None = None
+    session: dict[str, Any] = Field(default_factory=dict)
+    history: dict[str, dict[str, list[float]]] = Field(default_factory=dict)
+    flags: list[str] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+    provenance: Provenance
+    timings: dict[str, float] = Field(default_factory=dict)
+    peak_memory_bytes: int | None = None
+    artifacts: dict[str, str] = Field(default_factory=dict)
+    evidence: Evidence = Evidence()
+    seal: str | None = None
+
+    def sealed(self) -> Record:
+        """Return the record with its seal: the SHA-256 of everything else in it."""
+        return self.model_copy(update={"seal": _seal(json.loads(self.model_dump_json()))})
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the record without what may differ between two runs of the same cell."""
+        return self.model_dump(
+            mode="json",
+            exclude={
+                "provenance",
+                "timings",
+                "peak_memory_bytes",
+                "artifacts",
+                "evidence",
+                "seal",
+            },
+        )
+
+    def to_json(self) -> str:
+        """Return the record as one line of JSON."""
+        return self.model_dump_json()
+
+
+def load_record(path: str | Path) -> Record:
+    """Read a record, from its JSON file or from the folder that holds it.
+
+    Raises:
+        DataError: there is no record, or it is not a valid one.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / "record.json"
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read a record at {file}: {error}") from None
+    return read_record(text, str(file))
+
+
+def read_record(text: str, where: str) -> Record:
+    """Read a record from its JSON, and check its seal if it has one.
+
+    Args:
+        text: JSON.
+        where: names it in errors.
+
+    Raises:
+        DataError: it is not a valid record, or not what was sealed.
+    """
+    try:
+        record = Record.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "JSON"
+        raise DataError(f"{where} is not a splitsec record: {field}: {first['msg']}") from None
+    if record.seal is not None and record.seal != _seal(json.loads(text)):
+        raise DataError(f"{where} is not what was written: its seal does not fit; run it again")
+    return record
+
+
+def _seal(content: dict[str, Any]) -> str:
+    """Return the SHA-256 of a record's JSON values but for the seal, however they are laid out."""
+    content.pop("seal", None)
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,234 @@
+"""Results on disk: written so that a file is either whole or not there, and read back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from splitsec.errors import DataError
+from splitsec.files import sha256_of, write_atomically, write_text
+from splitsec.records.record import Record, load_record, read_record
+from splitsec.records.spec import CellSpec
+
+
+def keep_artifact(folder: Path, suffix: str, write: Callable[[Path], None]) -> str:
+    """Write a file among a store's artifacts, where it is called by the hash of its content.
+
+    Args:
+        folder: of the record that it belongs to, in the store.
+        suffix: of the file, such as ``.png``.
+        write: writes it to the path that it is given.
+
+    Returns:
+        Its path, relative to the record's folder.
+
+    Raises:
+        OutputError: the store cannot be written.
+    """
+    artifacts = folder.parent / "artifacts"
+    name = ""
+
+    def named(temporary: Path) -> Path:
+        nonlocal name
+        name = sha256_of(temporary) + suffix
+        return artifacts / name
+
+    write_atomically(artifacts / f"new{suffix}", write, named)
+    return f"../{artifacts.name}/{name}"
+
+
+def keep_record(output: Path, record: Record, files: Mapping[str, bytes]) -> Record:
+    """Write a record that was made in another store, and its artifacts first.
+
+    Args:
+        output: folder of records.
+        record: the record.
+        files: contents of its artifacts, by their names in the record.
+
+    Returns:
+        The record as written.
+
+    Raises:
+        DataError: an artifact is missing, or is not what it was called by.
+        OutputError: the store cannot be written.
+    """
+    folder = record_folder(output, record)
+    for name, called in record.artifacts.items():
+        content, file = files.get(name, b""), Path(called)
+        if hashlib.sha256(content).hexdigest() != file.stem:
+            raise DataError(f"{name} of {record.spec.title()} did not arrive whole")
+        keep_artifact(folder, file.suffix, partial(_write, content=content))
+    return write_record(folder, record)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def artifact(folder: Path, record: Record, name: str) -> Path:
+    """Return the path of one of a record's artifacts, such as ``"panel"``.
+
+    Raises:
+        KeyError: it has none of that name.
+    """
+    return Path(os.path.normpath(folder / record.artifacts[name]))
+
+
+def check_artifact(path: Path) -> None:
+    """Raise a DataError unless a file has the content that its name says.
+
+    Raises:
+        DataError: it is not there, or was changed.
+    """
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    if found != path.stem:
+        raise DataError(f"{path} is damaged: its content is not what it was called by")
+
+
+def record_folder(output: Path, record: Record) -> Path:
+    """Return the folder of one record."""
+    return folder_of(output, record.spec, record.cell_id)
+
+
+Rerun = Literal["all", "failed", "never"]
+"""Which cells of a request are run again: all of them, those that failed, or none."""
+
+
+def stored(
+    output: Path, spec: CellSpec, cell_id: str, rerun: Rerun, announce: Callable[[str], None]
+) -> Record | None:
+    """Return a cell's record where it is there and the cell is not to be run again.
+
+    Args:
+        output: folder of records.
+        spec: the cell's specification.
+        cell_id: its id.
+        rerun: ``"failed"`` runs again what is neither ok nor skipped.
+        announce: told of a record that cannot be believed; its cell is run again.
+    """
+    folder = folder_of(output, spec, cell_id)
+    if rerun == "all" or not (folder / "record.json").exists():
+        return None
+    try:
+        record = load_record(folder)
+    except DataError as error:
+        announce(f"{error}; the cell is run again")
+        return None
+    if record.cell_id != cell_id:
+        announce(f"{folder} holds the record of another cell; this one is run")
+        return None
+    return record if rerun == "never" or record.status in ("ok", "skipped") else None
+
+
+def folder_of(output: Path, spec: CellSpec, cell_id: str) -> Path:
+    """Return the folder of a cell's record: what a person recognises it by, and its id."""
+    name = (
+        f"{spec.attack}-{spec.defense}-{spec.target}-cut{spec.cut}-{spec.data}-{spec.size}px-"
+        f"seed{spec.seed}-{cell_id[:10]}"
+    )
+    return output / name.replace("/", "_")
+
+
+def write_record(folder: Path, record: Record) -> Record:
+    """Write ``record.json`` into a record's folder.
+
+    Returns:
+        The record as written, with its seal.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    record = record.sealed()
+    write_text(folder / "record.json", record.model_dump_json(indent=1) + "\n")
+    return record
+
+
+def check_writable(output: Path) -> None:
+    """Raise an OutputError unless files can be made in the folder; creates the folder."""
+    write_text(output / ".writable", "")
+    (output / ".writable").unlink(missing_ok=True)
+
+
+class Found(NamedTuple):
+    """A record, and the folder that its pictures are named from; None for one of a stream."""
+
+    record: Record
+    folder: Path | None
+
+
+def load_records(paths: Iterable[str | Path]) -> list[Record]:
+    """Read all records there are, each cell once; see :func:`find_records`."""
+    return [found.record for found in find_records(paths)]
+
+
+def find_records(paths: Iterable[str | Path]) -> list[Found]:
+    """Read all records there are, each cell once, with where each is.
+
+    Args:
+        paths: folders, searched for ``record.json``; such files; or ``.jsonl`` files, as
+            ``splitsec eval --json`` prints them.
+
+    Returns:
+        Records, in the order of their paths. Of a cell that is there several times, one that
+        was run here wins over a claim, then one that is ok, the latest, and one with a folder.
+
+    Raises:
+        DataError: nothing is there, or a record cannot be read.
+    """
+    return each_once(found for path in paths for found in read_records(Path(path)))
+
+
+def each_once(found: Iterable[Found]) -> list[Found]:
+    """Return each cell's record once; see :func:`find_records` for which of several."""
+    cells: dict[str, Found] = {}
+    for one in found:
+        known = cells.get(one.record.cell_id)
+        if known is None or _standing(one) >= _standing(known):
+            cells[one.record.cell_id] = one
+    return list(cells.values())
+
+
+def _standing(found: Found) -> tuple[bool, bool, str, bool]:
+    record = found.record
+    return (
+        record.evidence.origin == "here",
+        record.status == "ok",
+        record.provenance.created,
+        found.folder is not None,
+    )
+
+
+def read_records(path: Path) -> list[Found]:
+    """Read the records of a folder, at any depth, of one file, or of a ``.jsonl`` file.
+
+    Raises:
+        DataError: nothing is there, or a record cannot be read.
+    """
+    if path.suffix == ".jsonl":
+        return [Found(record, None) for record in _read_lines(path)]
+    if not path.is_dir():
+        return [Found(load_record(path), path.parent)]
+    files = sorted(path.rglob("record.json"))
+    if not files:
+        raise DataError(f"there is no record.json under {path}")
+    return [Found(load_record(file), file.parent) for file in files]
+
+
+def _read_lines(path: Path) -> list[Record]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read records at {path}: {error}") from None
+    records = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        records.append(read_record(line, f"{path}, line {number},"))
+    return records

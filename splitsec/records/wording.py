@@ -1,0 +1,177 @@
+"""A record in words: what the server recovered, and what kind of server it was."""
+
+from __future__ import annotations
+
+from splitsec.metrics.schema import NOTHING_RECOVERED, VictimScores
+from splitsec.plugins.threat import ThreatModel
+from splitsec.records.record import Record
+
+MISSING = "not available"
+
+
+_TELLING = 5  # identification, in multiples of chance, that contradicts a leakage of 0
+
+
+_ATTACKERS = {
+    "mean-image": "the mean of the public images",
+    "median-image": "the median of the public images",
+    "random-image": "a random public image",
+    "constant": "one grey value",
+}
+
+
+_GRANTS = {
+    "public_images": "images of its own of a similar kind",
+    "public_labels": "labels of its own images",
+    "labels": "the labels that clients share",
+    "server_model": "the honest server's network",
+    "defense_spec": "the defense's name and parameters",
+    "client_architecture": "the client's architecture",
+    "client_weights": "the trained client's weights",
+    "queries": "the client's answers to images of its choice",
+    "pairs": "private images with their smashed data",
+    "client_settings": "control of the client's batch size and learning rate",
+}
+
+
+def headline(record: Record) -> str:
+    """Return in a few sentences what the server recovered, or why nothing is known."""
+    if record.status == "ok" and record.leakage is None:
+        return "No attack was mounted: this run measures what the model is worth, no more."
+    if record.leakage is None or record.victims is None:
+        why = (record.reason or "no reason was given").rstrip(".")
+        return f"This cell has no result ({record.status}): {why}."
+    scores: VictimScores = getattr(record.victims, record.leakage.victims)
+    return f"{_recovered(scores)} {_identified(scores)}"
+
+
+def _recovered(scores: VictimScores) -> str:
+    leakage = scores.leakage.mean
+    if leakage is None:
+        known = f"; by MSE alone its skill is {_number(scores.skill.mse, 2)}, 1 being a copy"
+        return f"How much the server recovered is {MISSING}{known if scores.skill.mse else ''}."
+    if leakage <= NOTHING_RECOVERED:
+        return (
+            "The server's images are no closer to the private ones than the best guess of "
+            f"somebody who sees no traffic (leakage {leakage:.0%})."
+        )
+    return (
+        f"The server recovered {leakage:.0%} of what there is to recover (0% is the best guess "
+        f"of somebody who sees no traffic, 100% a copy){_components(scores)}."
+    )
+
+
+def _components(scores: VictimScores) -> str:
+    """Continue the sentence with what as good a picture would cost in numbers per image."""
+    count = scores.equivalent_components
+    if count is None:
+        return ""
+    if count < 1:
+        return ": pixel by pixel, as much as knowing less than one number about each image"
+    more = "more than " if scores.equivalent_components_capped else "about "
+    shown = f"{count:.1f}".removesuffix(".0") if count < 10 else f"{count:.0f}"
+    return (
+        f": pixel by pixel, as much as knowing {more}{shown} well-chosen numbers (principal "
+        "components) about each image"
+    )
+
+
+def _identified(scores: VictimScores) -> str:
+    found = scores.privacy.identification
+    leakage = scores.leakage.mean
+    telling = max(found.structure, found.pixel) * found.gallery >= _TELLING
+    yet = leakage is not None and leakage <= NOTHING_RECOVERED and telling
+    return (
+        f"{'Yet, asked' if yet else 'Asked'} which of {found.gallery} private images a recovered "
+        "one shows, it is right for "
+        f"{found.structure:.0%} by shapes alone and for {found.pixel:.0%} by pixels "
+        f"(chance: {chance_in_words(scores)})."
+    )
+
+
+def chance_in_words(scores: VictimScores) -> str:
+    """Return how often guessing would identify an image."""
+    chance = 1 / scores.privacy.identification.gallery
+    return f"{chance:.0%}" if chance >= 0.005 else f"{chance:.1%}"
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return MISSING if value is None else f"{value:.{digits}f}"
+
+
+def short_number(value: float | None, digits: int = 3) -> str:
+    """Return a number with so many digits, or ``n/a`` where there is none."""
+    return "n/a" if value is None else f"{value:.{digits}f}"
+
+
+def best_guess(scores: VictimScores) -> str:
+    """Name the trivial attackers that were the strongest."""
+    chosen = scores.reference
+    by_attacker: dict[str, list[str]] = {}
+    for measure, attacker in (("MSE", chosen.mse), ("SSIM", chosen.ssim), ("LPIPS", chosen.lpips)):
+        if attacker is not None:
+            by_attacker.setdefault(attacker, []).append(measure)
+    named = [
+        f"{_ATTACKERS.get(attacker, attacker)} ({', '.join(measures)})"
+        for attacker, measures in by_attacker.items()
+    ]
+    return f"The best guess is {'; '.join(named)}."
+
+
+def measures(scores: VictimScores) -> list[tuple[str, str, str, str]]:
+    """Return measure, the server's value, the trivial attacker's, and skill."""
+    privacy, reference, trivial = scores.privacy, scores.reference, scores.trivial
+    lpips = None if reference.lpips is None else trivial[reference.lpips].lpips
+    identified, chance = privacy.identification, chance_in_words(scores)
+    recovered = None if privacy.lpips is None else privacy.lpips.mean
+    skill = scores.skill
+    return [
+        (
+            "MSE (0: identical)",
+            short_number(privacy.mse.mean, 4),
+            short_number(trivial[reference.mse].mse, 4),
+            short_number(skill.mse, 2),
+        ),
+        (
+            "PSNR, dB (best: 100)",
+            short_number(privacy.psnr.mean, 1),
+            short_number(trivial[reference.mse].psnr, 1),
+            "",
+        ),
+        (
+            "SSIM (1: identical)",
+            short_number(privacy.ssim.mean),
+            short_number(trivial[reference.ssim].ssim),
+            short_number(skill.ssim, 2),
+        ),
+        (
+            "LPIPS (0: identical)",
+            short_number(recovered),
+            short_number(lpips),
+            short_number(skill.lpips, 2),
+        ),
+        ("leakage", short_number(scores.leakage.mean, 2), "0.00", ""),
+        ("identified by shapes", f"{identified.structure:.0%}", chance, ""),
+        ("identified by pixels", f"{identified.pixel:.0%}", chance, ""),
+    ]
+
+
+def threat_in_words(record: Record, threat: ThreatModel) -> str:
+    """Return in a few sentences what the server did, had and used."""
+    kind = (
+        "Malicious: it took the honest server's place and answered with gradients of its own."
+        if threat.active
+        else "Honest but curious: it followed the protocol and kept what it saw."
+    )
+    has = [
+        _GRANTS.get(name, name.replace("_", " "))
+        for name, granted in threat.model_dump().items()
+        if granted and name != "active"
+    ]
+    knows = f" Besides the traffic it had {'; '.join(has)}." if has else " It had only the traffic."
+    access = record.access
+    if access is None:
+        return kind + knows
+    used = f" It used {access.public_images} public images"
+    used += f", {access.queries} queries and {access.pairs} private pairs."
+    return kind + knows + used

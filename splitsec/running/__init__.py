@@ -1,0 +1,1 @@
+"""Grids of cells: which are run, where, and by whom."""

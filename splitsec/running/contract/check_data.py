@@ -1,0 +1,155 @@
+"""What a source of images promises."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splitsec.errors import blaming
+from splitsec.plugins.data_spec import DataSpec
+from splitsec.plugins.source import Availability, decode_checked, decode_masks_checked, list_checked
+from splitsec.progress import Silent
+from splitsec.running.contract.report import Outcome
+from splitsec.running.contract.subject import SMALL, Check, Subject, documented, left_alone, repeats
+
+WATCHED = ("__init__", "availability", "catalogue", "decode", "decode_masks")
+FREE: tuple[str, ...] = ()
+
+SIZES = (16, 32)
+_SHOWN = 6  # images that are decoded for a look
+_TRIED = "a session"
+_MODELS = {"classification": "resnet:depth=18", "segmentation": "unet:width=4"}
+_COST_SIZE = 32
+_DIFFERS = (
+    "the same keys in another order gave other {}s; each may depend on its key alone, and random "
+    "numbers on a generator that is seeded by it"
+)
+
+
+def _spec(subject: Subject) -> DataSpec:
+    plugin = subject.chosen.plugin
+    return DataSpec(
+        name=plugin.name,
+        plugin=plugin.spec,
+        parameters=subject.chosen.parameters.model_dump(),
+        size=SIZES[0],
+        private=SMALL["counts.private"],
+        public=SMALL["counts.public"],
+        validation=SMALL["counts.validation"],
+        held_out=SMALL["counts.held_out"],
+    )
+
+
+def _found(subject: Subject) -> Availability:
+    with blaming(subject.chosen.label, "availability()"):
+        given: Availability = subject.make().availability()
+    return given
+
+
+def available(subject: Subject) -> Outcome:
+    """Check that the source says whether its images are here."""
+    given = _found(subject)
+    if not isinstance(given, Availability) or not given.sentence.strip():
+        return Outcome("failed", "availability() must give an Availability with a sentence")
+    if not given.found:
+        return Outcome(
+            "skipped", f"its images are not here, so they are not checked: {given.sentence}"
+        )
+    return Outcome("ok", given.sentence)
+
+
+def catalogue(subject: Subject) -> Outcome:
+    """Check the catalogue: one value per image, labels that index the classes, and no surprise."""
+    if not _found(subject).found:
+        return Outcome("skipped", "its images are not here")
+    with blaming(subject.chosen.label, "catalogue()"):
+        first, second = (list_checked(subject.make(), _spec(subject)) for _ in range(2))
+    same = all(
+        np.array_equal(getattr(first, name), getattr(second, name))
+        for name in ("keys", "labels", "groups", "pools")
+    )
+    if not same or first.fingerprint != second.fingerprint:
+        return Outcome(
+            "failed", "two catalogues differ; list the images in one order, and sort what is found"
+        )
+    if not first.fingerprint:
+        return Outcome("failed", "the fingerprint is empty; it must change whenever the images do")
+    said = f"{len(first.keys)} images, {len(np.unique(first.groups))} patients"
+    if subject.cls.task == "classification":
+        counts = np.bincount(first.labels, minlength=len(first.classes))
+        named = zip(first.classes, counts.tolist(), strict=True)
+        said += ": " + ", ".join(f"{count} {name}" for name, count in named)
+    if not first.disclosures:
+        return Outcome(
+            "warning", f"{said}; it discloses nothing: say what a reader of results must know"
+        )
+    return Outcome("ok", said)
+
+
+def decodes(subject: Subject) -> Outcome:
+    """Check images and masks at several sizes, and that an image depends on its key alone."""
+    if not _found(subject).found:
+        return Outcome("skipped", "its images are not here")
+    source, label = subject.make(), subject.chosen.label
+    with blaming(label, "catalogue(), decode() or decode_masks()"):
+        keys = list_checked(source, _spec(subject)).keys[:_SHOWN].tolist()
+        for size in SIZES:
+            for channels in (1, 3):
+                images = decode_checked(source, keys, size, channels, Silent())
+                backwards = decode_checked(source, keys[::-1], size, channels, Silent())[::-1]
+                if not np.array_equal(images, backwards):
+                    return Outcome("failed", _DIFFERS.format("image"))
+                if _blank(images):
+                    return Outcome("warning", f"at {size} px all images are of one value")
+            if source.task == "segmentation":
+                masks = decode_masks_checked(source, keys, size, Silent())
+                backwards = decode_masks_checked(source, keys[::-1], size, Silent())[::-1]
+                if not np.array_equal(masks, backwards):
+                    return Outcome("failed", _DIFFERS.format("mask"))
+                if _blank(masks):
+                    return Outcome("warning", f"at {size} px all masks are empty or full")
+    return Outcome("ok", f"uint8 at {SIZES[0]} and {SIZES[1]} px, grey and colour, key by key")
+
+
+def _blank(pixels: NDArray[np.uint8]) -> bool:
+    return bool(pixels.min() == pixels.max())
+
+
+def works(subject: Subject) -> Outcome:
+    """Check that the images are partitioned and that a whole cell runs on them."""
+    if not _found(subject).found:
+        return Outcome("skipped", "its images are not here")
+    cells = subject.resolve(target=_MODELS[subject.cls.task])
+    (record,) = subject.run(cells)
+    if record.status != "ok":
+        return Outcome("failed", f"{record.reason}")
+    subject.tried[_TRIED] = cells[0], record
+    return Outcome("ok", f"partitioned, trained and tested on {cells[0].target.plugin.name}")
+
+
+def cost(subject: Subject) -> Outcome:
+    """Say what an image takes to be decoded."""
+    if not _found(subject).found:
+        return Outcome("skipped", "its images are not here")
+    source = subject.make()
+    keys = list_checked(source, _spec(subject)).keys[:_SHOWN].tolist()
+    start = time.perf_counter()
+    source.decode(keys, _COST_SIZE, 3, Silent())
+    each = 1000 * (time.perf_counter() - start) / len(keys)
+    return Outcome("ok", f"{each:.1f} ms per image of {_COST_SIZE} px, once: they are cached")
+
+
+CHECKS: Sequence[Check] = (
+    Check("documented", documented),
+    Check("available", available),
+    Check("catalogue", catalogue),
+    Check("decodes", decodes),
+    Check("works", works),
+    Check("repeats itself", partial(repeats, purpose=_TRIED)),
+    Check("leaves no trace", left_alone),
+    Check("cost", cost),
+)

@@ -1,0 +1,217 @@
+"""What a defense promises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from splitsec.errors import SessionEnded, blaming
+from splitsec.randomness import seeded_global_generator
+from splitsec.records.record import Record
+from splitsec.running.contract.report import Outcome
+from splitsec.running.contract.subject import (
+    Check,
+    Subject,
+    documented,
+    left_alone,
+    repeats,
+    small_cells,
+)
+from splitsec.shapes import Shape
+
+WATCHED = ("__init__", "begin", "release", "penalty", "receive")
+FREE = ("__init__", "begin")
+
+TARGETS: dict[str, dict[str, Any]] = {
+    "resnet, cut 3": {"target": "resnet:depth=18", "cut": "3"},
+    "unet, cut 1, grey images": {"target": "unet:width=4", "cut": "1", "channels": 1},
+}
+"""Targets on which a session is run behind the defense."""
+
+SHAPES = ((Shape(3, 16, 16), Shape(8, 8, 8)), (Shape(1, 8, 8), Shape(4, 1, 1)))
+"""Images and smashed data on which the hooks are called."""
+
+_TRIED = "the first session that worked"
+_LEARNS: dict[str, Any] = {"target": "unet:width=4", "cut": "1", "size": 32, "channels": 1}
+_LEARNS_SETTINGS = {"training.epochs": 8, "counts.private": 64, "counts.held_out": 24}
+_RETAINED = 0.9
+_DEFENDED, _BARE = "a defended session", "the same session without the defense"
+
+
+class _Hooks(NamedTuple):
+    """What the hooks gave for one batch."""
+
+    released: Tensor
+    received: Tensor | None
+    penalty: Tensor | None
+    gradient: Tensor | None
+
+
+def _call(subject: Subject, image: Shape, smashed: Shape, alike: bool) -> _Hooks:
+    """Call the hooks as the wire does, for a random batch or one of equal images."""
+    label = subject.chosen.label
+    with blaming(label, "begin(), release(), receive() or penalty()"):
+        with seeded_global_generator("check", {}):
+            defense = subject.make()
+            defense.begin(image, smashed, torch.Generator().manual_seed(3))
+        generator = torch.Generator().manual_seed(0)
+        images = torch.rand(6, *image, generator=generator)
+        sent = torch.rand(6, *smashed, generator=generator)
+        if alike:
+            images, sent = images[:1].expand(6, *image), torch.zeros(6, *smashed)
+        sent.requires_grad_()
+        released = defense.release(images, sent)
+        try:
+            received = defense.receive(torch.ones_like(sent), 0)
+        except SessionEnded:
+            received = None
+        penalty = defense.penalty(images, sent)
+        weight = float(defense.task_weight)
+    root = released.sum() * weight if isinstance(released, Tensor) else None
+    if isinstance(penalty, Tensor):
+        root = penalty if root is None else root + penalty
+    gradient = None
+    if root is not None and root.requires_grad:
+        (gradient,) = torch.autograd.grad(root.sum(), sent, allow_unused=True)
+    return _Hooks(released, received, penalty, gradient)
+
+
+def hooks(subject: Subject) -> Outcome:
+    """Check shapes, scalars and gradients of what the hooks give, also where images are equal."""
+    for image, smashed in SHAPES:
+        for alike in (False, True):
+            given = _call(subject, image, smashed, alike)
+            wrong = _wrong(given, smashed)
+            if wrong:
+                batch = "a batch of equal images" if alike else "a batch"
+                return Outcome("failed", f"{wrong}, for {batch} of {image} sent as {smashed}")
+    return Outcome("ok", "shapes are kept, penalties are finite scalars, gradients finite")
+
+
+def _wrong(given: _Hooks, smashed: Shape) -> str | None:
+    """Say what is wrong with what the hooks gave, if anything is."""
+    due = (6, *smashed)
+    wrong = _wrong_tensor("release", given.released, due)
+    if given.received is not None:  # else it ended the session
+        wrong = wrong or _wrong_tensor("receive", given.received, due)
+    if given.penalty is not None:
+        wrong = wrong or _wrong_tensor("penalty", given.penalty, ())
+    if given.gradient is None:
+        return wrong or (
+            "no gradient reaches the client's encoder: release() and penalty() must compute with "
+            "the smashed data that they are given, not with a detached copy"
+        )
+    return wrong or _wrong_tensor("the gradient of release", given.gradient, due)
+
+
+def _wrong_tensor(method: str, value: object, due: tuple[int, ...]) -> str | None:
+    if not isinstance(value, Tensor) or tuple(value.shape) != due:
+        got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        return f"{method}() gave {got}, where a tensor of shape {due} is due"
+    return None if torch.isfinite(value).all() else f"{method}() gave values that are not finite"
+
+
+def same_draws(subject: Subject) -> Outcome:
+    """Check that equal seeds give equal releases, and that `randomised` is told truly."""
+    first, second = (_call(subject, *SHAPES[0], alike=False) for _ in range(2))
+    if not torch.equal(first.released, second.released) or _value(first) != _value(second):
+        return Outcome(
+            "failed",
+            "equal seeds gave other values; draw from the generator that begin() is given",
+        )
+    drawn = not torch.equal(*_releases(subject))
+    if drawn and not subject.cls.randomised:
+        return Outcome(
+            "failed", "release() draws random numbers; state randomised = True, so records say so"
+        )
+    if subject.cls.randomised and not drawn:
+        return Outcome("warning", "it states randomised = True, and nothing that it sends is drawn")
+    return Outcome("ok", "equal seeds give equal values")
+
+
+def _value(given: _Hooks) -> float:
+    return 0.0 if given.penalty is None else given.penalty.item()
+
+
+def _releases(subject: Subject) -> tuple[Tensor, Tensor]:
+    """Return what is sent of the same batch behind two generators."""
+    image, smashed = SHAPES[0]
+    drawn = torch.Generator().manual_seed(0)
+    images = torch.rand(6, *image, generator=drawn)
+    sent = torch.rand(6, *smashed, generator=drawn)
+    made: list[Any] = []
+    for seed in (0, 1):
+        with seeded_global_generator("check", {}):
+            defense = subject.make()
+            defense.begin(image, smashed, torch.Generator().manual_seed(seed))
+        made.append(defense.release(images, sent).detach())
+    return made[0], made[1]
+
+
+def works(subject: Subject, setting: str) -> Outcome:
+    """Check that a session runs behind the defense."""
+    cells = subject.resolve(**TARGETS[setting])
+    (record,) = subject.run(cells)
+    if record.status != "ok":
+        return Outcome("failed", f"{record.reason}")
+    subject.tried.setdefault(_TRIED, (cells[0], record))
+    if "honest-session-ended" in record.flags:
+        return Outcome(
+            "warning",
+            f"it ends a session with an honest server ({record.session['honest_ended']}): a false "
+            "alarm",
+        )
+    return Outcome("ok", f"{record.session['honest_exchanges']} exchanges with an honest server")
+
+
+def retains_utility(subject: Subject) -> Outcome:
+    """Say how much of a small segmentation model's utility is left behind the defense."""
+    (cell,) = subject.resolve(_LEARNS_SETTINGS, **_LEARNS)
+    (bare,) = small_cells(_LEARNS_SETTINGS, **_LEARNS)
+    defended, undefended = subject.run([cell, bare])
+    for record in (undefended, defended):
+        if record.status != "ok" or record.utility is None:
+            return Outcome("failed", f"{record.spec.title()}: {record.reason}")
+    subject.tried[_DEFENDED], subject.tried[_BARE] = (cell, defended), (bare, undefended)
+    assert defended.utility is not None
+    assert undefended.utility is not None
+    trivial = undefended.utility.trivial["jaccard"]
+    with_it, without = defended.utility.jaccard or 0.0, undefended.utility.jaccard or 0.0
+    if without <= trivial:
+        return Outcome("skipped", "the undefended model did not learn its task here")
+    retained = (with_it - trivial) / (without - trivial)
+    said = f"Jaccard {with_it:.2f} with it, {without:.2f} without, {trivial:.2f} for a mean mask"
+    if retained < _RETAINED:
+        return Outcome("warning", f"{said}: it retains {max(retained, 0):.0%} of the utility")
+    return Outcome("ok", said)
+
+
+def cost(subject: Subject) -> Outcome:
+    """Say what the defense adds to a training step."""
+    if _DEFENDED not in subject.tried:
+        return Outcome("skipped", "the session behind it could not be run")
+    with_it, without = (_step_ms(subject.tried[name][1]) for name in (_DEFENDED, _BARE))
+    return Outcome(
+        "ok", f"a training step takes {with_it:.1f} ms with it, {without:.1f} ms without"
+    )
+
+
+def _step_ms(record: Record) -> float:
+    exchanges: int = record.session["honest_exchanges"]
+    return 1000 * record.timings["honest training"] / max(exchanges, 1)
+
+
+CHECKS: Sequence[Check] = (
+    Check("documented", documented),
+    Check("hooks", hooks),
+    Check("equal seeds", same_draws),
+    *(Check(name, partial(works, setting=name)) for name in TARGETS),
+    Check("repeats itself", partial(repeats, purpose=_TRIED)),
+    Check("retains utility", retains_utility),
+    Check("leaves no trace", left_alone),
+    Check("cost", cost),
+)

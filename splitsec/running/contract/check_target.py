@@ -1,0 +1,309 @@
+"""What a target promises."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from splitsec.data.parts import Part
+from splitsec.errors import PluginError, UsageError, blaming
+from splitsec.plugins.defense import Defense
+from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.target import SplitModel, check_target, encode, smashed_shape
+from splitsec.progress import Silent
+from splitsec.randomness import seeded_global_generator
+from splitsec.running.contract.report import Outcome
+from splitsec.running.contract.subject import Check, Subject, documented, left_alone, repeats
+from splitsec.shapes import Shape
+from splitsec.training.client import Client
+from splitsec.training.honest_server import HonestServer
+from splitsec.training.loop import exchanges_in, run_session, schedule
+from splitsec.training.optimizers import make_optimizer
+from splitsec.training.release import Sender
+from splitsec.training.settings import Training
+from splitsec.training.wire import Wire
+
+WATCHED = ("__init__", "preprocessing", "layers", "split", "loss")
+FREE = ("__init__", "preprocessing", "layers", "split")
+
+SHAPES = (Shape(1, 16, 16), Shape(3, 32, 32), Shape(3, 48, 48))
+"""Images for which every cut is tried."""
+
+_USUAL = Shape(3, 32, 32)
+_TRAINING = Training(epochs=1, batch_size=4, optimizer="sgd", learning_rate=0.01)
+_ORDER = {"check": "target"}
+_TRIED = "a session"
+_TOLERANCE = 1e-4
+
+
+class _Split(NamedTuple):
+    """A target that was split for some images."""
+
+    image: Shape
+    cut: int
+    model: SplitModel
+
+
+def _split(subject: Subject, image: Shape, outputs: int, cut: int) -> SplitModel:
+    label = subject.chosen.label
+    with blaming(label, "split()"), seeded_global_generator("initialisation", _ORDER):
+        model: object = subject.make().split(image, outputs, cut)
+    if not isinstance(model, SplitModel):
+        raise PluginError(f"{label} returned {type(model).__name__} from split()")
+    return model
+
+
+def _outputs(subject: Subject) -> int:
+    return 3 if subject.cls.task == "classification" else 1
+
+
+def _splits(subject: Subject, refused: dict[str, int]) -> Iterator[_Split]:
+    """Yield the target split in every way; count what it refuses with a sentence."""
+    for image in SHAPES:
+        for cut in subject.cls.cuts:
+            try:
+                model = _split(subject, image, _outputs(subject), cut)
+                with blaming(subject.chosen.label, "the client's forward()"):
+                    smashed_shape(model.client, image)
+            except UsageError as error:
+                refused[str(error)] = refused.get(str(error), 0) + 1
+                continue
+            yield _Split(image, cut, model)
+
+
+def states_itself(subject: Subject) -> Outcome:
+    """Check that the class states its task, cuts and default cut."""
+    check_target(subject.chosen.label, subject.cls, None)
+    cuts = subject.cls.cuts
+    return Outcome(
+        "ok", f"{subject.cls.task}, cuts {cuts[0]} to {cuts[-1]}, usually {subject.cls.default_cut}"
+    )
+
+
+def splits(subject: Subject) -> Outcome:
+    """Check every cut at several sizes, grey and colour: shapes, gradients, no writing."""
+    refused: dict[str, int] = {}
+    done: dict[int, int] = {}
+    for split in _splits(subject, refused):
+        wrong = _wrong(subject, split)
+        if wrong:
+            where = f"cut {split.cut}, images of {split.image}"
+            return Outcome("failed", f"{where}: {wrong}")
+        done[split.cut] = done.get(split.cut, 0) + 1
+    missing = [str(cut) for cut in subject.cls.cuts if cut not in done]
+    if missing:
+        why = next(iter(refused), "")
+        return Outcome(
+            "failed", f"it claims cut {', '.join(missing)}, which works at no size: {why}"
+        )
+    extent = f"{SHAPES[0].height} to {SHAPES[-1].height} px, grey and colour"
+    said = f"{sum(done.values())} splits: {len(done)} cuts, {extent}"
+    if refused:
+        said += f"; {sum(refused.values())} refused: {next(iter(refused))}"
+    return Outcome("ok", said)
+
+
+def _wrong(subject: Subject, split: _Split) -> str | None:
+    """Say what is wrong with a split model's forward and backward pass, if anything is."""
+    label, model = subject.chosen.label, split.model
+    if _shared(model):
+        return "client and server share weights; on two machines each has its own"
+    for part in model:
+        if part is not None:
+            part.train()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(4, *split.image, generator=generator)
+    with seeded_global_generator("session", _ORDER), blaming(label, "forward()"):
+        encoded = encode(model.client, images)
+        sent = encoded.smashed.detach().clone().requires_grad_()
+        # Not a leaf, so that a server that writes into what it is sent is seen, not refused.
+        crossed = sent * 1
+        before = crossed.detach().clone()
+        features = model.server(crossed)
+        outputs = features if model.head is None else model.head(features, *encoded.skips)
+    if not torch.equal(crossed.detach(), before):
+        return "the server writes into the smashed data; no in-place layer may follow the cut"
+    classes = subject.cls.task == "classification"
+    due = (4, _outputs(subject)) if classes else (4, 1, *split.image[1:])
+    if not isinstance(outputs, Tensor) or tuple(outputs.shape) != due:
+        got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        return f"the outputs are {got}; {due} is due"
+    with blaming(label, "loss()"):
+        loss = subject.make().loss(outputs, _part(subject, split.image).targets(range(4)))
+    if loss.dim() or not torch.isfinite(loss):
+        return "loss() gave no finite scalar"
+    loss.backward()
+    if sent.grad is None or not torch.isfinite(sent.grad).all() or not sent.grad.abs().sum():
+        return "no finite gradient reaches the smashed data, so the client would not learn"
+    return None
+
+
+def _shared(model: SplitModel) -> bool:
+    """Return whether the server holds a weight that the client holds too."""
+    kept = [part for part in (model.client, model.head) if part is not None]
+    clients = {id(weight) for part in kept for weight in part.parameters()}
+    return any(id(weight) in clients for weight in model.server.parameters())
+
+
+def _part(subject: Subject, image: Shape, count: int = 12) -> Part:
+    """Return random images with two classes, or with masks that follow their brightness."""
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (count, *image), dtype=np.uint8)
+    rows = np.arange(count, dtype=np.int64)
+    masks = None
+    if subject.cls.task == "segmentation":
+        masks = (images.mean(1, keepdims=True) > 127).astype(np.uint8)
+    return Part(images, rows % 2, rows, masks)
+
+
+def computes_the_same(subject: Subject) -> Outcome:
+    """Check that training across the wire gives the losses and weights of unsplit training."""
+    outputs = _outputs(subject)
+    compared = 0
+    for cut in subject.cls.cuts:
+        try:
+            split_model, unsplit = (_split(subject, _USUAL, outputs, cut) for _ in range(2))
+        except UsageError:
+            continue
+        ours, theirs = _train(subject, split_model, True), _train(subject, unsplit, False)
+        if not np.allclose(ours, theirs, rtol=_TOLERANCE, atol=_TOLERANCE):
+            return Outcome(
+                "failed",
+                f"cut {cut}: losses across the wire are {_said(ours)}, unsplit {_said(theirs)}; "
+                "is anything shared by client and server, or carried past the wire?",
+            )
+        for part, other in zip(split_model, unsplit, strict=True):
+            if part is not None and other is not None and not _alike(part, other):
+                return Outcome(
+                    "failed", f"cut {cut}: weights differ from those of unsplit training"
+                )
+        compared += 1
+    return Outcome("ok", f"losses and weights of {compared} cuts are those of unsplit training")
+
+
+def _said(losses: list[float]) -> str:
+    return ", ".join(f"{loss:.4f}" for loss in losses)
+
+
+def _alike(part: nn.Module, other: nn.Module) -> bool:
+    return all(
+        torch.allclose(one.float(), two.float(), rtol=_TOLERANCE, atol=_TOLERANCE)
+        for one, two in zip(part.state_dict().values(), other.state_dict().values(), strict=True)
+    )
+
+
+def _train(subject: Subject, model: SplitModel, across: bool) -> list[float]:
+    """Train for three exchanges, across the wire or as one graph; return the losses."""
+    target, part = subject.make(), _part(subject, _USUAL)
+    client = Client(
+        part,
+        Sender(model.client, Defense(Parameters()), names=(subject.chosen.label, "no defense")),
+        model.head,
+        target.loss,
+        make_optimizer(_TRAINING, model.client, model.head),
+    )
+    if across:
+        optimizer = make_optimizer(_TRAINING, model.server)
+        server = HonestServer(model.server, target.loss, optimizer, subject.chosen.label)
+        model.server.train()
+        session = run_session(
+            [client],
+            Wire(server),
+            _TRAINING,
+            _ORDER,
+            Silent(),
+            name="check",
+            exchanges=exchanges_in([client], _TRAINING),
+        )
+        return server.losses or session.losses
+    whole = nn.ModuleList([one for one in model if one is not None]).train()
+    optimizer = make_optimizer(_TRAINING, whole)
+    turns = schedule([client], _TRAINING, _TRAINING.batch_size, _ORDER)
+    losses = []
+    with seeded_global_generator("session", _ORDER):
+        for _ in range(exchanges_in([client], _TRAINING)):
+            _, _, rows = next(turns)
+            encoded = encode(model.client, part.batch(rows.tolist()))
+            outputs = model.server(encoded.smashed)
+            if model.head is not None:
+                outputs = model.head(outputs, *encoded.skips)
+            loss = target.loss(outputs, part.targets(rows.tolist()))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    return losses
+
+
+def every_weight_learns(subject: Subject) -> Outcome:
+    """Check that a gradient reaches each weight that wants one."""
+    model = _split(subject, _USUAL, _outputs(subject), subject.cls.default_cut)
+    _train(subject, model, False)
+    idle = [
+        f"{side}.{name}"
+        for side, part in zip(SplitModel._fields, model, strict=True)
+        if part is not None
+        for name, weight in part.named_parameters()
+        if weight.requires_grad and weight.grad is None
+    ]
+    if idle:
+        return Outcome(
+            "warning",
+            f"no gradient reaches {len(idle)} weights, such as {idle[0]}; freeze them "
+            "(requires_grad_(False)) or use them",
+        )
+    count = sum(w.numel() for part in model if part is not None for w in part.parameters())
+    return Outcome("ok", f"a gradient reaches all of {count:,} weights")
+
+
+def works(subject: Subject) -> Outcome:
+    """Check that a whole cell runs with the target, on phantoms."""
+    cells = subject.resolve({"training.epochs": 3}, size=_USUAL.height)
+    (record,) = subject.run(cells)
+    if record.status != "ok":
+        return Outcome("failed", f"{record.reason}")
+    subject.tried[_TRIED] = cells[0], record
+    losses = record.history["training"]["loss"]
+    third = max(1, len(losses) // 3)
+    first, last = sum(losses[:third]) / third, sum(losses[-third:]) / third
+    said = f"the loss goes from {first:.2f} to {last:.2f} in {len(losses)} exchanges"
+    if last >= first:
+        return Outcome(
+            "warning", f"{said}: it does not learn; are the weights' scales and the loss right?"
+        )
+    return Outcome("ok", said)
+
+
+def cost(subject: Subject) -> Outcome:
+    """Say what a training step takes at the default cut, and how the client's share is."""
+    model = _split(subject, _USUAL, _outputs(subject), subject.cls.default_cut)
+    _train(subject, model, True)
+    start = time.perf_counter()
+    _train(subject, model, True)
+    step = 1000 * (time.perf_counter() - start) / 3
+    sent = smashed_shape(model.client, _USUAL)
+    values = sent.channels * sent.height * sent.width
+    return Outcome(
+        "ok",
+        f"{step:.1f} ms per step of 4 images of {_USUAL}; an image is sent as {sent}, "
+        f"{4 * values / 1024:.0f} KiB",
+    )
+
+
+CHECKS: Sequence[Check] = (
+    Check("documented", documented),
+    Check("states itself", states_itself),
+    Check("splits", splits),
+    Check("same mathematics", computes_the_same),
+    Check("every weight learns", every_weight_learns),
+    Check("works", works),
+    Check("repeats itself", partial(repeats, purpose=_TRIED)),
+    Check("leaves no trace", left_alone),
+    Check("cost", cost),
+)

@@ -1,0 +1,87 @@
+"""What the checks of a plug-in found, for a person and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, computed_field
+
+from splitsec.plugins.names import Kind
+
+Verdict = Literal["ok", "warning", "failed", "skipped"]
+
+
+class Outcome(NamedTuple):
+    """What one check says: a verdict, and a sentence that tells the author what to do."""
+
+    verdict: Verdict
+    sentence: str
+
+
+class Finding(BaseModel):
+    """One check of a plug-in.
+
+    Attributes:
+        check: what was checked.
+        verdict: a warning does not fail the plug-in; what is skipped says why.
+        sentence: what was seen, and what to do about it.
+        seconds: that the check took.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    check: str
+    verdict: Verdict
+    sentence: str
+    seconds: float
+
+
+class Report(BaseModel):
+    """All checks of one plug-in.
+
+    Attributes:
+        kind: attack, defense, target or data; None where it could not be told.
+        name: its plain name.
+        spec: how it was asked for.
+        sha256: of its source; None where it could not be loaded.
+        parameters: with which it was checked.
+        findings: of all checks, in order.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Kind | None
+    name: str
+    spec: str
+    sha256: str | None = None
+    parameters: dict[str, Any] = {}
+    findings: tuple[Finding, ...] = ()
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def ok(self) -> bool:
+        """Whether no check failed."""
+        return not any(one.verdict == "failed" for one in self.findings)
+
+    def to_json(self) -> str:
+        """Return the report as one line of JSON."""
+        return self.model_dump_json()
+
+    def summary(self) -> str:
+        """Return the verdict in one sentence."""
+        count = {
+            verdict: sum(one.verdict == verdict for one in self.findings)
+            for verdict in ("failed", "warning", "skipped")
+        }
+        named = f"{self.kind or 'plug-in'} {self.name!r}"
+        if count["failed"]:
+            return (
+                f"{named} breaks its contract in {count['failed']} of {len(self.findings)} checks"
+            )
+        more = [f"{count['warning']} with a warning"] if count["warning"] else []
+        more += [f"{count['skipped']} skipped"] if count["skipped"] else []
+        return f"{named} keeps its contract{' (' + ', '.join(more) + ')' if more else ''}"
+
+    def __str__(self) -> str:
+        lines = [f"{one.verdict:<8} {one.check}: {one.sentence}" for one in self.findings]
+        return "\n".join([*lines, self.summary()])

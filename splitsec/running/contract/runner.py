@@ -1,0 +1,127 @@
+"""Running the checks of one plug-in."""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+from splitsec.cells.configured import choose
+from splitsec.cells.requests import parse_requests
+from splitsec.errors import PluginError, SplitsecError, UsageError, blaming, unknown_name
+from splitsec.plugins.loading import kinds_of
+from splitsec.plugins.names import Kind, plain_name
+from splitsec.running.contract.report import Finding, Outcome, Report
+from splitsec.running.contract.subject import Check, Subject
+from splitsec.running.contract.surroundings import ENVIRONMENT, Watch, seeing_changes
+
+
+def check_plugin(
+    spec: str | Path,
+    kind: Kind | None = None,
+    *,
+    only: Collection[str] = (),
+    begun: Callable[[str], None] = lambda check: None,
+) -> Report:
+    """Check that a plug-in keeps its contract.
+
+    Args:
+        spec: a name, ``distribution/name`` or path, with parameters after it as on the command
+            line: ``"fsha:iterations=40"``.
+        kind: attack, defense, target or data; may be left out where the spec names one kind only.
+        only: names of the checks to run; all by default. Some need what an earlier one ran, and
+            are skipped without it.
+        begun: told the name of each check that begins.
+
+    Returns:
+        What each check found. A plug-in that cannot be loaded has one finding, which says why.
+
+    Raises:
+        UsageError: nothing has that name or path, it names several kinds, or there is no such
+            parameter or check.
+    """
+    requests = parse_requests(str(spec))
+    if len(requests) != 1:
+        raise UsageError(f"{str(spec)!r} names {len(requests)} plug-ins; check one at a time")
+    (request,) = requests
+    unloaded = Report(kind=kind, name=plain_name(request.spec), spec=request.spec)
+    changes: set[str] = set()
+    start = time.perf_counter()
+    begun("loads")
+    try:
+        with seeing_changes(changes):
+            kind = kind or _only_kind(request.spec)
+            chosen = choose(kind, request)
+    except PluginError as error:
+        return _found(unloaded, [_finding("loads", Outcome("failed", str(error)), start)])
+    module: ModuleType = importlib.import_module(f"splitsec.running.contract.check_{kind}")
+    known = [check.name for check in module.CHECKS]
+    for name in only:
+        if name not in known:
+            raise UsageError(unknown_name(f"check of a {kind}:", name, known))
+    checks = [check for check in module.CHECKS if not only or check.name in only]
+    watch = Watch()
+    cls = watch.watched(chosen.plugin.cls, module.WATCHED, module.FREE)
+    watched = replace(chosen, plugin=replace(chosen.plugin, cls=cls))
+    report = Report(
+        kind=kind,
+        name=chosen.plugin.name,
+        spec=request.spec,
+        sha256=chosen.plugin.sha256,
+        parameters=chosen.parameters.model_dump(mode="json"),
+    )
+    findings = [_finding("loads", _loading(changes), start)]
+    with tempfile.TemporaryDirectory(prefix="splitsec-check-") as folder:
+        subject = Subject(watched, str(spec), Path(folder), watch)
+        findings += _run(checks, subject, begun)
+    return _found(report, findings)
+
+
+def _only_kind(spec: str) -> Kind:
+    """Return the kind of a plug-in that is named without it."""
+    kinds = kinds_of(spec)
+    if len(kinds) > 1:
+        raise UsageError(
+            f"{spec!r} is of several kinds ({', '.join(kinds)}); say which, such as splitsec check "
+            f"{kinds[0]} {spec}"
+        )
+    return kinds[0]
+
+
+def _loading(changes: set[str]) -> Outcome:
+    """Judge what importing the plug-in changed."""
+    worse = sorted(changes - {ENVIRONMENT})
+    if worse:
+        return Outcome(
+            "failed", f"importing it changes {', '.join(worse)}; do nothing at import but define"
+        )
+    if changes:
+        return Outcome("warning", "importing it changes the environment variables")
+    return Outcome("ok", "it is found and imported, and its parameters are valid")
+
+
+def _run(
+    checks: Sequence[Check], subject: Subject, begun: Callable[[str], None]
+) -> Iterator[Finding]:
+    for check in checks:
+        begun(check.name)
+        start = time.perf_counter()
+        try:
+            with blaming(subject.chosen.label, f"the check {check.name!r}"):
+                outcome = check.look(subject)
+        except SplitsecError as error:
+            outcome = Outcome("failed", str(error))
+        yield _finding(check.name, outcome, start)
+
+
+def _finding(check: str, outcome: Outcome, start: float) -> Finding:
+    seconds = round(time.perf_counter() - start, 3)
+    return Finding(check=check, verdict=outcome.verdict, sentence=outcome.sentence, seconds=seconds)
+
+
+def _found(report: Report, findings: Sequence[Finding]) -> Report:
+    return report.model_copy(update={"findings": tuple(findings)})

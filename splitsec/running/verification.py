@@ -1,0 +1,388 @@
+"""Checking records that somebody else has made: what can be compared, and cells run again.
+
+First what needs no run: whether a record is whole, and whether the cell that it tells of is the
+one that would be run here. Where a source, the images or the rules are others, so is the cell, and
+running it would say nothing about the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from splitsec.data.loading import ImageHashes
+from splitsec.errors import DataError, SplitsecError, UsageError
+from splitsec.isolation import Isolation
+from splitsec.plugins.loading import existing_path, load_plugin
+from splitsec.plugins.names import KINDS, METHODS, Kind, path_of
+from splitsec.plugins.source_code import source_sha256
+from splitsec.records.agreement import Comparison, compare
+from splitsec.records.cell_progress import CellProgress
+from splitsec.records.record import PROTOCOL_VERSION, Evidence, Record, load_record
+from splitsec.records.store import read_records, record_folder, write_record
+
+if TYPE_CHECKING:
+    from splitsec.cells.cell import Cell
+    from splitsec.running.executors import Executor
+
+SUBMISSION = "SUBMISSION.md"
+"""File that makes a folder a submission: the records in it are claims."""
+
+
+@dataclass
+class Claim:
+    """A record and what came of checking it.
+
+    Attributes:
+        where: its file, and the line of a ``.jsonl`` file.
+        folder: that its paths are seen from; None for one of a stream.
+        record: None where it could not be read.
+        problems: why its cell is not run again, a sentence each.
+        notes: what to know beside.
+        cell: the cell, once it is known to be the same.
+        rerun: the record of the cell that was run again.
+        comparison: of both.
+    """
+
+    where: str
+    folder: Path | None
+    record: Record | None = None
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    cell: Cell | None = None
+    rerun: Record | None = None
+    comparison: Comparison | None = None
+
+    @property
+    def outcome(self) -> str:
+        """The verdict in words."""
+        if self.problems:
+            return "could not be run"
+        return "not run" if self.comparison is None else self.comparison.agreement
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing speaks against the record."""
+        return self.outcome in ("identical", "within tolerance", "not run")
+
+
+def read_claims(paths: Iterable[Path]) -> list[Claim]:
+    """Read records, each for itself: one that cannot be believed is a claim with a problem.
+
+    Args:
+        paths: folders, ``record.json`` or ``.jsonl`` files.
+
+    Raises:
+        DataError: there is no record at a path.
+    """
+    claims = []
+    for path in paths:
+        if path.suffix == ".jsonl":
+            claims += [
+                Claim(f"{path}, line {number}", None, found.record)
+                for number, found in enumerate(read_records(path), 1)
+            ]
+            continue
+        files = sorted(path.rglob("record.json")) if path.is_dir() else [path]
+        if not files:
+            raise DataError(f"there is no record.json under {path}")
+        for file in files:
+            claim = Claim(str(file), file.absolute().parent)
+            try:
+                claim.record = load_record(file)
+            except DataError as error:
+                claim.problems.append(str(error))
+            claims.append(claim)
+    return claims
+
+
+class Checker:
+    """Compares what records say with what is here, without running a cell.
+
+    Args:
+        plugins: plain name to the path, or name, of the plug-in to take for it.
+        progress: told of images being decoded.
+        isolation: how attacks are kept apart; one that is not built in is then not loaded here.
+    """
+
+    def __init__(
+        self,
+        plugins: Mapping[str, str],
+        progress: CellProgress,
+        isolation: Isolation | None = None,
+    ) -> None:
+        self._plugins = plugins
+        self._isolation = isolation
+        self._images = ImageHashes(progress)
+
+    def check(self, claim: Claim) -> None:
+        """Find what speaks against a claim, or else its cell."""
+        record = claim.record
+        if record is None:
+            return
+        if record.seal is None:
+            claim.problems.append("it has no seal: nothing tells whether it was changed")
+        if record.protocol != PROTOCOL_VERSION:
+            claim.problems.append(
+                f"it is of protocol {record.protocol}, and splitsec here is of "
+                f"{PROTOCOL_VERSION}: the same cell has other numbers"
+            )
+        if record.evidence.origin != "claimed" and claim.folder and submission_of(claim.folder):
+            claim.problems.append(
+                "it is in a submission and does not say that it is a claim; assemble the folder "
+                "with splitsec submit"
+            )
+        specs = self._find_plugins(claim, record)
+        if specs is None:
+            return
+        try:
+            self._resolve(claim, record, specs)
+        except SplitsecError as error:
+            claim.problems.append(str(error))
+
+    def _find_plugins(self, claim: Claim, record: Record) -> dict[Kind, str] | None:
+        """Return kind to how its plug-in is asked for here; None where one is another or missing.
+
+        The source of one that is named by a path is compared before it is imported.
+        """
+        from splitsec.cells.configured import is_apart
+
+        specs: dict[Kind, str] = {}
+        for kind in METHODS:
+            label = f"{kind} {getattr(record.spec, kind)!r}"
+            said = record.provenance.plugins.get(kind, {})
+            if not {"spec", "sha256"} <= set(said):
+                claim.problems.append(f"it does not tell the source of its {label}")
+                continue
+            try:
+                spec = locate(kind, record, claim.folder, self._plugins)
+                found = existing_path(kind, spec)
+                if found is None and kind == "attack" and is_apart(spec, self._isolation):
+                    specs[kind] = spec  # not to be imported here; its cell id tells its source
+                    continue
+                here = source_sha256(found.path) if found else load_plugin(kind, spec).sha256
+            except (SplitsecError, OSError) as error:
+                claim.problems.append(str(error))
+                continue
+            if here != said["sha256"]:
+                claim.problems.append(
+                    f"the source of {label} here is not the record's (SHA-256 {here[:10]}, not "
+                    f"{said['sha256'][:10]}): it is another cell"
+                )
+                continue
+            specs[kind] = spec
+        if len(specs) < len(METHODS):
+            return None
+        try:
+            specs["data"] = self._find_data(claim, record)
+        except (SplitsecError, OSError) as error:
+            claim.problems.append(str(error))
+            return None
+        return specs
+
+    def _find_data(self, claim: Claim, record: Record) -> str:
+        """Return how a record's images are asked for here.
+
+        It is they that count, whatever made them; but code that is named by a path is not
+        imported where it is other than the record says.
+        """
+        said = record.provenance.plugins.get("data")
+        if said is None:
+            return record.spec.data
+        spec = locate("data", record, claim.folder, self._plugins)
+        found = existing_path("data", spec)
+        named = record.spec.data in self._plugins
+        if found and not named and source_sha256(found.path) != said.get("sha256"):
+            raise UsageError(
+                f"the source of data {record.spec.data!r} here is not the record's; name it with "
+                f"--plugin {record.spec.data}={found.path} if it is to be taken"
+            )
+        return spec
+
+    def _resolve(self, claim: Claim, record: Record, specs: dict[Kind, str]) -> None:
+        """Give a claim its cell, if that is the one that the record tells of.
+
+        Raises:
+            SplitsecError: the cell or its images cannot be had here.
+        """
+        from splitsec.cells.provenance import core_sha256
+        from splitsec.cells.transport import build_again
+
+        cell = build_again(record.spec, specs, self._isolation)
+        images = self._images.of(cell.data_spec())
+        said = record.data.get("sha256")
+        if images != said:
+            claim.problems.append(
+                f"the images of {record.spec.data} here are not the record's (SHA-256 "
+                f"{images[:10]}, not {str(said)[:10]}): it is another cell"
+            )
+        core = record.provenance.core
+        if core is not None and core != core_sha256():
+            claim.notes.append(
+                f"splitsec's own source here is not the record's (SHA-256 {core_sha256()[:10]}, "
+                f"not {core[:10]})"
+            )
+        if not claim.problems and cell.cell_id(images) != record.cell_id:
+            claim.problems.append(
+                "its cell id is not that of its specification, sources and images: it was changed, "
+                "or is of a splitsec whose layers, networks or inversion were others"
+            )
+        if not claim.problems:
+            claim.cell = cell
+
+
+def locate(kind: Kind, record: Record, folder: Path | None, given: Mapping[str, str]) -> str:
+    """Return how a record's plug-in is asked for here.
+
+    Args:
+        kind: which of its plug-ins.
+        record: tells how it was asked for.
+        folder: of the record; a path is looked for there, above, and in the working folder.
+        given: plain name to the path, or name, of the plug-in to take for it.
+
+    Raises:
+        UsageError: it is named by a path, and nothing is there.
+    """
+    name = getattr(record.spec, kind)
+    recorded = record.provenance.plugins[kind]["spec"]
+    path = path_of(recorded)
+    if name in given:
+        found = path_of(given[name])
+        if found is None:
+            return given[name]
+        return found._replace(cls=found.cls or (path.cls if path else None)).below(Path.cwd())
+    if path is None:
+        return recorded
+    folders = [] if folder is None else [folder.absolute(), *folder.absolute().parents]
+    for place in (*folders, Path.cwd()):
+        if (place / path.path).exists():
+            return path.below(place)
+    raise UsageError(
+        f"{kind} {name!r} came from {path.path}, which is not here; say where its source is "
+        f"with --plugin {name}=PATH"
+    )
+
+
+def sources_of(claims: Iterable[Claim], given: Mapping[str, str]) -> set[Path]:
+    """Return the files and folders that records name as plug-ins, imported by nobody.
+
+    A record can name any path: what is there counts only if its source is what the record says,
+    or if it was given here.
+    """
+    found = {known.path for spec in given.values() if (known := path_of(spec)) is not None}
+    for claim in claims:
+        said = {} if claim.record is None else claim.record.provenance.plugins
+        for kind in KINDS:
+            try:
+                if claim.record is not None and "spec" in said.get(kind, {}):
+                    here = existing_path(kind, locate(kind, claim.record, claim.folder, given))
+                    if here and source_sha256(here.path) == said[kind].get("sha256"):
+                        found.add(here.path)
+            except (SplitsecError, OSError):
+                continue  # which is said where the claim is checked
+    return found
+
+
+def parse_plugins(texts: Sequence[str]) -> dict[str, str]:
+    """Read options such as ``my-attack=./my_attack.py``.
+
+    Raises:
+        UsageError: one has another form.
+    """
+    found = {}
+    for text in texts:
+        name, _, path = text.partition("=")
+        if not (name and path):
+            raise UsageError(f"--plugin {text!r} is not of the form my-attack=./my_attack.py")
+        found[name] = path
+    return found
+
+
+def submission_of(folder: Path) -> Path | None:
+    """Return the submission that a folder is in, or is, if any."""
+    places = (folder, *folder.parents)
+    return next((place for place in places if (place / SUBMISSION).is_file()), None)
+
+
+def sample_of(claims: Sequence[Claim], count: int, seed: int) -> list[Claim]:
+    """Choose claims whose cells can be run, at random but the same for the same seed.
+
+    Those that are said to be ok are chosen before others.
+    """
+    from splitsec.randomness import numpy_generator
+
+    able = [claim for claim in claims if claim.cell is not None]
+    order = numpy_generator("sample", seed=seed).permutation(len(able)).tolist()
+    mixed = [able[place] for place in order]
+    mixed.sort(key=lambda claim: claim.record is None or claim.record.status != "ok")
+    return mixed[:count]
+
+
+def run_again(
+    claims: Sequence[Claim],
+    store: Path,
+    progress: CellProgress,
+    executor: Executor,
+    tolerances: Mapping[str, float],
+) -> Iterator[Claim]:
+    """Run the cells of claims, compare, and write each new record with the verdict.
+
+    Args:
+        claims: with their cells.
+        store: folder of the new records; cells that have one there are not run.
+        progress: told of every cell and stage.
+        executor: where sessions run.
+        tolerances: see :func:`splitsec.records.agreement.compare`.
+
+    Yields:
+        Claims, as they are done.
+
+    Raises:
+        UsageError: a claim lies in the store; it would be compared with itself.
+        OutputError: the store cannot be written.
+    """
+    from splitsec.running.runs import run_cells
+
+    inside = next((one for one in claims if one.folder and _below(one.folder, store)), None)
+    if inside is not None:
+        raise UsageError(
+            f"--output {store} holds {inside.where}, which would be compared with itself; name "
+            "another folder"
+        )
+    waiting: dict[str, list[Claim]] = {}
+    for claim in claims:
+        if claim.record is not None and claim.cell is not None:
+            waiting.setdefault(claim.record.cell_id, []).append(claim)
+    cells = [same[0].cell for same in waiting.values() if same[0].cell is not None]
+    for record in run_cells(cells, store, progress, rerun="failed", executor=executor):
+        for claim in waiting[record.cell_id]:
+            assert claim.record is not None
+            claim.comparison = compare(claim.record, record, tolerances)
+            evidence = Evidence(agreement=claim.comparison.agreement)
+            claim.rerun = write_record(
+                record_folder(store, record), record.model_copy(update={"evidence": evidence})
+            )
+            claim.notes += _other_machine(claim.record, record)
+            yield claim
+
+
+def _below(folder: Path, store: Path) -> bool:
+    return folder.resolve().is_relative_to(store.resolve())
+
+
+def _other_machine(claimed: Record, rerun: Record) -> list[str]:
+    """Say what was other where a cell was run again, if anything was."""
+    there, here = claimed.provenance, rerun.provenance
+    differ = [
+        f"{name} {here.packages.get(name, '(none)')}, not {version}"
+        for name, version in there.packages.items()
+        if here.packages.get(name) != version
+    ]
+    differ += [
+        f"{getattr(here, name)}, not {getattr(there, name)}"
+        for name in ("platform", "processor", "python", "device")
+        if getattr(there, name) is not None and getattr(here, name) != getattr(there, name)
+    ]
+    return [f"it was run again with {'; '.join(differ)}"] if differ else []

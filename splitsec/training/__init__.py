@@ -1,0 +1,1 @@
+"""Split training across the wire."""

@@ -1,0 +1,77 @@
+"""The honest server: it trains its part of the model and does nothing else."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from splitsec.errors import PluginError, blaming
+from splitsec.plugins.messages import Message
+from splitsec.plugins.target import Loss
+
+
+class HonestServer:
+    """A server that trains its part of the model, on shared labels or on the client's gradient.
+
+    Args:
+        model: its part.
+        loss: of outputs and labels, where labels are shared.
+        optimizer: of its weights.
+        name: of the target, for errors.
+
+    Attributes:
+        losses: task loss of every exchange, where labels are shared.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        optimizer: torch.optim.Optimizer,
+        name: str = "the target",
+    ) -> None:
+        self.model = model
+        self.losses: list[float] = []
+        self._loss = loss
+        self._optimizer = optimizer
+        self._name = name
+        self._pending: tuple[Tensor, Tensor] | None = None
+
+    def features(self, message: Message) -> Tensor:
+        """Return the features, and keep their graph until the client's gradient comes."""
+        smashed = message.smashed.requires_grad_()
+        features = self._forward(smashed)
+        self._pending = smashed, features
+        return features.detach()
+
+    def answer(self, message: Message) -> Tensor:
+        """Take one training step and return the gradient of the smashed data."""
+        if message.feature_gradient is not None and self._pending is not None:
+            smashed, outputs = self._pending
+            self._pending = None
+            self._step(outputs, message.feature_gradient)
+        elif message.labels is not None:
+            smashed = message.smashed.requires_grad_()
+            outputs = self._forward(smashed)
+            with blaming(self._name, "loss()"):
+                loss = self._loss(outputs, message.labels)
+            self._step(loss, None)
+            self.losses.append(loss.item())
+        else:
+            raise PluginError("the honest server needs the labels, but they are not shared")
+        if smashed.grad is None:
+            raise PluginError(f"{self._name}: the server's part does not use the smashed data")
+        return smashed.grad
+
+    def _forward(self, smashed: Tensor) -> Tensor:
+        with blaming(self._name, "the server's forward()"):
+            outputs: object = self.model(smashed)
+        if not isinstance(outputs, Tensor):
+            kind = type(outputs).__name__
+            raise PluginError(f"{self._name}: the server's part gave {kind}; a tensor is due")
+        return outputs
+
+    def _step(self, root: Tensor, gradient: Tensor | None) -> None:
+        self._optimizer.zero_grad()
+        torch.autograd.backward(root, gradient)
+        self._optimizer.step()

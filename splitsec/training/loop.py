@@ -1,0 +1,160 @@
+"""Split training across the wire: clients take turns, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from splitsec.checkpoint import Checkpoints, Saved
+from splitsec.errors import SessionEnded
+from splitsec.plugins.toolbox.batching import batches
+from splitsec.progress import Progress
+from splitsec.randomness import seeded_global_generator, torch_generator
+from splitsec.training.client import Client
+from splitsec.training.settings import Training
+from splitsec.training.traffic import Traffic
+from splitsec.training.wire import Wire
+
+
+@dataclass
+class Session:
+    """What a session left behind.
+
+    Attributes:
+        exchanges: how many took place.
+        ended: why a defense ended it early, or None.
+        losses: task loss of every exchange, where clients compute it.
+        seconds_before: what a process spent on it that was killed.
+    """
+
+    exchanges: int = 0
+    ended: str | None = None
+    losses: list[float] = field(default_factory=list)
+    seconds_before: float = 0.0
+
+
+def schedule(
+    clients: Sequence[Client],
+    training: Training,
+    batch_size: int,
+    order: Mapping[str, Any],
+) -> Iterator[tuple[int, Client, Tensor]]:
+    """Yield (epoch, client, rows) for ever, in round robin turns.
+
+    Args:
+        clients: who takes turns, in an order drawn once.
+        training: gives the turn.
+        batch_size: images per exchange.
+        order: what the shuffling depends on.
+
+    Yields:
+        Epoch from 0, the client whose turn it is, and the rows of its next batch.
+    """
+    turns = torch.randperm(len(clients), generator=torch_generator("turns", **order)).tolist()
+
+    def epoch_of(client: Client, epoch: int) -> list[Tensor]:
+        generator = torch_generator("batches", client=client.index, epoch=epoch, **order)
+        return batches(len(client.part), batch_size, generator)
+
+    epoch = 0
+    while True:
+        if training.turn == "all":
+            for turn in turns:
+                for inner in range(epoch, epoch + training.epochs):
+                    for rows in epoch_of(clients[turn], inner):
+                        yield inner, clients[turn], rows
+            epoch += training.epochs
+            continue
+        queues = [(clients[turn], epoch_of(clients[turn], epoch)) for turn in turns]
+        if training.turn == "epoch":
+            for client, queue in queues:
+                for rows in queue:
+                    yield epoch, client, rows
+        else:
+            for position in range(max(len(queue) for _, queue in queues)):
+                for client, queue in queues:
+                    if position < len(queue):
+                        yield epoch, client, queue[position]
+        epoch += 1
+
+
+def exchanges_in(clients: Sequence[Client], training: Training) -> int:
+    """Return how many exchanges an honest session of ``training.epochs`` takes."""
+    generator = torch.Generator()
+    per_epoch = sum(
+        len(batches(len(client.part), training.batch_size, generator)) for client in clients
+    )
+    return per_epoch * training.epochs
+
+
+def run_session(  # noqa: PLR0913 - a session has this many sides
+    clients: Sequence[Client],
+    wire: Wire,
+    training: Training,
+    order: Mapping[str, Any],
+    progress: Progress,
+    *,
+    name: str,
+    exchanges: int,
+    session: Session | None = None,
+    batch_size: int | None = None,
+    traffic: Traffic | None = None,
+    note: Callable[[], str] = str,
+    before_exchange: Callable[[int], None] = lambda step: None,
+    after_epoch: Callable[[], None] | None = None,
+    saving: Callable[[], Saved] | None = None,
+) -> Session:
+    """Run split training for a number of exchanges, or until a defense ends it.
+
+    Args:
+        clients: the private side.
+        wire: the way to the server.
+        training: the clients' settings.
+        order: what the shuffling depends on.
+        progress: told of every exchange.
+        name: of the stage, for progress.
+        exchanges: how many at most.
+        session: is filled as it goes, or None for a new one.
+        batch_size: dictated by the server, or None for the clients' own.
+        traffic: keeps what was sent for victims.
+        note: gives a short text for the progress display, such as the loss.
+        before_exchange: called with the index of each exchange.
+        after_epoch: called whenever every client has seen its images once more.
+        saving: opens the stage that saves the session, and tells from where it goes on.
+
+    Returns:
+        How the session went. The client's model is left in training mode.
+    """
+    session = session or Session()
+    epoch = exchanges_in(clients, training.model_copy(update={"epochs": 1}))
+    for module in (clients[0].sender.encoder, clients[0].head):
+        if module is not None:
+            module.train()
+    turns = schedule(clients, training, batch_size or training.batch_size, order)
+    with progress.stage(name, exchanges) as stage, seeded_global_generator("session", order):
+        saved = saving() if saving else Checkpoints().stage(name)
+        turns = islice(turns, saved.position, None)
+        stage.advance(saved.position)
+        session.seconds_before = saved.seconds
+        for step in range(saved.position, exchanges):
+            _, client, rows = next(turns)
+            before_exchange(step)
+            try:
+                loss = client.step(rows, wire, step, traffic)
+            except SessionEnded as reason:
+                session.ended = f"at exchange {step}: {reason}"
+                break
+            session.exchanges += 1
+            if loss is not None:
+                session.losses.append(loss)
+            stage.advance(note=note())
+            if after_epoch is not None and session.exchanges % epoch == 0:
+                after_epoch()
+            saved.reached(step + 1)
+        saved.finish(exchanges)
+    return session

@@ -1,0 +1,96 @@
+"""The door: what leaves a client passes here, encoded and released by its defense."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from splitsec.errors import PluginError, blaming
+from splitsec.plugins.defense import Defense
+from splitsec.plugins.messages import kind_of
+from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.target import Encoded, encode
+from splitsec.randomness import derive_seed, seeded_global_generator
+
+
+@dataclass
+class Sender:
+    """What stands between a client's images and the wire: its encoder and its defense.
+
+    Attributes:
+        encoder: the client's encoder.
+        defense: the client's defense.
+        generator: what the defense draws from.
+        client: index of the client, from 0.
+        names: of the target and of the defense, for errors.
+    """
+
+    encoder: nn.Module
+    defense: Defense[Parameters]
+    generator: torch.Generator = field(default_factory=torch.Generator)
+    client: int = 0
+    names: tuple[str, str] = ("the target", "the defense")
+
+    def copied_defense(self) -> Defense[Parameters]:
+        """Return a copy of the defense that draws from the same generator."""
+        return copy.deepcopy(self.defense, {id(self.generator): self.generator})
+
+    def send(self, images: Tensor) -> tuple[Encoded, Tensor]:
+        """Encode images of shape (N, C, H, W) and release their smashed data.
+
+        Returns:
+            What the encoder gives, and what is sent in place of its smashed data, attached.
+
+        Raises:
+            PluginError: the target or the defense broke its contract.
+        """
+        target, defense = self.names
+        with blaming(target, "the client's forward()"):
+            encoded = encode(self.encoder, images)
+        with blaming(defense, "release()"):
+            released = self.defense.release(images, encoded.smashed)
+        check_shape(released, encoded.smashed, f"{defense} in release()")
+        return encoded, released
+
+    @torch.no_grad()
+    def send_in_evaluation(self, images: Tensor, purpose: str, batch_size: int = 64) -> Encoded:
+        """Return what is released of images, with the encoder in evaluation mode.
+
+        What the defense draws depends on the session's seed and on ``purpose``. Neither the
+        session's own draws nor the state of the defense are disturbed.
+
+        Args:
+            images: shape (N, C, H, W), in [0, 1].
+            purpose: what the smashed data are for.
+            batch_size: images at once.
+
+        Returns:
+            Released smashed data, and the skips, of the N images.
+        """
+        training, state = self.encoder.training, self.generator.get_state()
+        draw = {"purpose": purpose, "session": self.generator.initial_seed()}
+        self.generator.manual_seed(derive_seed("release", **draw))
+        sender = replace(self, defense=self.copied_defense())
+        self.encoder.eval()
+        parts = []
+        try:
+            with seeded_global_generator("release", draw):
+                for batch in torch.split(images, batch_size):
+                    encoded, released = sender.send(batch)
+                    parts.append((released, *encoded.skips))
+        finally:
+            self.encoder.train(training)
+            self.generator.set_state(state)
+        smashed, *skips = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
+        return Encoded(smashed, tuple(skips))
+
+
+def check_shape(given: object, due: Tensor, who: str) -> None:
+    """Raise a PluginError unless ``given`` is a float tensor of the shape of ``due``."""
+    if isinstance(given, Tensor) and given.shape == due.shape and given.is_floating_point():
+        return
+    shape = tuple(due.shape)
+    raise PluginError(f"{who} gave {kind_of(given)}; a float tensor of shape {shape} is due")

@@ -1,0 +1,33 @@
+"""How clients and an honest server train."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Training(BaseModel):
+    """How clients and an honest server train; chosen by the clients.
+
+    Attributes:
+        epochs: passes over each client's data.
+        batch_size: images per exchange; a last batch of one joins the one before it.
+        optimizer: of clients and server.
+        learning_rate: of clients and server.
+        decay: of the learning rate over an honest session: none, or half a cosine to almost 0.
+        momentum: of SGD.
+        turn: what a client trains before it hands its weights to the next one.
+        keep: the weights of the last epoch, or of the best one by validation images.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
+    decay: Literal["none", "cosine"] = "none"
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    turn: Literal["batch", "epoch", "all"] = "epoch"
+    keep: Literal["last", "best"] = "last"

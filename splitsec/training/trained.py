@@ -1,0 +1,95 @@
+"""What a session left behind, and what can be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from splitsec.data.parts import Part
+from splitsec.errors import blaming
+from splitsec.plugins.target import SplitModel
+from splitsec.training.client import Client
+from splitsec.training.loop import Session
+from splitsec.training.traffic import Traffic
+
+_AT_ONCE = 64  # images in evaluation mode
+
+
+@dataclass
+class Trained:
+    """What a session left behind, held by the framework only.
+
+    Attributes:
+        model: all parts of the split model; after an active attack the server's is untrained.
+        clients: the private side; they share one model.
+        session: how it went.
+        losses: the task loss of every exchange, where anybody computed it.
+        traffic: what was last sent for each training victim.
+        epochs: measure to its value on validation images after each epoch, or empty.
+    """
+
+    model: SplitModel
+    clients: list[Client]
+    session: Session
+    losses: list[float]
+    traffic: Traffic
+    epochs: dict[str, list[float]] = field(default_factory=dict)
+
+    def release(self, images: Tensor, purpose: str) -> Tensor:
+        """Return released smashed data of images of shape (N, C, H, W), in evaluation mode.
+
+        The images are divided over the clients, in order.
+        """
+        return torch.cat(
+            [
+                client.sender.send_in_evaluation(block, purpose).smashed
+                for client, block in self._shares(images)
+            ]
+        )
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, purpose: str) -> tuple[Tensor, Tensor]:
+        """Return released smashed data and the model's outputs, in evaluation mode.
+
+        Args:
+            images: shape (N, C, H, W), in [0, 1]; divided over the clients, in order.
+            purpose: decides what a randomised defense draws.
+        """
+        modules = [part for part in self.model if part is not None]
+        modes = [module.training for module in modules]
+        for module in modules:
+            module.eval()
+        sent, outputs = [], []
+        for client, block in self._shares(images):
+            encoded = client.sender.send_in_evaluation(block, purpose)
+            sent.append(encoded.smashed)
+            split = [torch.split(values, _AT_ONCE) for values in (encoded.smashed, *encoded.skips)]
+            outputs += [self._finish(*batch) for batch in zip(*split, strict=True)]
+        for module, mode in zip(modules, modes, strict=True):
+            module.train(mode)
+        return torch.cat(sent), torch.cat(outputs)
+
+    def _finish(self, smashed: Tensor, *skips: Tensor) -> Tensor:
+        with blaming(self.clients[0].sender.names[0], "forward() in evaluation"):
+            outputs: Tensor = self.model.server(smashed)
+            if self.model.head is not None:
+                outputs = self.model.head(outputs, *skips)
+        return outputs
+
+    def _shares(self, images: Tensor) -> list[tuple[Client, Tensor]]:
+        shares = torch.tensor_split(images, len(self.clients))
+        return [(one, share) for one, share in zip(self.clients, shares, strict=True) if len(share)]
+
+
+def oracle(trained: Trained) -> Callable[[Tensor, int], Tensor]:
+    """Return what answers queries: it holds the first client's encoder and defense, no image."""
+    sender = trained.clients[0].sender
+    return lambda images, asked: sender.send_in_evaluation(images, f"query {asked}").smashed
+
+
+def victim_images(private: Sequence[Part], victims: Sequence[tuple[int, int]]) -> Tensor:
+    """Return the training victims' images, shape (N, C, H, W), in the order of ``victims``."""
+    return torch.cat([private[client].batch([row]) for client, row in victims])

@@ -1,0 +1,116 @@
+"""The wire between clients and the server: the one boundary, and what may cross it.
+
+Everything that crosses is a :class:`Message`, features or a gradient, detached and copied by
+:class:`Wire`. No graph, module or data set can be reached from the other side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from splitsec.errors import DivergedError, PluginError
+from splitsec.plugins.messages import Exchange, Message, kind_of
+
+
+class Server(Protocol):
+    """Whoever sits at the far end of the wire."""
+
+    def features(self, message: Message) -> Tensor:
+        """Return features of ``message`` for the client's head (U-shaped only)."""
+
+    def answer(self, message: Message) -> Tensor:
+        """Return the gradient with respect to the smashed data of ``message``."""
+
+
+class Wire:
+    """Carries messages one way, features and gradients the other, within this process.
+
+    Args:
+        server: who answers.
+        listeners: see every exchange, on the server's side, with a flag each: whether the
+            listener gets the labels.
+        server_labels: whether the server gets the labels.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        listeners: Sequence[tuple[Callable[[Exchange], None], bool]] = (),
+        *,
+        server_labels: bool = True,
+    ) -> None:
+        self._server = server
+        self._listeners = listeners
+        self._server_labels = server_labels
+
+    def features(self, message: Message) -> Tensor:
+        """Send smashed data and return the server's features for the client's head, checked.
+
+        Raises:
+            PluginError: the answer is not a float tensor.
+            DivergedError: what is sent or answered is not finite.
+        """
+        self._check_sent(message.smashed, "the client's smashed data", message.step)
+        features = self._server.features(self._copy(message, self._server_labels))
+        if not isinstance(features, Tensor) or not features.is_floating_point():
+            raise PluginError(
+                f"the server answered exchange {message.step} with {kind_of(features)}; "
+                "features are due, a float tensor"
+            )
+        self._check_sent(features, "what the server answered", message.step)
+        return features.detach().clone()
+
+    def exchange(self, message: Message, features: Tensor | None = None) -> Tensor:
+        """Send a message and return the server's gradient, checked.
+
+        Args:
+            message: what the client sends.
+            features: what the server sent before, in the U-shaped configuration.
+
+        Raises:
+            PluginError: the answer is not a float tensor of the smashed data's shape.
+            DivergedError: what is sent or answered is not finite.
+        """
+        smashed = message.smashed
+        self._check_sent(smashed, "the client's smashed data", message.step)
+        if message.feature_gradient is not None:
+            self._check_sent(message.feature_gradient, "the client's gradient", message.step)
+        gradient = self._server.answer(self._copy(message, self._server_labels))
+        if not isinstance(gradient, Tensor) or gradient.shape != smashed.shape:
+            raise PluginError(
+                f"the server answered exchange {message.step} with {kind_of(gradient)}; "
+                f"a gradient of shape {tuple(smashed.shape)} is due"
+            )
+        if not gradient.is_floating_point():
+            raise PluginError(
+                f"the server answered exchange {message.step} with {gradient.dtype}; "
+                "a floating-point gradient is due"
+            )
+        gradient = gradient.detach().to(smashed.dtype).clone()
+        if not torch.isfinite(gradient).all():
+            raise DivergedError(f"the server's gradient is not finite at exchange {message.step}")
+        for listener, labels in self._listeners:
+            seen = self._copy(message, labels)
+            listener(Exchange(seen, gradient.clone(), _detached(features)))
+        return gradient
+
+    @staticmethod
+    def _check_sent(values: Tensor, what: str, step: int) -> None:
+        if not torch.isfinite(values).all():
+            raise DivergedError(f"{what} is not finite at exchange {step}; the session diverged")
+
+    @staticmethod
+    def _copy(message: Message, labels: bool) -> Message:
+        return message._replace(
+            smashed=message.smashed.detach().clone(),
+            labels=_detached(message.labels) if labels else None,
+            feature_gradient=_detached(message.feature_gradient),
+        )
+
+
+def _detached(values: Tensor | None) -> Tensor | None:
+    return None if values is None else values.detach().clone()
