@@ -6,5 +6,5 @@ from splitsec.plugins.defense import Defense
 from splitsec.plugins.parameters import Parameters
 
 
-class Undefended(Defense[Parameters]):
+class UndefendedBaseline(Defense[Parameters]):
     """Leaves every hook as it is."""

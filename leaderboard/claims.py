@@ -9,7 +9,7 @@ import pandas as pd
 
 from splitsec.errors import DataError
 from splitsec.leaderboard.tables import interval
-from splitsec.leaderboard.tracks import Claim
+from splitsec.leaderboard.tracks import ReportClaim
 
 
 class Verdict(NamedTuple):
@@ -24,7 +24,7 @@ class Verdict(NamedTuple):
         seeds: how many pairs.
     """
 
-    claim: Claim
+    claim: ReportClaim
     outcome: str
     difference: float | None
     low: float | None
@@ -32,7 +32,7 @@ class Verdict(NamedTuple):
     seeds: int
 
 
-def weigh(claim: Claim, frame: pd.DataFrame) -> Verdict:
+def weigh(claim: ReportClaim, frame: pd.DataFrame) -> Verdict:
     """Test one claim.
 
     Args:
@@ -66,7 +66,7 @@ def _by_seed(frame: pd.DataFrame, chosen: Mapping[str, Any], measure: str) -> pd
     return done.set_index("seed")[measure].astype(float)
 
 
-def _outcome(claim: Claim, mean: float | None, low: float | None, high: float | None) -> str:
+def _outcome(claim: ReportClaim, mean: float | None, low: float | None, high: float | None) -> str:
     if mean is None:
         return "not run"
     if low is None or high is None:

@@ -20,12 +20,12 @@ from splitsec.plugins.loading import Plugin, is_builtin, load_plugin
 from splitsec.plugins.names import KINDS, Kind, path_of
 from splitsec.plugins.source_code import source_files, source_sha256
 from splitsec.records.record import FLAGS, PROTOCOL_VERSION, Evidence, Record
-from splitsec.records.store import Found
+from splitsec.records.store import StoredRecord
 from splitsec.records.wording import threat_in_words
 from splitsec.running.verification import SUBMISSION, locate
 
 
-class Submitted(NamedTuple):
+class SubmittedPlugin(NamedTuple):
     """A plug-in that is not built in, and where its source is in the submission."""
 
     plugin: Plugin
@@ -38,7 +38,7 @@ class Submitted(NamedTuple):
         return f"{self.path}:{self.plugin.cls.__name__}"
 
 
-def assemble(found: Sequence[Found], folder: Path, given: Mapping[str, str]) -> Path:
+def assemble(found: Sequence[StoredRecord], folder: Path, given: Mapping[str, str]) -> Path:
     """Write a submission into a new folder.
 
     Args:
@@ -63,7 +63,7 @@ def assemble(found: Sequence[Found], folder: Path, given: Mapping[str, str]) -> 
         for name, content in source_files(Path(mine.plugin.source)).items():
             write_bytes(folder / "plugins" / mine.plugin.kind / name, content)
     for one in found:
-        publish(Found(_claim(one.record, submitted), one.folder), folder / "records")
+        publish(StoredRecord(_claim(one.record, submitted), one.folder), folder / "records")
     text = render(folder.absolute().name, records, list(submitted.values()))
     write_text(folder / SUBMISSION, text)
     return folder / SUBMISSION
@@ -91,8 +91,8 @@ def check(records: Sequence[Record]) -> None:
 
 
 def find_sources(
-    found: Sequence[Found], given: Mapping[str, str]
-) -> dict[tuple[Kind, str], Submitted]:
+    found: Sequence[StoredRecord], given: Mapping[str, str]
+) -> dict[tuple[Kind, str], SubmittedPlugin]:
     """Return the plug-ins that are not built in, with the source that the records are of.
 
     Raises:
@@ -100,7 +100,7 @@ def find_sources(
         UsageError: a source is not where the record says.
         PluginError: a plug-in cannot be loaded.
     """
-    submitted: dict[tuple[Kind, str], Submitted] = {}
+    submitted: dict[tuple[Kind, str], SubmittedPlugin] = {}
     known: dict[tuple[Kind, str], str] = {}
     for kind, one in itertools.product(KINDS, found):
         name, record = getattr(one.record.spec, kind), one.record
@@ -127,11 +127,11 @@ def find_sources(
         plugin = load_plugin(kind, spec)
         if not is_builtin(kind, spec):
             place = f"./plugins/{kind}/{Path(plugin.source).name}"
-            submitted[kind, name] = Submitted(plugin, name, place)
+            submitted[kind, name] = SubmittedPlugin(plugin, name, place)
     return submitted
 
 
-def _claim(record: Record, submitted: Mapping[tuple[Kind, str], Submitted]) -> Record:
+def _claim(record: Record, submitted: Mapping[tuple[Kind, str], SubmittedPlugin]) -> Record:
     """Return a record as a claim whose plug-ins are found in the submission."""
     plugins = {name: dict(said) for name, said in record.provenance.plugins.items()}
     for (kind, name), one in submitted.items():
@@ -143,7 +143,7 @@ def _claim(record: Record, submitted: Mapping[tuple[Kind, str], Submitted]) -> R
     )
 
 
-def render(name: str, records: Sequence[Record], submitted: Sequence[Submitted]) -> str:
+def render(name: str, records: Sequence[Record], submitted: Sequence[SubmittedPlugin]) -> str:
     """Return the checklist.
 
     Args:

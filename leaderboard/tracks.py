@@ -39,7 +39,7 @@ class Scale(_Frozen):
     grid: tuple[Grid, ...] = ()
 
 
-class Claim(_Frozen):
+class ReportClaim(_Frozen):
     """Something that the report says, as a difference that records can tell.
 
     Attributes:
@@ -63,7 +63,7 @@ class Claim(_Frozen):
     why: str = ""
 
     @model_validator(mode="after")
-    def _one_comparison(self) -> Claim:
+    def _one_comparison(self) -> ReportClaim:
         if (self.against is None) == (self.value is None):
             raise ValueError("a claim compares with either 'against' or 'value'")
         return self
@@ -93,7 +93,7 @@ class Track(_Frozen):
     title: str
     report: str
     note: str = ""
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[ReportClaim, ...] = ()
     kind: Literal["table", "curves", "images", "masks", "activations"]
     rows: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()

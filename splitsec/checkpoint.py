@@ -49,7 +49,7 @@ class Shelf(Protocol):
         """Keep it no longer."""
 
 
-class Folder:
+class CheckpointFolder:
     """Checkpoints in files.
 
     Args:
@@ -126,7 +126,7 @@ class Checkpoints:
         text = json.dumps([stage, self._depends_on, torch.__version__], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
-    def stage(self, name: str, **parts: object) -> Saved:
+    def stage(self, name: str, **parts: object) -> SavedStage:
         """Return a stage, its parts as they were when it was last saved, if it was.
 
         Args:
@@ -138,7 +138,7 @@ class Checkpoints:
         place = None
         if self.shelf is not None:
             place = _Place(self.shelf, self.name(name), self.every_seconds)
-        return Saved(place, name, parts, self._announce)
+        return SavedStage(place, name, parts, self._announce)
 
 
 class _Place(NamedTuple):
@@ -149,7 +149,7 @@ class _Place(NamedTuple):
     every_seconds: float
 
 
-class Saved:
+class SavedStage:
     """A stage that is saved now and then; made by :meth:`Checkpoints.stage`.
 
     Attributes:

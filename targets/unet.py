@@ -80,7 +80,7 @@ class UNet(Target[UNetParameters]):
         down = [Block(image.channels, widths[0])]
         down += [Block(*pair) for pair in pairwise(widths[:-1])]
         bottom = Block(widths[-2], widths[-1])
-        up = [Up(wide, narrow) for wide, narrow in pairwise(reversed(widths))]
+        up = [UpBlock(wide, narrow) for wide, narrow in pairwise(reversed(widths))]
         last = nn.Conv2d(widths[0], outputs, 1)
         kept = given.depth - cut
         return SplitModel(
@@ -119,7 +119,7 @@ class Block(nn.Sequential):
         super().__init__(*layers)
 
 
-class Up(nn.Module):
+class UpBlock(nn.Module):
     """Double the map, join the skip of its size, and convolve."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -169,7 +169,7 @@ class Encoder(nn.Module):
 class Middle(nn.Module):
     """The server's part: the rest of the encoder, the bottom, the rest of the decoder."""
 
-    def __init__(self, down: list[Block], bottom: Block, up: list[Up]) -> None:
+    def __init__(self, down: list[Block], bottom: Block, up: list[UpBlock]) -> None:
         super().__init__()
         self.down = nn.ModuleList(down)
         self.bottom = bottom
@@ -184,7 +184,7 @@ class Middle(nn.Module):
 class Head(nn.Module):
     """The client's decoder blocks and the output layer."""
 
-    def __init__(self, up: list[Up], last: nn.Conv2d) -> None:
+    def __init__(self, up: list[UpBlock], last: nn.Conv2d) -> None:
         super().__init__()
         self.up = nn.ModuleList(up)
         self.last = last

@@ -17,7 +17,7 @@ from splitsec.errors import PluginError, UsageError
 from splitsec.isolation import Isolation
 from splitsec.plugins.loading import list_plugins
 from splitsec.plugins.names import KINDS, Kind
-from splitsec.running.contract.report import Finding, Report
+from splitsec.running.contract.report import CheckResult, Report
 from splitsec.running.contract.runner import check_plugin
 
 SHORT = {
@@ -56,7 +56,7 @@ def scans(folder: Path) -> str:
     return f"folder:path={folder},csv={folder / 'labels.csv'},{columns}"
 
 
-def look(folder: Path, kind: Kind, source: str, *only: str) -> Finding:
+def look(folder: Path, kind: Kind, source: str, *only: str) -> CheckResult:
     """Return what the last of some checks says of a plug-in in a file."""
     file = folder / "under_test.py"
     file.write_text(f'"""A {kind} under test."""\n{HEAD}\n{source}')
@@ -152,7 +152,7 @@ def test_a_defense_that_breaks_its_contract(
     _says(finding, says)
 
 
-def _says(finding: Finding, pattern: str) -> None:
+def _says(finding: CheckResult, pattern: str) -> None:
     with pytest.raises(ValueError, match=pattern):
         raise ValueError(finding.sentence)
 
@@ -460,7 +460,7 @@ def test_what_a_checked_plugin_prints_cannot_fill_the_disk(tmp_path: Path) -> No
 
 def reported(*checks: str, **said: Any) -> Report:
     verdict = said.pop("verdict", "ok")
-    found = tuple(Finding(check=c, verdict=verdict, sentence="", seconds=1.0) for c in checks)
+    found = tuple(CheckResult(check=c, verdict=verdict, sentence="", seconds=1.0) for c in checks)
     truth = {"kind": "defense", "name": "mine", "spec": "./mine.py", "sha256": "ab"}
     return Report.model_validate({**truth, **said, "findings": found})
 

@@ -16,7 +16,7 @@ from torch import nn
 import splitsec.checkpoint
 from splitsec.cells.cell import Cell
 from splitsec.cells.resolve import resolve
-from splitsec.checkpoint import Checkpoints, Folder
+from splitsec.checkpoint import CheckpointFolder, Checkpoints
 from splitsec.errors import SplitsecError
 from splitsec.progress import Silent
 from splitsec.records.record import Record
@@ -61,7 +61,7 @@ class Learner:
 def learn(learner: Learner, folder: Path, steps: int, stop: int | None = None) -> list[float]:
     """Train, saving every step; ``stop`` ends it as a kill would, after so many steps."""
     torch.manual_seed(3)
-    saved = Checkpoints(Folder(folder)).stage("learning", learner=learner)
+    saved = Checkpoints(CheckpointFolder(folder)).stage("learning", learner=learner)
     for step in range(saved.position, steps):
         if step == stop:
             return learner.losses
@@ -97,12 +97,15 @@ def test_it_is_saved_only_now_and_then(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("often")
 def test_what_numbers_depend_on_tells_checkpoints_apart(tmp_path: Path) -> None:
-    Checkpoints(Folder(tmp_path), "one").stage("a", state=[1]).reached(5)
-    assert Checkpoints(Folder(tmp_path), "one").stage("a", state=[0]).position == 5
-    assert Checkpoints(Folder(tmp_path), "other").stage("a", state=[0]).position == 0
-    assert Checkpoints(Folder(tmp_path), "one").stage("b", state=[0]).position == 0
-    assert Checkpoints(Folder(tmp_path), "one").within("more").stage("a", state=[0]).position == 0
-    Folder(tmp_path).clear()
+    Checkpoints(CheckpointFolder(tmp_path), "one").stage("a", state=[1]).reached(5)
+    assert Checkpoints(CheckpointFolder(tmp_path), "one").stage("a", state=[0]).position == 5
+    assert Checkpoints(CheckpointFolder(tmp_path), "other").stage("a", state=[0]).position == 0
+    assert Checkpoints(CheckpointFolder(tmp_path), "one").stage("b", state=[0]).position == 0
+    assert (
+        Checkpoints(CheckpointFolder(tmp_path), "one").within("more").stage("a", state=[0]).position
+        == 0
+    )
+    CheckpointFolder(tmp_path).clear()
     assert not tmp_path.exists()
 
 
@@ -123,7 +126,7 @@ def test_what_does_not_fit_begins_anew(damage: str, tmp_path: Path) -> None:
     else:
         parts = {"another": learner}
     before = take(learner, "learner")
-    saved = Checkpoints(Folder(tmp_path), announce=told.append).stage("learning", **parts)
+    saved = Checkpoints(CheckpointFolder(tmp_path), announce=told.append).stage("learning", **parts)
     assert saved.position == 0
     assert "begins anew" in told[0]
     assert str(take(learner, "learner")) == str(before), "nothing was put back"
@@ -133,7 +136,7 @@ def test_what_does_not_fit_begins_anew(damage: str, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("often")
 def test_what_cannot_be_saved_is_said_once(tmp_path: Path) -> None:
     told: list[str] = []
-    saved = Checkpoints(Folder(tmp_path), announce=told.append).stage("a", state=[{1, 2}])
+    saved = Checkpoints(CheckpointFolder(tmp_path), announce=told.append).stage("a", state=[{1, 2}])
     saved.reached(1)
     saved.reached(2)
     assert told == [
@@ -168,9 +171,9 @@ class Wrong(Late):
 def test_an_object_builds_again_what_it_built_on_its_way(tmp_path: Path) -> None:
     late = Rebuilt()
     late.network = nn.Linear(2, 2)
-    Checkpoints(Folder(tmp_path)).stage("a", state=late).reached(1)
+    Checkpoints(CheckpointFolder(tmp_path)).stage("a", state=late).reached(1)
     other = Rebuilt()
-    assert Checkpoints(Folder(tmp_path)).stage("a", state=other).position == 1
+    assert Checkpoints(CheckpointFolder(tmp_path)).stage("a", state=other).position == 1
     assert other.network is not None
     assert torch.equal(other.network.weight, late.network.weight)  # type: ignore[arg-type]
     with pytest.raises(UnfitError, match="built on the way"):
@@ -181,10 +184,10 @@ def test_an_object_builds_again_what_it_built_on_its_way(tmp_path: Path) -> None
 def test_what_fails_halfway_fails_the_cell(tmp_path: Path) -> None:
     late = Wrong()
     late.network = nn.Linear(2, 2)
-    Checkpoints(Folder(tmp_path)).stage("a", state=late).reached(1)
+    Checkpoints(CheckpointFolder(tmp_path)).stage("a", state=late).reached(1)
     with pytest.raises(SplitsecError, match="was removed; run the cell again"):
-        Checkpoints(Folder(tmp_path)).stage("a", state=Wrong())
-    assert Checkpoints(Folder(tmp_path)).stage("a", state=Wrong()).position == 0
+        Checkpoints(CheckpointFolder(tmp_path)).stage("a", state=Wrong())
+    assert Checkpoints(CheckpointFolder(tmp_path)).stage("a", state=Wrong()).position == 0
 
 
 def cells(attack: str, defense: str, *settings: str, **options: Any) -> list[Cell]:

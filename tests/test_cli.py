@@ -21,7 +21,7 @@ import splitsec.cells.resolve
 import splitsec.cli.examination
 import splitsec.running.runs
 from splitsec.cli import Exit, group, run
-from splitsec.cli.examination import Finding
+from splitsec.cli.examination import Requirement
 from splitsec.cli.progress_bars import duration, seconds_left, shown
 from splitsec.errors import DataError
 from splitsec.records.record import Record, load_record
@@ -434,7 +434,7 @@ def test_doctor(healthy: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_doctor_as_json(healthy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor", "--json"]) == Exit.OK
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    found = {row["what"]: Finding(**row) for row in rows}
+    found = {row["what"]: Requirement(**row) for row in rows}
     assert found["data set phantom-fundus"].ok
     assert found["data set phantom-fundus"].needed
     assert str(healthy / "cache") in found["cache folder"].sentence

@@ -17,7 +17,7 @@ from test_ranking import SEEDS, cell
 from splitsec.cli import Exit
 from splitsec.leaderboard.ranking import evidence, rank
 from splitsec.records.record import Agreement, Evidence, Record, load_record
-from splitsec.records.store import Found, each_once
+from splitsec.records.store import StoredRecord, each_once
 
 CLAIMED = Evidence(origin="claimed")
 
@@ -64,12 +64,12 @@ def test_a_claim_gives_way_to_the_run_here_whatever_came_of_it() -> None:
     claim = of("mine", 0, 0.3, CLAIMED)
     failed = of("mine", 0, 0.3, Evidence(), status="failed", reason="it diverged")
     for order in ((claim, failed), (failed, claim)):
-        (kept,) = each_once(Found(one, None) for one in order)
+        (kept,) = each_once(StoredRecord(one, None) for one in order)
         assert kept.record.status == "failed"
 
 
 def test_a_row_says_whose_numbers_it_has() -> None:
-    records = [one.record for one in each_once(Found(one, None) for one in make_records())]
+    records = [one.record for one in each_once(StoredRecord(one, None) for one in make_records())]
     (board,) = rank(records, "defenses")
     assert board.rows.set_index("name")["evidence"].to_dict() == EXPECTED
     shaky = board.rows.set_index("name").loc["shaky"]

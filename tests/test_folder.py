@@ -16,7 +16,7 @@ from splitsec.data.files import find_images, read_csv
 from splitsec.data.loading import load_data
 from splitsec.data.unpacked import UnpackedParameters
 from splitsec.datasets.diabetic_retinopathy import DiabeticRetinopathy
-from splitsec.datasets.folder import Folder, FolderParameters
+from splitsec.datasets.folder import FolderParameters, LabelledFolder
 from splitsec.errors import DataError, UsageError
 from splitsec.plugins.data_spec import DataSpec
 from splitsec.plugins.source import Catalogue
@@ -43,7 +43,7 @@ def write_folder(root: Path, count: int = 8, size: int = 12) -> pd.DataFrame:
 def catalogue_of(root: Path, table: pd.DataFrame, **parameters: Any) -> Catalogue:
     table.to_csv(root / "labels.csv", index=False)
     given = {"path": str(root), "group_column": "patient", **parameters}
-    return Folder(FolderParameters(**given)).catalogue(SPEC)
+    return LabelledFolder(FolderParameters(**given)).catalogue(SPEC)
 
 
 @pytest.mark.parametrize("column", ["image", "label", "patient"])
@@ -128,7 +128,7 @@ def test_a_csv_with_a_byte_order_mark(tmp_path: Path) -> None:
     text = write_folder(tmp_path).to_csv(index=False)
     (tmp_path / "marked.csv").write_text(text, encoding="utf-8-sig")
     given = FolderParameters(path=str(tmp_path), csv="marked.csv", group_column="patient")
-    assert Folder(given).catalogue(SPEC).classes == ("0", "1")
+    assert LabelledFolder(given).catalogue(SPEC).classes == ("0", "1")
 
 
 @pytest.mark.parametrize("name", ["labels.csv.gz", "labels.csv.zip", "labels.csv.xz"])
@@ -144,13 +144,13 @@ def test_paths_that_are_not_what_is_due(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot read the CSV .*sub\.csv: Is a directory|Perm"):
         catalogue_of(tmp_path, table, csv="sub.csv")
     with pytest.raises(DataError, match=r"cannot read the CSV .*: Not a directory|no CSV"):
-        Folder(FolderParameters(path=str(tmp_path / "0.png"))).catalogue(SPEC)
+        LabelledFolder(FolderParameters(path=str(tmp_path / "0.png"))).catalogue(SPEC)
     with pytest.raises(DataError, match="there is no CSV at"):
-        Folder(FolderParameters(path=str(tmp_path / "none"))).catalogue(SPEC)
+        LabelledFolder(FolderParameters(path=str(tmp_path / "none"))).catalogue(SPEC)
     with pytest.raises(DataError, match=r"cannot read the folder .*: No such file"):
         catalogue_of(tmp_path, table, path=str(tmp_path / "none"), csv=str(tmp_path / "labels.csv"))
     with pytest.raises(UsageError, match="'~nobody-of-this-name' begins with the name of an unkn"):
-        Folder(FolderParameters(path="~nobody-of-this-name")).catalogue(SPEC)
+        LabelledFolder(FolderParameters(path="~nobody-of-this-name")).catalogue(SPEC)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads anything")
@@ -168,7 +168,7 @@ def test_no_permission(name: str, mode: int, said: str, tmp_path: Path) -> None:
     (tmp_path / name).chmod(mode)
     try:
         with pytest.raises(DataError, match=said):
-            Folder(FolderParameters(path=str(tmp_path))).catalogue(SPEC)
+            LabelledFolder(FolderParameters(path=str(tmp_path))).catalogue(SPEC)
     finally:
         (tmp_path / name).chmod(0o700)
 

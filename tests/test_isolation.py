@@ -27,8 +27,8 @@ from splitsec import cli
 from splitsec.cells.attacker import Attacker
 from splitsec.cells.cell import Cell
 from splitsec.cells.resolve import resolve
-from splitsec.cells.transport import Sent, load_cell
-from splitsec.checkpoint import Checkpoints, Folder
+from splitsec.cells.transport import CellMessage, load_cell
+from splitsec.checkpoint import CheckpointFolder, Checkpoints
 from splitsec.data.parts import Part
 from splitsec.errors import (
     DivergedError,
@@ -341,7 +341,7 @@ def test_no_time_of_a_directed_session_is_counted_twice() -> None:
 
 
 def test_a_run_that_goes_on_has_used_what_it_had_used(tmp_path: Path) -> None:
-    shelf = Checkpoints(Folder(tmp_path))
+    shelf = Checkpoints(CheckpointFolder(tmp_path))
     with closing(isolated_fsha(seconds=600)) as attack:
         attack.checkpoints = shelf
         attack._guest.charge(100)
@@ -546,17 +546,17 @@ def test_a_killed_fit_of_an_isolated_attack_goes_on(
     }
     (whole,) = run_cells(resolve(**asked), tmp_path / "whole", Silent())
     cells = resolve(**asked, isolation=Isolation(attacks="all"))
-    keep, kept = Folder.keep, 0
+    keep, kept = CheckpointFolder.keep, 0
 
-    def killing(self: Folder, name: str, content: bytes | memoryview) -> None:
+    def killing(self: CheckpointFolder, name: str, content: bytes | memoryview) -> None:
         nonlocal kept
         keep(self, name, content)
         kept += "_saved" in {frame.function for frame in inspect.stack()}
         if kept == 4:
-            monkeypatch.setattr(Folder, "keep", keep)
+            monkeypatch.setattr(CheckpointFolder, "keep", keep)
             raise Killed
 
-    monkeypatch.setattr(Folder, "keep", killing)
+    monkeypatch.setattr(CheckpointFolder, "keep", killing)
     says = "decoder goes on from its checkpoint at step 4"
     killed_and_resumed(cells, tmp_path / "parts", whole, says)
 
@@ -574,7 +574,7 @@ def test_an_attack_cannot_fill_the_disk_with_checkpoints(
 ) -> None:
     monkeypatch.setattr(splitsec.isolation.proxy, "_MOST_STATE_BYTES", room)
     attack, _ = build_attack(hostile("hoarder.py", Isolation()))
-    attack.checkpoints = Checkpoints(Folder(tmp_path / "kept"), every_seconds=0.0)
+    attack.checkpoints = Checkpoints(CheckpointFolder(tmp_path / "kept"), every_seconds=0.0)
     try:
         with pytest.raises(PluginError, match=says):
             attack.fit(Silent())
@@ -634,7 +634,10 @@ def test_an_isolated_attack_is_described_without_being_loaded(mine: Path, tmp_pa
     loaded = {int(line) for line in (tmp_path / "mark").read_text().split()}
     assert os.getpid() not in loaded
     assert len(loaded) == 1, "one process for both"
-    sent = [load_cell(Sent.model_validate_json(Sent.of(cell).model_dump_json())) for cell in apart]
+    sent = [
+        load_cell(CellMessage.model_validate_json(CellMessage.of(cell).model_dump_json()))
+        for cell in apart
+    ]
     assert "splitsec_attack_mine" not in " ".join(sys.modules)
     here = resolve(**asked)
     assert [cell.cell_id("") for cell in apart] == [cell.cell_id("") for cell in here]

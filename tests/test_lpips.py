@@ -258,7 +258,7 @@ def test_torchvisions_cache_is_checked_before_it_is_read(
     with pytest.raises(WeightsUnavailableError, match=f"{name} is damaged"):
         load_backbone("alex")
     digest = download_module.file_sha256(folder / name)
-    monkeypatch.setattr(weights, "_published", lambda _: weights._Published(name, digest[:8]))
+    monkeypatch.setattr(weights, "_published", lambda _: weights._LegacyWeights(name, digest[:8]))
     assert local_source("alex") == "torchvision's cache"
     assert torch.equal(load_backbone("alex")["0.weight"], state["0.weight"])
     assert local_source("alex") == "the cache"

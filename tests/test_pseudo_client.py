@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from splitsec.attacks.pseudo_client import PseudoClient, PseudoClientParameters
-from splitsec.attacks.pseudo_client.critic import Critic, Told
-from splitsec.attacks.pseudo_client.observed import Observed
+from splitsec.attacks.pseudo_client.critic import Critic, LabelledCritic
+from splitsec.attacks.pseudo_client.observed import Observation
 from splitsec.cells.resolve import resolve
 from splitsec.errors import UsageError
 from splitsec.plugins.messages import Exchange, Message
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 PUBLIC = torch.tensor([0, 1, 1, 0, 0, 1])
 
 
-def observed(count: int = 64, classes: int = 3) -> Observed:
+def observed(count: int = 64, classes: int = 3) -> Observation:
     """Return smashed data whose mean depends on channel and class, as it was observed."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(count) % classes
     smashed = torch.randn(count, 2, 4, 4, generator=generator) + labels.view(-1, 1, 1, 1)
     smashed[:, 1] = 50 * smashed[:, 1] - 7
-    return Observed(smashed.split(24), labels, PUBLIC, classes)
+    return Observation(smashed.split(24), labels, PUBLIC, classes)
 
 
 def test_imitations_are_compared_in_units_of_what_was_observed() -> None:
     smashed = 50 * torch.randn(200, 3, 4, 4, generator=torch.Generator().manual_seed(0)) - 7
-    seen = Observed([smashed], None, PUBLIC, 0)
+    seen = Observation([smashed], None, PUBLIC, 0)
     unit = seen.unit(smashed)
     standard = seen.standardise(smashed, unit)
     torch.testing.assert_close(standard.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
@@ -56,7 +56,7 @@ def test_a_channel_that_never_changes_drowns_no_other(channels: list[int], const
     generator = torch.Generator().manual_seed(0)
     smashed = torch.randn(64, 3, 4, 4, generator=generator)
     smashed[:, channels] = constant
-    seen = Observed([smashed], None, PUBLIC, 0)
+    seen = Observation([smashed], None, PUBLIC, 0)
     made = torch.randn(64, 3, 4, 4, generator=generator, requires_grad=True)
     unit = seen.unit(made)
     distance = seen.distance(seen.standardise(made, unit), unit, None)
@@ -90,7 +90,7 @@ def test_a_class_without_public_images_is_left_out() -> None:
 def test_classes_of_which_hardly_any_image_is_shared_leave_labels_out(shared: int) -> None:
     smashed, labels = torch.randn(8, 2, 4, 4), torch.full((8,), 2)
     labels[:shared] = 1
-    seen = Observed([smashed], labels, PUBLIC, 3)
+    seen = Observation([smashed], labels, PUBLIC, 3)
     batch = seen.draw(5, torch.Generator())
     assert len(seen.smashed) == 8
     assert batch.labels is None
@@ -127,7 +127,7 @@ def test_the_distance_sees_what_differs(
     seen: torch.Tensor, made: torch.Tensor, labels: torch.Tensor | None, least: float | None
 ) -> None:
     """In each case one term differs, and the others do not."""
-    observed = Observed([seen], labels, PUBLIC, 2)
+    observed = Observation([seen], labels, PUBLIC, 2)
     unit = observed.unit(made)
     distance = observed.distance(observed.standardise(made, unit), unit, labels).item()
     assert distance == pytest.approx(0, abs=1e-9) if least is None else distance > least
@@ -141,7 +141,7 @@ def test_the_critic_is_told_labels_as_maps_of_ones() -> None:
     assert told.flatten(2).std(2).max() == 0
     assert critic._constant(maps, None).abs().max() == 0
     assert not torch.allclose(critic(maps, labels), critic(maps, 1 - labels))
-    torch.testing.assert_close(Told(critic, labels)(maps), critic(maps, labels))
+    torch.testing.assert_close(LabelledCritic(critic, labels)(maps), critic(maps, labels))
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 1), (4, 7, 5), (2, 33, 40)])

@@ -24,7 +24,7 @@ from splitsec.cells.cell import Cell
 from splitsec.cells.resolve import resolve
 from splitsec.cli import Exit
 from splitsec.errors import UsageError
-from splitsec.plugins.packing import Portable
+from splitsec.plugins.packing import PackedPlugin
 from splitsec.progress import Silent
 from splitsec.records.record import Record, load_record
 from splitsec.records.store import artifact, check_artifact, load_records, record_folder
@@ -252,8 +252,8 @@ def _older_core(patch: pytest.MonkeyPatch) -> None:
 
 
 def _other_source(patch: pytest.MonkeyPatch) -> None:
-    def pack(plugin: Any) -> Portable:
-        return Portable(
+    def pack(plugin: Any) -> PackedPlugin:
+        return PackedPlugin(
             Path(plugin.spec).name, {"under_test.py": DEFENSE.format(body="pass").encode()}
         )
 

@@ -16,7 +16,7 @@ from splitsec.cli.reproduce import command, draw
 from splitsec.errors import DataError, UsageError
 from splitsec.leaderboard import figures, page, tables
 from splitsec.leaderboard.claims import weigh
-from splitsec.leaderboard.tracks import Claim, get_track, list_tracks
+from splitsec.leaderboard.tracks import ReportClaim, get_track, list_tracks
 from splitsec.progress import Silent
 from splitsec.records.record import Record
 from splitsec.records.store import artifact, record_folder
@@ -115,7 +115,7 @@ def test_a_claim_is_weighed_by_its_interval(
     records = [utility_record(seed, 3, value) for seed, value in enumerate(accuracies)]
     records += [utility_record(seed, 2, 0.6) for seed in range(3)]
     records.append(utility_record(7, 3, 0.1, status="failed", reason="it diverged"))
-    claim = Claim(
+    claim = ReportClaim(
         says="so",
         measure="accuracy",
         of={"cut": 3},
@@ -135,7 +135,7 @@ def test_a_claim_is_weighed_by_its_interval(
 
 def test_a_claim_compares_with_one_thing() -> None:
     with pytest.raises(ValueError, match="either 'against' or 'value'"):
-        Claim(says="so", measure="auc", of={}, expects="higher")
+        ReportClaim(says="so", measure="auc", of={}, expects="higher")
 
 
 def test_the_page_says_what_failed_and_what_holds(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from test_store import TINY
 
 from splitsec.cells import identity
 from splitsec.cells.cell import Cell
-from splitsec.cells.configured import Chosen
+from splitsec.cells.configured import ConfiguredPlugin
 from splitsec.cells.provenance import core_sha256
 from splitsec.cells.resolve import resolve
 from splitsec.cells.transport import build_again
@@ -96,8 +96,10 @@ def test_the_public_partition_and_its_cells_are_what_they_were(
     )
     spec = ranked("fsha", "dcor", 1, 0.5).spec
 
-    def chosen(kind: Kind) -> Chosen:
-        return Chosen(Plugin(kind, kind, kind, Parameters, kind, "b" * 64, "b" * 64), Parameters())
+    def chosen(kind: Kind) -> ConfiguredPlugin:
+        return ConfiguredPlugin(
+            Plugin(kind, kind, kind, Parameters, kind, "b" * 64, "b" * 64), Parameters()
+        )
 
     monkeypatch.setattr(identity, "shared_code", lambda: ["a" * 64])
     monkeypatch.setattr(identity, "PROTOCOL_VERSION", 4)

@@ -35,15 +35,15 @@ from torch import Tensor, nn
 from splitsec.errors import DivergedError, PluginError, UsageError
 from splitsec.plugins.attack import Attack
 from splitsec.plugins.messages import Exchange
-from splitsec.plugins.target import Encoded, encode
+from splitsec.plugins.target import Encoding, encode
 from splitsec.plugins.threat import ThreatModel
 from splitsec.plugins.toolbox.gradient_penalty import gradient_penalty
 from splitsec.plugins.toolbox.inversion import Inversion, InversionParameters, invert
 from splitsec.plugins.view import View
 from splitsec.progress import Progress
 
-from .critic import Critic, Told
-from .observed import Observed
+from .critic import ConditionalCritic, LabelledCritic
+from .observed import Observation
 
 
 class PseudoClientParameters(InversionParameters):
@@ -124,7 +124,7 @@ class PseudoClient(Attack[PseudoClientParameters]):
         aligned = parameters.align_labels and view.task == "classification" and not view.u_shaped
         self._classes = view.outputs if aligned else 0
         channels, rows, columns = view.smashed_shape
-        self._critic = Critic((channels, rows, columns), self._classes)
+        self._critic = ConditionalCritic((channels, rows, columns), self._classes)
         self._critic_optimizer = _adam(list(self._critic.parameters()), parameters.critic_lr)
         self._kept: list[tuple[Tensor, Tensor | None]] = []
         self._seen = 0
@@ -201,16 +201,16 @@ class PseudoClient(Attack[PseudoClientParameters]):
         decoder = {} if self._inversion is None else self._inversion.curves
         return {name: curve for name, curve in self._curves.items() if curve} | decoder
 
-    def _observed(self) -> Observed:
+    def _observed(self) -> Observation:
         smashed = [smashed for smashed, _ in self._kept]
         if sum(len(part) for part in smashed) < 2:
             raise UsageError("attack 'pseudo-client' saw fewer than two images: it learns nothing")
         labels = [labels for _, labels in self._kept if labels is not None]
-        return Observed(
+        return Observation(
             smashed, torch.cat(labels) if labels else None, self.view.public_labels, self._classes
         )
 
-    def _update(self, observed: Observed, server: nn.Module) -> float:
+    def _update(self, observed: Observation, server: nn.Module) -> float:
         """Take one step of the pseudo-client and one of the critic; return the former's loss."""
         given = self.parameters
         batch = observed.draw(given.client_batch_size, self.generator)
@@ -238,7 +238,7 @@ class PseudoClient(Attack[PseudoClientParameters]):
             self._train_critic(private, made.detach(), batch.labels)
         return loss.item()
 
-    def _task(self, server: nn.Module, encoded: Encoded, rows: Tensor) -> Tensor:
+    def _task(self, server: nn.Module, encoded: Encoding, rows: Tensor) -> Tensor:
         """Return the task's loss of what the server makes of it; its weights are held fixed."""
         outputs = server.eval().requires_grad_(False)(encoded.smashed)
         if self._head is not None:
@@ -248,7 +248,7 @@ class PseudoClient(Attack[PseudoClientParameters]):
 
     def _train_critic(self, private: Tensor, made: Tensor, labels: Tensor | None) -> None:
         """Take one step of the critic; a penalty keeps its slope along the maps near one."""
-        critic = Told(self._critic, labels)
+        critic = LabelledCritic(self._critic, labels)
         loss = critic(made).mean() - critic(private).mean()
         self._curves["critic loss"].append(loss.item())
         penalty = gradient_penalty(critic, private, made, "sample", self.generator)

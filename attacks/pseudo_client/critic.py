@@ -19,7 +19,7 @@ _LARGEST = 8
 """Rows and columns of the map that the last layers see."""
 
 
-class Critic(nn.Module):
+class ConditionalCritic(nn.Module):
     """Scores maps (N, c, h, w) with labels (N,) as (N, 1), each sample on its own.
 
     Args:
@@ -66,10 +66,10 @@ class Critic(nn.Module):
         return hot[:, :, None, None].expand(-1, -1, *maps.shape[2:])
 
 
-class Told(nn.Module):
+class LabelledCritic(nn.Module):
     """A critic that was told the labels (N,) of N maps, as a function of these maps alone."""
 
-    def __init__(self, critic: Critic, labels: Tensor | None) -> None:
+    def __init__(self, critic: ConditionalCritic, labels: Tensor | None) -> None:
         super().__init__()
         self._critic, self._labels = critic, labels
 

@@ -69,7 +69,7 @@ class Moments(NamedTuple):
         return Moments(self.mean / unit, self.spread / unit, second, classes)
 
 
-class Observed:
+class Observation:
     """Smashed data that was observed, and its moments; these are computed when asked for.
 
     Args:

@@ -26,7 +26,7 @@ from splitsec.leaderboard.web.publication import (
     without_folders,
 )
 from splitsec.records.record import Record
-from splitsec.records.store import Found
+from splitsec.records.store import StoredRecord
 
 MARK = '<meta name="generator" content="splitsec leaderboard">'
 """In the page's head; a folder without it is somebody else's."""
@@ -53,7 +53,7 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def write_page(found: Sequence[Found], folder: Path, by: By, floor: float) -> Path:
+def write_page(found: Sequence[StoredRecord], folder: Path, by: By, floor: float) -> Path:
     """Write the page of records, in place of an earlier one.
 
     Args:
@@ -82,7 +82,7 @@ def write_page(found: Sequence[Found], folder: Path, by: By, floor: float) -> Pa
     return folder / "index.html"
 
 
-def _place(found: Found) -> tuple[object, ...]:
+def _place(found: StoredRecord) -> tuple[object, ...]:
     """Return what orders the gallery: by setting, those without an attack last."""
     spec = found.record.spec
     given = json.dumps(spec.parameters, sort_keys=True)
@@ -107,7 +107,7 @@ def _replace(new: Path, old: Path) -> None:
     new.replace(old)
 
 
-def _fill(folder: Path, found: Sequence[Found], by: By, floor: float) -> None:
+def _fill(folder: Path, found: Sequence[StoredRecord], by: By, floor: float) -> None:
     """Write all files of the page into an empty folder."""
     for name in _OURS[:-1]:
         (folder / name).mkdir()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from splitsec.errors import DataError
 from splitsec.records.record import Record
-from splitsec.records.store import Found, keep_record
+from splitsec.records.store import StoredRecord, keep_record
 
 PICTURES = "pictures"
 """Folder of the pictures inside the page."""
@@ -56,7 +56,7 @@ def published(record: Record, picture: str | None) -> Record:
     return record.model_copy(update=changes).sealed()
 
 
-def publish(found: Found, store: Path) -> Record:
+def publish(found: StoredRecord, store: Path) -> Record:
     """Write a record and its picture into a store, as they may be published.
 
     Raises:
@@ -118,7 +118,7 @@ class Picture(NamedTuple):
     height: int
 
 
-def picture_of(found: Found) -> Picture | None:
+def picture_of(found: StoredRecord) -> Picture | None:
     """Return a record's picture; None where it has none or has lost it.
 
     Raises:

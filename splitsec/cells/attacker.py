@@ -25,7 +25,7 @@ from splitsec.randomness import derive_seed, seeded_global_generator
 
 
 @dataclass
-class Heard:
+class Listening:
     """How the listening of a passive attack went.
 
     Attributes:
@@ -56,7 +56,7 @@ class Attacker:
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
-        self.heard = Heard()
+        self.heard = Listening()
         with self.blamed("threat_model()"):
             threat = cell.attack.plugin.cls.threat_model(cell.attack.parameters)
         if not isinstance(threat, ThreatModel):

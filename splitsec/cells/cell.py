@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from splitsec.cells import identity
 from splitsec.cells.configured import (
-    Chosen,
+    ConfiguredPlugin,
 )
 from splitsec.data.parts import Part
 from splitsec.errors import PluginError, UsageError, blaming
@@ -40,10 +40,10 @@ class Cell:
     """
 
     spec: CellSpec
-    attack: Chosen
-    defense: Chosen
-    target: Chosen
-    data: Chosen
+    attack: ConfiguredPlugin
+    defense: ConfiguredPlugin
+    target: ConfiguredPlugin
+    data: ConfiguredPlugin
     isolation: Isolation | None = None
 
     @property
@@ -52,7 +52,9 @@ class Cell:
         return Shape(self.spec.channels, self.spec.size, self.spec.size)
 
     @property
-    def chosen(self) -> tuple[Chosen, Chosen, Chosen, Chosen]:
+    def chosen(
+        self,
+    ) -> tuple[ConfiguredPlugin, ConfiguredPlugin, ConfiguredPlugin, ConfiguredPlugin]:
         """Attack, defense, target and data."""
         return self.attack, self.defense, self.target, self.data
 

@@ -9,14 +9,14 @@ from typing import Any
 from splitsec.cells.requests import PluginRequest
 from splitsec.errors import UsageError
 from splitsec.isolation import Isolation
-from splitsec.isolation.unloaded import Description, Layered, describe
+from splitsec.isolation.unloaded import AttackRequest, Description, describe
 from splitsec.plugins.loading import Plugin, is_builtin, load_plugin
 from splitsec.plugins.names import Kind, plain_name
 from splitsec.plugins.parameters import Parameters, build_parameters, merge
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ConfiguredPlugin:
     """A loaded plug-in with its resolved parameters."""
 
     plugin: Plugin
@@ -28,12 +28,12 @@ class Chosen:
         return self.plugin.label
 
 
-def choose(
+def configure(
     kind: Kind,
     request: PluginRequest,
     settings: Mapping[str, Mapping[str, str]] | None = None,
     profile: str = "quick",
-) -> Chosen:
+) -> ConfiguredPlugin:
     """Load a plug-in and resolve its parameters.
 
     Args:
@@ -51,21 +51,21 @@ def choose(
     return with_parameters(plugin, merge(by_profile, *_layers(request, settings)))
 
 
-def choose_attacks(
+def configure_attacks(
     requests: Sequence[PluginRequest],
     settings: Mapping[str, Mapping[str, str]],
     profile: str,
     isolation: Isolation | None,
-) -> list[Chosen]:
+) -> list[ConfiguredPlugin]:
     """Choose attacks; those that are not built in are not loaded here if they are isolated."""
     unloaded = [request for request in requests if is_apart(request.spec, isolation)]
-    known: dict[int, Chosen] = {}
+    known: dict[int, ConfiguredPlugin] = {}
     if isolation is not None and unloaded:
-        asked = [Layered(request.spec, _layers(request, settings)) for request in unloaded]
+        asked = [AttackRequest(request.spec, _layers(request, settings)) for request in unloaded]
         found = describe(asked, profile, isolation)
         known = {id(request): described(one) for request, one in zip(unloaded, found, strict=True)}
     return [
-        known.get(id(request)) or choose("attack", request, settings, profile)
+        known.get(id(request)) or configure("attack", request, settings, profile)
         for request in requests
     ]
 
@@ -80,9 +80,9 @@ def _layers(
     return [*by_setting, request.parameters]
 
 
-def described(description: Description) -> Chosen:
+def described(description: Description) -> ConfiguredPlugin:
     """Return an attack that is known by its description alone."""
-    return Chosen(description.plugin(), description.given())
+    return ConfiguredPlugin(description.plugin(), description.given())
 
 
 def isolation_of(spec: str, isolation: Isolation | None) -> Isolation | None:
@@ -97,17 +97,17 @@ def is_apart(spec: str, isolation: Isolation | None) -> bool:
     return isolation is not None and not is_builtin("attack", spec)
 
 
-def with_parameters(plugin: Plugin, values: Mapping[str, Any]) -> Chosen:
+def with_parameters(plugin: Plugin, values: Mapping[str, Any]) -> ConfiguredPlugin:
     """Return a plug-in with parameters of its class, the rest by default.
 
     Raises:
         UsageError: an unknown parameter, or a value out of range.
     """
     label = f"{plugin.kind} {plugin.name!r}"
-    return Chosen(plugin, build_parameters(label, plugin.cls.Parameters, values))
+    return ConfiguredPlugin(plugin, build_parameters(label, plugin.cls.Parameters, values))
 
 
-def check_names(chosen: Sequence[Chosen]) -> None:
+def check_names(chosen: Sequence[ConfiguredPlugin]) -> None:
     """Raise a UsageError where two sources would go by one name in the records."""
     sources: dict[str, str] = {}
     for one in chosen:

@@ -20,7 +20,7 @@ from splitsec.cells.results import Findings
 from splitsec.cells.score_attack import Judged, judge
 from splitsec.cells.shared_session import SharedSession
 from splitsec.cells.writing import make_record, write_cell
-from splitsec.checkpoint import Checkpoints, Folder
+from splitsec.checkpoint import CheckpointFolder, Checkpoints
 from splitsec.data.loading import load_data
 from splitsec.data.parts import Data
 from splitsec.errors import (
@@ -35,7 +35,7 @@ from splitsec.records.cell_progress import CellProgress
 from splitsec.records.record import PROTOCOL_VERSION, Record, Status
 from splitsec.records.store import record_folder
 from splitsec.records.trained_models import HIJACKED, client_weights
-from splitsec.training.trained import Trained, oracle
+from splitsec.training.trained import TrainedSession, oracle
 
 
 def run_session(
@@ -67,7 +67,7 @@ def run_session(
     """
     data = data or load_data(cells[0].data_spec(), progress)
     key = cells[0].session_key()
-    kept = Folder(store / ".checkpoints" / key[:24])
+    kept = CheckpointFolder(store / ".checkpoints" / key[:24])
     checkpoints = Checkpoints(kept, [key, data.sha256, PROTOCOL_VERSION], progress.message)
     shared = SharedSession(cells, data, checkpoints)
     try:
@@ -190,7 +190,7 @@ def _measure(
     findings.flag("in-process", cell.isolation is None)
 
 
-def _grant(attacker: Attacker, attacked: Trained, data: Data) -> None:
+def _grant(attacker: Attacker, attacked: TrainedSession, data: Data) -> None:
     """Grant what exists only once the client is trained, where it is declared."""
     seen, threat = attacker.seen, attacker.threat
     if threat.client_weights:

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from splitsec.data.parts import Data
-from splitsec.training.trained import Trained
+from splitsec.training.trained import TrainedSession
 
 _IMAGES = 8
 _CHANNELS = 8
 
 
-def examples(trained: Trained, data: Data) -> dict[str, NDArray[Any]]:
+def examples(trained: TrainedSession, data: Data) -> dict[str, NDArray[Any]]:
     """Return held-out images, predicted masks, and what the client's layers make of the first.
 
     Args:

@@ -33,7 +33,7 @@ from splitsec.training.loop import Session, exchanges_in, run_session
 from splitsec.training.optimizers import decay, make_optimizer
 from splitsec.training.release import Sender
 from splitsec.training.traffic import Traffic
-from splitsec.training.trained import Trained
+from splitsec.training.trained import TrainedSession
 from splitsec.training.wire import Wire
 
 
@@ -103,9 +103,9 @@ class PrivateSide:
         self,
         progress: Progress,
         attackers: Sequence[Attacker] = (),
-        validate: Callable[[Trained], dict[str, float]] | None = None,
+        validate: Callable[[TrainedSession], dict[str, float]] | None = None,
         timings: dict[str, float] | None = None,
-    ) -> Trained:
+    ) -> TrainedSession:
         """Run the honest session.
 
         Args:
@@ -128,9 +128,9 @@ class PrivateSide:
         half = model.server.train()
         for attacker in attackers:
             attacker.seen.grant("server_model", lambda: copy.deepcopy(half))
-        trained = Trained(model, clients, Session(), server.losses, Traffic(self.victims))
+        trained = TrainedSession(model, clients, Session(), server.losses, Traffic(self.victims))
 
-        best = _Best(clients) if training.keep == "best" else None
+        best = _BestEpoch(clients) if training.keep == "best" else None
 
         def after_epoch() -> None:
             scores = validate(trained) if validate else {}
@@ -183,7 +183,7 @@ class PrivateSide:
                 f"{len(part)} are of one class; ask for more, or for training.keep=last"
             )
 
-    def hijacked(self, attacker: Attacker, progress: Progress) -> Trained:
+    def hijacked(self, attacker: Attacker, progress: Progress) -> TrainedSession:
         """Run a session in which an active attack takes the server's place.
 
         Raises:
@@ -210,7 +210,7 @@ class PrivateSide:
                 attack=attacker.attack,
             ),
         )
-        return Trained(model, clients, session, session.losses, traffic)
+        return TrainedSession(model, clients, session, session.losses, traffic)
 
     def view(self, attacker: Attacker) -> View:
         """Build what an attack may see before any session."""
@@ -252,7 +252,7 @@ def _state(
     }
 
 
-class _Best:
+class _BestEpoch:
     """Remembers weights, defenses and traffic as they were when a score was highest."""
 
     def __init__(self, clients: Sequence[Client]) -> None:
@@ -261,7 +261,7 @@ class _Best:
         self._defenses = [client.sender.copied_defense() for client in clients]
         self._sent: dict[tuple[int, int], Tensor] = {}
 
-    def offer(self, score: float, trained: Trained) -> None:
+    def offer(self, score: float, trained: TrainedSession) -> None:
         """Remember everything if the score is a new highest one."""
         if score > self._score:
             self._score = score
@@ -269,7 +269,7 @@ class _Best:
             self._defenses = [client.sender.copied_defense() for client in trained.clients]
             self._sent = dict(trained.traffic.sent)
 
-    def restore(self, trained: Trained) -> None:
+    def restore(self, trained: TrainedSession) -> None:
         """Put back what is remembered, if anything is."""
         if not self._weights:
             return
@@ -280,5 +280,5 @@ class _Best:
         trained.traffic.sent = self._sent
 
 
-def _modules(trained: Trained) -> list[nn.Module]:
+def _modules(trained: TrainedSession) -> list[nn.Module]:
     return [part for part in trained.model if part is not None]

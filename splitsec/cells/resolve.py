@@ -14,10 +14,10 @@ from pydantic import BaseModel
 
 from splitsec.cells.cell import Cell, build_model, validated
 from splitsec.cells.configured import (
-    Chosen,
+    ConfiguredPlugin,
     check_names,
-    choose,
-    choose_attacks,
+    configure,
+    configure_attacks,
     isolation_of,
     key_of,
 )
@@ -105,15 +105,15 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
         for name in named:
             if all(key_of(request.spec) != key_of(name) for request in requests[kind]):
                 raise UsageError(f"--set {kind}.{name}: this run has no {kind} {name!r}")
-    attacks = choose_attacks(requests["attack"], parsed["attack"], profile, isolation)
-    defenses = [choose("defense", r, parsed["defense"], profile) for r in requests["defense"]]
-    targets = [choose("target", r, parsed["target"], profile) for r in requests["target"]]
-    data_sets = [choose("data", r, parsed["data"], profile) for r in requests["data"]]
+    attacks = configure_attacks(requests["attack"], parsed["attack"], profile, isolation)
+    defenses = [configure("defense", r, parsed["defense"], profile) for r in requests["defense"]]
+    targets = [configure("target", r, parsed["target"], profile) for r in requests["target"]]
+    data_sets = [configure("data", r, parsed["data"], profile) for r in requests["data"]]
     for chosen in (attacks, defenses, targets, data_sets):
         check_names(chosen)
-    asked_data: list[Chosen | None] = [*data_sets] or [None]
+    asked_data: list[ConfiguredPlugin | None] = [*data_sets] or [None]
     usual = {
-        task: choose("data", PluginRequest(defaults.data[task], {}), profile=profile)
+        task: configure("data", PluginRequest(defaults.data[task], {}), profile=profile)
         for task in {chosen.plugin.cls.task for chosen in targets}
         if not data_sets and task in defaults.data
     }
@@ -183,7 +183,7 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
     return cells
 
 
-def _check_task(label: str, task: Task, data: Chosen) -> None:
+def _check_task(label: str, task: Task, data: ConfiguredPlugin) -> None:
     """Raise a UsageError unless the data are labelled for what the target is trained for."""
     labelled = data.plugin.cls.task
     if labelled != task:

@@ -26,7 +26,7 @@ from splitsec.metrics.victims import Baselines, References, clamp
 from splitsec.progress import Progress
 from splitsec.randomness import seeded_global_generator, torch_generator
 from splitsec.records.record import Leakage, Victims
-from splitsec.training.trained import Trained, victim_images
+from splitsec.training.trained import TrainedSession, victim_images
 
 _CLAMPED_SHARE = 0.05
 _PANEL_COLUMNS = 8
@@ -44,7 +44,7 @@ class Judged:
     """
 
     attacker: Attacker
-    trained: Trained
+    trained: TrainedSession
     released: Tensor
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ def judge(
         baselines.fit(_lpips(findings, progress))
         stage.advance(note="reference attackers")
         reconstructions = judged.reconstruct(judged.released)
-        held_out = _Scored("held_out", baselines.held_out, reconstructions)
+        held_out = _VictimSet("held_out", baselines.held_out, reconstructions)
         stage.advance(note="held-out victims")
         training = None
         if not judged.attacker.threat.pairs:
@@ -157,7 +157,7 @@ def judge(
         stage.advance(note="panel")
 
 
-class _Scored:
+class _VictimSet:
     """One set of victims and what the attack made of it."""
 
     def __init__(
@@ -169,7 +169,7 @@ class _Scored:
         self.scores = baselines.score(made)
 
 
-def _headline(training: _Scored | None, held_out: _Scored, ended: bool) -> _Scored:
+def _headline(training: _VictimSet | None, held_out: _VictimSet, ended: bool) -> _VictimSet:
     """Return the set of which more leaks: a defense has to protect both.
 
     What a client sends while it is trained and what it sends once it is in use can differ much:
@@ -185,7 +185,7 @@ def _headline(training: _Scored | None, held_out: _Scored, ended: bool) -> _Scor
 
 def _score_traffic(
     baselines: Baselines, side: PrivateSide, judged: Judged, findings: Findings
-) -> _Scored:
+) -> _VictimSet:
     """Score the training victims from what was last sent for each.
 
     A victim that had not been sent when the session ended counts as the public mean image:
@@ -199,10 +199,10 @@ def _score_traffic(
     if reached:
         smashed = torch.stack([sent[side.victims[row]] for row in reached])
         reconstructions[reached] = judged.reconstruct(smashed).to(mean.dtype)
-    return _Scored("training", baselines, reconstructions)
+    return _VictimSet("training", baselines, reconstructions)
 
 
-def _per_client(scored: _Scored, side: PrivateSide) -> list[float] | None:
+def _per_client(scored: _VictimSet, side: PrivateSide) -> list[float] | None:
     """Return the leakage of each client's victims, clipped to [0, 1] once per client."""
     values = scored.scores.leakage.per_image
     if values is None:
@@ -257,7 +257,7 @@ def _flag(scores: VictimScores, findings: Findings) -> None:
     findings.flag("clamped", scores.clamped_share > _CLAMPED_SHARE)
 
 
-def _panel(judged: Judged, scored: _Scored) -> dict[str, Any]:
+def _panel(judged: Judged, scored: _VictimSet) -> dict[str, Any]:
     """Choose what the panel shows: the first victims, which are a random sample."""
     baselines, reconstructions = scored.baselines, scored.reconstructions
     privacy, shown = scored.scores.privacy, slice(0, _PANEL_COLUMNS)

@@ -20,10 +20,10 @@ from splitsec.metrics.utility import (
 from splitsec.plugins.toolbox.distance_correlation import corrected_squared_distance_correlation
 from splitsec.randomness import numpy_generator
 from splitsec.records.record import Utility
-from splitsec.training.trained import Trained
+from splitsec.training.trained import TrainedSession
 
 
-def measure_utility(cell: Cell, trained: Trained, data: Data, findings: Findings) -> Tensor:
+def measure_utility(cell: Cell, trained: TrainedSession, data: Data, findings: Findings) -> Tensor:
     """Score the model on the held-out images, as their release gives it.
 
     The images are divided over the clients, in order; each has its own figures too.
@@ -65,7 +65,7 @@ def _score(
     )
 
 
-def validation_scores(trained: Trained, data: Data) -> dict[str, float]:
+def validation_scores(trained: TrainedSession, data: Data) -> dict[str, float]:
     """Return measures on validation images, the one that chooses an epoch first.
 
     Args:

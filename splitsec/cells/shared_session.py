@@ -21,7 +21,7 @@ from splitsec.errors import (
 )
 from splitsec.progress import Progress
 from splitsec.records.trained_models import HONEST, weights
-from splitsec.training.trained import Trained
+from splitsec.training.trained import TrainedSession
 
 
 class SharedSession:
@@ -42,7 +42,7 @@ class SharedSession:
     """
 
     side: PrivateSide
-    trained: Trained
+    trained: TrainedSession
     released: Tensor
     baselines: SessionBaselines
 
@@ -120,7 +120,7 @@ class SharedSession:
         self.released = measure_utility(self._cells[0], self.trained, self.data, self.findings)
         self.findings.pictures |= examples(self.trained, self.data)
 
-    def _validate(self, trained: Trained) -> dict[str, float]:
+    def _validate(self, trained: TrainedSession) -> dict[str, float]:
         with self.findings.timed("validation"):
             return validation_scores(trained, self.data)
 

@@ -7,15 +7,21 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 
 from splitsec.cells.cell import Cell
-from splitsec.cells.configured import Chosen, described, is_apart, isolation_of, with_parameters
+from splitsec.cells.configured import (
+    ConfiguredPlugin,
+    described,
+    is_apart,
+    isolation_of,
+    with_parameters,
+)
 from splitsec.isolation import Isolation
-from splitsec.isolation.unloaded import Description, Layered, describe
+from splitsec.isolation.unloaded import AttackRequest, Description, describe
 from splitsec.plugins.loading import load_plugin
 from splitsec.plugins.names import Kind
 from splitsec.records.spec import CellSpec
 
 
-class Sent(BaseModel):
+class CellMessage(BaseModel):
     """A cell as it travels to another process on this machine.
 
     Attributes:
@@ -31,7 +37,7 @@ class Sent(BaseModel):
     attack: Description | None
 
     @classmethod
-    def of(cls, cell: Cell) -> Sent:
+    def of(cls, cell: Cell) -> CellMessage:
         """Return a cell as it travels."""
         plugins = {one.plugin.kind: one.plugin.spec for one in cell.chosen}
         return cls(
@@ -39,7 +45,7 @@ class Sent(BaseModel):
         )
 
 
-def load_cell(sent: Sent) -> Cell:
+def load_cell(sent: CellMessage) -> Cell:
     """Build a cell from its specification, where it was resolved before.
 
     Args:
@@ -50,7 +56,7 @@ def load_cell(sent: Sent) -> Cell:
         UsageError: it no longer has such parameters.
     """
 
-    def load(kind: Kind) -> Chosen:
+    def load(kind: Kind) -> ConfiguredPlugin:
         return with_parameters(load_plugin(kind, sent.plugins[kind]), sent.spec.parameters[kind])
 
     attack = load("attack") if sent.attack is None else described(sent.attack)
@@ -76,5 +82,7 @@ def build_again(
     kept = isolation_of(asked, isolation)
     attack = None
     if kept is not None and is_apart(asked, kept):
-        (attack,) = describe([Layered(asked, [spec.parameters["attack"]])], spec.profile, kept)
-    return load_cell(Sent(spec=spec, plugins=dict(plugins), isolation=kept, attack=attack))
+        (attack,) = describe(
+            [AttackRequest(asked, [spec.parameters["attack"]])], spec.profile, kept
+        )
+    return load_cell(CellMessage(spec=spec, plugins=dict(plugins), isolation=kept, attack=attack))

@@ -42,7 +42,7 @@ _MOST_FILE_BYTES = 64 << 20
 _MOST_TOLD = 600  # characters
 
 
-class Asked(NamedTuple):
+class ReportRequest(NamedTuple):
     """What a report has to be of.
 
     Attributes:
@@ -136,7 +136,7 @@ def check_in_sandbox(
             f"{called} gave no report in the sandbox, and ended with exit code "
             f"{process.returncode}: {heard[-_MOST_TOLD:]}"
         ) from None
-    if not Asked(asked, kind, sha256, only).answered_by(report):
+    if not ReportRequest(asked, kind, sha256, only).answered_by(report):
         raise PluginError(f"{called} gave the report of something else in the sandbox")
     return Report.model_validate(_harmless(report.model_dump()))
 

@@ -21,7 +21,7 @@ _MODULES = {"torchvision": "torchvision", "lpips": "lpips", "scikit-image": "ski
 _NEEDED_BYTES = 3_000_000_000  # memory of the default command
 
 
-class Finding(NamedTuple):
+class Requirement(NamedTuple):
     """One thing that was looked at.
 
     Attributes:
@@ -37,14 +37,14 @@ class Finding(NamedTuple):
     sentence: str
 
 
-def examine(fetch: bool = False) -> list[Finding]:
+def examine(fetch: bool = False) -> list[Requirement]:
     """Look at everything that an evaluation may need.
 
     Args:
         fetch: also fetch the LPIPS weights if they are missing; nothing else is downloaded.
     """
     packages = _packages()
-    findings = [Finding("python", True, True, platform.python_version()), *packages]
+    findings = [Requirement("python", True, True, platform.python_version()), *packages]
     if all(finding.ok for finding in packages):
         findings += [_devices(), _weights(fetch)]
     findings += [_memory(), _cache(), _data_folder()]
@@ -52,7 +52,7 @@ def examine(fetch: bool = False) -> list[Finding]:
     return findings
 
 
-def _packages() -> list[Finding]:
+def _packages() -> list[Requirement]:
     """Import what computes, torch first: the others fail with it."""
     torch = _package("torch", "torch", "pip install torch torchvision")
     if not torch.ok:
@@ -69,40 +69,40 @@ def _packages() -> list[Finding]:
     return found
 
 
-def _package(name: str, module: str, advice: str) -> Finding:
+def _package(name: str, module: str, advice: str) -> Requirement:
     try:
         importlib.import_module(module)
     # A torchvision that was built for another torch fails in many ways.
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        return Finding(name, False, True, f"cannot be imported ({reason}); {advice}")
+        return Requirement(name, False, True, f"cannot be imported ({reason}); {advice}")
     try:
-        return Finding(name, True, True, metadata.version(name))
+        return Requirement(name, True, True, metadata.version(name))
     except metadata.PackageNotFoundError:
-        return Finding(name, True, True, "found, of unknown version")
+        return Requirement(name, True, True, "found, of unknown version")
 
 
-def _devices() -> Finding:
+def _devices() -> Requirement:
     import torch
 
     cores, threads = os.cpu_count() or 1, get_profile("quick").threads
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     names = f"GPUs, not used yet: {', '.join(gpus)}" if gpus else "no GPU, and none is needed"
     says = f"{cores} CPU cores, of which the quick profile uses {threads}; {names}"
-    return Finding("devices", True, True, says)
+    return Requirement("devices", True, True, says)
 
 
-def _memory() -> Finding:
+def _memory() -> Requirement:
     """Report the machine's memory; systems that do not tell it are given the benefit."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
-        return Finding("memory", True, False, "not told by this system; 3 GB are enough")
+        return Requirement("memory", True, False, "not told by this system; 3 GB are enough")
     says = f"{total / 1e9:.1f} GB; the default command needs less than {_NEEDED_BYTES / 1e9:.0f} GB"
-    return Finding("memory", total >= _NEEDED_BYTES, False, says)
+    return Requirement("memory", total >= _NEEDED_BYTES, False, says)
 
 
-def _weights(fetch: bool) -> Finding:
+def _weights(fetch: bool) -> Requirement:
     from splitsec.metrics.lpips_weights import (
         FILE_VARIABLE,
         cached_file,
@@ -115,15 +115,15 @@ def _weights(fetch: bool) -> Finding:
         try:
             load_backbone("alex")
         except WeightsUnavailableError as error:
-            return Finding("LPIPS weights", False, False, str(error))
+            return Requirement("LPIPS weights", False, False, str(error))
         here = local_source("alex") or "memory only: the cache cannot be written"
     if here is not None:
         where = f" ({cached_file('alex')})" if here == "the cache" else ""
-        return Finding("LPIPS weights", True, False, f"AlexNet, in {here}{where}")
+        return Requirement("LPIPS weights", True, False, f"AlexNet, in {here}{where}")
     if os.environ.get(FILE_VARIABLE):
         says = f"the file that {FILE_VARIABLE} names cannot be used: {os.environ[FILE_VARIABLE]}"
-        return Finding("LPIPS weights", False, False, says)
-    return Finding(
+        return Requirement("LPIPS weights", False, False, says)
+    return Requirement(
         "LPIPS weights",
         False,
         False,
@@ -132,7 +132,7 @@ def _weights(fetch: bool) -> Finding:
     )
 
 
-def _cache() -> Finding:
+def _cache() -> Requirement:
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -141,19 +141,21 @@ def _cache() -> Finding:
         free = shutil.disk_usage(folder).free
     except OSError as error:
         says = f"{folder} cannot be written ({error.strerror}): nothing is kept between runs; "
-        return Finding("cache folder", False, False, says + "name another in SPLITSEC_CACHE")
+        return Requirement("cache folder", False, False, says + "name another in SPLITSEC_CACHE")
     size = f"{_size(folder) / 1e9:.2f} GB used, {free / 1e9:.0f} GB free"
-    return Finding("cache folder", True, False, f"{folder}, writable, {size}")
+    return Requirement("cache folder", True, False, f"{folder}, writable, {size}")
 
 
-def _data_folder() -> Finding:
+def _data_folder() -> Requirement:
     folder = data_folder()
     if not folder.is_dir():
         says = f"{folder} does not exist; only real data need it (SPLITSEC_DATA names another)"
-        return Finding("data folder", False, False, says)
+        return Requirement("data folder", False, False, says)
     writable = "writable" if os.access(folder, os.W_OK) else "read-only, which is enough"
     free = shutil.disk_usage(folder).free
-    return Finding("data folder", True, False, f"{folder}, {writable}, {free / 1e9:.0f} GB free")
+    return Requirement(
+        "data folder", True, False, f"{folder}, {writable}, {free / 1e9:.0f} GB free"
+    )
 
 
 def _size(folder: Path) -> int:
@@ -168,10 +170,10 @@ def _size(folder: Path) -> int:
     return total
 
 
-def _data(name: str) -> Finding:
+def _data(name: str) -> Requirement:
     needed = name in get_profile("quick").data.values()
     try:
         availability = get_source(name, {}).availability()
     except SplitsecError as error:
-        return Finding(f"data set {name}", False, needed, str(error))
-    return Finding(f"data set {name}", availability.found, needed, availability.sentence)
+        return Requirement(f"data set {name}", False, needed, str(error))
+    return Requirement(f"data set {name}", availability.found, needed, availability.sentence)

@@ -16,7 +16,7 @@ from splitsec.leaderboard import tables
 from splitsec.leaderboard.ranking import RERUN, UTILITY_FLOOR, Board, By, rank
 from splitsec.records.index import load_brief_records
 from splitsec.records.record import Evidence
-from splitsec.records.store import Found, find_records
+from splitsec.records.store import StoredRecord, find_records
 
 _MEASURES = ("leakage", "utility", "retained")
 _WIDE = 120  # columns of a terminal in which measures and their intervals share a line
@@ -111,7 +111,7 @@ def _empty() -> int:
     return Exit.EMPTY
 
 
-def _write_page(found: Sequence[Found], by: By, output: Path, floor: float) -> int:
+def _write_page(found: Sequence[StoredRecord], by: By, output: Path, floor: float) -> int:
     from splitsec.leaderboard.web.folder import check_folder, write_page
 
     check_folder(output)
@@ -121,7 +121,7 @@ def _write_page(found: Sequence[Found], by: By, output: Path, floor: float) -> i
     return Exit.OK
 
 
-def _publish(found: Sequence[Found], output: Path) -> int:
+def _publish(found: Sequence[StoredRecord], output: Path) -> int:
     from splitsec.leaderboard.web.publication import publish
 
     for one in found:

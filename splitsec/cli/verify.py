@@ -22,7 +22,7 @@ from splitsec.isolation.sandbox import CONFINED_VARIABLE
 from splitsec.records.agreement import TOLERANCES, parse_tolerances
 
 if TYPE_CHECKING:
-    from splitsec.running.verification import Claim
+    from splitsec.running.verification import ClaimedRecord
 
 
 plugin_option = click.option(
@@ -184,7 +184,7 @@ def _store(output: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _report(claim: Claim, how: Execution) -> None:
+def _report(claim: ClaimedRecord, how: Execution) -> None:
     if how.as_json:
         click.echo(json.dumps(_as_json(claim)))
         return
@@ -198,7 +198,7 @@ def _report(claim: Claim, how: Execution) -> None:
         _print_differences(claim)
 
 
-def _print_differences(claim: Claim) -> None:
+def _print_differences(claim: ClaimedRecord) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -217,7 +217,7 @@ def _print_differences(claim: Claim) -> None:
     Console().print(table)
 
 
-def _as_json(claim: Claim) -> dict[str, Any]:
+def _as_json(claim: ClaimedRecord) -> dict[str, Any]:
     comparison = claim.comparison
     return {
         "record": claim.where,

@@ -24,7 +24,7 @@ class UnpackedParameters(Parameters):
 P = TypeVar("P", bound=UnpackedParameters)
 
 
-class Unpacked(Source[P]):
+class UnpackedFolder(Source[P]):
     """A source whose folder is recognised by what it must hold.
 
     Attributes:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from splitsec.data.decoding import decode_files
 from splitsec.data.files import find_images, fingerprint, read_csv
-from splitsec.data.unpacked import Unpacked, UnpackedParameters
+from splitsec.data.unpacked import UnpackedFolder, UnpackedParameters
 from splitsec.errors import DataError, UsageError
 from splitsec.folders import data_folder
 from splitsec.plugins.data_spec import DataSpec
@@ -30,7 +30,7 @@ _GRADES = 5
 _EYE = r"_(left|right)(\.\w+)?$"
 
 
-class DiabeticRetinopathy(Unpacked[UnpackedParameters]):
+class DiabeticRetinopathy(UnpackedFolder[UnpackedParameters]):
     """Fundus photographs, no retinopathy against any, classes sampled equally."""
 
     Parameters: ClassVar[type[UnpackedParameters]] = UnpackedParameters

@@ -30,7 +30,7 @@ class FolderParameters(Parameters):
     group_column: str = Field("", description="column of patients, kept together; empty: none")
 
 
-class Folder(Source[FolderParameters]):
+class LabelledFolder(Source[FolderParameters]):
     """Images of a folder, labelled by a CSV."""
 
     Parameters: ClassVar[type[FolderParameters]] = FolderParameters

@@ -22,7 +22,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from splitsec.data.decoding import decode_files, reason
 from splitsec.data.files import fingerprint
-from splitsec.data.unpacked import Unpacked, UnpackedParameters
+from splitsec.data.unpacked import UnpackedFolder, UnpackedParameters
 from splitsec.errors import DataError
 from splitsec.folders import data_folder
 from splitsec.plugins.data_spec import DataSpec
@@ -41,7 +41,7 @@ class _Pair(NamedTuple):
     mask: Path
 
 
-class LungSegmentation(Unpacked[UnpackedParameters]):
+class LungSegmentation(UnpackedFolder[UnpackedParameters]):
     """Frontal chest X-rays of two hospitals, with masks of both lungs."""
 
     Parameters: ClassVar[type[UnpackedParameters]] = UnpackedParameters

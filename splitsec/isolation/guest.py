@@ -91,11 +91,11 @@ class Resident:
         assert self._attack is not None, "the host opens it first"
         return self._attack
 
-    def _choose(self, given: Answer) -> Answer:
+    def _configure(self, given: Answer) -> Answer:
         """Load a plug-in, and say what is asked of its class before any session."""
-        from splitsec.isolation.unloaded import choose_here
+        from splitsec.isolation.unloaded import configure_here
 
-        return Answer(choose_here(given.content))
+        return Answer(configure_here(given.content))
 
     def _open(self, given: Answer) -> Answer:
         seed = torch.initial_seed()  # before a plug-in could set another

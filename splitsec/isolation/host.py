@@ -18,7 +18,7 @@ from torch import Tensor
 from splitsec import errors
 from splitsec.errors import PluginError, SplitsecError, TimeLimitError, UsageError
 from splitsec.isolation import Isolation
-from splitsec.isolation.processes import MARK_VARIABLE, Usage, Watch, excess, short
+from splitsec.isolation.processes import MARK_VARIABLE, ProcessWatch, Usage, excess, short
 from splitsec.isolation.protocol import (
     Channel,
     ClosedError,
@@ -54,7 +54,7 @@ class Answer(NamedTuple):
     tensors: Mapping[str, Tensor] = {}
 
 
-Asked = Callable[[str, Frame], Answer]
+GrantHandler = Callable[[str, Frame], Answer]
 """What answers a guest that asks for a grant: its name and the frame, to what it is given."""
 
 
@@ -102,7 +102,7 @@ class Guest:
                 cwd=self._folder.name,
                 env={**environment(home), MARK_VARIABLE: mark},
             )
-        self._watch = Watch(self._process, mark, self._judge)
+        self._watch = ProcessWatch(self._process, mark, self._judge)
         self._watch.start()
         self._channel = Channel(ours, isolation.seconds)
 
@@ -128,7 +128,7 @@ class Guest:
         given: Answer = Answer(),  # noqa: B008 - it is frozen
         *,
         most_bytes: int = 0,
-        asked: Asked | None = None,
+        asked: GrantHandler | None = None,
         asks_bytes: int = 0,
         progress: Progress | None = None,
     ) -> Answer:
@@ -154,7 +154,7 @@ class Guest:
             content = {"method": method, "seed": torch.initial_seed(), "given": given.content}
             self._channel.send("call", content, given.tensors)
             with ExitStack() as stages:
-                shown = _Shown(progress or Silent(), stages, self._say)
+                shown = _StageDisplay(progress or Silent(), stages, self._say)
                 while True:
                     with self._channel.charging():
                         frame = self._channel.receive({"return": most_bytes, "ask": asks_bytes})
@@ -186,7 +186,7 @@ class Guest:
         self._watch.stop()
         raise self.failure from None
 
-    def _answer(self, frame: Frame, asked: Asked) -> None:
+    def _answer(self, frame: Frame, asked: GrantHandler) -> None:
         if not isinstance(frame.content, str):
             raise MalformedError("it asked for nothing that has a name")
         try:
@@ -218,7 +218,7 @@ class Guest:
             progress.message(text)
 
 
-class _Shown:
+class _StageDisplay:
     """Shows the stages of a guest, one at a time."""
 
     def __init__(

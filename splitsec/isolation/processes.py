@@ -156,7 +156,7 @@ def _environment(pid: int) -> bytes:
         return b""
 
 
-class Watch(threading.Thread):
+class ProcessWatch(threading.Thread):
     """Ends a guest that uses too much, and passes on the beginning of what it prints.
 
     Args:

@@ -216,7 +216,7 @@ class _Flat(NamedTuple):
     strides: list[int]
 
 
-class _Described(NamedTuple):
+class _TensorHeader(NamedTuple):
     """A tensor that is about to come."""
 
     name: str
@@ -258,7 +258,7 @@ def _bytes_of(values: Tensor) -> memoryview:
     return memoryview(array)
 
 
-def _checked_header(header: Any) -> tuple[str, Any, list[_Described]]:
+def _checked_header(header: Any) -> tuple[str, Any, list[_TensorHeader]]:
     if not isinstance(header, list) or len(header) != 3:
         raise MalformedError("it sent JSON that is no frame")
     kind, content, described = header
@@ -269,7 +269,7 @@ def _checked_header(header: Any) -> tuple[str, Any, list[_Described]]:
     return kind, content, [_checked_tensor(one) for one in described]
 
 
-def _checked_tensor(given: Any) -> _Described:
+def _checked_tensor(given: Any) -> _TensorHeader:
     if not isinstance(given, list) or len(given) != 4:
         raise MalformedError("it sent a tensor that is not described")
     name, kind, shape, strides = given
@@ -284,4 +284,4 @@ def _checked_tensor(given: Any) -> _Described:
         raise MalformedError("it sent a tensor of no shape")
     if len(shape) != len(strides) or not _dense(shape, strides):
         raise MalformedError("it sent a tensor whose values overlap or have gaps")
-    return _Described(name, _KINDS[kind], shape, strides)
+    return _TensorHeader(name, _KINDS[kind], shape, strides)

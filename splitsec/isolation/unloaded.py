@@ -29,14 +29,14 @@ from splitsec.plugins.view import View
 _SECONDS = 900.0  # that describing an attack may take
 
 
-class Layered(NamedTuple):
+class AttackRequest(NamedTuple):
     """A request for an attack: how it is asked for, and its parameters, the last ones winning."""
 
     spec: str
     layers: Sequence[Mapping[str, Any]]
 
 
-class _Told(BaseModel):
+class _GuestAnswer(BaseModel):
     """What a guest says of an attack."""
 
     model_config = ConfigDict(extra="forbid")
@@ -96,10 +96,10 @@ class Description(BaseModel):
 
     def given(self) -> Parameters:
         """Return its parameters."""
-        return _Given(**self.parameters)
+        return _CheckedParameters(**self.parameters)
 
 
-class _Given(Parameters):
+class _CheckedParameters(Parameters):
     """Parameters that were checked elsewhere."""
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
@@ -128,7 +128,9 @@ def _stand_in(description: Description) -> type[StandIn]:
     return type(description.cls, (StandIn,), {**given, "__qualname__": description.cls})
 
 
-def describe(requests: Sequence[Layered], profile: str, isolation: Isolation) -> list[Description]:
+def describe(
+    requests: Sequence[AttackRequest], profile: str, isolation: Isolation
+) -> list[Description]:
     """Describe attacks; each plug-in is loaded once, in a process of its own.
 
     Args:
@@ -162,7 +164,7 @@ def describe(requests: Sequence[Layered], profile: str, isolation: Isolation) ->
                         "layers": list(request.layers),
                         "profile": profile,
                     }
-                    told = _checked(label, guest.call("choose", Answer(asked)).content)
+                    told = _checked(label, guest.call("configure", Answer(asked)).content)
                     source = path or _source_in(told.module, point.module if point else "", label)
                     found[place] = Description(
                         name=name,
@@ -177,9 +179,9 @@ def describe(requests: Sequence[Layered], profile: str, isolation: Isolation) ->
     return [found[place] for place in range(len(requests))]
 
 
-def _checked(label: str, content: Any) -> _Told:
+def _checked(label: str, content: Any) -> _GuestAnswer:
     try:
-        return _Told.model_validate(content)
+        return _GuestAnswer.model_validate(content)
     except ValidationError:
         raise PluginError(f"{label} describes itself in a way that cannot be read") from None
 
@@ -191,7 +193,7 @@ def _source_in(module: str, entry: str, label: str) -> Path:
     return source_of_module(module)
 
 
-def choose_here(asked: Mapping[str, Any]) -> dict[str, Any]:
+def configure_here(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Load a plug-in, for use in a guest, and say what :class:`Description` needs.
 
     Args:

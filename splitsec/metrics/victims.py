@@ -28,7 +28,7 @@ from splitsec.metrics.schema import (
 from splitsec.metrics.yardsticks import Yardsticks, equivalent_components
 
 
-class Clamped(NamedTuple):
+class ClampedImages(NamedTuple):
     """Reconstructions (N, C, H, W) in [0, 1], and the share of values that lay outside."""
 
     images: Tensor
@@ -204,7 +204,7 @@ def score_victims(
     return references.on(victims, generator).score(reconstructions)
 
 
-def clamp(reconstructions: Tensor, shape: torch.Size) -> Clamped:
+def clamp(reconstructions: Tensor, shape: torch.Size) -> ClampedImages:
     """Check what an attack returned and bring it into [0, 1].
 
     Args:
@@ -236,7 +236,7 @@ def clamp(reconstructions: Tensor, shape: torch.Size) -> Clamped:
             "the attack diverged (try a smaller learning rate)"
         )
     outside = ((images < 0) | (images > 1)).double().mean().item()
-    return Clamped(images.clamp(0, 1), outside)
+    return ClampedImages(images.clamp(0, 1), outside)
 
 
 @dataclass(frozen=True)

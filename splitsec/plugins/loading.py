@@ -45,7 +45,7 @@ _BASES: dict[Kind, tuple[str, str]] = {
 }
 
 
-class Listed(NamedTuple):
+class PluginListing(NamedTuple):
     """One plug-in that ``splitsec list`` shows."""
 
     name: str
@@ -120,11 +120,13 @@ def summary_of(path: Path) -> str:
     return docstring.strip().splitlines()[0] if docstring else ""
 
 
-def list_plugins(kind: Kind) -> list[Listed]:
+def list_plugins(kind: Kind) -> list[PluginListing]:
     """Return all plug-ins of a kind that have a name, importing none of them."""
-    builtin = [Listed(name, summary_of(path), "built in") for name, path in _builtin(kind).items()]
+    builtin = [
+        PluginListing(name, summary_of(path), "built in") for name, path in _builtin(kind).items()
+    ]
     installed = [
-        Listed(name, f"installed: {point.value}", name.split("/")[0])
+        PluginListing(name, f"installed: {point.value}", name.split("/")[0])
         for name, point in sorted(_entry_points(kind).items())
     ]
     return builtin + installed

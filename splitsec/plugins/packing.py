@@ -10,7 +10,7 @@ from splitsec.plugins.names import is_path, split_class
 from splitsec.plugins.source_code import source_files
 
 
-class Portable(NamedTuple):
+class PackedPlugin(NamedTuple):
     """A plug-in as it travels to another machine.
 
     Attributes:
@@ -30,14 +30,14 @@ class Portable(NamedTuple):
         return str(folder / self.spec) if self.files else self.spec
 
 
-def pack_plugin(plugin: Plugin) -> Portable:
+def pack_plugin(plugin: Plugin) -> PackedPlugin:
     """Return a plug-in as it travels: its name, or the source of one that was named by a path.
 
     Of a folder it is the Python files that travel, which are what its hash is of.
     """
     path, class_name = split_class(plugin.spec)
     if not is_path(path):
-        return Portable(plugin.spec, {})
+        return PackedPlugin(plugin.spec, {})
     source = Path(plugin.source)
     spec = f"{source.name}:{class_name}" if class_name else source.name
-    return Portable(spec, source_files(source))
+    return PackedPlugin(spec, source_files(source))

@@ -38,7 +38,7 @@ class SplitModel(NamedTuple):
     head: nn.Module | None = None
 
 
-class Encoded(NamedTuple):
+class Encoding(NamedTuple):
     """What the client's encoder makes of a batch.
 
     Attributes:
@@ -50,13 +50,13 @@ class Encoded(NamedTuple):
     skips: tuple[Tensor, ...] = ()
 
 
-def encode(client: nn.Module, images: Tensor) -> Encoded:
+def encode(client: nn.Module, images: Tensor) -> Encoding:
     """Run a client's encoder on images of shape (N, C, H, W), in [0, 1]."""
     output = client(images)
     if isinstance(output, Tensor):
-        return Encoded(output)
+        return Encoding(output)
     smashed, *skips = output
-    return Encoded(smashed, tuple(skips))
+    return Encoding(smashed, tuple(skips))
 
 
 class Target(ABC, Generic[P]):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from splitsec.errors import DataError
 from splitsec.records.record import SCHEMA_VERSION, Record, load_record
-from splitsec.records.store import Found, each_once, read_records
+from splitsec.records.store import StoredRecord, each_once, read_records
 
 _NAME = ".index.sqlite"
 _VERSION = f"{SCHEMA_VERSION}.2"
@@ -88,10 +88,10 @@ def load_brief_records(
     return [one.record for one in found]
 
 
-def _found(path: Path, announce: Callable[[str], None]) -> list[Found]:
+def _found(path: Path, announce: Callable[[str], None]) -> list[StoredRecord]:
     if not path.is_dir():
         return read_records(path)
-    return [Found(record, None) for record in brief_records(path, announce)]
+    return [StoredRecord(record, None) for record in brief_records(path, announce)]
 
 
 def _files(folder: Path) -> Iterator[_File]:

@@ -17,7 +17,7 @@ from splitsec.errors import DataError
 from splitsec.metrics.schema import VictimScores
 from splitsec.plugins.threat import Access, ThreatModel
 from splitsec.records.spec import CellSpec
-from splitsec.records.versioned import Growing
+from splitsec.records.versioned import VersionedModel
 
 SCHEMA_VERSION = 1
 
@@ -53,7 +53,7 @@ FLAGS = {
 """Every flag and what it means, in words."""
 
 
-class _Model(Growing):
+class _Model(VersionedModel):
     # JSON has no NaN; a diverged curve keeps its NaN as a string constant and reads back.
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 

@@ -6,11 +6,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from splitsec.records.versioned import Growing
+from splitsec.records.versioned import VersionedModel
 from splitsec.training.settings import Training
 
 
-class CellSpec(Growing):
+class CellSpec(VersionedModel):
     """Everything that was asked of one cell, with every parameter resolved.
 
     Attributes:

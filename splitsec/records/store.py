@@ -156,7 +156,7 @@ def check_writable(output: Path) -> None:
     (output / ".writable").unlink(missing_ok=True)
 
 
-class Found(NamedTuple):
+class StoredRecord(NamedTuple):
     """A record, and the folder that its pictures are named from; None for one of a stream."""
 
     record: Record
@@ -168,7 +168,7 @@ def load_records(paths: Iterable[str | Path]) -> list[Record]:
     return [found.record for found in find_records(paths)]
 
 
-def find_records(paths: Iterable[str | Path]) -> list[Found]:
+def find_records(paths: Iterable[str | Path]) -> list[StoredRecord]:
     """Read all records there are, each cell once, with where each is.
 
     Args:
@@ -185,9 +185,9 @@ def find_records(paths: Iterable[str | Path]) -> list[Found]:
     return each_once(found for path in paths for found in read_records(Path(path)))
 
 
-def each_once(found: Iterable[Found]) -> list[Found]:
+def each_once(found: Iterable[StoredRecord]) -> list[StoredRecord]:
     """Return each cell's record once; see :func:`find_records` for which of several."""
-    cells: dict[str, Found] = {}
+    cells: dict[str, StoredRecord] = {}
     for one in found:
         known = cells.get(one.record.cell_id)
         if known is None or _standing(one) >= _standing(known):
@@ -195,7 +195,7 @@ def each_once(found: Iterable[Found]) -> list[Found]:
     return list(cells.values())
 
 
-def _standing(found: Found) -> tuple[bool, bool, str, bool]:
+def _standing(found: StoredRecord) -> tuple[bool, bool, str, bool]:
     record = found.record
     return (
         record.evidence.origin == "here",
@@ -205,20 +205,20 @@ def _standing(found: Found) -> tuple[bool, bool, str, bool]:
     )
 
 
-def read_records(path: Path) -> list[Found]:
+def read_records(path: Path) -> list[StoredRecord]:
     """Read the records of a folder, at any depth, of one file, or of a ``.jsonl`` file.
 
     Raises:
         DataError: nothing is there, or a record cannot be read.
     """
     if path.suffix == ".jsonl":
-        return [Found(record, None) for record in _read_lines(path)]
+        return [StoredRecord(record, None) for record in _read_lines(path)]
     if not path.is_dir():
-        return [Found(load_record(path), path.parent)]
+        return [StoredRecord(load_record(path), path.parent)]
     files = sorted(path.rglob("record.json"))
     if not files:
         raise DataError(f"there is no record.json under {path}")
-    return [Found(load_record(file), file.parent) for file in files]
+    return [StoredRecord(load_record(file), file.parent) for file in files]
 
 
 def _read_lines(path: Path) -> list[Record]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 
 
-class Growing(BaseModel):
+class VersionedModel(BaseModel):
     """A model to which fields were added after the first ones had been published.
 
     A later field has a default, and is left out of the JSON where it has it: what was written

@@ -32,7 +32,7 @@ SUBMISSION = "SUBMISSION.md"
 
 
 @dataclass
-class Claim:
+class ClaimedRecord:
     """A record and what came of checking it.
 
     Attributes:
@@ -68,7 +68,7 @@ class Claim:
         return self.outcome in ("identical", "within tolerance", "not run")
 
 
-def read_claims(paths: Iterable[Path]) -> list[Claim]:
+def read_claims(paths: Iterable[Path]) -> list[ClaimedRecord]:
     """Read records, each for itself: one that cannot be believed is a claim with a problem.
 
     Args:
@@ -81,7 +81,7 @@ def read_claims(paths: Iterable[Path]) -> list[Claim]:
     for path in paths:
         if path.suffix == ".jsonl":
             claims += [
-                Claim(f"{path}, line {number}", None, found.record)
+                ClaimedRecord(f"{path}, line {number}", None, found.record)
                 for number, found in enumerate(read_records(path), 1)
             ]
             continue
@@ -89,7 +89,7 @@ def read_claims(paths: Iterable[Path]) -> list[Claim]:
         if not files:
             raise DataError(f"there is no record.json under {path}")
         for file in files:
-            claim = Claim(str(file), file.absolute().parent)
+            claim = ClaimedRecord(str(file), file.absolute().parent)
             try:
                 claim.record = load_record(file)
             except DataError as error:
@@ -117,7 +117,7 @@ class Checker:
         self._isolation = isolation
         self._images = ImageHashes(progress)
 
-    def check(self, claim: Claim) -> None:
+    def check(self, claim: ClaimedRecord) -> None:
         """Find what speaks against a claim, or else its cell."""
         record = claim.record
         if record is None:
@@ -142,7 +142,7 @@ class Checker:
         except SplitsecError as error:
             claim.problems.append(str(error))
 
-    def _find_plugins(self, claim: Claim, record: Record) -> dict[Kind, str] | None:
+    def _find_plugins(self, claim: ClaimedRecord, record: Record) -> dict[Kind, str] | None:
         """Return kind to how its plug-in is asked for here; None where one is another or missing.
 
         The source of one that is named by a path is compared before it is imported.
@@ -182,7 +182,7 @@ class Checker:
             return None
         return specs
 
-    def _find_data(self, claim: Claim, record: Record) -> str:
+    def _find_data(self, claim: ClaimedRecord, record: Record) -> str:
         """Return how a record's images are asked for here.
 
         It is they that count, whatever made them; but code that is named by a path is not
@@ -201,7 +201,7 @@ class Checker:
             )
         return spec
 
-    def _resolve(self, claim: Claim, record: Record, specs: dict[Kind, str]) -> None:
+    def _resolve(self, claim: ClaimedRecord, record: Record, specs: dict[Kind, str]) -> None:
         """Give a claim its cell, if that is the one that the record tells of.
 
         Raises:
@@ -265,7 +265,7 @@ def locate(kind: Kind, record: Record, folder: Path | None, given: Mapping[str, 
     )
 
 
-def sources_of(claims: Iterable[Claim], given: Mapping[str, str]) -> set[Path]:
+def sources_of(claims: Iterable[ClaimedRecord], given: Mapping[str, str]) -> set[Path]:
     """Return the files and folders that records name as plug-ins, imported by nobody.
 
     A record can name any path: what is there counts only if its source is what the record says,
@@ -306,7 +306,7 @@ def submission_of(folder: Path) -> Path | None:
     return next((place for place in places if (place / SUBMISSION).is_file()), None)
 
 
-def sample_of(claims: Sequence[Claim], count: int, seed: int) -> list[Claim]:
+def sample_of(claims: Sequence[ClaimedRecord], count: int, seed: int) -> list[ClaimedRecord]:
     """Choose claims whose cells can be run, at random but the same for the same seed.
 
     Those that are said to be ok are chosen before others.
@@ -321,12 +321,12 @@ def sample_of(claims: Sequence[Claim], count: int, seed: int) -> list[Claim]:
 
 
 def run_again(
-    claims: Sequence[Claim],
+    claims: Sequence[ClaimedRecord],
     store: Path,
     progress: CellProgress,
     executor: Executor,
     tolerances: Mapping[str, float],
-) -> Iterator[Claim]:
+) -> Iterator[ClaimedRecord]:
     """Run the cells of claims, compare, and write each new record with the verdict.
 
     Args:
@@ -351,7 +351,7 @@ def run_again(
             f"--output {store} holds {inside.where}, which would be compared with itself; name "
             "another folder"
         )
-    waiting: dict[str, list[Claim]] = {}
+    waiting: dict[str, list[ClaimedRecord]] = {}
     for claim in claims:
         if claim.record is not None and claim.cell is not None:
             waiting.setdefault(claim.record.cell_id, []).append(claim)

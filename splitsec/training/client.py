@@ -13,7 +13,7 @@ from splitsec.errors import DivergedError, PluginError, blaming
 from splitsec.plugins.defense import Defense
 from splitsec.plugins.messages import Message
 from splitsec.plugins.parameters import Parameters
-from splitsec.plugins.target import Encoded, Loss
+from splitsec.plugins.target import Encoding, Loss
 from splitsec.training.release import Sender, check_shape
 from splitsec.training.traffic import Traffic
 from splitsec.training.wire import Wire
@@ -115,7 +115,7 @@ class Client:
 
     def _backward(
         self,
-        encoded: Encoded,
+        encoded: Encoding,
         released: Tensor,
         gradient: Tensor,
         skips: tuple[Tensor, ...],

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from splitsec.checkpoint import Checkpoints, Saved
+from splitsec.checkpoint import Checkpoints, SavedStage
 from splitsec.errors import SessionEnded
 from splitsec.plugins.toolbox.batching import batches
 from splitsec.progress import Progress
@@ -107,7 +107,7 @@ def run_session(  # noqa: PLR0913 - a session has this many sides
     note: Callable[[], str] = str,
     before_exchange: Callable[[int], None] = lambda step: None,
     after_epoch: Callable[[], None] | None = None,
-    saving: Callable[[], Saved] | None = None,
+    saving: Callable[[], SavedStage] | None = None,
 ) -> Session:
     """Run split training for a number of exchanges, or until a defense ends it.
 

@@ -12,7 +12,7 @@ from splitsec.errors import PluginError, blaming
 from splitsec.plugins.defense import Defense
 from splitsec.plugins.messages import kind_of
 from splitsec.plugins.parameters import Parameters
-from splitsec.plugins.target import Encoded, encode
+from splitsec.plugins.target import Encoding, encode
 from splitsec.randomness import derive_seed, seeded_global_generator
 
 
@@ -38,7 +38,7 @@ class Sender:
         """Return a copy of the defense that draws from the same generator."""
         return copy.deepcopy(self.defense, {id(self.generator): self.generator})
 
-    def send(self, images: Tensor) -> tuple[Encoded, Tensor]:
+    def send(self, images: Tensor) -> tuple[Encoding, Tensor]:
         """Encode images of shape (N, C, H, W) and release their smashed data.
 
         Returns:
@@ -56,7 +56,7 @@ class Sender:
         return encoded, released
 
     @torch.no_grad()
-    def send_in_evaluation(self, images: Tensor, purpose: str, batch_size: int = 64) -> Encoded:
+    def send_in_evaluation(self, images: Tensor, purpose: str, batch_size: int = 64) -> Encoding:
         """Return what is released of images, with the encoder in evaluation mode.
 
         What the defense draws depends on the session's seed and on ``purpose``. Neither the
@@ -85,7 +85,7 @@ class Sender:
             self.encoder.train(training)
             self.generator.set_state(state)
         smashed, *skips = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
-        return Encoded(smashed, tuple(skips))
+        return Encoding(smashed, tuple(skips))
 
 
 def check_shape(given: object, due: Tensor, who: str) -> None:

@@ -19,7 +19,7 @@ _AT_ONCE = 64  # images in evaluation mode
 
 
 @dataclass
-class Trained:
+class TrainedSession:
     """What a session left behind, held by the framework only.
 
     Attributes:
@@ -84,7 +84,7 @@ class Trained:
         return [(one, share) for one, share in zip(self.clients, shares, strict=True) if len(share)]
 
 
-def oracle(trained: Trained) -> Callable[[Tensor, int], Tensor]:
+def oracle(trained: TrainedSession) -> Callable[[Tensor, int], Tensor]:
     """Return what answers queries: it holds the first client's encoder and defense, no image."""
     sender = trained.clients[0].sender
     return lambda images, asked: sender.send_in_evaluation(images, f"query {asked}").smashed

@@ -21,7 +21,7 @@ _BATCH_NORM_MOMENTUM = 0.01
 _BATCH_NORM_EPSILON = 1e-3
 
 
-class ResidualBlock(nn.Module):
+class ClientBlock(nn.Module):
     """ReLU, 3x3 convolution, ReLU, 3x3 convolution, plus identity or a 3x3 strided shortcut."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1):
@@ -65,5 +65,5 @@ def client_children(level: int, channels: int = 3) -> list[nn.Module]:
         nn.MaxPool2d(2),
     ]
     blocks = ((64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2))
-    children += [ResidualBlock(*block) for block in blocks[:level]]
+    children += [ClientBlock(*block) for block in blocks[:level]]
     return [child.to(memory_format=torch.channels_last) for child in children]

@@ -65,7 +65,7 @@ REPORT_SETTINGS = {
 
 
 @dataclass
-class _Best:
+class _BestDecoder:
     """The decoder when it was best."""
 
     weights: dict[str, Tensor]
@@ -133,7 +133,7 @@ def invert(
     curves: dict[str, list[float]] = {"decoder loss": []}
     if count:
         curves["kept pairs"] = []
-    best = _Best(copy.deepcopy(decoder.state_dict()))
+    best = _BestDecoder(copy.deepcopy(decoder.state_dict()))
     saved = checkpoints.stage(
         name, decoder=decoder, optimizer=optimizer, generator=generator, curves=curves, best=best
     )

@@ -18,7 +18,7 @@ class Outcome(NamedTuple):
     sentence: str
 
 
-class Finding(BaseModel):
+class CheckResult(BaseModel):
     """One check of a plug-in.
 
     Attributes:
@@ -55,7 +55,7 @@ class Report(BaseModel):
     spec: str
     sha256: str | None = None
     parameters: dict[str, Any] = {}
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[CheckResult, ...] = ()
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from splitsec.cells.configured import choose
+from splitsec.cells.configured import configure
 from splitsec.cells.requests import parse_requests
 from splitsec.errors import PluginError, SplitsecError, UsageError, blaming, unknown_name
 from splitsec.plugins.loading import kinds_of
 from splitsec.plugins.names import Kind, plain_name
-from splitsec.running.contract.report import Finding, Outcome, Report
+from splitsec.running.contract.report import CheckResult, Outcome, Report
 from splitsec.running.contract.subject import Check, Subject
-from splitsec.running.contract.surroundings import ENVIRONMENT, Watch, seeing_changes
+from splitsec.running.contract.surroundings import ENVIRONMENT, SurroundingsWatch, seeing_changes
 
 
 def check_plugin(
@@ -55,7 +55,7 @@ def check_plugin(
     try:
         with seeing_changes(changes):
             kind = kind or _only_kind(request.spec)
-            chosen = choose(kind, request)
+            chosen = configure(kind, request)
     except PluginError as error:
         return _found(unloaded, [_finding("loads", Outcome("failed", str(error)), start)])
     module: ModuleType = importlib.import_module(f"splitsec.running.contract.check_{kind}")
@@ -64,7 +64,7 @@ def check_plugin(
         if name not in known:
             raise UsageError(unknown_name(f"check of a {kind}:", name, known))
     checks = [check for check in module.CHECKS if not only or check.name in only]
-    watch = Watch()
+    watch = SurroundingsWatch()
     cls = watch.watched(chosen.plugin.cls, module.WATCHED, module.FREE)
     watched = replace(chosen, plugin=replace(chosen.plugin, cls=cls))
     report = Report(
@@ -106,7 +106,7 @@ def _loading(changes: set[str]) -> Outcome:
 
 def _run(
     checks: Sequence[Check], subject: Subject, begun: Callable[[str], None]
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     for check in checks:
         begun(check.name)
         start = time.perf_counter()
@@ -118,10 +118,12 @@ def _run(
         yield _finding(check.name, outcome, start)
 
 
-def _finding(check: str, outcome: Outcome, start: float) -> Finding:
+def _finding(check: str, outcome: Outcome, start: float) -> CheckResult:
     seconds = round(time.perf_counter() - start, 3)
-    return Finding(check=check, verdict=outcome.verdict, sentence=outcome.sentence, seconds=seconds)
+    return CheckResult(
+        check=check, verdict=outcome.verdict, sentence=outcome.sentence, seconds=seconds
+    )
 
 
-def _found(report: Report, findings: Sequence[Finding]) -> Report:
+def _found(report: Report, findings: Sequence[CheckResult]) -> Report:
     return report.model_copy(update={"findings": tuple(findings)})

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from splitsec.cells.cell import Cell
-from splitsec.cells.configured import Chosen
+from splitsec.cells.configured import ConfiguredPlugin
 from splitsec.cells.resolve import resolve
 from splitsec.plugins.loading import summary_of
 from splitsec.plugins.names import PLURALS
 from splitsec.progress import Silent
 from splitsec.records.record import Record
 from splitsec.running.contract.report import Outcome
-from splitsec.running.contract.surroundings import Watch
+from splitsec.running.contract.surroundings import SurroundingsWatch
 from splitsec.running.runs import run_cells
 
 NO_CELL = Outcome("skipped", "it needs a cell that ran in one of the checks above")
@@ -57,10 +57,10 @@ class Subject:
         tried: cells with their records that other checks look at again, by what they are for.
     """
 
-    chosen: Chosen
+    chosen: ConfiguredPlugin
     request: str
     folder: Path
-    watch: Watch
+    watch: SurroundingsWatch
     tried: dict[str, tuple[Cell, Record]] = field(default_factory=dict)
 
     @property

@@ -48,7 +48,7 @@ def seeing_changes(into: set[str], allowed: Collection[str] = ()) -> Iterator[No
 
 
 @dataclass
-class Watch:
+class SurroundingsWatch:
     """What was seen of a plug-in while it was used.
 
     Attributes:

@@ -23,13 +23,13 @@ from pydantic import BaseModel, ConfigDict
 
 from splitsec.cells.cell import Cell
 from splitsec.cells.provenance import collect, core_sha256
-from splitsec.cells.transport import Sent, load_cell
+from splitsec.cells.transport import CellMessage, load_cell
 from splitsec.data.loading import ImageHashes, load_data
 from splitsec.data.secret import SECRET_FILE_VARIABLE
 from splitsec.errors import SplitsecError, UsageError, WorkerError
 from splitsec.metrics.lpips_weights import FILE_VARIABLE
 from splitsec.plugins.names import Kind
-from splitsec.plugins.packing import Portable, pack_plugin
+from splitsec.plugins.packing import PackedPlugin, pack_plugin
 from splitsec.progress import Silent
 from splitsec.records.cell_progress import CellProgress
 from splitsec.records.record import Record, Status, read_record
@@ -49,13 +49,13 @@ _QUIET = {
 }
 
 
-class _Travelling(BaseModel):
+class _CellMessage(BaseModel):
     """A cell as it travels, with everything that decides its numbers where it was asked for."""
 
     model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
-    cell: Sent
-    plugins: dict[Kind, Portable]
+    cell: CellMessage
+    plugins: dict[Kind, PackedPlugin]
     identity: dict[str, Any]
 
     def load(self, folder: Path) -> Cell:
@@ -70,7 +70,7 @@ class _Travelling(BaseModel):
 class _Errand(BaseModel):
     """A session as it travels, with the environment and the working folder it was asked for in."""
 
-    cells: list[_Travelling]
+    cells: list[_CellMessage]
     environment: dict[str, str]
     folder: str
     keep_models: bool
@@ -227,8 +227,8 @@ class _Cluster:
         self._say_if_no_node_has(wanted)
         errand = _Errand(
             cells=[
-                _Travelling(
-                    cell=Sent.of(cell),
+                _CellMessage(
+                    cell=CellMessage.of(cell),
                     plugins={one.plugin.kind: pack_plugin(one.plugin) for one in cell.chosen},
                     identity=cell.identity(self._data_sha256(cell)),
                 )
@@ -359,7 +359,7 @@ def _line(error: BaseException, which: int) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[which]
 
 
-class _Heard(Silent):
+class _MessageBuffer(Silent):
     """Keeps messages until they are sent."""
 
     def __init__(self) -> None:
@@ -393,7 +393,7 @@ def _run(errand: _Errand) -> Iterator[tuple[Any, ...]]:
             os.environ[name] = value
     with suppress(OSError):
         os.chdir(errand.folder)
-    heard = _Heard()
+    heard = _MessageBuffer()
     with tempfile.TemporaryDirectory(prefix="splitsec-") as temporary:
         folder = Path(temporary)
         cells = [sent.load(folder / str(place)) for place, sent in enumerate(errand.cells)]

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from splitsec.cells.cell import Cell
-from splitsec.cells.transport import Sent, load_cell
+from splitsec.cells.transport import CellMessage, load_cell
 from splitsec.errors import WorkerError
 from splitsec.progress import Relay, Stage
 from splitsec.records.cell_progress import CellProgress
@@ -160,7 +160,7 @@ class Workers:
         spawn = multiprocessing.get_context("spawn")
         replies, replying = spawn.Pipe(duplex=False)
         holding, lifeline = spawn.Pipe(duplex=False)
-        sent = [Sent.of(cell) for cell in cells]
+        sent = [CellMessage.of(cell) for cell in cells]
         process = spawn.Process(
             target=_work, args=(sent, store, self._keep_models, replying, holding)
         )
@@ -218,7 +218,11 @@ def _stop(running: Sequence[_Worker]) -> None:
 
 
 def _work(
-    sent: Sequence[Sent], store: Path, keep_models: bool, replies: Connection, lifeline: Connection
+    sent: Sequence[CellMessage],
+    store: Path,
+    keep_models: bool,
+    replies: Connection,
+    lifeline: Connection,
 ) -> None:
     """Run cells in this process, and send each one's record."""
     os.setpgid(0, 0)
@@ -228,7 +232,7 @@ def _work(
     try:
         with redirect_stdout(sys.stderr):  # what a library or a plug-in prints is no result
             cells = [load_cell(one) for one in sent]
-            telling = _Telling(lambda kind, *content: replies.send((kind, *content)))
+            telling = _ParentProgress(lambda kind, *content: replies.send((kind, *content)))
             for record in run_session(cells, store, telling, keep_models=keep_models):
                 replies.send(("record", record.to_json()))
     except KeyboardInterrupt:
@@ -237,7 +241,7 @@ def _work(
         replies.send(("error", f"a worker failed: {type(error).__name__}: {error}"))
 
 
-class _Telling(Relay):
+class _ParentProgress(Relay):
     """Progress that is shown by the parent, which is sent the records for themselves."""
 
     def begin(self, spec: CellSpec) -> None:
