@@ -483,7 +483,7 @@ def test_durations_and_time_left() -> None:
     ]
     assert seconds_left(10.0, 2, 8) == 30.0
     assert seconds_left(10.0, 0, 8) is None
-    assert seconds_left(None, 2, 8) is None
+    assert seconds_left(0.0, 2, 8) is None
 
 
 def test_long_stages_report_where_there_is_no_terminal(

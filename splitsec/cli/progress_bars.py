@@ -8,18 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Column
-from rich.text import Text
 
 from splitsec.progress import Stage
 from splitsec.records.record import Record
@@ -27,8 +17,7 @@ from splitsec.records.spec import CellSpec
 
 _REPORT_EVERY_SECONDS = 60.0
 _ROOMY = 100  # characters in a line from which bars are longer, and notes are shown
-_BAR, _ROOMY_BAR = 10, 20
-_NUMBERS, _NOTE = 30, 18  # characters that counts with the time left, and a note, may take
+_BAR, _ROOMY_BAR, _NOTE = 10, 20, 18  # characters
 
 
 def duration(seconds: float) -> str:
@@ -41,11 +30,9 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def seconds_left(elapsed: float | None, done: float, total: float | None) -> float | None:
+def seconds_left(elapsed: float, done: float, total: float) -> float | None:
     """Return how long the rest takes at the average speed so far, or None where it is unknown."""
-    if not elapsed or not done or total is None:
-        return None
-    return max(0.0, elapsed * (total - done) / done)
+    return max(0.0, elapsed * (total - done) / done) if elapsed and done else None
 
 
 class Tally:
@@ -99,76 +86,34 @@ class Tally:
         return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
-class _TimeLeft(ProgressColumn):
-    """Time left: as the task itself says, or by the average speed since the stage began.
-
-    Rich's own column looks at the last half minute only, in which a cell of a grid never ends.
-    """
-
-    max_refresh = 0.5
-
-    def __init__(self) -> None:
-        super().__init__(Column(no_wrap=True))
-
-    def render(self, task: Task) -> Text:
-        of_its_own = task.fields.get("seconds_left")
-        left = (
-            of_its_own() if of_its_own else seconds_left(task.elapsed, task.completed, task.total)
-        )
-        if task.finished:
-            return Text("")
-        return Text("" if left is None else f"{duration(left)} left", style="cyan")
-
-
-class _Name(ProgressColumn):
-    """What is under way, cut short so that the line is one line, and numbers are never cut."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(Column(no_wrap=True))
-        self._console = console
-
-    def render(self, task: Task) -> Text:
-        name = Text(task.description)
-        width = self._console.width
-        beside = _BAR if width < _ROOMY else _ROOMY_BAR + _NOTE
-        name.truncate(width - _NUMBERS - beside, overflow="ellipsis")
-        return name
-
-
-class _Bar:
-    """A stage that is a bar on a terminal."""
+class _ShownStage:
+    """A stage: a bar on a terminal, elsewhere a line per minute."""
 
     def __init__(self, bars: Progress, name: str, total: int) -> None:
-        self._bars = bars
-        self.task = bars.add_task(name, total=total, note="")
+        self.task = bars.add_task(name, total=total, note="", left="")
         self.note = ""
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        self.note = note or self.note
-        self._bars.update(self.task, advance=steps, note=escape(self.note))
-
-
-class _Lines:
-    """A stage that is a line per minute where there is no terminal."""
-
-    def __init__(self, console: Console, name: str, total: int) -> None:
-        self._console = console
+        self._bars = bars
         self._name = name
         self._total = total
         self._done = 0
         self._start = self._reported = time.monotonic()
-        self.note = ""
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         self.note = note or self.note
         self._done += steps
         now = time.monotonic()
-        if now - self._reported < _REPORT_EVERY_SECONDS or self._done >= self._total:
+        left = _words_left(seconds_left(now - self._start, self._done, self._total))
+        self._bars.update(self.task, completed=self._done, note=self.note, left=left)
+        if self._bars.live.is_started or self._done >= self._total:
             return
-        self._reported = now
-        left = seconds_left(now - self._start, self._done, self._total)
-        says = "" if left is None else f", {duration(left)} left"
-        _say(self._console, f"{self._name}: {self._done} of {self._total}{says}")
+        if now - self._reported >= _REPORT_EVERY_SECONDS:
+            self._reported = now
+            text = f"{self._name}: {self._done} of {self._total}"
+            _say(self._bars.console, ", ".join(filter(None, [text, left])))
+
+
+def _words_left(seconds: float | None) -> str:
+    return f"{duration(seconds)} left" if seconds else ""
 
 
 def _say(console: Console, text: str) -> None:
@@ -187,16 +132,23 @@ class Bars:
         self._console = console
         self._cells = cells
         self._tally = Tally(cells, time.monotonic)
-        self._live = console.is_interactive
         roomy = console.width >= _ROOMY
+        # The name gets what the others leave, so that numbers are never cut.
+        name = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        note = Column(max_width=_NOTE, no_wrap=True, overflow="ellipsis")
         self._bars = Progress(
             SpinnerColumn(),
-            _Name(console),
+            TextColumn("{task.description}", markup=False, table_column=name),
             BarColumn(_ROOMY_BAR if roomy else _BAR),
             MofNCompleteColumn(),
-            _TimeLeft(),
-            *([TextColumn("{task.fields[note]}")] if roomy else []),
+            TextColumn("{task.fields[left]}", style="cyan"),
+            *(
+                [TextColumn("{task.fields[note]}", markup=False, table_column=note)]
+                if roomy
+                else []
+            ),
             console=console,
+            expand=True,
             transient=True,
             refresh_per_second=4,
             # Results on stdout are not ours to redraw.
@@ -204,19 +156,17 @@ class Bars:
             redirect_stderr=False,
         )
         self._overall = (
-            self._bars.add_task("grid", total=cells, note="", seconds_left=self._tally.seconds_left)
-            if cells > 1
-            else None
+            self._bars.add_task("grid", total=cells, note="", left="") if cells > 1 else None
         )
 
     def start(self) -> None:
         """Begin to draw, on a terminal."""
-        if self._live:
+        if self._console.is_interactive:
             self._bars.start()
 
     def stop(self) -> None:
         """Remove the bars from the terminal."""
-        if self._live:
+        if self._console.is_interactive:
             self._bars.stop()
 
     def begin(self, spec: CellSpec) -> None:
@@ -238,9 +188,11 @@ class Bars:
 
     def _show_tally(self) -> None:
         if self._overall is not None:
-            tally = self._tally
             self._bars.update(
-                self._overall, completed=tally.done, description=f"grid: {tally.words()}"
+                self._overall,
+                completed=self._tally.done,
+                description=f"grid: {self._tally.words()}",
+                left=_words_left(self._tally.seconds_left()),
             )
 
     def message(self, text: str) -> None:
@@ -258,16 +210,11 @@ class Bars:
     def stage(self, name: str, total: int) -> Iterator[Stage]:
         """Show one stage: a live bar on a terminal, and a line when it is done."""
         start = time.monotonic()
-        shown: _Bar | _Lines
-        if self._live:
-            shown = _Bar(self._bars, name, total)
-            try:
-                yield shown
-            finally:
-                self._bars.remove_task(shown.task)
-        else:
-            shown = _Lines(self._console, name, total)
+        shown = _ShownStage(self._bars, name, total)
+        try:
             yield shown
+        finally:
+            self._bars.remove_task(shown.task)
         note = f" ({shown.note})" if shown.note else ""
         _say(self._console, f"  {name}: {duration(time.monotonic() - start)}{note}")
 
