@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from splitsec.data.parts import Part
-from splitsec.data.sources import get_source
+from support.parts import make_part
 
 # Processes of pytest-xdist ignore Ctrl-C, and so would all that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -30,22 +27,6 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     if "SPLITSEC_CACHE" not in os.environ:
         shared = tmp_path_factory.getbasetemp() / "cache"
         monkeypatch.setenv("SPLITSEC_CACHE", str(shared))
-
-
-def make_part(count: int, channels: int = 3, size: int = 32, seed: int = 0) -> Part:
-    """Return random images with two classes."""
-    generator = np.random.default_rng(seed)
-    return Part(
-        images=generator.integers(0, 256, (count, channels, size, size), dtype=np.uint8),
-        labels=np.arange(count, dtype=np.int64) % 2,
-        indices=np.arange(count, dtype=np.int64),
-    )
-
-
-def source_parameters(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all parameters of a data source, resolved, as JSON values."""
-    resolved: dict[str, Any] = get_source(name, parameters).parameters.model_dump(mode="json")
-    return resolved
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ import pytest
 import torch
 from machine import THREADS, FlopCount, MatmulRate, seconds
 from tables import report
-from test_fsha_hijack import PlainPort, exchange
 from torch import Tensor, nn
 
 from splitsec.attacks.fsha import paper_networks
 from splitsec.attacks.fsha.hijack import Hijack, HijackSettings
 from splitsec.plugins.toolbox.gradient_penalty import Rectifier, gradient_penalty
 from splitsec.targets.fsha_client.networks import client_children
+from support.hijacking import PlainPort, exchange
 
 LEVEL, SIZE, BATCH, ROUNDS = 4, 32, 64, 9
 STEP_GFLOP = 252

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from isolated import build_attack
 from machine import overhead
 from tables import report
 
@@ -22,6 +21,7 @@ from splitsec.cells.resolve import resolve
 from splitsec.isolation import Isolation
 from splitsec.plugins.attack import Attack
 from splitsec.plugins.messages import Message
+from support.isolated import build_attack
 
 BATCH, THREADS, ROUNDS = 64, 2, 9
 MOST_OVERHEAD = 0.1

@@ -12,10 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_part
 from machine import overhead, seconds
 from tables import report
-from test_wire import IMAGE, client_of, target_of
 from torch import nn
 from torch.nn import functional as F
 
@@ -27,6 +25,8 @@ from splitsec.training.loop import run_session, schedule
 from splitsec.training.optimizers import make_optimizer
 from splitsec.training.settings import Training
 from splitsec.training.wire import Wire
+from support.halves import IMAGE, client_of, target_of
+from support.parts import make_part
 
 IMAGES, ROUNDS, MOST_OVERHEAD = 128, 11, 0.05
 TRAINING = Training(epochs=1, batch_size=32, optimizer="adam", learning_rate=1e-3)

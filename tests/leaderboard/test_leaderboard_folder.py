@@ -1,0 +1,264 @@
+"""The leaderboard's page as files: the same for the same records, private, and well said."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from fnmatch import fnmatch
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from splitsec.cli import Exit
+from splitsec.cli.eval import command as eval_command
+from splitsec.cli.execution import Execution
+from splitsec.errors import DataError, UsageError
+from splitsec.leaderboard.web.content import choices
+from splitsec.leaderboard.web.publication import command as again
+from splitsec.leaderboard.web.publication import published, without_folders
+from splitsec.records.record import load_record
+from splitsec.records.store import find_records
+from support.published_records import Built, build, build_once, run, store
+from support.records import cell
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return build_once(tmp_path_factory.mktemp("leaderboard"))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+def taken(file: Path) -> dict[str, Any]:
+    """Return the values that a script of the page gives."""
+    found = re.fullmatch(r'splitsec\.take\("\w+",(.*)\);\n', file.read_text(), re.DOTALL)
+    assert found
+    values: dict[str, Any] = json.loads(found[1])
+    return values
+
+
+def test_the_same_records_give_the_same_bytes(built: Built, tmp_path: Path) -> None:
+    first = files(built.page)
+    assert first == files(build(built.source, tmp_path / "page"))
+    (tmp_path / "page" / "CNAME").write_text("ours.example")
+    (tmp_path / "page" / "cells" / "stale.js").write_text("old")
+    folders = sorted(built.source.iterdir(), reverse=True)
+    result = run(*folders, "--format", "html", "--output", tmp_path / "page")
+    assert result.return_value == Exit.OK
+    assert files(tmp_path / "page") == first | {"CNAME": b"ours.example"}
+
+
+def test_the_published_records_give_the_same_page(built: Built, tmp_path: Path) -> None:
+    records = sorted((built.page / "records").iterdir())
+    assert len(records) == len(built.records)
+    assert all(load_record(file).seal for file in records)
+    assert run(*records, "--format", "html", "--output", tmp_path / "page").return_value == Exit.OK
+    assert files(tmp_path / "page") == files(built.page)
+
+
+def test_nothing_tells_whose_machine_it_was(built: Built) -> None:
+    assert "/home/alice" in next(built.source.rglob("record.json")).read_text()
+    for name, content in files(built.page).items():
+        assert b"/home" not in content, name
+        assert b"secret plans" not in content, name
+        assert str(built.source).encode() not in content, name
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("raised (/home/alice/lab/mine.py, line 3)", "raised (mine.py, line 3)"),
+        ("--output=/srv/a/b", "--output=b"),
+        ("/Users/Alice Smith/scans", "scans"),
+        ("file:///home/alice/a.csv", "a.csv"),
+        (r"at C:\Users\alice\mine.py", "at mine.py"),
+        ("attacks/fsha, 3/4 of https://example.org/a/b", None),
+        ("../artifacts/a.png and ./mine.py", None),
+    ],
+)
+def test_paths_are_shortened_to_their_last_name(text: str, shown: str | None) -> None:
+    assert without_folders({"a": [text]}) == {"a": [shown or text]}
+
+
+def test_a_record_is_published_with_the_same_numbers(built: Built) -> None:
+    for record in built.records:
+        copy = published(record, None)
+        assert copy.victims == record.victims
+        assert copy.leakage == record.leakage
+        assert copy.provenance.created == record.provenance.created
+        assert copy.provenance.command[:2] == ["splitsec", "eval"]
+
+
+def test_the_command_asks_for_the_same_cell() -> None:
+    from splitsec.cells.resolve import resolve
+
+    (asked,) = resolve(
+        attack="fsha:iterations=7,loss=bce",
+        defense="dcor:alpha=0.3",
+        cut="2",
+        seeds=[4],
+        clients=2,
+        settings=["training.keep=best", "counts.victims=30"],
+        public_from="shifted",
+    )
+    record = cell("fsha", "dcor", 4, 0.5).model_copy(update={"spec": asked.spec})
+    words = again(record)[2:]
+    options = eval_command.make_context("eval", words).params
+    for name in ("seeds", *Execution._fields):
+        options.pop(name)
+    options["channels"] = int(options["channels"])
+    (resolved,) = resolve(seeds=[options.pop("seed")], **options)
+    assert resolved.spec == asked.spec
+    moved = asked.spec.model_copy(update={"partition": 1})
+    assert again(record.model_copy(update={"spec": moved})) == [], "eval cannot ask for that"
+
+
+def test_a_picture_is_found_wherever_the_record_says(tmp_path: Path) -> None:
+    record = cell("fsha", "none", 0, 0.5)
+    source = store(tmp_path / "results", [record], panel="../artifacts/any.png")
+    (picture,) = source.rglob("panel.png")
+    (source / "artifacts").mkdir()
+    picture.rename(source / "artifacts" / "any.png")
+    page = build(source, tmp_path / "page")
+    (shown,) = taken(page / "assets" / "data.js")["cells"]
+    assert (page / shown["picture"]["file"]).read_bytes() == (
+        source / "artifacts" / "any.png"
+    ).read_bytes()
+    assert (shown["picture"]["width"], shown["picture"]["height"]) == (160, 90)
+
+
+def test_a_record_may_publish_pictures_only(tmp_path: Path) -> None:
+    record = cell("fsha", "none", 0, 0.5)
+    source = store(tmp_path / "deep" / "results", [record], panel="../../outside.png")
+    (next(source.rglob("panel.png"))).rename(tmp_path / "deep" / "outside.png")
+    with pytest.raises(DataError, match="is not among the records"):
+        build(source, tmp_path / "page")
+    source = store(tmp_path / "text", [record], panel="record.json")
+    with pytest.raises(DataError, match=r"'record\.json' is not a PNG"):
+        build(source, tmp_path / "page")
+    assert not (tmp_path / "page" / "index.html").exists()
+
+
+def test_an_id_that_is_no_hash_names_no_file(tmp_path: Path) -> None:
+    stream = tmp_path / "sent.jsonl"
+    stream.write_text(cell("fsha", "none", 0, 0.5, cell_id="../../x").to_json())
+    with pytest.raises(DataError, match="is no SHA-256"):
+        build(stream, tmp_path / "page")
+
+
+def test_without_a_picture_the_page_says_so(tmp_path: Path) -> None:
+    records = [cell("fsha", "none", 0, 0.5), cell("none", "none", 1, None)]
+    stream = tmp_path / "sent.jsonl"
+    stream.write_text("".join(f"{one.to_json()}\n" for one in records))
+    page = build(stream, tmp_path / "page")
+    cells = taken(page / "assets" / "data.js")["cells"]
+    assert [one["picture"] for one in cells] == [None, None]
+    assert "No picture came with this record" in cells[0]["missing"]
+    assert "mounts no attack" in cells[1]["missing"]
+    (found,) = find_records([stream, store(tmp_path / "results", records[:1])])[:1]
+    assert found.folder is not None, "the one with its pictures wins"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--format", "html"], "name it with --output FOLDER"),
+        (["--format", "csv", "--output", "page"], "csv is printed"),
+        (["--format", "html", "--output", "FILE"], "is a file"),
+        (["--format", "html", "--output", "FOREIGN"], "holds something else than a leaderboard"),
+    ],
+)
+def test_bad_input_is_a_sentence(
+    options: list[str], said: str, built: Built, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "index.html").write_text("<title>My holidays</title>")
+    places = {"FILE": str(tmp_path / "file"), "FOREIGN": str(tmp_path / "foreign")}
+    result = run(built.source, *(places.get(one, one) for one in options))
+    assert isinstance(result.exception, UsageError)
+    assert said in str(result.exception)
+    assert [one.name for one in (tmp_path / "foreign").iterdir()] == ["index.html"]
+
+
+def test_without_an_attack_there_is_no_page(tmp_path: Path) -> None:
+    source = store(tmp_path / "results", [cell("none", "none", 0, None)])
+    result = run(source, "--format", "html", "--output", tmp_path / "page")
+    assert result.return_value == Exit.EMPTY
+    assert not (tmp_path / "page").exists()
+
+
+def test_an_install_has_everything_that_a_browser_gets() -> None:
+    room = resources.files("splitsec.leaderboard.web")
+    configuration = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
+    patterns = configuration["package-data"]["splitsec.leaderboard.web"]
+    assert "splitsec.leaderboard.web" in configuration["packages"]
+    shipped = [
+        f"{part}/{file.name}"
+        for part in ("assets", "templates")
+        for file in room.joinpath(part).iterdir()
+    ]
+    assert len(shipped) >= 6
+    for name in shipped:
+        assert any(fnmatch(name, pattern) for pattern in patterns), name
+
+
+def test_the_page_grows_little_with_each_cell(built: Built) -> None:
+    data = (built.page / "assets" / "data.js").stat().st_size
+    assert data / len(built.records) < 2000
+    assert built.records[0].cell_id not in (built.page / "index.html").read_text()
+
+
+def test_strengths_of_a_defense_are_a_curve_in_their_order(built: Built) -> None:
+    charts = taken(built.page / "assets" / "data.js")["charts"]
+    (chart,) = (one for name, one in charts.items() if name.startswith("defenses"))
+    names = [one["name"] for one in chart["points"]]
+    (curve,) = chart["curves"]
+    assert [names[place] for place in curve] == [f"dcor:alpha={alpha}" for alpha in (0.1, 0.5, 0.9)]
+    assert [names[place] for place in chart["front"]] == [
+        "dcor:alpha=0.9",
+        "dcor:alpha=0.5",
+        "dcor:alpha=0.1",
+        "none",
+    ]
+    broken = chart["points"][names.index("noise")]
+    assert not broken["ranked"]
+    assert "not ranked: retains less than 50% of the utility" in broken["lines"]
+    assert "late" not in names, "an incomplete row has no number to draw"
+    strong = chart["points"][names.index("dcor:alpha=0.9")]
+    assert strong["y"][0] == pytest.approx(0.27)
+    assert strong["x"][0] == pytest.approx((0.81 - 0.5) / (0.9 - 0.5))
+
+
+def test_choices_are_in_the_order_a_person_expects() -> None:
+    assert choices([10, 2, "none", 2]) == ["none", "2", "10"]
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("mode", [0, 1], ids=["light", "dark"])
+def test_colours_have_the_contrast_of_wcag_aa(mode: int, built: Built) -> None:
+    style = (built.page / "assets" / "style.css").read_text()
+    root = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[mode]
+    colours = dict(re.findall(r"--([\w-]+): (#\w{6});", root))
+    needed = {"ink": 4.5, "muted": 4.5, "accent": 4.5, "warn": 4.5, "line": 3.0}
+    needed |= {f"series-{number}": 4.5 for number in range(6)}  # labels of strengths have them
+    for name, least in needed.items():
+        for ground in ("paper", "raised"):
+            low, high = sorted((luminance(colours[name]), luminance(colours[ground])))
+            assert (high + 0.05) / (low + 0.05) >= least, f"{name} on {ground}"

@@ -1,0 +1,257 @@
+"""Ranking: the worst case over attacks that work, per seed, and honest about what is missing."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from splitsec.cli import Exit
+from splitsec.cli.leaderboard import command
+from splitsec.errors import DataError
+from splitsec.leaderboard import load
+from splitsec.leaderboard.ranking import rank
+from splitsec.plugins.threat import ThreatModel
+from splitsec.records.record import Record
+from splitsec.records.store import load_records, record_folder, write_record
+from support.records import SEEDS, cell, make_record
+
+
+def grid(**leakages: float) -> list[Record]:
+    """Return five seeds of two attacks; ``leakages`` are ``attack_defense``."""
+    return [
+        cell(*name.split("_"), seed, value + 0.01 * seed)
+        for name, value in leakages.items()
+        for seed in SEEDS
+    ]
+
+
+def rows(records: list[Record], by: Any = "defenses", **options: Any) -> pd.DataFrame:
+    (board,) = rank(records, by, **options)
+    return board.rows.set_index("name")
+
+
+def test_a_defense_is_as_good_as_its_worst_case() -> None:
+    table = rows(grid(a_none=0.6, b_none=0.7, a_weak=0.5, b_weak=0.1, a_strong=0.2, b_strong=0.3))
+    assert table["leakage"].round(6).to_dict() == {"strong": 0.32, "weak": 0.52, "none": 0.72}
+    assert table["rank"].to_dict() == {"strong": 1, "weak": 2, "none": 3}
+    assert table["worst attack"].to_dict() == {"strong": "b", "weak": "a", "none": "b"}
+    assert table["retained"].tolist() == [1, 1, 1]
+    assert table["pareto"].tolist() == [True, False, False]
+
+
+def test_the_worst_case_is_taken_per_seed_before_the_mean() -> None:
+    records = grid(a_none=0.6, b_none=0.6)
+    for seed in SEEDS:
+        records.append(cell("a", "d", seed, 0.4 if seed % 2 else 0.1))
+        records.append(cell("b", "d", seed, 0.1 if seed % 2 else 0.4))
+    assert rows(records).loc["d", "leakage"] == pytest.approx(0.4)
+
+
+def test_an_attack_that_fails_its_positive_control_counts_for_nothing() -> None:
+    records = grid(a_none=0.6, a_d=0.2, b_none=-0.02, b_d=0.5)
+    (board,) = rank(records, "defenses")
+    assert board.rows.set_index("name").loc["d", "leakage"] == pytest.approx(0.22)
+    assert any(note.startswith("b does not count: undefended") for note in board.notes)
+    (board,) = rank(grid(a_none=0.6, a_d=0.2, b_d=0.5), "defenses")
+    assert any("b does not count: it has no undefended cell" in note for note in board.notes)
+
+
+def test_rows_that_cannot_be_told_apart_share_a_rank() -> None:
+    records = grid(a_none=0.6)
+    for seed in SEEDS:
+        records.append(cell("a", "x", seed, 0.30 + 0.05 * (seed % 2)))
+        records.append(cell("a", "y", seed, 0.31 + 0.05 * ((seed + 1) % 2)))
+    ranks = rows(records)["rank"].to_dict()
+    assert ranks == {"x": 1, "y": 1, "none": 3}
+
+
+def test_one_seed_tells_nothing_apart() -> None:
+    (board,) = rank([cell("a", "none", 0, 0.6), cell("a", "d", 0, 0.1)], "defenses")
+    assert board.rows["rank"].tolist() == [1, 1]
+    assert board.notes == ["one seed: no row can be told from another"]
+
+
+def test_what_is_missing_or_invalid_is_shown_without_a_rank() -> None:
+    records = grid(a_none=0.6, a_d=0.2, a_e=0.1)[:-1]
+    failed = cell("a", "e", 4, None, status="failed", reason="it diverged")
+    table = rows([*records, failed])
+    assert pd.isna(table.loc["e", "rank"])
+    assert table.loc["e", "reason"] == "4 of 5 cells (failed: it diverged)"
+    assert pd.isna(table.loc["e", "leakage"]), "an incomplete row has no number to quote"
+    assert list(table.index) == ["d", "none", "e"]
+    flagged = cell("a", "e", 4, 0.1, flags=["lpips-unavailable"])
+    assert rows([*records, flagged]).loc["e", "reason"] == "4 of 5 cells (lpips-unavailable)"
+
+
+def test_a_defense_that_breaks_the_model_is_not_ranked() -> None:
+    records = grid(a_none=0.6)
+    records += [cell("a", "d", seed, 0.0, auc=0.6) for seed in SEEDS]
+    table = rows(records)
+    assert table.loc["d", "retained"] == pytest.approx(0.25)
+    assert table.loc["d", "reason"] == "retains less than 50% of the utility"
+    assert rows(records, floor=0.2).loc["d", "rank"] == 1
+
+
+def test_settings_and_access_are_never_mixed() -> None:
+    records = grid(a_none=0.6)
+    records += [cell("q", "none", s, 0.9, threat_model=ThreatModel(queries=True)) for s in SEEDS]
+    records += [cell("p", "none", s, 1.0, threat_model=ThreatModel(pairs=True)) for s in SEEDS]
+    records += [cell("a", "none", s, 0.4, spec={"cut": 7}) for s in SEEDS]
+    boards = rank(records, "defenses")
+    assert sorted(round(board.rows["leakage"].iloc[0], 6) for board in boards) == [
+        0.4,
+        0.62,
+        0.9,
+        1.0,
+    ]
+    assert sum("may ask the client" in board.title for board in boards) == 1
+    assert all("\0" not in board.title for board in boards)
+    by_target = rank(records, "targets")
+    (one,) = [board for board in by_target if len(board.rows) == 2]
+    assert [name.split()[-1] for name in one.rows["name"]] == ["7", "3"]
+
+
+def test_boards_of_the_same_words_say_what_differs() -> None:
+    base = make_record().spec.training
+    records = grid(a_none=0.6)
+    slower = base.model_copy(update={"learning_rate": 1e-4})
+    records += [cell("a", "none", s, 0.4, spec={"training": slower}) for s in SEEDS]
+    titles = [board.title for board in rank(records, "defenses")]
+    assert sum("training.learning_rate=0.0001" in title for title in titles) == 1
+    assert sum(f"training.learning_rate={base.learning_rate}" in title for title in titles) == 1
+
+
+def test_strengths_of_one_defense_are_rows_of_their_own() -> None:
+    records = grid(a_none=0.6)
+    for alpha in (0.5, 0.9):
+        records += [cell("a", "d", s, alpha / 2, parameters={"alpha": alpha}) for s in SEEDS]
+    assert set(rows(records).index) == {"none", "d:alpha=0.5", "d:alpha=0.9"}
+
+
+def test_attacks_are_ranked_by_their_mean_over_defenses() -> None:
+    table = rows(grid(a_none=0.6, a_d=0.2, b_none=0.5, b_d=0.5), "attacks")
+    assert table["leakage"].round(6).to_dict() == {"b": 0.52, "a": 0.42}
+    assert table["rank"].to_dict() == {"b": 1, "a": 2}
+
+
+def test_utility_runs_alone_make_no_board() -> None:
+    assert rank([cell("none", "none", 0, None)], "defenses") == []
+
+
+def stored(folder: Path, records: list[Record]) -> Path:
+    """Write records under ids of their own."""
+    for number, record in enumerate(records):
+        one = record.model_copy(update={"cell_id": f"{number:064d}"})
+        write_record(record_folder(folder, one), one)
+    return folder
+
+
+def printed(*arguments: str) -> str:
+    result = CliRunner().invoke(command, list(arguments), catch_exceptions=False)
+    return result.stdout
+
+
+def test_every_format_says_the_same(tmp_path: Path) -> None:
+    records = grid(a_none=0.6, a_d=0.2, a_e=0.1)[:-1]
+    folder = str(stored(tmp_path, records))
+    frame = pd.read_csv(io.StringIO(printed(folder, "--format", "csv")))
+    assert frame["name"].tolist() == ["d", "none", "e"]
+    (board,) = json.loads(printed(folder, "--format", "json"))
+    assert [row["rank"] for row in board["rows"]] == [1, 2, None]
+    assert board["rows"][0]["leakage"] == pytest.approx(frame["leakage"][0])
+    for form in ("table", "markdown", "latex"):
+        text = " ".join(printed(folder, "--format", form).split())
+        assert "0.22" in text
+        assert "0.62" in text
+        assert "of 5" in text
+    assert "| 1 | d | 0.22 (0.20 to 0.24) |" in printed(folder, "--format", "markdown")
+
+
+@pytest.mark.parametrize("columns", [80, 130])
+def test_a_terminal_shows_names_and_intervals_whole(
+    columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    folder = stored(tmp_path, grid(gan_none=0.5, gan_dcor=0.4))
+    result = CliRunner().invoke(command, [str(folder)], standalone_mode=False)
+    lines = [line.rstrip() for line in result.stdout.splitlines()]
+    assert max(map(len, lines)) <= columns
+    assert "\u2026" not in result.stdout, "nothing is cut off"
+    (first,) = (line for line in lines if " dcor " in line)
+    below = lines[lines.index(first) + 1 :]
+    interval = re.compile(r"-?\d\.\d\d to -?\d\.\d\d")
+    assert len(interval.findall(below[0] if columns == 80 else first)) == 3
+    assert ("by gan" in below[1]) == (columns == 80)
+    assert ("gan" in first) == (columns == 130)
+
+
+def test_no_board_is_an_exit_code(tmp_path: Path) -> None:
+    folder = stored(tmp_path, [cell("none", "none", 0, None)])
+    result = CliRunner().invoke(command, [str(folder)], standalone_mode=False)
+    assert result.return_value == Exit.EMPTY
+    assert "no record is of an attack" in result.stderr
+
+
+def test_records_come_from_folders_files_and_streams(tmp_path: Path) -> None:
+    records = [
+        one.model_copy(update={"cell_id": f"{n:064d}"}) for n, one in enumerate(grid(a_none=0.6))
+    ]
+    folder = stored(tmp_path / "folder", records)
+    stream = tmp_path / "all.jsonl"
+    stream.write_text("".join(f"{one.to_json()}\n" for one in records))
+    one = next(folder.rglob("record.json"))
+    assert len(load_records([folder])) == len(load_records([stream])) == 5
+    assert len(load_records([folder, stream, one])) == 5, "a cell counts once"
+    frame = load(folder, stream)
+    assert frame["seed"].tolist() == list(SEEDS)
+    assert frame["status"].tolist() == ["ok"] * 5
+    failed = records[0].model_copy(update={"status": "failed"})
+    stream.write_text(failed.to_json())
+    assert all(record.status == "ok" for record in load_records([folder, stream]))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("{", "line 1, is not .* record: JSON"), ("\n{}\n", "line 2, is not .*: cell_id: Field")],
+)
+def test_a_broken_stream_is_named(content: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "broken.jsonl").write_text(content)
+    with pytest.raises(DataError, match=said):
+        load_records([tmp_path / "broken.jsonl"])
+
+
+def test_an_empty_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no record\.json under"):
+        load_records([tmp_path])
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "markdown", "latex", "json", "html"])
+def test_a_board_on_which_no_attack_counts_is_shown_with_the_reason(
+    form: str, tmp_path: Path
+) -> None:
+    for record in [
+        *grid(adra_none=0.5, adra_dcor=0.4),
+        *(
+            cell("active", defense, seed, 0.0, spec={"cut": 5})
+            for defense in ("none", "dcor")
+            for seed in SEEDS
+        ),
+    ]:
+        numbered = record.model_copy(update={"cell_id": f"{hash(str(record.spec)) % 2**64:064x}"})
+        write_record(tmp_path / numbered.cell_id, numbered)
+    page = ["--output", str(tmp_path / "page")] if form == "html" else []
+    done = CliRunner().invoke(
+        command, [str(tmp_path), "--format", form, *page], standalone_mode=False
+    )
+    assert done.exit_code == 0, done.output
+    said = (tmp_path / "page" / "index.html").read_text() if form == "html" else done.output
+    assert "adra" in said
+    if form not in ("csv", "latex"):  # which are tables only
+        assert "active does not count" in said or "Active does not count" in said

@@ -1,0 +1,216 @@
+"""Threat models are enforced: what is not declared is not there."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from splitsec.data.parts import Data, Part
+from splitsec.errors import PluginError, ThreatModelViolation
+from splitsec.plugins.target import SplitModel
+from splitsec.plugins.threat import ThreatModel
+from splitsec.plugins.view import View
+from splitsec.shapes import Shape
+from support.parts import make_part
+
+IMAGE, SMASHED = Shape(3, 8, 8), Shape(4, 4, 4)
+GRANTS = ("public_images", "public_labels", "client_architecture", "defense_spec")
+LATER = ("client_weights", "server_model", "pairs", "queries")
+
+
+def view_of(threat: ThreatModel) -> View:
+    public = make_part(6, size=8)
+    return View(
+        attack="spy",
+        threat=threat,
+        image_shape=IMAGE,
+        smashed_shape=SMASHED,
+        outputs=2,
+        clients=1,
+        task="classification",
+        loss=F.cross_entropy,
+        u_shaped=False,
+        server_architecture=nn.Conv2d(4, 2, 1),
+        grants={
+            "public_images": public.all,
+            "public_labels": lambda: public.targets(range(6)),
+            "client_architecture": lambda: SplitModel(nn.Conv2d(3, 4, 1), nn.Identity()),
+            "defense_spec": lambda: {"name": "none", "parameters": {}},
+        },
+    )
+
+
+def ask(view: View, name: str) -> Any:
+    return view.query(torch.zeros(1, 3, 8, 8)) if name == "queries" else getattr(view, name)
+
+
+@pytest.mark.parametrize("name", [*GRANTS, *LATER])
+def test_what_is_not_declared_is_refused_by_name(name: str) -> None:
+    everything_else = {other: True for other in [*GRANTS, *LATER] if other != name}
+    view = view_of(ThreatModel(**everything_else))
+    with pytest.raises(ThreatModelViolation, match=f"'spy' asked for '{name}'"):
+        ask(view, name)
+    view.grant(name, lambda images, asked: images)
+    with pytest.raises(ThreatModelViolation):
+        ask(view, name)
+
+
+@pytest.mark.parametrize("name", GRANTS)
+def test_what_is_declared_is_granted(name: str) -> None:
+    assert ask(view_of(ThreatModel(**{name: True})), name) is not None
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_what_exists_only_later_is_refused_until_then(name: str) -> None:
+    view = view_of(ThreatModel(**{name: True}))
+    with pytest.raises(PluginError, match="too early"):
+        ask(view, name)
+
+
+@pytest.mark.parametrize("name", sorted(View._never_granted))
+def test_no_threat_model_grants_private_data(name: str) -> None:
+    view = view_of(ThreatModel(**{grant: True for grant in [*GRANTS, *LATER]}))
+    with pytest.raises(ThreatModelViolation, match="no threat model grants it"):
+        getattr(view, name)
+
+
+def test_access_is_counted() -> None:
+    view = view_of(ThreatModel(public_images=True, queries=True, pairs=True))
+    view.grant("queries", lambda images, asked: images)
+    view.query(torch.zeros(5, 3, 8, 8))
+    view.query(torch.zeros(2, 3, 8, 8))
+    view.grant("pairs", (torch.zeros(3, 3, 8, 8), torch.zeros(3, 4, 4, 4)))
+    assert view.pairs[0].shape[0] == 3
+    assert view.access.model_dump() == {"queries": 7, "public_images": 6, "pairs": 3}
+
+
+def test_an_attack_cannot_widen_its_threat_model_or_rewrite_its_access() -> None:
+    view = view_of(ThreatModel(public_images=True))
+    with pytest.raises(AttributeError):
+        view.threat = ThreatModel(queries=True)  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        view.access = None  # type: ignore[misc, assignment]
+    view.access.public_images = 0
+    assert view.access.public_images == 6
+
+
+def reachable(root: object) -> Iterator[object]:
+    """Yield everything that can be reached from an object, through any reference it holds.
+
+    Modules, classes and functions' globals are not followed: they are shared by the process,
+    and only a process of its own keeps an attack from them.
+    """
+    seen, queue = set(), [root]
+    while queue:
+        item = queue.pop()
+        if id(item) in seen or isinstance(item, type | type(gc)):
+            continue
+        seen.add(id(item))
+        yield item
+        if isinstance(item, FunctionType):
+            queue += [cell.cell_contents for cell in item.__closure__ or ()]
+            continue
+        queue += gc.get_referents(item)
+
+
+def private_images(root: object, private: Tensor) -> list[object]:
+    """Return what can be reached that holds a private image, as floats or bytes, or a part."""
+    wanted = {_bytes(row) for row in private}
+    found: list[object] = []
+    for item in reachable(root):
+        if isinstance(item, Part | Data):
+            found.append(item)
+        if isinstance(item, Tensor | np.ndarray) and item.shape[-3:] == private.shape[1:]:
+            rows = torch.as_tensor(item).reshape(-1, *private.shape[1:])
+            found += [item for row in rows if _bytes(row) in wanted]
+    return found
+
+
+def _bytes(image: Tensor) -> bytes:
+    scaled = image if image.dtype == torch.uint8 else (image * 255).round().to(torch.uint8)
+    return scaled.contiguous().numpy().tobytes()
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        lambda images: images,
+        lambda images: (images * 255).round().to(torch.uint8).numpy(),
+        lambda images: make_part(4, size=8, seed=9).all,
+        lambda images: lambda: images,
+    ],
+    ids=["floats", "bytes", "bound method", "closure"],
+)
+def test_the_walk_finds_a_planted_private_image(planted: Callable[[Tensor], object]) -> None:
+    private = make_part(4, size=8, seed=9).all()
+    view = view_of(ThreatModel(public_images=True))
+    assert not private_images(view, private)
+    view._access.__dict__["planted"] = {"deep": [planted(private)]}
+    assert private_images(view, private)
+
+
+@pytest.mark.slow
+def test_nothing_private_can_be_reached_from_a_real_attacks_view(tmp_path: Any) -> None:
+    """Walk a running attack's view, and what it was sent, on a real cell."""
+    plugin = tmp_path / "walker.py"
+    plugin.write_text(WALKER)
+    from splitsec.cells.attacker import Attacker
+    from splitsec.cells.private_side import PrivateSide
+    from splitsec.cells.resolve import resolve
+    from splitsec.checkpoint import Checkpoints
+    from splitsec.data.loading import load_data
+    from splitsec.progress import Silent
+    from splitsec.training.trained import oracle
+
+    (cell,) = resolve(attack=str(plugin), defense="none", settings=["training.epochs=1"])
+    data = load_data(cell.data_spec(), Silent())
+    side = PrivateSide(cell, data)
+    attacker = Attacker(cell)
+    attacker.build(side.view(attacker), Checkpoints())
+    trained = side.hijacked(attacker, Silent())
+    attack: Any = attacker.attack
+    attacker.seen.grant("queries", oracle(trained))
+    assert attack.view.query(data.public.batch([0])).shape == (1, *side.smashed)
+    for part in (*data.private, data.validation, data.held_out):
+        private = part.all()
+        assert not private_images(attack.view, private)
+        assert not private_images(attack, private)
+    assert private_images(attack.view, data.public.all()), "public images are granted"
+    assert attack.messages[0].labels is None, "labels were not declared"
+
+
+WALKER = '''
+"""Keeps all that it is sent."""
+import torch
+from splitsec import Attack, Hijacking, ThreatModel
+
+class Walker(Attack):
+    @classmethod
+    def threat_model(cls, parameters):
+        return ThreatModel(
+            active=True, public_images=True, defense_spec=True, queries=True,
+            client_architecture=True, server_model=True,
+        )
+
+    def __init__(self, parameters, view, generator):
+        super().__init__(parameters, view, generator)
+        self.messages = []
+
+    def hijacking(self):
+        return Hijacking(exchanges=3)
+
+    def answer(self, message):
+        self.messages.append(message)
+        return torch.zeros_like(message.smashed)
+
+    def reconstruct(self, smashed):
+        return torch.zeros(len(smashed), *self.view.image_shape)
+'''

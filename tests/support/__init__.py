@@ -1,0 +1,1 @@
+"""What tests share: makers of cells, records and parts, and readers of what is published."""
