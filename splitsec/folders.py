@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 
 def cache_folder() -> Path:
@@ -16,7 +17,7 @@ def cache_folder() -> Path:
     """
     if named := os.environ.get("SPLITSEC_CACHE"):
         return Path(named).expanduser()
-    return _user_cache() / "splitsec"
+    return user_cache_path("splitsec", appauthor=False, opinion=False)
 
 
 def data_folder() -> Path:
@@ -28,15 +29,3 @@ def data_folder() -> Path:
     if named := os.environ.get("SPLITSEC_DATA"):
         return Path(named).expanduser()
     return cache_folder() / "data"
-
-
-def _user_cache() -> Path:
-    # Compared through a variable, since type checkers prune the branches of other systems.
-    system = str(sys.platform)
-    if system == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if system == "darwin":
-        return Path.home() / "Library" / "Caches"
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG base directory specification says that a relative path is to be ignored.
-    return Path(named) if Path(named).is_absolute() else Path.home() / ".cache"
