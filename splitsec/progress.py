@@ -1,4 +1,4 @@
-"""How long stages report their progress, without knowing who is watching."""
+"""How long stages report their progress, wherever it is shown."""
 
 from __future__ import annotations
 
@@ -14,17 +14,36 @@ class Stage(Protocol):
     """One running stage."""
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        """Report ``steps`` more steps done; ``note`` is a short text such as a loss."""
+        """Report steps that are done.
+
+        Args:
+            steps: number of steps since the last call.
+            note: short text beside the bar, such as a loss.
+        """
 
 
 class Progress(Protocol):
-    """Receives the stages of an evaluation."""
+    """Shows the stages of an evaluation to a person; methods that take long get one.
+
+    Examples:
+        >>> def fit(progress):
+        ...     with progress.stage("training the decoder", total=3) as stage:
+        ...         for loss in (0.9, 0.5, 0.4):
+        ...             stage.advance(note=f"loss {loss:.1f}")
+        ...     progress.message(f"the decoder's loss is {loss:.1f}")
+        >>> fit(Silent())  # in a test; a command shows a bar and the sentence
+    """
 
     def stage(self, name: str, total: int) -> AbstractContextManager[Stage]:
-        """Open a stage of ``total`` steps as a context manager that yields a ``Stage``."""
+        """Return a context manager that shows a stage and yields its ``Stage``.
+
+        Args:
+            name: what the stage does, for example ``"training the decoder"``.
+            total: number of steps.
+        """
 
     def message(self, text: str) -> None:
-        """Tell the person one sentence."""
+        """Show one sentence."""
 
 
 class _SilentStage:
@@ -37,7 +56,7 @@ class Silent:
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Stage]:
-        """Open a stage that nobody watches."""
+        """Yield a stage that is not shown."""
         yield _SilentStage()
 
     def begin(self, spec: Any) -> None:
@@ -51,34 +70,34 @@ class Silent:
 
 
 class Say(Protocol):
-    """Sends one report to where it is shown."""
+    """Sends one report to the process that shows it."""
 
     def __call__(self, kind: str, *content: object) -> None:
         """Send it.
 
         Args:
             kind: ``message``, ``stage``, ``advance`` or ``staged``.
-            content: the values that such a report has.
+            content: the report's values.
         """
 
 
 class Relay(Silent):
-    """Progress that is shown by another process.
+    """A ``Progress`` that another process shows.
 
     Args:
-        say: sends a report there.
+        say: sends a report to that process.
     """
 
     def __init__(self, say: Say) -> None:
         self._say = say
 
     def message(self, text: str) -> None:
-        """Pass it on."""
+        """Send the sentence on."""
         self._say("message", text)
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Stage]:
-        """Pass on a stage."""
+        """Send on the reports of a stage."""
         self._say("stage", name, total)
         stage = _RelayedStage(self._say)
         yield stage
@@ -87,7 +106,7 @@ class Relay(Silent):
 
 
 class _RelayedStage:
-    """A stage that is shown elsewhere; it reports often enough to look alive."""
+    """A stage that another process shows; it reports twice a second at most."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
@@ -95,13 +114,13 @@ class _RelayedStage:
         self._last = 0.0
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        """Report some steps, and those not yet reported."""
+        """Count the steps, and send them on if the last report is half a second old."""
         self._steps += steps
         if time.monotonic() - self._last >= _REPORT_EVERY_SECONDS:
             self.report(note)
 
     def report(self, note: str = "") -> None:
-        """Report the steps that were not yet reported."""
+        """Send on the steps that were not yet reported."""
         self._last = time.monotonic()
         self._say("advance", self._steps, note)
         self._steps = 0

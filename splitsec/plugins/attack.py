@@ -1,4 +1,4 @@
-"""Attacks: what a curious or malicious server does with what crosses the wire."""
+"""Attacks: a curious or malicious server reconstructs images from smashed data."""
 
 from __future__ import annotations
 
@@ -21,12 +21,20 @@ P = TypeVar("P", bound=Parameters)
 
 
 class Hijacking(NamedTuple):
-    """How an active attack runs its session.
+    """How long an active attack trains the clients, and which settings it dictates to them.
+
+    Dictating a setting needs ``ThreatModel(client_settings=True)``.
 
     Attributes:
-        exchanges: batches that it keeps the client training for.
-        batch_size: dictated batch size, or None for the client's own.
-        learning_rate: dictated learning rate of the client, or None for the client's own.
+        exchanges: number of batches that the clients train on.
+        batch_size: images per batch, or None for the client's own setting.
+        learning_rate: learning rate of the client, or None for the client's own setting.
+
+    Examples:
+        >>> Hijacking(exchanges=600)
+        Hijacking(exchanges=600, batch_size=None, learning_rate=None)
+        >>> Hijacking(exchanges=10_000, batch_size=64, learning_rate=1e-5).batch_size
+        64
     """
 
     exchanges: int
@@ -35,22 +43,58 @@ class Hijacking(NamedTuple):
 
 
 class Attack(ABC, Generic[P]):
-    """An attack on split learning.
+    """Base class of attacks: subclass it in a file of your own and name that file.
 
-    A passive attack overrides ``observe`` (optional), ``fit`` and ``reconstruct``; an active
-    one (``ThreatModel(active=True)``) overrides ``hijacking``, ``answer``, ``fit`` (optional)
-    and ``reconstruct``. The framework calls them in that order, scores the reconstructions, and
-    never lets an attack score itself.
+    A passive attack overrides ``observe`` (optional), ``fit`` and ``reconstruct``. An active
+    attack declares ``ThreatModel(active=True)`` and overrides ``hijacking``, ``answer``, ``fit``
+    (optional) and ``reconstruct``. The framework calls the methods in that order and scores the
+    images that ``reconstruct`` returns. An attack never scores itself.
 
-    Whatever an attack keeps in its attributes while a session runs is saved with the session,
-    so that a killed one goes on; one that builds networks on its way defines ``rebuild(state)``,
-    see :mod:`splitsec.state`. A long ``fit`` saves itself with ``self.checkpoints.stage``.
+    The framework saves an attack's attributes with the session, so that a killed session goes
+    on. An attack that builds networks during the session defines ``rebuild(state)``, see
+    :mod:`splitsec.state`. A long ``fit`` saves its progress with ``self.checkpoints.stage``.
 
     Attributes:
         Parameters: the parameter class.
-        reconstructs: False for a stand-in that is not scored, so that utility alone is measured.
+        reconstructs: False for an attack that is not scored; only utility is measured then.
         profiles: parameter defaults that differ under a profile, for example
             ``{"paper": {"iterations": 10_000}}``.
+
+    Examples:
+        A passive attack guesses the mean public image for every victim. The framework builds
+        the view that an attack gets; here an object with the same attributes replaces it.
+
+        >>> from types import SimpleNamespace
+        >>> class MeanImage(Attack[Parameters]):
+        ...     @classmethod
+        ...     def threat_model(cls, parameters):
+        ...         return ThreatModel(public_images=True)
+        ...     def fit(self, progress):
+        ...         self.guess = self.view.public_images.mean(0)
+        ...     def reconstruct(self, smashed):
+        ...         return self.guess.expand(len(smashed), *self.view.image_shape)
+        >>> view = SimpleNamespace(
+        ...     public_images=torch.rand(10, 3, 8, 8), image_shape=(3, 8, 8),
+        ...     server_architecture=torch.nn.Identity(),
+        ... )
+        >>> attack = MeanImage(Parameters(), view, torch.Generator())
+        >>> attack.fit(progress=None)
+        >>> attack.reconstruct(torch.zeros(2, 16, 4, 4)).shape
+        torch.Size([2, 3, 8, 8])
+
+        An active attack also answers in the server's place. This one sends gradients of zero:
+
+        >>> class NoGradient(MeanImage):
+        ...     @classmethod
+        ...     def threat_model(cls, parameters):
+        ...         return ThreatModel(active=True, public_images=True)
+        ...     def hijacking(self):
+        ...         return Hijacking(exchanges=600)
+        ...     def answer(self, message):
+        ...         return torch.zeros_like(message.smashed)
+        >>> message = Message(torch.rand(4, 16, 4, 4), labels=None, client=0, step=0)
+        >>> NoGradient(Parameters(), view, torch.Generator()).answer(message).abs().sum()
+        tensor(0.)
     """
 
     Parameters: ClassVar[type[Parameters]] = Parameters
@@ -58,13 +102,15 @@ class Attack(ABC, Generic[P]):
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __init__(self, parameters: P, view: View, generator: torch.Generator) -> None:
-        """Store what the attack works with; subclasses build their networks after this.
+        """Store the parameters, the view and the generator.
+
+        A subclass that overrides this calls it first and then builds its networks.
 
         Args:
             parameters: the attack's parameters.
-            view: what its threat model grants.
-            generator: the attack's own source of random numbers. torch's global generator is
-                seeded anew before each method is called.
+            view: everything that the attack's threat model grants.
+            generator: the attack's own source of random numbers. The framework seeds torch's
+                global generator anew before it calls any method.
         """
         self.parameters = parameters
         self.view = view
@@ -75,57 +121,72 @@ class Attack(ABC, Generic[P]):
     @classmethod
     @abstractmethod
     def threat_model(cls, parameters: P) -> ThreatModel:
-        """Declare what the attack sees and does with these parameters."""
+        """Return what the attack sees and does with these parameters."""
 
     def hijacking(self) -> Hijacking:
-        """Say how long the active session lasts and what the server dictates."""
+        """Return how long the session lasts and what the server dictates (active attacks).
+
+        Raises:
+            PluginError: an active attack does not override this.
+        """
         raise PluginError(f"{type(self).__name__} is active but does not override hijacking()")
 
     def features(self, message: Message) -> Tensor:
-        """Send features to a client that keeps its model's head (active attacks, U-shaped).
+        """Return features for a client that keeps its model's head (active attacks, U-shaped).
 
-        By default an untrained copy of the honest server's network makes them: their shape is
-        right, and the client's head has something to train on.
+        By default an untrained copy of the honest server's network computes them, which gives
+        the client's head features of the right shape to train on.
 
         Args:
-            message: smashed data.
+            message: smashed data, without labels and feature gradient.
 
         Returns:
-            Features of the shape that the honest server's would have.
+            Features of the shape that the honest server would send.
         """
         with torch.no_grad():
             features: Tensor = self._stand_in(message.smashed)
         return features
 
     def answer(self, message: Message) -> Tensor:
-        """Answer one message in the honest server's place (active attacks).
+        """Return the gradient for one message in the honest server's place (active attacks).
 
         Args:
-            message: smashed data, labels if they are shared and declared, and the client's
-                gradient with respect to the features if it keeps its model's head.
+            message: smashed data; labels if clients share them and the threat model declares
+                them; the gradient with respect to the features if the client keeps its head.
 
         Returns:
             The gradient to send, of the smashed data's shape.
+
+        Raises:
+            PluginError: an active attack does not override this.
         """
         raise PluginError(f"{type(self).__name__} is active but does not override answer()")
 
     def observe(self, exchange: Exchange) -> None:
-        """See one exchange between a client and the honest server (passive attacks)."""
+        """Receive one exchange between a client and the honest server (passive attacks).
+
+        Args:
+            exchange: copies of the message, of the gradient that answered it, and of features.
+        """
 
     def fit(self, progress: Progress) -> None:
-        """Train after the session has ended; the client is frozen by now."""
+        """Train after the session has ended; the client's weights no longer change.
+
+        Args:
+            progress: shows stages and messages to the person.
+        """
 
     @abstractmethod
     def reconstruct(self, smashed: Tensor) -> Tensor:
-        """Reconstruct images from their smashed data.
+        """Return an image for each victim, from the victim's smashed data.
 
         Args:
-            smashed: shape (N, c, h, w), as it crossed the wire.
+            smashed: shape (N, c, h, w), as the client sent it.
 
         Returns:
             Images of shape (N, C, H, W), in [0, 1].
         """
 
     def curves(self) -> dict[str, list[float]]:
-        """Return the attack's training curves, name to one value per logged step."""
+        """Return the attack's training curves: from name to one value per logged step."""
         return {}

@@ -1,4 +1,4 @@
-"""Defenses: what a client does to its training so that its smashed data tells less."""
+"""Defenses: what a client changes in its training so that its smashed data reveal less."""
 
 from __future__ import annotations
 
@@ -15,19 +15,32 @@ P = TypeVar("P", bound=Parameters)
 
 
 class Defense(Generic[P]):
-    """A client-side defense; every hook does nothing unless overridden.
+    """Base class of defenses: override the hooks that you need; the others do nothing.
 
-    The hooks run on the client's side of the wire, in this order, for each batch:
-    ``release`` (what is sent), ``receive`` (the server's answer), ``penalty`` (the client's
-    own loss). Defenses see raw images: they are reviewed, not confined.
+    The hooks run on the client, in this order for each batch: ``release`` changes what is sent,
+    ``receive`` sees the server's answer, ``penalty`` adds a loss of the client's own. A defense
+    sees raw images, so a reviewer reads its code; it does not run in isolation.
 
-    Every client has a defense object of its own. ``release`` is also what victims' smashed
-    data and the utility are measured on, after the session: it must not behave otherwise there.
+    Every client has its own defense object. After the session the framework calls ``release``
+    for the victims' smashed data and for the utility, so it must behave there as in training.
 
     Attributes:
         Parameters: the parameter class.
         profiles: parameter defaults that differ under a profile.
-        randomised: whether ``release`` draws random numbers; records are flagged.
+        randomised: whether ``release`` draws random numbers; records carry a flag then.
+
+    Examples:
+        >>> class Clip(Defense[Parameters]):
+        ...     def release(self, images, smashed):
+        ...         return smashed.clamp(-1, 1)
+        ...     def penalty(self, images, smashed):
+        ...         return 0.1 * smashed.square().mean()
+        >>> clip = Clip(Parameters())
+        >>> images, smashed = torch.rand(2, 3, 8, 8), torch.full((2, 16, 4, 4), 3.0)
+        >>> clip.release(images, smashed).max(), clip.penalty(images, smashed)
+        (tensor(1.), tensor(0.9000))
+        >>> clip.receive(smashed, step=0) is smashed  # not overridden: it changes nothing
+        True
     """
 
     Parameters: ClassVar[type[Parameters]] = Parameters
@@ -39,7 +52,7 @@ class Defense(Generic[P]):
 
     @property
     def task_weight(self) -> float:
-        """Factor on every task-side gradient that reaches the client; 1 by default."""
+        """Factor on the gradients of the task's loss that reach the client; 1 by default."""
         return 1.0
 
     def begin(self, image: Shape, smashed: Shape, generator: torch.Generator) -> None:
@@ -48,8 +61,8 @@ class Defense(Generic[P]):
         Args:
             image: shape of one image.
             smashed: shape of one image's smashed data.
-            generator: the only source of random numbers the defense may use, beside torch's
-                global generator while modules are constructed.
+            generator: the only source of random numbers that the defense may use. Constructors
+                of modules may also draw from torch's global generator.
         """
 
     def release(self, images: Tensor, smashed: Tensor) -> Tensor:
@@ -65,28 +78,29 @@ class Defense(Generic[P]):
         return smashed
 
     def penalty(self, images: Tensor, smashed: Tensor) -> Tensor | None:
-        """Return the defense's own loss, already weighted, or None.
+        """Return a loss of the defense's own, or None.
 
         Args:
             images: shape (N, C, H, W), in [0, 1].
             smashed: the client's output before ``release``, attached to its graph.
 
         Returns:
-            A scalar that the client minimises beside the task, or None.
+            A scalar, already weighted, that the client minimises together with the task's
+            loss, or None.
         """
         return None
 
     def receive(self, gradient: Tensor, step: int) -> Tensor:
-        """Inspect or change the gradient that the server sent.
+        """Return the gradient to use in place of the one that the server sent.
 
         Args:
-            gradient: shape of the released smashed data.
+            gradient: of the shape of the released smashed data.
             step: index of the exchange, from 0.
 
         Returns:
-            The gradient to use.
+            A gradient of the same shape.
 
         Raises:
-            SessionEnded: a detecting defense refuses to go on.
+            SessionEnded: the defense has detected an attack and ends the session.
         """
         return gradient

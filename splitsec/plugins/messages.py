@@ -1,4 +1,4 @@
-"""What crosses the wire: messages, and the exchanges that a listener sees."""
+"""What crosses the wire: messages from clients, and the exchanges that a listener sees."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ from torch import Tensor
 
 
 class Message(NamedTuple):
-    """What one client sends for one batch.
+    """What one client sends for one batch of N images.
 
     Attributes:
-        smashed: released smashed data, shape (N, c, h, w), detached.
-        labels: shape (N,), or None where the receiver may not have them.
-        client: index of the sending client.
+        smashed: smashed data as the defense released them, shape (N, c, h, w), detached.
+        labels: shape (N,), or None where the receiver may not see them.
+        client: index of the sending client, from 0.
         step: index of the exchange in the session, from 0.
         feature_gradient: in the U-shaped configuration, the gradient of the client's loss with
-            respect to the server's features, once the client has them; else None.
+            respect to the server's features, of the features' shape. None before the client has
+            received them, and in other configurations.
+
+    Examples:
+        >>> import torch
+        >>> message = Message(torch.rand(32, 64, 8, 8), labels=None, client=0, step=0)
+        >>> message.smashed.shape, message.feature_gradient
+        (torch.Size([32, 64, 8, 8]), None)
     """
 
     smashed: Tensor
@@ -27,7 +34,22 @@ class Message(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """A message, the gradient that answered it, and the features sent in between if U-shaped."""
+    """One batch as a passive attack observes it.
+
+    Attributes:
+        message: what the client sent.
+        gradient: the server's answer: the gradient of the task's loss with respect to the
+            smashed data, of their shape.
+        features: the server's output for the client's head in the U-shaped configuration,
+            else None.
+
+    Examples:
+        >>> import torch
+        >>> smashed = torch.rand(32, 64, 8, 8)
+        >>> exchange = Exchange(Message(smashed, None, client=0, step=7), torch.ones_like(smashed))
+        >>> exchange.message.step, exchange.gradient.shape
+        (7, torch.Size([32, 64, 8, 8]))
+    """
 
     message: Message
     gradient: Tensor
@@ -35,7 +57,7 @@ class Exchange(NamedTuple):
 
 
 def kind_of(given: object) -> str:
-    """Return what something is, as errors say it."""
+    """Return the type of a value, with the shape of a tensor, for an error's text."""
     if isinstance(given, Tensor):
         return f"{given.dtype} {tuple(given.shape)}"
     return type(given).__name__

@@ -1,4 +1,4 @@
-"""Parameters of plug-ins and data sources: typed, documented, frozen, and refused if unknown."""
+"""Parameters of plug-ins: typed, documented and frozen; unknown names are refused."""
 
 from __future__ import annotations
 
@@ -13,11 +13,21 @@ from splitsec.errors import UsageError, unknown_name
 
 
 class Parameters(BaseModel):
-    """Base of every parameter class.
+    """Base class of the parameters of an attack, defense, target or data set.
 
-    Subclass it with one annotated field per parameter, each with a default and a
-    ``Field(description=...)`` that states the unit and the paper's value. Values arrive as
-    JSON or as text from the command line and are converted to the annotated type.
+    A subclass has one annotated field per parameter. Each field has a default, its limits, and a
+    ``Field(description=...)`` that states the unit and the paper's value. Values arrive as JSON
+    or as text from the command line, and are converted to the annotated type.
+
+    Examples:
+        >>> from pydantic import Field
+        >>> class NoiseParameters(Parameters):
+        ...     sigma: float = Field(0.1, ge=0, description="standard deviation; paper 0.5")
+        >>> NoiseParameters(sigma="0.2")
+        NoiseParameters(sigma=0.2)
+        >>> build_parameters("defense 'noise'", NoiseParameters, {"sigam": 0.2})
+        Traceback (most recent call last):
+        splitsec.errors.UsageError: unknown parameter of defense 'noise': 'sigam'; did you mean ...
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -29,12 +39,12 @@ P = TypeVar("P", bound=Parameters)
 
 
 def build_parameters(owner: str, cls: type[P], values: Mapping[str, Any]) -> P:
-    """Validate ``values`` against a parameter class.
+    """Return the parameters that ``values`` describe.
 
     Args:
-        owner: who the parameters belong to, for the error, for example ``"attack 'fsha'"``.
+        owner: the plug-in that has the parameters, for errors, for example ``"attack 'fsha'"``.
         cls: the parameter class.
-        values: parameter name to value; text is converted to the field's type.
+        values: from a parameter's name to its value; text is converted to the field's type.
 
     Returns:
         The frozen parameters.
@@ -52,7 +62,7 @@ def build_parameters(owner: str, cls: type[P], values: Mapping[str, Any]) -> P:
 
 
 def _complaint(owner: str, error: ErrorDetails) -> str:
-    """Say which value is wrong, or what is wrong with values that do not go together."""
+    """Return which value is wrong, or why several values do not fit together."""
     where = ".".join(str(part) for part in error["loc"])
     if not where:
         return f"parameters of {owner}: {error['msg'].removeprefix('Value error, ')}"
@@ -60,7 +70,7 @@ def _complaint(owner: str, error: ErrorDetails) -> str:
 
 
 def _build(cls: type[P], values: Mapping[str, Any]) -> P:
-    """Validate; text that does not fit is read as JSON once, so that 18 and null can be given."""
+    """Validate; read text that does not fit as JSON once, so that 18 and null are accepted."""
     try:
         return cls(**values)
     except ValidationError as error:
@@ -82,7 +92,7 @@ def _read(text: str) -> Any:
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge settings; later layers win."""
+    """Return all settings; where a name is in several layers, the last one counts."""
     merged: dict[str, Any] = {}
     for layer in layers:
         merged.update(layer)

@@ -1,4 +1,4 @@
-"""What a source of images gives, before it is partitioned."""
+"""Data sets: where images and labels come from, before they are partitioned."""
 
 from __future__ import annotations
 
@@ -23,19 +23,28 @@ ANY, TRAIN, VALIDATION, TEST, SHIFTED = "", "train", "validation", "test", "shif
 
 
 class Catalogue(NamedTuple):
-    """All images that a source knows of, not yet decoded.
+    """All N images of a data set, not yet decoded.
 
     Attributes:
-        keys: shape (N,), by which the source decodes an image.
-        labels: shape (N,), class indices; zeros where images are labelled with masks.
-        groups: shape (N,), equal for images of one patient, which stay together.
-        classes: names of the classes; none where images are labelled with masks.
-        pools: shape (N,), to which pool an image belongs: ``TRAIN``, ``VALIDATION`` and
-            ``TEST`` where the publishers fixed a split, ``SHIFTED`` for the attacker's other
-            population, else ``ANY``.
-        fingerprint: changes whenever the images behind the rows do.
-        disclosures: what a reader of results must know.
-        balanced: sample the classes equally, not as they are.
+        keys: shape (N,), int64, unique; ``decode`` gets the keys of the images that it decodes.
+        labels: shape (N,), int64, class indices from 0; zeros where images have masks.
+        groups: shape (N,), int64; images of one patient share a value and a part.
+        classes: names of the classes; empty where images have masks.
+        pools: shape (N,), the pool of each image: ``TRAIN``, ``VALIDATION`` or ``TEST`` where the
+            publishers fixed a split, ``SHIFTED`` for the attacker's other population, else
+            ``ANY``.
+        fingerprint: any text that changes whenever the images behind the keys change.
+        disclosures: sentences that a reader of results must know.
+        balanced: whether to draw as many images of each class, instead of their natural shares.
+
+    Examples:
+        >>> keys = np.arange(4)
+        >>> catalogue = Catalogue(
+        ...     keys=keys, labels=keys % 2, groups=keys // 2, classes=("healthy", "disease"),
+        ...     pools=np.full(4, ANY), fingerprint="version 1",
+        ... )
+        >>> catalogue.labels, catalogue.groups  # two patients with two images each
+        (array([0, 1, 0, 1]), array([0, 0, 1, 1]))
     """
 
     keys: NDArray[np.int64]
@@ -50,19 +59,46 @@ class Catalogue(NamedTuple):
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a source can be used here, and in one sentence what it is or how to get it."""
+    """Whether a data set can be used here.
+
+    Attributes:
+        found: whether its images are here.
+        sentence: what they are, or how to get them.
+
+    Examples:
+        >>> Availability(False, "set SPLITSEC_DATA to a folder that holds 'scans'").found
+        False
+    """
 
     found: bool
     sentence: str
 
 
 class Source(ABC, Generic[P]):
-    """A source of labelled images.
+    """Base class of data sets: a subclass lists its images and decodes them.
 
     Attributes:
         Parameters: the parameter class.
-        task: whether images are labelled with classes or with masks; a source for segmentation
-            overrides ``decode_masks``.
+        task: ``"classification"`` where images have class labels, ``"segmentation"`` where they
+            have masks. A source for segmentation overrides ``decode_masks``.
+
+    Examples:
+        A data set of grey squares, dark or light:
+
+        >>> class Squares(Source[Parameters]):
+        ...     def availability(self):
+        ...         return Availability(True, "drawn on demand")
+        ...     def catalogue(self, spec):
+        ...         keys = np.arange(spec.total)
+        ...         pools = np.full(spec.total, ANY)
+        ...         return Catalogue(keys, keys % 2, keys, ("dark", "light"), pools, "version 1")
+        ...     def decode(self, keys, size, channels, progress):
+        ...         levels = 64 + 128 * (np.asarray(keys, np.uint8) % 2)
+        ...         return np.tile(levels[:, None, None, None], (channels, size, size))
+        >>> squares = Squares(Parameters())
+        >>> images = squares.decode([0, 1], size=8, channels=3, progress=None)
+        >>> images.shape, images.dtype, images.max(axis=(1, 2, 3))
+        ((2, 3, 8, 8), dtype('uint8'), array([ 64, 192], dtype=uint8))
     """
 
     Parameters: ClassVar[type[Parameters]] = Parameters
@@ -73,31 +109,49 @@ class Source(ABC, Generic[P]):
 
     @abstractmethod
     def availability(self) -> Availability:
-        """Say whether the images are here; downloads nothing."""
+        """Return whether the images are here, or how to get them; download nothing."""
 
     @abstractmethod
     def catalogue(self, spec: DataSpec) -> Catalogue:
-        """List all images; drawn sources list as many as the specification needs.
+        """List all images; a source that draws its images lists as many as ``spec`` needs.
+
+        Args:
+            spec: the size, channels and counts that a cell needs; ``spec.total`` images in all.
 
         Raises:
             DataError: the images are missing or their labels unreadable.
-            UsageError: the specification asks for what the source does not have.
+            UsageError: ``spec`` asks for something that the source does not have.
         """
 
     @abstractmethod
     def decode(
         self, keys: Sequence[int], size: int, channels: int, progress: Progress
     ) -> NDArray[np.uint8]:
-        """Return the images of some keys, resized, shape (n, channels, size, size).
+        """Return the images of some keys.
+
+        Args:
+            keys: n keys of the catalogue.
+            size: height and width, pixels.
+            channels: 1 (grey) or 3 (RGB).
+            progress: shows stages and messages to the person.
+
+        Returns:
+            Images in the order of the keys, resized, uint8, shape (n, channels, size, size).
 
         Raises:
             DataError: an image is unreadable; the error names it.
         """
 
     def decode_masks(self, keys: Sequence[int], size: int, progress: Progress) -> NDArray[np.uint8]:
-        """Return the masks of some keys, resized, 0 or 1, shape (n, 1, size, size).
+        """Return the masks of some keys; called for segmentation only.
 
-        Called for segmentation only.
+        Args:
+            keys: n keys of the catalogue.
+            size: height and width, pixels.
+            progress: shows stages and messages to the person.
+
+        Returns:
+            Masks in the order of the keys, resized, uint8, 0 or 1, shape (n, 1, size, size).
 
         Raises:
             DataError: a mask is unreadable or does not fit its image; the error names it.
@@ -109,7 +163,7 @@ def list_checked(source: Source[P], spec: DataSpec) -> Catalogue:
     """Return a source's catalogue.
 
     Raises:
-        PluginError: its arrays do not belong together.
+        PluginError: its arrays do not fit together.
     """
     given: object = source.catalogue(spec)
     if not isinstance(given, Catalogue):
@@ -119,12 +173,12 @@ def list_checked(source: Source[P], spec: DataSpec) -> Catalogue:
         if not isinstance(column, np.ndarray) or column.shape != (len(given.keys),):
             shape = np.shape(column)
             raise PluginError(
-                f"{spec.name}: {name} of the catalogue has shape {shape}; one value per key is "
-                f"due, ({len(given.keys)},)"
+                f"{spec.name}: {name} of the catalogue has shape {shape}; expected one value per "
+                f"key, ({len(given.keys)},)"
             )
         if name != "pools" and column.dtype != np.int64:
             raise PluginError(
-                f"{spec.name}: {name} of the catalogue is {column.dtype}; int64 is due"
+                f"{spec.name}: {name} of the catalogue is {column.dtype}; expected int64"
             )
     if len(np.unique(given.keys)) < len(given.keys):
         raise PluginError(f"{spec.name}: the catalogue has a key twice")
@@ -143,10 +197,10 @@ def list_checked(source: Source[P], spec: DataSpec) -> Catalogue:
 def decode_checked(
     source: Source[P], keys: Sequence[int], size: int, channels: int, progress: Progress
 ) -> NDArray[np.uint8]:
-    """Return decoded images.
+    """Return decoded images, uint8, shape (n, channels, size, size).
 
     Raises:
-        PluginError: they have another shape or type than is due.
+        PluginError: the source returned another shape or type.
     """
     images = source.decode(keys, size, channels, progress)
     _check_pixels(source, "decode", images, (len(keys), channels, size, size))
@@ -156,10 +210,10 @@ def decode_checked(
 def decode_masks_checked(
     source: Source[P], keys: Sequence[int], size: int, progress: Progress
 ) -> NDArray[np.uint8]:
-    """Return decoded masks.
+    """Return decoded masks, uint8, 0 or 1, shape (n, 1, size, size).
 
     Raises:
-        PluginError: they have another shape or type than is due, or other values than 0 and 1.
+        PluginError: the source returned another shape or type, or other values than 0 and 1.
     """
     masks = source.decode_masks(keys, size, progress)
     _check_pixels(source, "decode_masks", masks, (len(keys), 1, size, size))
@@ -170,10 +224,10 @@ def decode_masks_checked(
     return masks
 
 
-def _check_pixels(source: Source[P], method: str, given: object, due: tuple[int, ...]) -> None:
-    if isinstance(given, np.ndarray) and given.shape == due and given.dtype == np.uint8:
+def _check_pixels(source: Source[P], method: str, given: object, shape: tuple[int, ...]) -> None:
+    if isinstance(given, np.ndarray) and given.shape == shape and given.dtype == np.uint8:
         return
     what = type(given).__name__
     if isinstance(given, np.ndarray):
         what = f"{given.dtype} of shape {given.shape}"
-    raise PluginError(f"{type(source).__name__}.{method}() gave {what}; uint8 of {due} is due")
+    raise PluginError(f"{type(source).__name__}.{method}() gave {what}; expected uint8 of {shape}")

@@ -1,7 +1,7 @@
 """Target models: networks that clients and a server train together, split at a cut layer.
 
-Two configurations. With shared labels the server ends the model and computes the loss. In the
-U-shaped configuration the client keeps the model's head and the labels too.
+There are two configurations. With shared labels the server has the model's last layers and
+computes the loss. In the U-shaped configuration the client keeps the model's head and the labels.
 """
 
 from __future__ import annotations
@@ -26,11 +26,19 @@ class SplitModel(NamedTuple):
     """The parts of a split target.
 
     Attributes:
-        client: from images to smashed data, or to a tuple of smashed data and skips, which
-            stay on the client and are handed to ``head``.
-        server: from smashed data to outputs, or to features if there is a head.
-        head: from features (and skips, as further arguments) to outputs, on the client; None
-            where labels are shared with the server.
+        client: maps images to smashed data, or to a tuple of smashed data and skips. Skips stay
+            on the client, which passes them to ``head``.
+        server: maps smashed data to outputs, or to features if there is a head.
+        head: maps features, and skips as further arguments, to outputs on the client. None
+            where clients share their labels with the server.
+
+    Examples:
+        >>> client = nn.Conv2d(3, 16, 3, stride=2, padding=1)
+        >>> server = nn.Sequential(nn.Flatten(), nn.Linear(16 * 4 * 4, 2))
+        >>> model = SplitModel(client, server)
+        >>> smashed = encode(model.client, torch.rand(4, 3, 8, 8)).smashed
+        >>> smashed.shape, model.server(smashed).shape
+        (torch.Size([4, 16, 4, 4]), torch.Size([4, 2]))
     """
 
     client: nn.Module
@@ -39,11 +47,11 @@ class SplitModel(NamedTuple):
 
 
 class Encoding(NamedTuple):
-    """What the client's encoder makes of a batch.
+    """The output of the client's encoder for one batch.
 
     Attributes:
         smashed: shape (N, c, h, w).
-        skips: what stays on the client for its head.
+        skips: tensors that stay on the client, for its head.
     """
 
     smashed: Tensor
@@ -60,19 +68,34 @@ def encode(client: nn.Module, images: Tensor) -> Encoding:
 
 
 class Target(ABC, Generic[P]):
-    """A model that can be split at any of its ``cuts``.
+    """Base class of target models: a model that can be split at any of its ``cuts``.
 
-    A subclass states its parameter class and cuts, and either lists its ``layers`` or overrides
-    ``split``.
+    A subclass sets ``Parameters``, ``cuts`` and ``default_cut``, overrides ``preprocessing``, and
+    overrides either ``layers`` or ``split``.
 
     Attributes:
         Parameters: the parameter class.
-        task: what it is trained for; the data must be labelled for the same.
-        cuts: the cut layers that leave something on both sides.
-        default_cut: used when the person names none.
+        task: what the model is trained for; the data set must have labels for it.
+        cuts: indices of the cut layers that leave a layer on either side.
+        default_cut: the cut that is used when a person names none.
         profiles: parameter defaults that differ under a profile.
         training: training settings that differ under a profile, such as
             ``{"quick": {"epochs": 20}}``.
+
+    Examples:
+        >>> class Small(Target[Parameters]):
+        ...     cuts, default_cut = range(4), 1
+        ...     def preprocessing(self, image):
+        ...         return nn.Identity()
+        ...     def layers(self, image, outputs):
+        ...         encoder = [nn.Conv2d(image.channels, 8, 3, stride=2, padding=1), nn.ReLU()]
+        ...         return [*encoder, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, outputs)]
+        >>> image = Shape(3, 16, 16)
+        >>> model = Small(Parameters()).split(image, outputs=2, cut=1)
+        >>> print(smashed_shape(model.client, image))
+        8x8x8
+        >>> model.server(model.client(torch.rand(4, *image))).shape
+        torch.Size([4, 2])
     """
 
     Parameters: ClassVar[type[Parameters]] = Parameters
@@ -87,26 +110,32 @@ class Target(ABC, Generic[P]):
 
     @abstractmethod
     def preprocessing(self, image: Shape) -> nn.Module:
-        """Return the client's fixed map from images in [0, 1] to the first layer's input."""
-
-    def layers(self, image: Shape, outputs: int) -> list[nn.Module]:
-        """Return the whole model as a list of children, in order.
+        """Return the client's fixed map from images in [0, 1] to the first layer's input.
 
         Args:
             image: shape of one input image.
-            outputs: number of output logits.
+        """
+
+    def layers(self, image: Shape, outputs: int) -> list[nn.Module]:
+        """Return the layers of the whole model, in order.
+
+        Args:
+            image: shape of one input image.
+            outputs: number of output logits: classes, or 1 for a mask.
 
         Returns:
-            Layers such that the cut index counts them, inclusive: cut ``n`` gives the client
-            children 0 to n.
+            The layers. Cut ``n`` gives layers 0 to n to the client and the others to the server.
+
+        Raises:
+            PluginError: the target overrides neither this nor ``split``.
         """
         raise PluginError(f"{type(self).__name__} overrides neither layers() nor split()")
 
     def split(self, image: Shape, outputs: int, cut: int) -> SplitModel:
         """Build the model and split it.
 
-        Weights are drawn from torch's global generator, whole model first, so that at equal
-        seed every cut starts from the same weights.
+        The whole model draws its weights from torch's global generator before it is split, so
+        that every cut starts from the same weights at the same seed.
 
         Args:
             image: shape of one input image.
@@ -114,14 +143,14 @@ class Target(ABC, Generic[P]):
             cut: index of the client's last layer, one of ``cuts``.
 
         Returns:
-            Client (with its preprocessing), server, and the client's head if it keeps one.
+            The client with its preprocessing, the server, and the head if the client keeps it.
         """
         layers = self.layers(image, outputs)
         client = nn.Sequential(self.preprocessing(image), *layers[: cut + 1])
         return SplitModel(client, nn.Sequential(*layers[cut + 1 :]))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the task loss: cross-entropy on logits.
+        """Return the task's loss: by default the mean cross-entropy of logits.
 
         Args:
             outputs: logits, shape (N, classes), or (N, 1, H, W) for segmentation.
@@ -136,15 +165,15 @@ class Target(ABC, Generic[P]):
 
 
 def check_target(label: str, cls: type[Target[Any]], cut: int | None) -> None:
-    """Check what a target's class states, and a cut against it.
+    """Check the task and cuts of a target's class, and that it has this cut.
 
     Args:
         label: names the target in errors.
-        cls: its class.
+        cls: the target's class.
         cut: index of the client's last layer, or None for the target's default.
 
     Raises:
-        PluginError: the class lacks ``cuts`` or ``default_cut``.
+        PluginError: ``cuts`` or ``default_cut`` is missing, or the task is unknown.
         UsageError: the cut is not one of ``cuts``.
     """
     if cls.task not in get_args(Task):

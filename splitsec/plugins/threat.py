@@ -1,4 +1,4 @@
-"""Threat models: what an attack declares that it sees and does."""
+"""Threat models: what an attack declares to see and to do."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class ThreatModel(BaseModel):
-    """What an attacker can see and do. Everything defaults to the weaker attacker.
+    """What an attacker sees and does. By default it sees and does nothing extra.
 
-    Every attacker sees the smashed data that crosses the wire and knows the shapes.
+    Every attacker sees the smashed data that cross the wire and knows the shapes of images and
+    smashed data.
 
     Attributes:
         active: the attack takes the server's place and answers with gradients of its own.
@@ -22,6 +23,17 @@ class ThreatModel(BaseModel):
         queries: the trained client's released smashed data for images of the attacker's choice.
         pairs: an oracle: private images with their smashed data.
         client_settings: the server dictates the client's batch size and learning rate.
+
+    Examples:
+        >>> threat = ThreatModel(public_images=True, queries=True)
+        >>> threat.public_images, threat.active, threat.oracle
+        (True, False, True)
+
+        A name that does not exist is refused:
+
+        >>> ThreatModel(private_images=True)
+        Traceback (most recent call last):
+        pydantic_core._pydantic_core.ValidationError: 1 validation error for ThreatModel...
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,17 +52,21 @@ class ThreatModel(BaseModel):
 
     @property
     def oracle(self) -> bool:
-        """Whether the attack uses what no split-learning server has."""
+        """Whether the attack has access that a real split-learning server does not have."""
         return self.pairs or self.queries or self.client_weights
 
 
 class Access(BaseModel):
-    """What an attack used.
+    """How much of its grants an attack used; records hold it.
 
     Attributes:
-        queries: images for which it asked the client's smashed data.
-        public_images: public images that it was given.
-        pairs: private pairs that it was given.
+        queries: number of images for which it asked the client for smashed data.
+        public_images: number of public images that it received.
+        pairs: number of private images that it received with their smashed data.
+
+    Examples:
+        >>> Access(queries=500)
+        Access(queries=500, public_images=0, pairs=0)
     """
 
     model_config = ConfigDict(extra="forbid")

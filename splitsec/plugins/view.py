@@ -1,4 +1,4 @@
-"""Threat models: what an attack declares it needs, and the view that grants just that."""
+"""The view: everything that an attack can see, as its threat model declares it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,25 @@ if TYPE_CHECKING:
 
 
 class View:
-    """What one attack may see, built from its declared threat model.
+    """Everything that one attack can see: ``self.view`` in an attack.
 
-    Only granted things are stored: a withheld one is not behind a check, it is not there.
-    Asking for something undeclared raises ``ThreatModelViolation``.
+    The framework builds it from the threat model that the attack declares. It stores only what
+    the threat model grants. Asking for anything else raises ``ThreatModelViolation``.
+
+    Examples:
+        >>> import torch
+        >>> view = View(
+        ...     attack="mine", threat=ThreatModel(public_images=True),
+        ...     image_shape=Shape(3, 8, 8), smashed_shape=Shape(16, 4, 4), outputs=2, clients=1,
+        ...     task="classification", loss=torch.nn.functional.cross_entropy, u_shaped=False,
+        ...     server_architecture=torch.nn.Flatten(),
+        ...     grants={"public_images": lambda: torch.rand(10, 3, 8, 8)},
+        ... )
+        >>> view.public_images.shape
+        torch.Size([10, 3, 8, 8])
+        >>> view.query(view.public_images)
+        Traceback (most recent call last):
+        splitsec.errors.ThreatModelViolation: attack 'mine' asked for 'queries', which its ...
     """
 
     part_of_no_state: ClassVar[bool] = True  # an attack holds it, and is saved without it
@@ -44,20 +59,21 @@ class View:
         server_architecture: nn.Module,
         grants: Mapping[str, Callable[[], Any]],
     ) -> None:
-        """Evaluate what ``threat`` declares, and drop the rest.
+        """Store what ``threat`` declares, and drop the rest.
 
         Args:
-            attack: its name, for errors.
-            threat: what it declares.
+            attack: name of the attack, for errors.
+            threat: the threat model that it declares.
             image_shape: shape of one image.
             smashed_shape: shape of one image's smashed data.
             outputs: outputs of the model: classes, or 1 for a mask.
             clients: number of clients.
             task: what the model is trained for.
-            loss: the task's loss, of outputs and targets.
+            loss: the task's loss as a function of outputs and targets.
             u_shaped: whether clients keep the model's head and the labels.
             server_architecture: a freshly initialised copy of the server's own network.
-            grants: name of a grant to what gives it, asked only if it is declared.
+            grants: from a grant's name to a function that returns what is granted. It is called
+                only if the threat model declares the grant.
         """
         self._threat = threat
         self.image_shape = image_shape
@@ -82,24 +98,24 @@ class View:
 
     @property
     def access(self) -> Access:
-        """What was used so far, as a copy."""
+        """How much of its grants the attack has used so far, as a copy."""
         return self._access.model_copy()
 
     @property
     def used(self) -> frozenset[str]:
-        """Names of the grants that were asked for so far, and given."""
+        """Names of the grants that the attack has used so far."""
         return frozenset(self._used)
 
     def grant(self, name: str, value: Any) -> None:
-        """Add something that exists only later, such as the trained client's weights.
+        """Add a grant that exists only later, such as the trained client's weights.
 
-        For the framework. Does nothing when the threat model does not declare ``name``.
+        The framework calls this. It does nothing if the threat model does not declare ``name``.
         """
         if getattr(self._threat, name):
             self._granted[name] = value
 
     def deny(self, what: str) -> NoReturn:
-        """Raise the violation for something undeclared."""
+        """Raise ``ThreatModelViolation`` for something that the threat model does not declare."""
         raise ThreatModelViolation(
             f"attack {self._attack!r} asked for {what!r}, which its threat model does not "
             f"declare; if a server of that kind has it, declare ThreatModel({what}=True)"
@@ -124,43 +140,48 @@ class View:
 
     @property
     def public_labels(self) -> Tensor:
-        """Their labels, shape (N,), or their masks, shape (N, 1, H, W)."""
+        """Labels of the attacker's own images, shape (N,), or their masks, (N, 1, H, W)."""
         labels: Tensor = self._get("public_labels")
         return labels
 
     @property
     def defense_spec(self) -> dict[str, Any]:
-        """The defense: ``{"name": ..., "parameters": {...}}``."""
+        """Name and parameters of the defense: ``{"name": ..., "parameters": {...}}``."""
         spec: dict[str, Any] = self._get("defense_spec")
         return spec
 
     @property
     def client_architecture(self) -> SplitModel:
-        """A freshly initialised copy of the split model: the client's encoder and its head."""
+        """A freshly initialised split model, with the client's encoder and head."""
         model: SplitModel = self._get("client_architecture")
         return model
 
     @property
     def client_weights(self) -> dict[str, Tensor]:
-        """Weights of the trained client's encoder, once it is trained."""
+        """Weights of the trained client's encoder; available in ``fit``."""
         weights: dict[str, Tensor] = self._get("client_weights")
         return weights
 
     @property
     def server_model(self) -> nn.Module:
-        """A copy of the honest server's network as it is now; passive attacks only."""
+        """A copy of the honest server's network as it is now, for passive attacks."""
         copy: Callable[[], nn.Module] = self._get("server_model")
         return copy()
 
     @property
     def pairs(self) -> tuple[Tensor, Tensor]:
-        """Private images and their smashed data: an oracle."""
+        """Private images (N, C, H, W) and their smashed data (N, c, h, w); available in ``fit``.
+
+        No real server has them: they are an oracle.
+        """
         pairs: tuple[Tensor, Tensor] = self._get("pairs")
         self._access.pairs = len(pairs[0])
         return pairs
 
     def query(self, images: Tensor) -> Tensor:
-        """Ask the trained client for the released smashed data of chosen images.
+        """Return the smashed data that the trained client releases for chosen images.
+
+        Every image counts as one query.
 
         Args:
             images: shape (N, C, H, W), in [0, 1].
@@ -169,7 +190,8 @@ class View:
             Smashed data, shape (N, c, h, w).
 
         Raises:
-            ThreatModelViolation: queries are not declared.
+            ThreatModelViolation: the threat model does not declare queries.
+            PluginError: the client has not been trained yet; ask in ``fit``.
         """
         answer: Callable[[Tensor, int], Tensor] = self._get("queries")
         asked = self._access.queries

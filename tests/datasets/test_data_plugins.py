@@ -120,9 +120,13 @@ def test_a_source_travels(dots: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("return images", "return images[:, 0]", r"decode\(\) gave uint8 of shape .*is due"),
+        (
+            "return images",
+            "return images[:, 0]",
+            r"decode\(\) gave uint8 of shape .*expected uint8",
+        ),
         ("keys % 2, keys, (", "keys % 3, keys, (", "they index 2 classes"),
-        ("keys % 2, keys, (", "keys[:3], keys, (", "one value per key is due"),
+        ("keys % 2, keys, (", "keys[:3], keys, (", "expected one value per key"),
         ("np.full(len(keys), ANY)", "np.full(len(keys), 'x')", r"unknown pools \['x'\]"),
         ("images = np.full(", "images = 1 / 0 or np.full(", "data 'my-dots' raised ZeroDivision"),
         ("keys = np.arange(spec", "keys = 0 * np.arange(spec", "has a key twice"),

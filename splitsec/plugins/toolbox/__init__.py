@@ -1,1 +1,1 @@
-"""What plug-ins may share; its source is part of every cell's identity."""
+"""Code that plug-ins may share; its source is part of every cell's identity."""

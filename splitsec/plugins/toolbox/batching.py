@@ -1,4 +1,4 @@
-"""Rows shuffled into batches."""
+"""Shuffled batches of rows."""
 
 from __future__ import annotations
 
@@ -7,10 +7,25 @@ from torch import Tensor
 
 
 def batches(count: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
-    """Shuffle ``count`` rows and cut them into batches; a last batch of one joins the other.
+    """Shuffle rows and cut them into batches; a last batch of one row joins the batch before.
 
-    BatchNorm cannot train on one value per channel, so a single left-over image would fail
-    wherever the map is 1x1.
+    BatchNorm cannot train on one value per channel, so a batch of one image would fail wherever
+    the map is 1x1.
+
+    Args:
+        count: number of rows.
+        batch_size: rows per batch.
+        generator: shuffles the rows.
+
+    Returns:
+        The row indices of each batch, int64, which together are 0 to ``count - 1``.
+
+    Examples:
+        >>> parts = batches(9, batch_size=4, generator=torch.Generator().manual_seed(0))
+        >>> [len(rows) for rows in parts]
+        [4, 5]
+        >>> torch.cat(parts).sort().values.tolist()
+        [0, 1, 2, 3, 4, 5, 6, 7, 8]
     """
     chunks = list(torch.split(torch.randperm(count, generator=generator), batch_size))
     if len(chunks) > 1 and len(chunks[-1]) == 1:

@@ -17,17 +17,24 @@ _REPORT_WIDTH = 32
 def build_decoder(
     smashed_shape: tuple[int, int, int], image_shape: tuple[int, int, int]
 ) -> nn.Module:
-    """Build a decoder from smashed data to images.
+    """Build a decoder from smashed data to images, with as many layers as the shapes need.
 
     Args:
         smashed_shape: (c, h, w).
         image_shape: (C, H, W).
 
     Returns:
-        A module from features (N, c, h, w) to images (N, C, H, W) in [-1, 1].
+        A module from smashed data (N, c, h, w) to images (N, C, H, W) in [-1, 1].
 
     Raises:
         ValueError: an extent is not positive.
+
+    Examples:
+        >>> import torch
+        >>> decoder = build_decoder(smashed_shape=(64, 4, 4), image_shape=(3, 32, 32))
+        >>> images = (decoder(torch.rand(2, 64, 4, 4)) + 1) / 2  # from [-1, 1] to [0, 1]
+        >>> images.shape
+        torch.Size([2, 3, 32, 32])
     """
     image, smashed = checked(image_shape), checked(smashed_shape)
     halvings = count_halvings(image, smashed)
@@ -57,7 +64,7 @@ def checked(shape: tuple[int, int, int]) -> Shape:
 
 
 def half(extent: int) -> int:
-    """Return what a padded convolution of stride 2 leaves of an extent."""
+    """Return the extent of a padded convolution's output at stride 2."""
     return (extent + 1) // 2
 
 
@@ -78,8 +85,8 @@ def build_report_decoder(
 ) -> nn.Module:
     """Build the report's decoder: 32 channels, a strided transposed convolution per doubling.
 
-    The report's is for 512x7x7 and 3x224x224 and has five doublings; other shapes have as many
-    as they need. Its output is linear.
+    The report decodes 512x7x7 into 3x224x224 with five doublings; other shapes get as many as
+    they need. The last layer is linear, so that images are not limited to [-1, 1].
 
     Args:
         smashed_shape: (c, h, w).
@@ -90,6 +97,12 @@ def build_report_decoder(
 
     Raises:
         ValueError: an extent is not positive.
+
+    Examples:
+        >>> import torch
+        >>> decoder = build_report_decoder(smashed_shape=(512, 7, 7), image_shape=(3, 224, 224))
+        >>> sum(isinstance(layer, nn.ConvTranspose2d) for layer in decoder)
+        5
     """
     image, smashed = checked(image_shape), checked(smashed_shape)
     layers: list[nn.Module] = [
@@ -112,4 +125,4 @@ def build_report_decoder(
 
 
 DECODERS = {"adaptive": build_decoder, "report": build_report_decoder}
-"""Decoders by the names that parameters give them; both map (c, h, w) to (C, H, W)."""
+"""From the name that a parameter has to the function that builds the decoder."""

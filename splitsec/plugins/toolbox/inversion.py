@@ -1,6 +1,6 @@
-"""Inverting a frozen client: a decoder trained on pairs of images and their smashed data.
+"""Inversion of a frozen client: a decoder trained on pairs of images and their smashed data.
 
-What passive attacks share; where their pairs come from is their own affair.
+Passive attacks share it. Each gets its pairs in a way of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,15 @@ _AT_ONCE = 256
 
 
 class InversionParameters(Parameters):
-    """How a decoder is trained on pairs."""
+    """How a decoder is trained on pairs; an attack's parameters may extend it.
+
+    Examples:
+        >>> given = InversionParameters(epochs=20, loss="l2")
+        >>> given.decoder, given.epochs, given.loss
+        ('adaptive', 20, 'l2')
+        >>> InversionParameters(**REPORT_SETTINGS).optimizer
+        'sgd'
+    """
 
     decoder: Literal["adaptive", "report"] = Field(
         "adaptive",
@@ -66,7 +74,7 @@ REPORT_SETTINGS = {
 
 @dataclass
 class _BestDecoder:
-    """The decoder when it was best."""
+    """The decoder at its lowest loss."""
 
     weights: dict[str, Tensor]
     loss: float = math.inf
@@ -77,8 +85,8 @@ class Inversion(NamedTuple):
     """A trained decoder.
 
     Attributes:
-        decoder: from smashed data to images in [-1, 1], as it was when the kept pairs were
-            reconstructed best; in evaluation mode.
+        decoder: maps smashed data to images in [-1, 1]; in evaluation mode, with the weights
+            that had the lowest loss on the kept pairs.
         curves: ``decoder loss`` per epoch, and ``kept pairs`` where some were kept.
     """
 
@@ -87,7 +95,7 @@ class Inversion(NamedTuple):
 
     @torch.no_grad()
     def reconstruct(self, smashed: Tensor) -> Tensor:
-        """Return images (N, C, H, W) in [0, 1] of smashed data (N, c, h, w)."""
+        """Return images (N, C, H, W) in [0, 1] from smashed data (N, c, h, w)."""
         parts = [self.decoder(part) for part in torch.split(smashed, _AT_ONCE)]
         return (torch.cat(parts) + 1) / 2
 
@@ -101,21 +109,37 @@ def invert(
     name: str,
     checkpoints: Checkpoints,
 ) -> Inversion:
-    """Train a decoder on pairs, and stop when the kept pairs get no better.
+    """Train a decoder on pairs until the loss on the kept pairs stops falling.
+
+    A share of the images is kept aside with all their smashed data. The decoder's initial weights
+    come from torch's global generator, which the framework seeds before it calls an attack.
 
     Args:
-        given: how.
+        given: how to train.
         images: (N, C, H, W), in [0, 1].
-        smashed: (R * N, c, h, w), of these images, R times over: a randomised defense
-            releases others each time. An image is kept or trained on with all of its own.
-        generator: shuffles the pairs.
-        progress: told of every epoch.
-        name: of the stage.
-        checkpoints: where the training is saved.
+        smashed: (R * N, c, h, w): the smashed data of all N images, R times in a row, since a
+            randomised defense releases different ones each time.
+        generator: chooses the kept images and shuffles the pairs.
+        progress: shows every epoch.
+        name: name of the stage.
+        checkpoints: where the training is saved, ``self.checkpoints`` in an attack.
+
+    Returns:
+        The trained decoder with its curves.
 
     Raises:
         UsageError: fewer than four pairs.
         DivergedError: the loss is not finite.
+
+    Examples:
+        >>> from splitsec.progress import Silent
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> images = torch.rand(8, 3, 8, 8, generator=generator)
+        >>> smashed = F.avg_pool2d(images, 2)
+        >>> given = InversionParameters(epochs=2)
+        >>> trained = invert(given, images, smashed, generator, Silent(), "demo", Checkpoints())
+        >>> trained.reconstruct(smashed).shape, len(trained.curves["decoder loss"])
+        (torch.Size([8, 3, 8, 8]), 2)
     """
     if len(images) < 4:
         raise UsageError(f"{name} needs four pairs or more, and has {len(images)}")
@@ -160,7 +184,7 @@ def invert(
 
 
 def _standardise(smashed: Tensor) -> Standardise:
-    """Return what gives each channel mean 0 and variance 1.
+    """Return a layer that gives each channel mean 0 and variance 1.
 
     A channel that hardly varies is scaled as if it had a thousandth of the largest spread.
     """

@@ -14,6 +14,15 @@ class SameConv2d(nn.Conv2d):
 
     The output has ``ceil(size / stride)`` rows and columns. At stride 2 an even size is padded
     by one at the bottom and right only, where torch's ``padding=1`` pads all four sides.
+
+    Args:
+        inputs: channels of the input.
+        outputs: channels of the output.
+        stride: step in both directions, pixels.
+
+    Examples:
+        >>> SameConv2d(3, 16, stride=2)(torch.rand(4, 3, 33, 32)).shape
+        torch.Size([4, 16, 17, 16])
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1):
@@ -38,7 +47,16 @@ def _same_padding(images: Tensor, stride: int) -> list[int]:
 
 
 class Resize(nn.Module):
-    """Resample maps bilinearly to one size; maps of that size pass unchanged."""
+    """Resample maps bilinearly to one size; maps of that size pass unchanged.
+
+    Args:
+        height: rows of the output, pixels.
+        width: columns of the output, pixels.
+
+    Examples:
+        >>> Resize(32, 48)(torch.rand(4, 3, 8, 8)).shape
+        torch.Size([4, 3, 32, 48])
+    """
 
     def __init__(self, height: int, width: int):
         super().__init__()
@@ -54,7 +72,17 @@ class Resize(nn.Module):
 
 
 class Standardise(nn.Module):
-    """Subtract a mean and divide by a standard deviation, both per channel and fixed."""
+    """Subtract a fixed mean and divide by a fixed standard deviation, both per channel.
+
+    Args:
+        mean: one value per channel.
+        deviation: one positive value per channel.
+
+    Examples:
+        >>> standardise = Standardise(mean=[0.5, 0.5, 0.5], deviation=[0.25, 0.25, 0.25])
+        >>> standardise(torch.ones(1, 3, 2, 2)).mean()
+        tensor(2.)
+    """
 
     mean: Tensor
     deviation: Tensor
