@@ -43,12 +43,12 @@ def loads(page: str) -> list[str]:
     ]
 
 
-def faults(site: Path, docs: Path) -> list[str]:
+def faults(site: Path, page: Path) -> list[str]:
     """Return what is wrong with a built site, one sentence each.
 
     Args:
         site: the built folder.
-        docs: what it was built from.
+        page: the leaderboard's page, as ``splitsec leaderboard`` writes it.
     """
     found = []
     for file in sorted(site.rglob("*")):
@@ -57,26 +57,29 @@ def faults(site: Path, docs: Path) -> list[str]:
             found += [f"{name} loads {one}" for one in loads(file.read_text("utf-8"))]
         elif file.suffix in (".css", ".svg"):
             found += [f"{name} loads {one}" for one in _STYLE.findall(file.read_text("utf-8"))]
-    for file in sorted((docs / "leaderboard").rglob("*")):
-        copy = site / file.relative_to(docs)
-        if file.is_file() and not (copy.is_file() and copy.read_bytes() == file.read_bytes()):
-            found.append(f"{copy.relative_to(site)} is not the file that was generated")
+    for file in sorted(one for one in page.rglob("*") if one.is_file()):
+        copy = site / "leaderboard" / file.relative_to(page)
+        if not (copy.is_file() and copy.read_bytes() == file.read_bytes()):
+            found.append(
+                f"{copy.relative_to(site)} is not the file that splitsec leaderboard writes"
+            )
     if not (site / "search" / "search_index.js").is_file():
         found.append("there is no search index that can be read from disk")
     return found
 
 
-def main(site: str) -> None:
+def main(site: str, page: str) -> None:
     """Check a built site.
 
     Args:
         site: its folder.
+        page: folder of the leaderboard's page, made from the same records.
     """
-    found = faults(Path(site), Path(__file__).parents[1] / "docs")
+    found = faults(Path(site), Path(page))
     if found:
         sys.exit("\n".join(found))
     sys.stdout.write(f"{site}: loads nothing from elsewhere\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

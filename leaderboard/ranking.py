@@ -81,9 +81,24 @@ def rank(records: Iterable[Record], by: By, floor: float = UTILITY_FLOOR) -> lis
     for (setting, access), group in frame.groupby(["setting", "access"], sort=True):
         board = _boarded(group, by, floor)
         if len(board.rows) or board.notes:
-            title = f"{titles[str(setting)]}; {_ACCESS[str(access)]}"
-            boards.append(board._replace(title=title, access=str(access)))
+            boards.append(
+                board._replace(
+                    title=f"{titles[str(setting)]}; {_ACCESS[str(access)]}",
+                    notes=[*board.notes, *_outdated(int(group["protocol"].iloc[0]))],
+                    access=str(access),
+                )
+            )
     return boards
+
+
+def _outdated(protocol: int) -> list[str]:
+    """Return what a reader must know of a board that another version has measured."""
+    if protocol == PROTOCOL_VERSION:
+        return []
+    return [
+        f"measured under protocol {protocol}; this version of splitsec measures under protocol "
+        f"{PROTOCOL_VERSION}, whose numbers may differ"
+    ]
 
 
 def _titles(settings: Iterable[str]) -> dict[str, str]:
@@ -127,6 +142,7 @@ def _frame(records: Iterable[Record], by: By) -> pd.DataFrame:
             {
                 "cell_id": one.cell_id,
                 "setting": _setting(one, by),
+                "protocol": one.protocol,
                 "access": _access(one),
                 **names(one.spec),
                 "seed": one.spec.seed,
@@ -139,6 +155,7 @@ def _frame(records: Iterable[Record], by: By) -> pd.DataFrame:
     columns = [
         "cell_id",
         "setting",
+        "protocol",
         "access",
         "attack",
         "defense",
@@ -192,7 +209,7 @@ def _setting(record: Record, by: By) -> str:
     if spec.partition_commitment is not None:
         parts.append(f"secret partition {spec.partition_commitment[:10]}")
     if record.protocol != PROTOCOL_VERSION:
-        parts.append(f"of protocol {record.protocol}, where the present one is {PROTOCOL_VERSION}")
+        parts.append(f"protocol {record.protocol}")
     common = spec.model_dump(mode="json") | {"protocol": record.protocol}
     for name in (*_AXES[by], "seed", "threads"):
         common.pop(name)

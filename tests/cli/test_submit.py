@@ -146,7 +146,7 @@ def scored(attack: str, defense: str, seed: int, **changes: Any) -> Record:
     ("changes", "says"),
     [
         ({"status": "failed", "reason": "it diverged"}, r"none of 2 cells is ok \(the first: it"),
-        ({"protocol": 3}, "are of protocol 3, and splitsec here is of 4; run the older"),
+        ({"protocol": 3}, "are of protocol 3, and splitsec here is of 5; run the older"),
     ],
 )
 def test_records_that_no_rank_comes_of_are_refused(changes: dict[str, Any], says: str) -> None:

@@ -227,13 +227,13 @@ def test_links_that_a_person_may_follow_are_no_fault() -> None:
 
 
 def test_a_site_without_the_generated_page_or_search_is_at_fault(tmp_path: Path) -> None:
-    docs, site = tmp_path / "docs", tmp_path / "site"
-    for folder in (docs, site):
-        (folder / "leaderboard").mkdir(parents=True)
-        (folder / "leaderboard" / "index.html").write_text("<p>ranked</p>")
+    made, site = tmp_path / "page", tmp_path / "site"
+    for folder in (made, site / "leaderboard"):
+        folder.mkdir(parents=True)
+        (folder / "index.html").write_text("<p>ranked</p>")
     (site / "search").mkdir()
     (site / "search" / "search_index.js").write_text("")
-    assert check_site.faults(site, docs) == []
+    assert check_site.faults(site, made) == []
     (site / "leaderboard" / "index.html").write_text("<p>processed</p>")
     shutil.rmtree(site / "search")
-    assert len(check_site.faults(site, docs)) == 2
+    assert len(check_site.faults(site, made)) == 2

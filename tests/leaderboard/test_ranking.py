@@ -18,7 +18,7 @@ from splitsec.errors import DataError
 from splitsec.leaderboard import load
 from splitsec.leaderboard.ranking import rank
 from splitsec.plugins.threat import ThreatModel
-from splitsec.records.record import Record
+from splitsec.records.record import PROTOCOL_VERSION, Record
 from splitsec.records.store import load_records, record_folder, write_record
 from support.records import SEEDS, cell, make_record
 
@@ -126,6 +126,20 @@ def test_boards_of_the_same_words_say_what_differs() -> None:
     titles = [board.title for board in rank(records, "defenses")]
     assert sum("training.learning_rate=0.0001" in title for title in titles) == 1
     assert sum(f"training.learning_rate={base.learning_rate}" in title for title in titles) == 1
+
+
+def test_a_board_of_another_protocol_says_so() -> None:
+    new = grid(a_none=0.6, a_d=0.5)
+    old = [one.model_copy(update={"protocol": PROTOCOL_VERSION - 1}) for one in new]
+    boards = {board.title: board.notes for board in rank([*new, *old], "defenses")}
+    (said,) = (
+        notes for title, notes in boards.items() if f"protocol {PROTOCOL_VERSION - 1}" in title
+    )
+    assert said == [
+        f"measured under protocol {PROTOCOL_VERSION - 1}; this version of splitsec measures under "
+        f"protocol {PROTOCOL_VERSION}, whose numbers may differ"
+    ]
+    assert sorted(boards.values()) == [[], said]
 
 
 def test_strengths_of_one_defense_are_rows_of_their_own() -> None:

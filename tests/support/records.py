@@ -6,7 +6,7 @@ from typing import Any
 
 from splitsec.metrics.schema import VictimScores
 from splitsec.plugins.threat import ThreatModel
-from splitsec.records.record import Leakage, Record
+from splitsec.records.record import PROTOCOL_VERSION, Leakage, Record
 
 SEEDS = range(5)
 
@@ -68,6 +68,7 @@ def make_record(
     training = training or make_scores()
     headline_set = "held_out" if held_out_only else "training"
     values: dict[str, Any] = {
+        "protocol": PROTOCOL_VERSION,
         "cell_id": f"{seed:064x}",
         "status": "ok",
         "spec": {
