@@ -26,6 +26,7 @@ class Progress(Protocol):
     """Shows the stages of an evaluation to a person; methods that take long get one.
 
     Examples:
+        >>> from splitsec.progress import Silent
         >>> def fit(progress):
         ...     with progress.stage("training the decoder", total=3) as stage:
         ...         for loss in (0.9, 0.5, 0.4):

@@ -56,6 +56,10 @@ class Attack(ABC, Generic[P]):
 
     Attributes:
         Parameters: the parameter class.
+        parameters: this attack's parameters.
+        view: everything that its threat model grants.
+        generator: its own source of random numbers.
+        checkpoints: saves a long ``fit``.
         reconstructs: False for an attack that is not scored; only utility is measured then.
         profiles: parameter defaults that differ under a profile, for example
             ``{"paper": {"iterations": 10_000}}``.
@@ -64,7 +68,9 @@ class Attack(ABC, Generic[P]):
         A passive attack guesses the mean public image for every victim. The framework builds
         the view that an attack gets; here an object with the same attributes replaces it.
 
+        >>> import torch
         >>> from types import SimpleNamespace
+        >>> from splitsec import Parameters, ThreatModel
         >>> class MeanImage(Attack[Parameters]):
         ...     @classmethod
         ...     def threat_model(cls, parameters):
@@ -84,6 +90,8 @@ class Attack(ABC, Generic[P]):
 
         An active attack also answers in the server's place. This one sends gradients of zero:
 
+        >>> from splitsec import Hijacking
+        >>> from splitsec.plugins.messages import Message
         >>> class NoGradient(MeanImage):
         ...     @classmethod
         ...     def threat_model(cls, parameters):

@@ -12,8 +12,9 @@ class DataSpec(BaseModel):
 
     Attributes:
         name: plain name of the source, see ``splitsec list data``.
-        plugin: how the source was asked for, such as ``./my_data.py``, where not by its name.
-        parameters: of the source, resolved.
+        plugin: path or installed name that the source was asked for by, such as
+            ``./my_data.py``; None for a built-in one.
+        parameters: all parameters of the source, with their values.
         size: height and width of the images, pixels.
         channels: 1 (grey) or 3 (RGB).
         partition: seed of the partition; independent of any cell's seed.
@@ -25,6 +26,11 @@ class DataSpec(BaseModel):
         held_out: images that train nothing.
         clients: number of clients.
         public_from: ``"same"`` population as the private images, or a ``"shifted"`` one.
+
+    Examples:
+        >>> spec = DataSpec(name="retinamnist", size=28, private=300)
+        >>> spec.private, spec.public, spec.validation, spec.held_out, spec.total
+        (300, 500, 100, 200, 1100)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,10 +51,10 @@ class DataSpec(BaseModel):
 
     @property
     def source(self) -> str:
-        """What the source is loaded by."""
+        """The name or path by which the source is loaded."""
         return self.plugin or self.name
 
     @property
     def total(self) -> int:
-        """Images in all parts together."""
+        """Number of images in all parts together."""
         return self.private + self.public + self.validation + self.held_out

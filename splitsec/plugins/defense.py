@@ -26,10 +26,13 @@ class Defense(Generic[P]):
 
     Attributes:
         Parameters: the parameter class.
+        parameters: this defense's parameters.
         profiles: parameter defaults that differ under a profile.
         randomised: whether ``release`` draws random numbers; records carry a flag then.
 
     Examples:
+        >>> import torch
+        >>> from splitsec import Parameters
         >>> class Clip(Defense[Parameters]):
         ...     def release(self, images, smashed):
         ...         return smashed.clamp(-1, 1)

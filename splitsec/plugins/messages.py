@@ -45,6 +45,7 @@ class Exchange(NamedTuple):
 
     Examples:
         >>> import torch
+        >>> from splitsec.plugins.messages import Message
         >>> smashed = torch.rand(32, 64, 8, 8)
         >>> exchange = Exchange(Message(smashed, None, client=0, step=7), torch.ones_like(smashed))
         >>> exchange.message.step, exchange.gradient.shape

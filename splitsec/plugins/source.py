@@ -38,6 +38,8 @@ class Catalogue(NamedTuple):
         balanced: whether to draw as many images of each class, instead of their natural shares.
 
     Examples:
+        >>> import numpy as np
+        >>> from splitsec.plugins.source import ANY
         >>> keys = np.arange(4)
         >>> catalogue = Catalogue(
         ...     keys=keys, labels=keys % 2, groups=keys // 2, classes=("healthy", "disease"),
@@ -79,12 +81,16 @@ class Source(ABC, Generic[P]):
 
     Attributes:
         Parameters: the parameter class.
+        parameters: this source's parameters.
         task: ``"classification"`` where images have class labels, ``"segmentation"`` where they
             have masks. A source for segmentation overrides ``decode_masks``.
 
     Examples:
         A data set of grey squares, dark or light:
 
+        >>> import numpy as np
+        >>> from splitsec import Parameters
+        >>> from splitsec.plugins.source import ANY, Availability, Catalogue
         >>> class Squares(Source[Parameters]):
         ...     def availability(self):
         ...         return Availability(True, "drawn on demand")

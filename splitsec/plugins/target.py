@@ -33,10 +33,12 @@ class SplitModel(NamedTuple):
             where clients share their labels with the server.
 
     Examples:
+        >>> import torch
+        >>> from torch import nn
         >>> client = nn.Conv2d(3, 16, 3, stride=2, padding=1)
         >>> server = nn.Sequential(nn.Flatten(), nn.Linear(16 * 4 * 4, 2))
         >>> model = SplitModel(client, server)
-        >>> smashed = encode(model.client, torch.rand(4, 3, 8, 8)).smashed
+        >>> smashed = model.client(torch.rand(4, 3, 8, 8))
         >>> smashed.shape, model.server(smashed).shape
         (torch.Size([4, 16, 4, 4]), torch.Size([4, 2]))
     """
@@ -75,6 +77,7 @@ class Target(ABC, Generic[P]):
 
     Attributes:
         Parameters: the parameter class.
+        parameters: this target's parameters.
         task: what the model is trained for; the data set must have labels for it.
         cuts: indices of the cut layers that leave a layer on either side.
         default_cut: the cut that is used when a person names none.
@@ -83,6 +86,9 @@ class Target(ABC, Generic[P]):
             ``{"quick": {"epochs": 20}}``.
 
     Examples:
+        >>> import torch
+        >>> from splitsec import Parameters, Shape
+        >>> from torch import nn
         >>> class Small(Target[Parameters]):
         ...     cuts, default_cut = range(4), 1
         ...     def preprocessing(self, image):
@@ -92,10 +98,9 @@ class Target(ABC, Generic[P]):
         ...         return [*encoder, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, outputs)]
         >>> image = Shape(3, 16, 16)
         >>> model = Small(Parameters()).split(image, outputs=2, cut=1)
-        >>> print(smashed_shape(model.client, image))
-        8x8x8
-        >>> model.server(model.client(torch.rand(4, *image))).shape
-        torch.Size([4, 2])
+        >>> smashed = model.client(torch.rand(4, *image))
+        >>> smashed.shape, model.server(smashed).shape
+        (torch.Size([4, 8, 8, 8]), torch.Size([4, 2]))
     """
 
     Parameters: ClassVar[type[Parameters]] = Parameters

@@ -22,8 +22,19 @@ class View:
     The framework builds it from the threat model that the attack declares. It stores only what
     the threat model grants. Asking for anything else raises ``ThreatModelViolation``.
 
+    Attributes:
+        image_shape: shape of one image.
+        smashed_shape: shape of one image's smashed data.
+        outputs: number of outputs of the model: classes, or 1 for a mask.
+        clients: number of clients.
+        task: what the model is trained for.
+        loss: the task's loss as a function of outputs and targets.
+        u_shaped: whether clients keep the model's head and the labels.
+        server_architecture: a freshly initialised copy of the server's own network.
+
     Examples:
         >>> import torch
+        >>> from splitsec import Shape, ThreatModel
         >>> view = View(
         ...     attack="mine", threat=ThreatModel(public_images=True),
         ...     image_shape=Shape(3, 8, 8), smashed_shape=Shape(16, 4, 4), outputs=2, clients=1,

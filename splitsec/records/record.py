@@ -159,9 +159,33 @@ class Evidence(_Model):
 
 
 class Record(_Model):
-    """One cell of a grid, evaluated; the fields are described in docs/architecture.md.
+    """The result of one cell of a grid.
 
-    A record that does not tell its protocol is of protocol 3, the last one that did not.
+    A record without ``protocol`` is of protocol 3, the last one that did not state it.
+
+    Attributes:
+        schema_version: version of this schema.
+        protocol: version of the rules that the numbers follow; boards do not mix them.
+        cell_id: SHA-256 of everything that decides the numbers.
+        status: ``"ok"``, or why there are no numbers.
+        reason: one sentence, where the status is not ``"ok"``.
+        spec: what was asked, with every parameter.
+        threat_model: what the attack declared.
+        data: the data set: its images' hash, its classes and what readers must know of it.
+        victims: scores of the victims of training and of held-out ones.
+        leakage: the headline.
+        utility: what the model is worth to its clients.
+        access: how much of its grants the attack used.
+        session: how many exchanges and epochs the sessions had.
+        history: curves of training and attack, by stage and by name.
+        flags: names of :data:`FLAGS` that apply; read them before you believe the numbers.
+        notes: sentences for readers.
+        provenance: what ran where; may differ between two runs of the cell.
+        timings: seconds by stage.
+        peak_memory_bytes: largest memory of the process.
+        artifacts: from a name to the file that belongs to the record.
+        evidence: who vouches for the numbers.
+        seal: SHA-256 of everything else, by which a changed or incomplete record is found.
     """
 
     later: ClassVar[tuple[str, ...]] = ("evidence",)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import os
 import re
@@ -11,7 +10,6 @@ import shutil
 import statistics
 from contextlib import chdir
 from pathlib import Path
-from types import ModuleType
 
 import click
 import numpy as np
@@ -30,21 +28,13 @@ from support.documented import (
     blocks,
     commands,
     inline,
+    module,
     pages,
     tiny,
     tiny_grid,
 )
 
 WITH_COMMANDS = [page for page in pages() if any(commands(block) for block in blocks(page))]
-
-
-def module(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
 
 
 cards = module("docs/hooks/cards.py")

@@ -1,4 +1,4 @@
-"""The examples in docstrings that plug-in authors read: each runs and prints what it says."""
+"""The examples in the docstrings that plug-in authors read: each runs and prints what it says."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 import splitsec.plugins
 from splitsec.randomness import globally_seeded
+from support.documented import module
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -22,15 +23,30 @@ def modules() -> Iterator[str]:
         yield found.name
 
 
-def examples() -> list[doctest.DocTest]:
-    finder = doctest.DocTestFinder(exclude_empty=True)
-    tests = [test for name in modules() for test in finder.find(importlib.import_module(name))]
-    return [test for test in tests if test.examples]
+def examples() -> Iterator[doctest.DocTest]:
+    """Yield examples that know nothing but the class or function that they belong to."""
+    finder = doctest.DocTestFinder()
+    for name in modules():
+        home = importlib.import_module(name)
+        for test in finder.find(home):
+            own = test.name.removeprefix(name).lstrip(".").partition(".")[0]
+            test.globs = {own: getattr(home, own)} if own else {}
+            if test.examples:
+                yield test
 
 
-@pytest.mark.parametrize("example", examples(), ids=lambda test: test.name)
-def test_it_prints_what_it_says(example: doctest.DocTest) -> None:
+EXAMPLES = {test.name: test for test in examples()}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_it_prints_what_it_says(name: str) -> None:
     report: list[str] = []
     with globally_seeded(0):
-        failed, _ = doctest.DocTestRunner(optionflags=FLAGS).run(example, out=report.append)
+        failed, _ = doctest.DocTestRunner(optionflags=FLAGS).run(EXAMPLES[name], out=report.append)
     assert not failed, "".join(report)
+
+
+def test_everything_in_the_authors_reference_has_an_example() -> None:
+    sections = module("docs/reference/generate.py").PLUGINS.items()
+    named = {name for title, names in sections for name in names if title != "Errors"}
+    assert named <= EXAMPLES.keys()

@@ -9,9 +9,11 @@ A comment ``<!-- not run: reason -->`` on the line before a block says why it is
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +69,16 @@ class Block(NamedTuple):
     language: str
     title: str
     text: str
+
+
+def module(path: str) -> ModuleType:
+    """Return a module that no package holds, by its path in the project."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
 
 
 def pages() -> list[Path]:

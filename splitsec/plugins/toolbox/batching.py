@@ -21,6 +21,7 @@ def batches(count: int, batch_size: int, generator: torch.Generator) -> list[Ten
         The row indices of each batch, int64, which together are 0 to ``count - 1``.
 
     Examples:
+        >>> import torch
         >>> parts = batches(9, batch_size=4, generator=torch.Generator().manual_seed(0))
         >>> [len(rows) for rows in parts]
         [4, 5]

@@ -99,7 +99,7 @@ def build_report_decoder(
         ValueError: an extent is not positive.
 
     Examples:
-        >>> import torch
+        >>> from torch import nn
         >>> decoder = build_report_decoder(smashed_shape=(512, 7, 7), image_shape=(3, 224, 224))
         >>> sum(isinstance(layer, nn.ConvTranspose2d) for layer in decoder)
         5

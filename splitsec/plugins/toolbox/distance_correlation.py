@@ -22,6 +22,7 @@ def distance_correlation(x: Tensor, z: Tensor) -> Tensor:
         Scalar in [0, 1], double precision; 0 where either side does not vary.
 
     Examples:
+        >>> import torch
         >>> images = torch.rand(64, 12, generator=torch.Generator().manual_seed(0))
         >>> distance_correlation(images, 2 * images + 1).round(decimals=6)
         tensor(1., dtype=torch.float64)
@@ -45,6 +46,7 @@ def corrected_squared_distance_correlation(x: Tensor, z: Tensor) -> Tensor:
         than four rows, for which it is not defined.
 
     Examples:
+        >>> import torch
         >>> generator = torch.Generator().manual_seed(0)
         >>> images, noise = (torch.rand(64, 12, generator=generator) for _ in range(2))
         >>> corrected_squared_distance_correlation(images, 2 * images + 1).round(decimals=6)

@@ -26,6 +26,7 @@ class Rectifier(nn.Module):
         negative_slope: factor on negative values; 0 for ReLU.
 
     Examples:
+        >>> import torch
         >>> Rectifier(negative_slope=0.5)(torch.tensor([-2.0, 0.0, 3.0]))
         tensor([-1.,  0.,  3.])
     """
@@ -66,6 +67,8 @@ def gradient_penalty(
     Examples:
         A critic that sums its input has the gradient 1 for each of 16 values, of norm 4:
 
+        >>> import torch
+        >>> from torch import nn
         >>> class Sum(nn.Module):
         ...     def forward(self, features):
         ...         return features.sum((1, 2, 3)).view(-1, 1)

@@ -34,6 +34,7 @@ class InversionParameters(Parameters):
         >>> given = InversionParameters(epochs=20, loss="l2")
         >>> given.decoder, given.epochs, given.loss
         ('adaptive', 20, 'l2')
+        >>> from splitsec.plugins.toolbox.inversion import REPORT_SETTINGS
         >>> InversionParameters(**REPORT_SETTINGS).optimizer
         'sgd'
     """
@@ -88,6 +89,12 @@ class Inversion(NamedTuple):
         decoder: maps smashed data to images in [-1, 1]; in evaluation mode, with the weights
             that had the lowest loss on the kept pairs.
         curves: ``decoder loss`` per epoch, and ``kept pairs`` where some were kept.
+
+    Examples:
+        >>> import torch
+        >>> trained = Inversion(decoder=torch.nn.Tanh(), curves={})
+        >>> trained.reconstruct(torch.zeros(1, 3, 2, 2)).mean()
+        tensor(0.5000)
     """
 
     decoder: nn.Module
@@ -132,10 +139,13 @@ def invert(
         DivergedError: the loss is not finite.
 
     Examples:
+        >>> import torch
+        >>> from splitsec.checkpoint import Checkpoints
+        >>> from splitsec.plugins.toolbox.inversion import InversionParameters
         >>> from splitsec.progress import Silent
         >>> generator = torch.Generator().manual_seed(0)
         >>> images = torch.rand(8, 3, 8, 8, generator=generator)
-        >>> smashed = F.avg_pool2d(images, 2)
+        >>> smashed = torch.nn.functional.avg_pool2d(images, 2)
         >>> given = InversionParameters(epochs=2)
         >>> trained = invert(given, images, smashed, generator, Silent(), "demo", Checkpoints())
         >>> trained.reconstruct(smashed).shape, len(trained.curves["decoder loss"])

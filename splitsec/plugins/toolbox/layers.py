@@ -21,6 +21,7 @@ class SameConv2d(nn.Conv2d):
         stride: step in both directions, pixels.
 
     Examples:
+        >>> import torch
         >>> SameConv2d(3, 16, stride=2)(torch.rand(4, 3, 33, 32)).shape
         torch.Size([4, 16, 17, 16])
     """
@@ -54,6 +55,7 @@ class Resize(nn.Module):
         width: columns of the output, pixels.
 
     Examples:
+        >>> import torch
         >>> Resize(32, 48)(torch.rand(4, 3, 8, 8)).shape
         torch.Size([4, 3, 32, 48])
     """
@@ -79,6 +81,7 @@ class Standardise(nn.Module):
         deviation: one positive value per channel.
 
     Examples:
+        >>> import torch
         >>> standardise = Standardise(mean=[0.5, 0.5, 0.5], deviation=[0.25, 0.25, 0.25])
         >>> standardise(torch.ones(1, 3, 2, 2)).mean()
         tensor(2.)
