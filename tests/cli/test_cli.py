@@ -428,6 +428,7 @@ def test_doctor(healthy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for part in ("torch ", "torchvision ", "CPU cores", "LPIPS weights", "memory", "writable"):
         assert part in text
     assert "absent data set diabetic-retinopathy unpack Kaggle's" in text
+    assert "data set medmnist any 2D set: --data medmnist:set=NAME" in text
     assert "The default command can run" in text
 
 

@@ -320,6 +320,7 @@ def test_unknown_source() -> None:
     assert {one.name for one in list_plugins("data")} == {
         "phantom-fundus",
         "phantom-cxr",
+        "medmnist",
         "retinamnist",
         "diabetic-retinopathy",
         "lung-segmentation",

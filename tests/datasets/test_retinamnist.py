@@ -21,12 +21,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from splitsec.datasets.retinamnist import RetinaMnist, RetinaMnistParameters, fetch, read_arrays
+from splitsec.datasets.medmnist.archive import read_file
+from splitsec.datasets.medmnist.download import fetch
+from splitsec.datasets.medmnist.sets import set_of
+from splitsec.datasets.retinamnist import RetinaMnist, RetinaMnistParameters
 from splitsec.download import Patience
 from splitsec.errors import DataError, UsageError
 from splitsec.plugins.data_spec import DataSpec
+from splitsec.plugins.source import Catalogue
+from splitsec.progress import Silent
 
 COUNTS = {"train": 6, "val": 3, "test": 4}
+RETINA = set_of("retinamnist")
 WITHIN = Patience(silence_seconds=5, total_seconds=10)
 
 
@@ -102,6 +108,17 @@ DAMAGED = {
 }
 
 
+def source(path: Path | str = "") -> RetinaMnist:
+    return RetinaMnist(RetinaMnistParameters(path=str(path)))
+
+
+def read_all(file: Path) -> tuple[Catalogue, NDArray[np.uint8]]:
+    """Return the catalogue of a file and all of its images, at 28 px."""
+    read = source(file)
+    catalogue = read.catalogue(DataSpec(name="retinamnist"))
+    return catalogue, read.decode(catalogue.keys.tolist(), 28, 3, Silent())
+
+
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_file_is_one_sentence(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "retinamnist.npz"
@@ -109,7 +126,7 @@ def test_a_damaged_file_is_one_sentence(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"retinamnist\.npz is not RetinaMNIST: .+; replace it"
     ) as e:
-        read_arrays(file)
+        read_all(file)
     assert "\n" not in str(e.value)
 
 
@@ -141,21 +158,22 @@ def test_wrong_contents_are_named(changed: dict[str, Any], said: str, tmp_path: 
     file = tmp_path / "retinamnist.npz"
     file.write_bytes(npz(**changed))
     with pytest.raises(DataError, match=rf"retinamnist\.npz: .*{said}"):
-        read_arrays(file)
+        read_all(file)
 
 
 def test_a_whole_file(tmp_path: Path) -> None:
     file = tmp_path / "retinamnist.npz"
     file.write_bytes(npz(val_labels=graded(0.0, 4.0, 2.0)))
-    found = read_arrays(file)
-    assert found.images.shape == (13, 28, 28, 3)
-    assert found.grades.tolist() == [0, 1, 2, 3, 4, 0, 0, 4, 2, 0, 1, 2, 3]
+    found, images = read_all(file)
+    stored = np.concatenate([arrays()[f"{split}_images"] for split in COUNTS])
+    assert np.array_equal(images, stored.transpose(0, 3, 1, 2))
+    grades = [0, 1, 2, 3, 4, 0, 0, 4, 2, 0, 1, 2, 3]
+    assert read_file(file, RETINA).labels.tolist() == grades
+    assert found.labels.tolist() == [int(grade > 0) for grade in grades]
     assert found.pools.tolist() == ["train"] * 6 + ["validation"] * 3 + ["test"] * 4
-    assert found.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def source(path: str = "") -> RetinaMnist:
-    return RetinaMnist(RetinaMnistParameters(path=path))
+    assert found.fingerprint == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert len(found.disclosures) == 2
+    assert "is not the file that MedMNIST publishes as RetinaMNIST" in found.disclosures[1]
 
 
 def test_a_given_path_is_the_only_place(tmp_path: Path) -> None:
@@ -177,7 +195,7 @@ def test_no_permission_to_read(tmp_path: Path) -> None:
     file.write_bytes(npz())
     file.chmod(0)
     with pytest.raises(DataError, match=r"cannot read .*retinamnist\.npz: Permission denied"):
-        read_arrays(file)
+        read_all(file)
 
 
 # The download
@@ -232,6 +250,7 @@ def test_a_download_is_kept_whole_and_used(
     site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state(monkeypatch, published(f"{site}/good"))
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SPLITSEC_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("SPLITSEC_DATA", str(tmp_path / "data"))
     assert "will be downloaded" in source().availability().sentence
@@ -256,7 +275,7 @@ def test_a_failed_download_leaves_nothing(
 ) -> None:
     state(monkeypatch, {"retinamnist": {"url": f"{site}/{page}", "MD5": md5}})
     with pytest.raises(DataError, match=f"cannot download RetinaMNIST from .*{said}.*; put retina"):
-        fetch(tmp_path / "retinamnist" / "retinamnist.npz", WITHIN)
+        fetch(RETINA, 28, tmp_path / "retinamnist" / "retinamnist.npz", WITHIN)
     assert list((tmp_path / "retinamnist").iterdir()) == []
 
 
@@ -267,7 +286,7 @@ def test_a_server_that_hangs_is_given_up(
     state(monkeypatch, published(f"{site}/hangs"))
     begin = time.monotonic()
     with pytest.raises(DataError, match=r"timed out|not finished after 0\.5 seconds"):
-        fetch(tmp_path / "retinamnist.npz", patience)
+        fetch(RETINA, 28, tmp_path / "retinamnist.npz", patience)
     assert time.monotonic() - begin < 5
     assert list(tmp_path.iterdir()) == []
 
@@ -275,17 +294,17 @@ def test_a_server_that_hangs_is_given_up(
 def test_a_medmnist_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state(monkeypatch, {"retinamnist": {}})
     with pytest.raises(DataError, match=r"does not say where RetinaMNIST is \('url'\); put"):
-        fetch(tmp_path / "retinamnist.npz", WITHIN)
+        fetch(RETINA, 28, tmp_path / "retinamnist.npz", WITHIN)
     monkeypatch.setitem(sys.modules, "medmnist", None)
     with pytest.raises(DataError, match="does not say where RetinaMNIST is"):
-        fetch(tmp_path / "retinamnist.npz", WITHIN)
+        fetch(RETINA, 28, tmp_path / "retinamnist.npz", WITHIN)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state(monkeypatch, published("http://127.0.0.1:9/none"))
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot keep RetinaMNIST in .*: (File exists|Not a dir)"):
-        fetch(tmp_path / "file" / "retinamnist.npz", WITHIN)
+        fetch(RETINA, 28, tmp_path / "file" / "retinamnist.npz", WITHIN)
 
 
 def test_medmnist_states_the_file_that_we_have(data_root: Path) -> None:
@@ -293,3 +312,15 @@ def test_medmnist_states_the_file_that_we_have(data_root: Path) -> None:
     content = (data_root / "retinamnist" / "retinamnist.npz").read_bytes()
     assert hashlib.md5(content, usedforsecurity=False).hexdigest() == stated["MD5"]
     assert stated["url"].startswith("https://")
+
+
+def test_the_official_file_is_as_it_was(data_root: Path) -> None:
+    file = data_root / "retinamnist" / "retinamnist.npz"
+    found, images = read_all(file)
+    with np.load(file) as stored:
+        grades = np.concatenate([stored[f"{split}_labels"][:, 0] for split in COUNTS])
+        pixels = np.concatenate([stored[f"{split}_images"] for split in COUNTS])
+    assert np.array_equal(found.labels, grades > 0)
+    assert np.array_equal(images, pixels.transpose(0, 3, 1, 2))
+    assert found.classes == ("no retinopathy", "retinopathy")
+    assert len(found.disclosures) == 1, "the official file needs no excuse"

@@ -34,7 +34,8 @@ BUILT_IN = [(kind, listed.name) for kind in KINDS for listed in list_plugins(kin
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), BUILT_IN)
 def test_every_built_in_plugin_keeps_its_contract(kind: Kind, name: str, tmp_path: Path) -> None:
-    asked = scans(tmp_path) if name == "folder" else SHORT.get(name, name)
+    made = {"folder": scans, "medmnist": archive}
+    asked = made[name](tmp_path) if name in made else SHORT.get(name, name)
     report = check_plugin(asked, kind)
     verdicts = {one.check: one.verdict for one in report.findings}
     failed = {check for check, verdict in verdicts.items() if verdict == "failed"}
@@ -54,6 +55,16 @@ def scans(folder: Path) -> str:
     (folder / "labels.csv").write_text("\n".join(lines))
     columns = "image_column=image,label_column=label"
     return f"folder:path={folder},csv={folder / 'labels.csv'},{columns}"
+
+
+def archive(folder: Path) -> str:
+    """Write random images in MedMNIST's layout, and return how they are asked for."""
+    generator, held = np.random.default_rng(0), {}
+    for split, count in (("train", 120), ("val", 40), ("test", 40)):
+        held[f"{split}_images"] = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        held[f"{split}_labels"] = np.arange(count)[:, None] % 2
+    np.savez(folder / "octmnist.npz", allow_pickle=False, **held)
+    return f"medmnist:path={folder / 'octmnist.npz'}"
 
 
 def look(folder: Path, kind: Kind, source: str, *only: str) -> CheckResult:

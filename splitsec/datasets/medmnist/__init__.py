@@ -1,0 +1,129 @@
+"""Any 2D set of MedMNIST: X-rays, tissue, blood cells, retinas and more, of 28 to 224 px.
+
+Yang et al., "MedMNIST v2", Scientific Data 2023, and the larger sizes of MedMNIST+. The licence of
+a set is stated at medmnist.com. Other images in the layout of its files work too.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from splitsec.datasets.medmnist.archive import MedMnistFile
+from splitsec.datasets.medmnist.sets import SET_NAME, MedMnistSet, official_sets, set_name, set_of
+from splitsec.datasets.medmnist.source import FileWish, LabelledImages, MedMnistSource, sets_here
+from splitsec.download import Patience
+from splitsec.errors import DataError, UsageError
+from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.source import Availability
+
+
+class MedMnistParameters(Parameters):
+    """Parameters of a set of MedMNIST."""
+
+    set: str = Field(
+        "",
+        pattern=f"^({SET_NAME})?$",
+        description="name, such as pneumoniamnist; empty: as the file that 'path' names",
+    )
+    pixels: Literal[0, 28, 64, 128, 224] = Field(
+        0,
+        description="which size of the set is read; 0: of the files that are here, the smallest "
+        "that is not smaller than --size, else the largest",
+    )
+    label: str = Field(
+        "", description="one class, by name or number, against all others; empty: all classes"
+    )
+    path: str = Field("", description="the .npz file; empty: the data folder")
+
+    @field_validator("set")
+    @classmethod
+    def _two_dimensions(cls, name: str) -> str:
+        if name.endswith("3d"):
+            raise ValueError(f"{name} holds volumes; only MedMNIST's 2D sets can be used")
+        return name
+
+
+class MedMnist(MedMnistSource[MedMnistParameters]):
+    """A set of MedMNIST, all classes or one against the others."""
+
+    Parameters: ClassVar[type[MedMnistParameters]] = MedMnistParameters
+    patience: ClassVar[Patience] = Patience(total_seconds=3600)  # some files have gigabytes
+
+    def wish(self) -> FileWish:
+        """Return what the parameters ask for."""
+        given = self.parameters
+        name = given.set or set_name(given.path.replace("\\", "/").rpartition("/")[2])
+        if not name:
+            raise UsageError(
+                "data 'medmnist' needs a set: --data medmnist:set=pneumoniamnist; "
+                f"there are {', '.join(official_sets())}"
+            )
+        return FileWish(set_of(name), given.path, given.pixels)
+
+    def availability(self) -> Availability:
+        """Say where the file is or would come from; without a set, which sets are here."""
+        if self.parameters.set or self.parameters.path:
+            return super().availability()
+        here = ", ".join(sets_here()) or "none"
+        return Availability(
+            True, f"any 2D set: --data medmnist:set=NAME; in the data folder: {here}"
+        )
+
+    def labelled(self, file: MedMnistFile, known: MedMnistSet) -> LabelledImages:
+        """Return all classes, or the one that is asked for against the others."""
+        height, width = file.extent
+        if self.parameters.pixels not in (0, width) or self.parameters.pixels not in (0, height):
+            raise DataError(
+                f"{file.path} has images of {width} by {height} px, not of "
+                f"{self.parameters.pixels}; replace it, or use pixels=0"
+            )
+        classes = known.classes or tuple(map(str, range(_count(file.labels))))
+        if self.parameters.label:
+            chosen = _position(self.parameters.label, classes, known)
+            picked = file.labels[:, chosen] if file.labels.ndim == 2 else file.labels == chosen
+            labels = picked.astype(np.int64)
+            classes = (f"not {classes[chosen]}", classes[chosen])
+        elif file.labels.ndim == 2:
+            raise UsageError(
+                f"{known.title} may name several findings for an image; choose the one that models "
+                f"are trained for: --data medmnist:...,label={classes[0]} (or another of "
+                f"{', '.join(classes[1:])})"
+            )
+        else:
+            labels = file.labels
+        if len(np.unique(labels)) < 2:
+            raise DataError(
+                f"{file.path}: all images are of one class, {classes[labels[0]]!r}; two are needed"
+            )
+        return LabelledImages(labels, classes, self._disclosures(file, known))
+
+    def _disclosures(self, file: MedMnistFile, known: MedMnistSet) -> tuple[str, ...]:
+        height, width = file.extent
+        said = [
+            f"{known.title} does not say which images are of one patient: a patient's images may "
+            "be in several parts",
+            f"the images were read from {file.path.name}, which has them at {width} by {height} px",
+        ]
+        if not known.official:
+            said.append(
+                f"{known.title} is no set of MedMNIST: its classes are called by their numbers, "
+                "and there is no official file to compare its file with"
+            )
+        return tuple(said)
+
+
+def _count(labels: NDArray[np.int64]) -> int:
+    return labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+
+
+def _position(label: str, classes: tuple[str, ...], known: MedMnistSet) -> int:
+    if label in classes:
+        return classes.index(label)
+    if label.isdecimal() and int(label) < len(classes):
+        return int(label)
+    listed = ", ".join(f"{number} {name}" for number, name in enumerate(classes))
+    raise UsageError(f"{known.title} has no class {label!r}; its classes are {listed}")
