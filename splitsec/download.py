@@ -80,12 +80,6 @@ def download(
         )
 
 
-def file_sha256(file: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal digits."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _transfer(
     url: str, target: Path, algorithm: Algorithm, silence_seconds: float, deadline: float
 ) -> str:

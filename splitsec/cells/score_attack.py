@@ -242,7 +242,7 @@ waited for once per run."""
 
 def _load_lpips(announce: Callable[[str], None]) -> Lpips | str:
     try:
-        return Lpips("alex", load_backbone("alex", announce=announce))
+        return Lpips(load_backbone(announce=announce))
     except WeightsUnavailableError as error:
         announce(str(error))
         return str(error)

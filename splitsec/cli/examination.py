@@ -17,7 +17,6 @@ from splitsec.errors import SplitsecError, WeightsUnavailableError
 from splitsec.folders import cache_folder, data_folder
 from splitsec.plugins.loading import is_builtin, list_plugins
 
-_MODULES = {"torchvision": "torchvision", "lpips": "lpips", "scikit-image": "skimage"}
 _NEEDED_BYTES = 3_000_000_000  # memory of the default command
 
 
@@ -54,24 +53,24 @@ def examine(fetch: bool = False) -> list[Requirement]:
 
 def _packages() -> list[Requirement]:
     """Import what computes, torch first: the others fail with it."""
-    torch = _package("torch", "torch", "pip install torch torchvision")
+    torch = _package("torch", "pip install torch torchvision")
     if not torch.ok:
         return [torch]
     found = [torch]
-    for name, module in _MODULES.items():
+    for name in ("torchvision", "lpips"):
         advice = f"pip install {name}"
         if name == "torchvision":
             advice = (
                 f"this torchvision does not fit torch {torch.sentence}; install a pair that "
                 "does: pip install --upgrade torch torchvision"
             )
-        found.append(_package(name, module, advice))
+        found.append(_package(name, advice))
     return found
 
 
-def _package(name: str, module: str, advice: str) -> Requirement:
+def _package(name: str, advice: str) -> Requirement:
     try:
-        importlib.import_module(module)
+        importlib.import_module(name)
     # A torchvision that was built for another torch fails in many ways.
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -110,15 +109,15 @@ def _weights(fetch: bool) -> Requirement:
         local_source,
     )
 
-    here = local_source("alex")
+    here = local_source()
     if here is None and fetch:
         try:
-            load_backbone("alex")
+            load_backbone()
         except WeightsUnavailableError as error:
             return Requirement("LPIPS weights", False, False, str(error))
-        here = local_source("alex") or "memory only: the cache cannot be written"
+        here = local_source() or "memory only: the cache cannot be written"
     if here is not None:
-        where = f" ({cached_file('alex')})" if here == "the cache" else ""
+        where = f" ({cached_file()})" if here == "the cache" else ""
         return Requirement("LPIPS weights", True, False, f"AlexNet, in {here}{where}")
     if os.environ.get(FILE_VARIABLE):
         says = f"the file that {FILE_VARIABLE} names cannot be used: {os.environ[FILE_VARIABLE]}"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from splitsec.errors import OutputError
+from splitsec.files import sha256_of, write_atomically, write_text
 from splitsec.folders import cache_folder
 from splitsec.progress import Progress
 
@@ -41,7 +41,7 @@ def cached_images(
     images = make()
     try:
         _write(file, images)
-    except OSError as error:
+    except (OSError, OutputError) as error:
         progress.message(f"decoded images are not kept: {file.parent} cannot be written ({error})")
         return images
     return images
@@ -54,7 +54,7 @@ def _sidecar(file: Path) -> Path:
 def _read(file: Path, progress: Progress) -> NDArray[np.uint8] | None:
     try:
         written = _sidecar(file).read_text(encoding="ascii").strip()
-        digest = _sha256(file)
+        digest = sha256_of(file)
     except (OSError, UnicodeDecodeError):
         return None
     if digest != written:
@@ -64,24 +64,8 @@ def _read(file: Path, progress: Progress) -> NDArray[np.uint8] | None:
     return images
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _write(file: Path, images: NDArray[np.uint8]) -> None:
-    """Write array and hash beside their places and move them there, the hash last."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, suffix=".npy")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.save(stream, images, allow_pickle=False)
-        digest = _sha256(temporary)
-        _sidecar(file).unlink(missing_ok=True)
-        temporary.replace(file)
-        note = temporary.with_suffix(".sha256")
-        note.write_text(digest, encoding="ascii")
-        note.replace(_sidecar(file))
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write array and hash, the hash last: without it the array is not read."""
+    _sidecar(file).unlink(missing_ok=True)
+    write_atomically(file, lambda there: np.save(there, images, allow_pickle=False))
+    write_text(_sidecar(file), sha256_of(file))

