@@ -19,13 +19,14 @@ from splitsec.cells.cell import Cell
 from splitsec.plugins.source_code import source_sha256
 from splitsec.records.record import Provenance
 
+_SPLITSEC = Path(__file__).resolve().parents[1]
+
 _PACKAGES = (
     "splitsec",
     "torch",
     "torchvision",
     "numpy",
     "scipy",
-    "scikit-image",
     "lpips",
     "pydantic",
     "pillow",
@@ -67,11 +68,12 @@ def core_sha256() -> str:
 
     It is of the source as it was when this process first asked.
     """
-    root = Path(__file__).parent
     beside = {"attacks", "defenses", "targets", "leaderboard"}
-    files = sorted(file.relative_to(root) for file in root.rglob("*.py"))
+    files = sorted(file.relative_to(_SPLITSEC) for file in _SPLITSEC.rglob("*.py"))
     hashes = {
-        file.as_posix(): source_sha256(root / file) for file in files if file.parts[0] not in beside
+        file.as_posix(): source_sha256(_SPLITSEC / file)
+        for file in files
+        if file.parts[0] not in beside
     }
     return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
@@ -99,7 +101,7 @@ def _program() -> str:
 def _portable(source: str) -> str:
     """Return a path inside the package or the working folder without what is above it."""
     path = Path(source).resolve()
-    for root in (Path(__file__).resolve().parents[1], Path.cwd()):
+    for root in (_SPLITSEC.parent, Path.cwd()):
         if path.is_relative_to(root):
             return path.relative_to(root).as_posix()
     return path.name
@@ -107,7 +109,7 @@ def _portable(source: str) -> str:
 
 def _checkout() -> tuple[str | None, bool | None]:
     """Return commit and uncommitted changes of the checkout that this code runs from, if any."""
-    root = Path(__file__).resolve().parents[1]
+    root = _SPLITSEC.parent
     if not (root / ".git").exists():
         return None, None
 
