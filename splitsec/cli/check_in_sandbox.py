@@ -109,7 +109,7 @@ def check_in_sandbox(
     command = [sys.executable, "-P", "-m", "splitsec", "check", *words]
     # Before bubblewrap begins: what it has started already would not inherit the limit.
     limited = ["prlimit", f"--fsize={_MOST_FILE_BYTES}:{_MOST_FILE_BYTES}"]
-    command = [*limited, *sandboxed(command, shown, hidden=())]
+    command = [*limited, *sandboxed(command, shown)]
     with tempfile.TemporaryFile() as reported, tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             command,

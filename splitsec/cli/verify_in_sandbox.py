@@ -10,7 +10,7 @@ from pathlib import Path
 
 from splitsec.data.secret import SECRET_FILE_VARIABLE, SECRET_VARIABLE
 from splitsec.folders import cache_folder, data_folder
-from splitsec.isolation.sandbox import CONFINED_VARIABLE, confined, environment
+from splitsec.isolation.sandbox import CONFINED_VARIABLE, environment, sandboxed
 from splitsec.metrics.lpips_weights import FILE_VARIABLE, file_to_show
 
 _CACHE = "/tmp/cache"
@@ -53,5 +53,5 @@ def run_confined(arguments: Sequence[str], shown: Iterable[Path], writable: Iter
         shown.append(checkout)
     variables |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     command = [sys.executable, "-P", "-m", "splitsec", *arguments]
-    command = confined(command, shown, writable, elsewhere)
+    command = sandboxed(command, shown, outer=True, writable=writable, elsewhere=elsewhere)
     return subprocess.run(command, env=environment("/tmp") | variables, check=False).returncode

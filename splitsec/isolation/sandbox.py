@@ -4,8 +4,8 @@ It has no network, no other processes, and no capabilities. It sees, read-only, 
 libraries, Python with its packages, splitsec and the plug-ins' sources; it may write into
 ``/tmp`` and ``/dev/shm``, which are small, in memory, and gone with it.
 
-:func:`sandboxed` is for an attack, and hides private data. :func:`confined` is for a splitsec that
-runs strangers' defenses and targets: it sees the data, and its attacks have sandboxes within.
+An attack's sandbox hides private data. A splitsec that runs strangers' defenses and targets sees
+the data, and starts sandboxes for its attacks within its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from splitsec.plugins.loading import folder_of
 from splitsec.plugins.names import KINDS
 
 CONFINED_VARIABLE = "SPLITSEC_CONFINED"
-"""In the environment of a splitsec that :func:`confined` has started."""
+"""In the environment of a splitsec that runs in a sandbox, and may start others within."""
 
 EXTRA_PROCESSES = 2  # bubblewrap itself, and the first process inside
 
@@ -56,7 +56,7 @@ _ENVIRONMENT = (
     "ONEDNN_MAX_CPU_ISA",
 )
 _ROOM_BYTES = 256 << 20
-_CONFINED_ROOM_BYTES = 4 << 30  # what splitsec makes of images for a while is in it
+_OUTER_ROOM_BYTES = 4 << 30  # what splitsec makes of images for a while is in it
 _SOMEBODY = 1000  # who is called so inside is the same user outside
 _PACKAGES = {"site-packages", "dist-packages"}
 
@@ -98,82 +98,67 @@ def environment(home: str) -> dict[str, str]:
     return {**kept, "HOME": home, "TMPDIR": home}
 
 
-def sandboxed(command: Sequence[str], sources: Iterable[Path], hidden: Iterable[str]) -> list[str]:
+def sandboxed(
+    command: Sequence[str],
+    shown: Iterable[Path],
+    hidden: Iterable[str] = (),
+    *,
+    outer: bool = False,
+    writable: Iterable[Path] = (),
+    elsewhere: Mapping[str, Path] | None = None,
+) -> list[str]:
     """Return the command that runs another one in the sandbox.
 
     Args:
-        command: what runs inside, in ``/tmp``.
-        sources: files and folders that it may read beside Python's.
-        hidden: folders that it must not see even where they are inside of others.
-
-    Raises:
-        UsageError: bubblewrap is not installed.
-    """
-    shown = {*_pythons(), *(path.absolute() for path in sources)}
-    hiding = (data_folder(), cache_folder(), *map(Path, hidden))
-    options = ["--disable-userns"]  # or it could have capabilities of its own
-    if os.environ.get(CONFINED_VARIABLE):  # within a sandbox no other /proc can be made
-        for path in ("/proc/cpuinfo", "/proc/meminfo"):
-            options += ["--ro-bind-try", path, path]
-    else:
-        options += ["--proc", "/proc"]
-    return [*_bubblewrap(options, shown, hiding, _ROOM_BYTES), "--chdir", "/tmp", "--", *command]
-
-
-def confined(
-    command: Sequence[str],
-    sources: Iterable[Path],
-    writable: Iterable[Path],
-    elsewhere: Mapping[str, Path],
-) -> list[str]:
-    """Return the command that runs splitsec in a sandbox, where it can start sandboxes of its own.
-
-    Args:
-        command: what runs inside, in the working folder, of which it sees what is shown.
-        sources: files and folders that it may read beside Python's.
+        command: what runs inside: in ``/tmp``, or in the working folder if it is ``outer``.
+        shown: files and folders that it may read beside Python's.
+        hidden: folders that it must not see even where they are inside of others, beside those
+            of the data and the cache; an ``outer`` one may see all that it is shown.
+        outer: whether it can start sandboxes of its own, as splitsec does.
         writable: folders that it may write into.
         elsewhere: what else it may read, by the path that this has inside.
 
     Raises:
         UsageError: bubblewrap is not installed.
     """
-    shown = {*_pythons(), *(path.absolute() for path in sources)}
-    options = ["--proc", "/proc", "--dir", str(Path.cwd())]
-    if os.getuid() == 0:  # without capabilities, root may make no sandbox within
-        options += ["--uid", str(_SOMEBODY), "--gid", str(_SOMEBODY)]
-    for path, place in elsewhere.items():
-        options += ["--ro-bind", str(place.absolute()), path]
-    for folder in writable:
-        options += ["--bind", str(folder.absolute()), str(folder.absolute())]
-    made = _bubblewrap(options, shown, (), _CONFINED_ROOM_BYTES)
-    return [*made, "--chdir", str(Path.cwd()), "--", *command]
-
-
-def _bubblewrap(
-    more: Sequence[str], shown: Iterable[Path], hidden: Iterable[Path], room_bytes: int
-) -> list[str]:
-    """Return bubblewrap's own words: what is shown, what is hidden in it, and the rest."""
     options = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     options += ["--unshare-user"]
-    shown = {*shown}
+    places = {*_pythons(), *(path.absolute() for path in shown)}
     for folder in map(Path, _SYSTEM):
         if folder.is_symlink():
             options += ["--symlink", str(folder.readlink()), str(folder)]
         elif folder.is_dir():
-            shown.add(folder)
+            places.add(folder)
     for path in _READ:
         options += ["--ro-bind-try", path, path]
     options += ["--dev", "/dev"]
     for path in ("/tmp", "/dev/shm"):
-        options += ["--size", str(room_bytes), "--tmpfs", path]
-    covered = set(_covered(shown, hidden))
+        room = _OUTER_ROOM_BYTES if outer else _ROOM_BYTES
+        options += ["--size", str(room), "--tmpfs", path]
+    hiding = () if outer else (data_folder(), cache_folder(), *map(Path, hidden))
+    covered = set(_covered(places, hiding))
     # The outermost first, so that what is hidden inside of what is shown is, and the reverse.
-    for place in sorted(shown | covered, key=lambda path: (len(path.parts), path in covered)):
+    for place in sorted(places | covered, key=lambda path: (len(path.parts), path in covered)):
         if place in covered:
             options += ["--tmpfs", str(place), "--remount-ro", str(place)]
         else:
             options += ["--ro-bind", str(place), str(place)]
-    return [check_sandbox(), *options, *more, "--remount-ro", "/dev", "--remount-ro", "/"]
+    if os.environ.get(CONFINED_VARIABLE):  # within a sandbox no other /proc can be made
+        for path in ("/proc/cpuinfo", "/proc/meminfo"):
+            options += ["--ro-bind-try", path, path]
+    else:
+        options += ["--proc", "/proc"]
+    if not outer:
+        options += ["--disable-userns"]  # or it could have capabilities of its own
+    elif os.getuid() == 0:  # without capabilities, root may make no sandbox within
+        options += ["--uid", str(_SOMEBODY), "--gid", str(_SOMEBODY)]
+    for path, place in (elsewhere or {}).items():
+        options += ["--ro-bind", str(place.absolute()), path]
+    for folder in writable:
+        options += ["--bind", str(folder.absolute()), str(folder.absolute())]
+    inside = str(Path.cwd()) if outer else "/tmp"
+    options += ["--dir", inside, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", inside]
+    return [check_sandbox(), *options, "--", *command]
 
 
 def _covered(shown: Iterable[Path], hidden: Iterable[Path]) -> Iterator[Path]:
