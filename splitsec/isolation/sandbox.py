@@ -136,13 +136,7 @@ def sandboxed(
         room = _OUTER_ROOM_BYTES if outer else _ROOM_BYTES
         options += ["--size", str(room), "--tmpfs", path]
     hiding = () if outer else (data_folder(), cache_folder(), *map(Path, hidden))
-    covered = set(_covered(places, hiding))
-    # The outermost first, so that what is hidden inside of what is shown is, and the reverse.
-    for place in sorted(places | covered, key=lambda path: (len(path.parts), path in covered)):
-        if place in covered:
-            options += ["--tmpfs", str(place), "--remount-ro", str(place)]
-        else:
-            options += ["--ro-bind", str(place), str(place)]
+    options += _shown(places, hiding)
     if os.environ.get(CONFINED_VARIABLE):  # within a sandbox no other /proc can be made
         for path in ("/proc/cpuinfo", "/proc/meminfo"):
             options += ["--ro-bind-try", path, path]
@@ -159,6 +153,19 @@ def sandboxed(
     inside = str(Path.cwd()) if outer else "/tmp"
     options += ["--dir", inside, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", inside]
     return [check_sandbox(), *options, "--", *command]
+
+
+def _shown(places: set[Path], hiding: Iterable[Path]) -> list[str]:
+    """Return the options that show places, and hide others inside of them."""
+    options: list[str] = []
+    covered = set(_covered(places, hiding))
+    # The outermost first, so that what is hidden inside of what is shown is, and the reverse.
+    for place in sorted(places | covered, key=lambda path: (len(path.parts), path in covered)):
+        if place in covered:
+            options += ["--tmpfs", str(place), "--remount-ro", str(place)]
+        else:
+            options += ["--ro-bind", str(place), str(place)]
+    return options
 
 
 def _covered(shown: Iterable[Path], hidden: Iterable[Path]) -> Iterator[Path]:

@@ -23,7 +23,7 @@ SOURCE = '''"""Dots for a test."""
 import numpy as np
 from pydantic import Field
 from splitsec import Parameters
-from splitsec.data.source import ANY, Availability, Catalogue, Source
+from splitsec.plugins.source import ANY, Availability, Catalogue, Source
 
 class DotsParameters(Parameters):
     ground: int = Field(20, description="brightness of the background")

@@ -80,7 +80,7 @@ import torch
 from pydantic import Field
 from torch import nn
 from splitsec import Attack, Defense, NotApplicable, Parameters, Target, ThreatModel
-from splitsec.data.source import ANY, Availability, Catalogue, Source
+from splitsec.plugins.source import ANY, Availability, Catalogue, Source
 """
 DEFENSE = 'class Under(Defense):\n    """Does something."""\n'
 
