@@ -86,7 +86,7 @@ class Adra(Attack[AdraParameters]):
         )
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
-        """Decode smashed data of shape (N, c, h, w)."""
+        """Decode smashed data of N images to (N, C, H, W)."""
         if self._inversion is None:
             raise PluginError("attack 'adra' has no decoder before fit()")
         return self._inversion.reconstruct(smashed)

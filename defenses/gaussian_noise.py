@@ -15,7 +15,7 @@ from torch import Tensor
 
 from splitsec.plugins.defense import Defense
 from splitsec.plugins.parameters import Parameters
-from splitsec.shapes import Shape
+from splitsec.shapes import Shape, SmashedShape
 
 
 class GaussianNoiseParameters(Parameters):
@@ -32,7 +32,7 @@ class GaussianNoise(Defense[GaussianNoiseParameters]):
     Parameters: ClassVar[type[GaussianNoiseParameters]] = GaussianNoiseParameters
     randomised: ClassVar[bool] = True
 
-    def begin(self, image: Shape, smashed: Shape, generator: torch.Generator) -> None:
+    def begin(self, image: Shape, smashed: SmashedShape, generator: torch.Generator) -> None:
         """Keep the generator."""
         self._generator = generator
 

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from splitsec.plugins.defense import Defense
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.toolbox.decoders import DECODERS
-from splitsec.shapes import Shape
+from splitsec.shapes import Shape, SmashedShape
 
 
 class ProxyAdversaryParameters(Parameters):
@@ -58,7 +58,7 @@ class ProxyAdversary(Defense[ProxyAdversaryParameters]):
         """Return alpha."""
         return self.parameters.alpha
 
-    def begin(self, image: Shape, smashed: Shape, generator: torch.Generator) -> None:
+    def begin(self, image: Shape, smashed: SmashedShape, generator: torch.Generator) -> None:
         """Build the proxy for the shapes of this session."""
         given = self.parameters
         self._proxy = DECODERS[given.decoder](smashed, image)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from splitsec.records.trained_models import load_hijacked_client, load_model
     from splitsec.running.contract.runner import check_plugin
     from splitsec.running.runs import evaluate
-    from splitsec.shapes import Shape
+    from splitsec.shapes import Shape, SmashedShape, TokenShape, VectorShape
 
 __version__ = "0.1.0"
 
@@ -45,8 +45,11 @@ _HOMES = {
     "Record": "records.record",
     "load_record": "records.record",
     "Shape": "shapes",
+    "SmashedShape": "shapes",
     "Target": "plugins.target",
     "ThreatModel": "plugins.threat",
+    "TokenShape": "shapes",
+    "VectorShape": "shapes",
     "View": "plugins.view",
 }
 
@@ -59,10 +62,13 @@ __all__ = [
     "Progress",
     "Record",
     "Shape",
+    "SmashedShape",
     "SplitsecError",
     "Target",
     "ThreatModel",
     "ThreatModelViolation",
+    "TokenShape",
+    "VectorShape",
     "View",
     "check_plugin",
     "evaluate",

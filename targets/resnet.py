@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
 
-from splitsec.errors import UsageError
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.target import SplitModel, Target
 from splitsec.plugins.toolbox.layers import Standardise
@@ -60,19 +59,14 @@ class ResNet(Target[ResNetParameters]):
             return Standardise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
         return Standardise((0.449,), (0.226,))
 
-    def split(self, image: Shape, outputs: int, cut: int) -> SplitModel:
-        """Split after a child; a client with private labels also keeps the last one.
+    def possible_cuts(self) -> range:
+        """Leave the server a layer: a client with private labels keeps the last one too."""
+        return self.cuts if self.parameters.labels == "shared" else self.cuts[:-1]
 
-        Raises:
-            UsageError: the server would have no layer.
-        """
+    def split(self, image: Shape, outputs: int, cut: int) -> SplitModel:
+        """Split after a child; a client with private labels also keeps the last one."""
         if self.parameters.labels == "shared":
             return super().split(image, outputs, cut)
-        if cut == self.cuts[-1]:
-            raise UsageError(
-                f"cut {cut} of a resnet with labels=private leaves the server empty; "
-                f"choose one of 0 to {cut - 1}"
-            )
         layers = self.layers(image, outputs)
         client = nn.Sequential(self.preprocessing(image), *layers[: cut + 1])
         return SplitModel(client, nn.Sequential(*layers[cut + 1 : -1]), layers[-1])

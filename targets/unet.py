@@ -18,10 +18,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from splitsec.errors import UsageError
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.source import Task
-from splitsec.plugins.target import SplitModel, Target
+from splitsec.plugins.target import LARGEST_SIZE, SplitModel, Target
 from splitsec.plugins.toolbox.layers import Standardise
 from splitsec.shapes import Shape
 
@@ -57,24 +56,17 @@ class UNet(Target[UNetParameters]):
         """Scale images to [-1, 1]."""
         return Standardise((0.5,) * image.channels, (0.5,) * image.channels)
 
-    def split(self, image: Shape, outputs: int, cut: int) -> SplitModel:
-        """Give the client ``cut`` blocks of either side.
+    def sizes(self) -> range:
+        """Take images that can be halved once per block."""
+        return range(2**self.parameters.depth, LARGEST_SIZE + 1)
 
-        Raises:
-            UsageError: the cut is deeper than the network, or the image cannot be halved so
-                often.
-        """
+    def possible_cuts(self) -> range:
+        """Give the client no more blocks of either side than there are."""
+        return range(1, min(self.cuts[-1], self.parameters.depth) + 1)
+
+    def split(self, image: Shape, outputs: int, cut: int) -> SplitModel:
+        """Give the client ``cut`` blocks of either side."""
         given = self.parameters
-        if cut > given.depth:
-            raise UsageError(
-                f"cut {cut} leaves nothing to the server of a unet of depth {given.depth}; "
-                f"choose one of 1 to {given.depth}"
-            )
-        if min(image.height, image.width) < 2**given.depth:
-            raise UsageError(
-                f"images of {image} are too small for a unet of depth {given.depth}; "
-                f"{2**given.depth} pixels or more are due, or --set target.unet.depth"
-            )
         widths = [given.width * 2**level for level in range(given.depth + 1)]
         # Drawn in the whole network's order, so that every cut starts from the same weights.
         down = [Block(image.channels, widths[0])]

@@ -32,6 +32,7 @@ from splitsec.plugins.threat import ThreatModel
 from splitsec.plugins.toolbox.decoders import build_decoder
 from splitsec.plugins.view import View
 from splitsec.randomness import seeded_global_generator
+from splitsec.shapes import require_map
 
 from . import light_networks, paper_networks
 from .hijack import Hijack, HijackSettings
@@ -86,6 +87,7 @@ class FshaParameters(Parameters):
     )
 
 
+_NAME = "attack 'fsha'"
 _LOWEST_RATE = 0.02  # of the autoencoder and critic at the session's end, relative
 _LOG_EVERY = 10
 
@@ -126,6 +128,7 @@ class Fsha(Attack[FshaParameters]):
         super().__init__(parameters, view, generator)
         if len(view.public_images) < 2:
             raise UsageError("attack 'fsha' needs public images; this data set leaves it none")
+        require_map(view.smashed_shape, _NAME)
         self._public = 2 * view.public_images - 1
         self._hijack: Hijack | None = None
         self._nonnegative = False
@@ -225,7 +228,7 @@ class Fsha(Attack[FshaParameters]):
         return hijack
 
     def _networks(self, nonnegative: bool) -> Networks:
-        image, smashed = self.view.image_shape, self.view.smashed_shape
+        image, smashed = self.view.image_shape, require_map(self.view.smashed_shape, _NAME)
         level = _level_of(image, smashed)
         wanted = self.parameters.networks
         # The paper's pilot ends linearly, and so fits only a client that sends either sign.

@@ -41,6 +41,7 @@ from splitsec.plugins.toolbox.gradient_penalty import gradient_penalty
 from splitsec.plugins.toolbox.inversion import Inversion, InversionParameters, invert
 from splitsec.plugins.view import View
 from splitsec.progress import Progress
+from splitsec.shapes import require_map
 
 from .critic import ConditionalCritic, LabelledCritic
 from .observed import Observation
@@ -123,8 +124,8 @@ class PseudoClient(Attack[PseudoClientParameters]):
         self._optimizer = _adam(weights, parameters.client_lr)
         aligned = parameters.align_labels and view.task == "classification" and not view.u_shaped
         self._classes = view.outputs if aligned else 0
-        channels, rows, columns = view.smashed_shape
-        self._critic = ConditionalCritic((channels, rows, columns), self._classes)
+        smashed = require_map(view.smashed_shape, "attack 'pseudo-client'")
+        self._critic = ConditionalCritic(smashed, self._classes)
         self._critic_optimizer = _adam(list(self._critic.parameters()), parameters.critic_lr)
         self._kept: list[tuple[Tensor, Tensor | None]] = []
         self._seen = 0
@@ -191,7 +192,7 @@ class PseudoClient(Attack[PseudoClientParameters]):
         )
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
-        """Decode smashed data of shape (N, c, h, w)."""
+        """Decode smashed data of N images to (N, C, H, W)."""
         if self._inversion is None:
             raise PluginError("attack 'pseudo-client' has no decoder before fit()")
         return self._inversion.reconstruct(smashed)

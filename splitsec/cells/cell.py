@@ -13,11 +13,11 @@ from splitsec.cells.configured import (
     ConfiguredPlugin,
 )
 from splitsec.data.parts import Part
-from splitsec.errors import PluginError, UsageError, blaming
+from splitsec.errors import UsageError
 from splitsec.isolation import Isolation
 from splitsec.isolation.unloaded import Description, StandIn
 from splitsec.plugins.data_spec import DataSpec
-from splitsec.plugins.target import SplitModel, Target
+from splitsec.plugins.target import SplitModel, Target, split_target
 from splitsec.randomness import seeded_global_generator
 from splitsec.records.spec import CellSpec
 from splitsec.shapes import Shape
@@ -162,10 +162,5 @@ def build_model(
         UsageError: the target cannot be split so.
         PluginError: the target raised, or gave no split model.
     """
-    label = cell.target.label
-    with blaming(label, "split()"), seeded_global_generator(stage, cell.client_key()):
-        model: object = target.split(cell.image, outputs, cell.spec.cut)
-    if not isinstance(model, SplitModel):
-        kind = type(model).__name__
-        raise PluginError(f"{label} returned {kind} from split(); a SplitModel is due")
-    return model
+    with seeded_global_generator(stage, cell.client_key()):
+        return split_target(cell.target.label, target, cell.image, outputs, cell.spec.cut)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from splitsec.data.parts import Data
+from splitsec.plugins.toolbox.layouts import TokenGrid, grid_of
+from splitsec.shapes import Shape
 from splitsec.training.trained import TrainedSession
 
 _IMAGES = 8
@@ -26,7 +28,8 @@ def examples(trained: TrainedSession, data: Data) -> dict[str, NDArray[Any]]:
     Returns:
         ``held_out`` of shape (n, C, H, W), in [0, 1]; for segmentation ``masks`` and
         ``predicted`` of shape (n, 1, H, W), 0 or 1; and ``layer i`` of shape (c, h, w), the first
-        channels of child i of a client that is a sequence (its preprocessing is not counted).
+        channels of child i of a client that is a sequence (its preprocessing is not counted), or
+        the first features of its tokens where these cover the image in a grid.
     """
     count = min(_IMAGES, len(data.held_out))
     images = data.held_out.batch(range(count))
@@ -44,14 +47,23 @@ def _activations(client: nn.Module, image: Tensor) -> dict[str, NDArray[Any]]:
         return {}
     training = client.training
     client.eval()
-    kept = {}
+    kept, values = {}, image
     for index, layer in enumerate(client):
-        made: object = layer(image)
+        made: object = layer(values)
         if not isinstance(made, Tensor):
             break  # smashed data with skips
-        image = made
-        if index and image.dim() == 4:
+        values = made
+        maps = _as_maps(values, Shape(*image.shape[1:]))
+        if index and maps is not None:
             # float16: these maps are looked at, not computed with.
-            kept[f"layer {index - 1}"] = image[0, :_CHANNELS].half().numpy()
+            kept[f"layer {index - 1}"] = maps[0, :_CHANNELS].half().numpy()
     client.train(training)
     return kept
+
+
+def _as_maps(values: Tensor, image: Shape) -> Tensor | None:
+    """Return maps as they are, tokens laid out on the image, and None of anything else."""
+    if values.dim() == 4:
+        return values
+    grid = grid_of(values.shape[1], image) if values.dim() == 3 else None
+    return None if grid is None else TokenGrid(grid)(values)

@@ -26,7 +26,7 @@ from splitsec.plugins.target import SplitModel, Target, smashed_shape
 from splitsec.plugins.view import View
 from splitsec.progress import Progress
 from splitsec.randomness import seeded_global_generator, torch_generator
-from splitsec.shapes import Shape
+from splitsec.shapes import SmashedShape
 from splitsec.training.client import Client
 from splitsec.training.honest_server import HonestServer
 from splitsec.training.loop import Session, exchanges_in, run_session
@@ -63,7 +63,7 @@ class PrivateSide:
         model = self.model()
         self.u_shaped = model.head is not None
         with blaming(self._label, "the client's forward()"):
-            self.smashed: Shape = smashed_shape(model.client, cell.image)
+            self.smashed: SmashedShape = smashed_shape(model.client, cell.image)
 
     def model(self, stage: str = "initialisation") -> SplitModel:
         """Build the split target; another stage name gives other initial weights."""

@@ -48,7 +48,7 @@ class Judged:
     released: Tensor
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
-        """Hand smashed data of shape (N, c, h, w) to the attack, in batches.
+        """Hand smashed data, batch axis first, to the attack, in batches.
 
         Raises:
             PluginError: it raises, or returns no images of the victims' shape.

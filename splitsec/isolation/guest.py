@@ -32,12 +32,12 @@ from splitsec.plugins.attack import Attack, Hijacking
 from splitsec.plugins.loading import load_plugin
 from splitsec.plugins.messages import Exchange, Message
 from splitsec.plugins.parameters import build_parameters
-from splitsec.plugins.target import SplitModel, Target
+from splitsec.plugins.target import SplitModel, Target, split_target
 from splitsec.plugins.threat import ThreatModel
 from splitsec.plugins.view import View
 from splitsec.progress import Relay
 from splitsec.randomness import globally_seeded
-from splitsec.shapes import Shape
+from splitsec.shapes import Shape, smashed_shape_of
 from splitsec.state import UnfitError, put_back, take
 
 _MOST_FILE_BYTES = 4 << 30
@@ -236,8 +236,7 @@ def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Chann
     image = Shape(*told["image"])
 
     def split() -> SplitModel:
-        with blaming(label, "split()"):
-            return target.split(image, told["outputs"], told["cut"])
+        return split_target(label, target, image, told["outputs"], told["cut"])
 
     def own_copy() -> SplitModel:
         client, server, head = split()
@@ -253,7 +252,7 @@ def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Chann
         attack=told["attack"],
         threat=ThreatModel(**told["threat"]),
         image_shape=image,
-        smashed_shape=Shape(*told["smashed"]),
+        smashed_shape=smashed_shape_of(told["smashed"]),
         outputs=told["outputs"],
         clients=told["clients"],
         task=target.task,

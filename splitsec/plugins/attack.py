@@ -189,7 +189,8 @@ class Attack(ABC, Generic[P]):
         """Return an image for each victim, from the victim's smashed data.
 
         Args:
-            smashed: shape (N, c, h, w), as the client sent it.
+            smashed: as the client sent them: maps (N, c, h, w), token sequences (N, T, D) or
+                vectors (N, D). ``self.view.smashed_shape`` says which.
 
         Returns:
             Images of shape (N, C, H, W), in [0, 1].

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from splitsec.plugins.parameters import Parameters
-from splitsec.shapes import Shape
+from splitsec.shapes import Shape, SmashedShape
 
 P = TypeVar("P", bound=Parameters)
 
@@ -58,12 +58,12 @@ class Defense(Generic[P]):
         """Factor on the gradients of the task's loss that reach the client; 1 by default."""
         return 1.0
 
-    def begin(self, image: Shape, smashed: Shape, generator: torch.Generator) -> None:
+    def begin(self, image: Shape, smashed: SmashedShape, generator: torch.Generator) -> None:
         """Prepare for one session.
 
         Args:
             image: shape of one image.
-            smashed: shape of one image's smashed data.
+            smashed: shape of one image's smashed data: a map, tokens or a vector.
             generator: the only source of random numbers that the defense may use. Constructors
                 of modules may also draw from torch's global generator.
         """
@@ -73,7 +73,8 @@ class Defense(Generic[P]):
 
         Args:
             images: shape (N, C, H, W), in [0, 1].
-            smashed: the client's output, shape (N, c, h, w), attached to its graph.
+            smashed: the client's output, attached to its graph: maps (N, c, h, w), token
+                sequences (N, T, D) or vectors (N, D).
 
         Returns:
             A tensor of the shape of ``smashed``, through which gradients flow to it.

@@ -11,7 +11,8 @@ class Message(NamedTuple):
     """What one client sends for one batch of N images.
 
     Attributes:
-        smashed: smashed data as the defense released them, shape (N, c, h, w), detached.
+        smashed: smashed data as the defense released them, detached: maps (N, c, h, w), token
+            sequences (N, T, D) or vectors (N, D).
         labels: shape (N,), or None where the receiver may not see them.
         client: index of the sending client, from 0.
         step: index of the exchange in the session, from 0.

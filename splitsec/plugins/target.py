@@ -7,19 +7,22 @@ computes the loss. In the U-shaped configuration the client keeps the model's he
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from splitsec.errors import PluginError, UsageError
+from splitsec.errors import PluginError, UsageError, blaming
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.source import Task
-from splitsec.shapes import Shape
+from splitsec.shapes import Shape, SmashedShape, smashed_shape_of
 
 P = TypeVar("P", bound=Parameters)
+
+LARGEST_SIZE = 1 << 16
+"""Height and width of the largest images that a target may state, in pixels."""
 
 
 class SplitModel(NamedTuple):
@@ -52,7 +55,7 @@ class Encoding(NamedTuple):
     """The output of the client's encoder for one batch.
 
     Attributes:
-        smashed: shape (N, c, h, w).
+        smashed: maps (N, c, h, w), token sequences (N, T, D) or vectors (N, D).
         skips: tensors that stay on the client, for its head.
     """
 
@@ -73,7 +76,9 @@ class Target(ABC, Generic[P]):
     """Base class of target models: a model that can be split at any of its ``cuts``.
 
     A subclass sets ``Parameters``, ``cuts`` and ``default_cut``, overrides ``preprocessing``, and
-    overrides either ``layers`` or ``split``.
+    overrides either ``layers`` or ``split``. If it does not take every image, it sets
+    ``channels`` and overrides ``sizes``. If its parameters rule out some of the cuts, it overrides
+    ``possible_cuts``.
 
     Attributes:
         Parameters: the parameter class.
@@ -81,6 +86,7 @@ class Target(ABC, Generic[P]):
         task: what the model is trained for; the data set must have labels for it.
         cuts: indices of the cut layers that leave a layer on either side.
         default_cut: the cut that is used when a person names none.
+        channels: numbers of channels that its images may have.
         profiles: parameter defaults that differ under a profile.
         training: training settings that differ under a profile, such as
             ``{"quick": {"epochs": 20}}``.
@@ -107,11 +113,23 @@ class Target(ABC, Generic[P]):
     task: ClassVar[Task] = "classification"
     cuts: ClassVar[range]
     default_cut: ClassVar[int]
+    channels: ClassVar[tuple[int, ...]] = (1, 3)
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     training: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __init__(self, parameters: P) -> None:
         self.parameters = parameters
+
+    def sizes(self) -> range:
+        """Return the heights and widths, in pixels, that it takes with its parameters.
+
+        A step states multiples: ``range(16, 1025, 16)`` for patches of 16 pixels.
+        """
+        return range(1, LARGEST_SIZE + 1)
+
+    def possible_cuts(self) -> range:
+        """Return which of its ``cuts`` it can be split at with its parameters."""
+        return self.cuts
 
     @abstractmethod
     def preprocessing(self, image: Shape) -> nn.Module:
@@ -178,7 +196,8 @@ def check_target(label: str, cls: type[Target[Any]], cut: int | None) -> None:
         cut: index of the client's last layer, or None for the target's default.
 
     Raises:
-        PluginError: ``cuts`` or ``default_cut`` is missing, or the task is unknown.
+        PluginError: ``cuts`` or ``default_cut`` is missing, the task is unknown, or no image has
+            as many channels as the target takes.
         UsageError: the cut is not one of ``cuts``.
     """
     if cls.task not in get_args(Task):
@@ -190,13 +209,79 @@ def check_target(label: str, cls: type[Target[Any]], cut: int | None) -> None:
             f"{label} must state its cuts as a range that holds something, and a default_cut "
             f"among them; it states cuts = {cuts!r}, default_cut = {default!r}"
         )
+    channels: object = cls.channels
+    if not isinstance(channels, tuple) or not channels or not {*channels} <= {1, 3}:
+        raise PluginError(f"{label} states channels = {channels!r}; it can be (1,), (3,) or (1, 3)")
     if cut is not None and cut not in cuts:
         raise UsageError(
             f"cut {cut} is out of range for {label}; choose one of {cuts[0]} to {cuts[-1]}"
         )
 
 
-def smashed_shape(client: nn.Module, image: Shape) -> Shape:
+def split_target(
+    label: str, target: Target[Any], image: Shape, outputs: int, cut: int
+) -> SplitModel:
+    """Split a target, if it takes such images and can be cut there.
+
+    Weights are drawn from torch's global generator, which the caller seeds.
+
+    Args:
+        label: names the target in errors.
+        target: the target.
+        image: shape of one input image.
+        outputs: number of output logits: classes, or 1 for a mask.
+        cut: index of the client's last layer.
+
+    Returns:
+        What its ``split`` gives.
+
+    Raises:
+        UsageError: the target takes no such images, or its parameters rule the cut out.
+        PluginError: it raised, or gave no split model.
+    """
+    with blaming(label, "sizes() or possible_cuts()"):
+        sizes, cuts = target.sizes(), target.possible_cuts()
+    for name, given in (("sizes", sizes), ("possible_cuts", cuts)):
+        if not isinstance(given, range) or not given:
+            raise PluginError(f"{label} returned {given!r} from {name}(); expected a range")
+    _check_image(label, target.channels, sizes, image)
+    if cut not in cuts:
+        raise UsageError(
+            f"cut {cut} leaves nothing to the server of {label} with these parameters; choose one "
+            f"of {cuts[0]} to {cuts[-1]}"
+        )
+    with blaming(label, "split()"):
+        model: object = target.split(image, outputs, cut)
+    if not isinstance(model, SplitModel):
+        raise PluginError(
+            f"{label} returned {type(model).__name__} from split(); expected a SplitModel"
+        )
+    return model
+
+
+def _check_image(label: str, channels: tuple[int, ...], sizes: range, image: Shape) -> None:
+    if image.channels not in channels:
+        kinds = {1: "grey images", 3: "colour images"}
+        raise UsageError(
+            f"{label} takes {' and '.join(kinds[one] for one in channels)} only; "
+            f"use --channels {channels[0]}"
+        )
+    for extent in (image.height, image.width):
+        if extent not in sizes:
+            multiples = f" in steps of {sizes.step}" if sizes.step > 1 else ""
+            raise UsageError(
+                f"{label} takes images of {sizes[0]} to {sizes[-1]} pixels{multiples} with these "
+                f"parameters, not {extent}; use --size {nearest_size(sizes, extent)}, or other "
+                "parameters of the target"
+            )
+
+
+def nearest_size(sizes: Sequence[int], wanted: int) -> int:
+    """Return the size, or the number of channels, that is nearest to one; the larger of two."""
+    return min(sizes, key=lambda size: (abs(size - wanted), -size))
+
+
+def smashed_shape(client: nn.Module, image: Shape) -> SmashedShape:
     """Return the shape of one image's smashed data.
 
     Args:
@@ -207,8 +292,8 @@ def smashed_shape(client: nn.Module, image: Shape) -> Shape:
         Shape of the client's output for one image.
 
     Raises:
-        UsageError: the image is too small for the client's layers, or the smashed data is
-            not a map of channels x height x width.
+        UsageError: the image is too small for the client's layers, or the smashed data are
+            neither maps, token sequences nor vectors.
     """
     try:
         smashed = _zeros_through(client, image)
@@ -221,12 +306,13 @@ def smashed_shape(client: nn.Module, image: Shape) -> Shape:
         raise UsageError(
             f"images of {image} are too small for the client at this cut: {error}"
         ) from error
-    if smashed.dim() != 4 or 0 in smashed.shape:
+    if not 2 <= smashed.dim() <= 4 or 0 in smashed.shape or len(smashed) != 1:
         raise UsageError(
-            f"the client at this cut turns images of {image} into {tuple(smashed.shape[1:])}; "
-            "splitsec needs a map of channels x height x width that is at least 1x1"
+            f"the client at this cut turns one image of {image} into {tuple(smashed.shape)}; "
+            "splitsec needs the batch axis first, then channels x height x width, tokens x "
+            "features, or features, each at least 1"
         )
-    return Shape(*smashed.shape[1:])
+    return smashed_shape_of(smashed.shape[1:])
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from splitsec.errors import PluginError, ThreatModelViolation
 from splitsec.plugins.threat import Access, ThreatModel
-from splitsec.shapes import Shape
+from splitsec.shapes import Shape, SmashedShape
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,7 +61,7 @@ class View:
         attack: str,
         threat: ThreatModel,
         image_shape: Shape,
-        smashed_shape: Shape,
+        smashed_shape: SmashedShape,
         outputs: int,
         clients: int,
         task: Task,
@@ -76,7 +76,7 @@ class View:
             attack: name of the attack, for errors.
             threat: the threat model that it declares.
             image_shape: shape of one image.
-            smashed_shape: shape of one image's smashed data.
+            smashed_shape: shape of one image's smashed data: map, tokens or vector.
             outputs: outputs of the model: classes, or 1 for a mask.
             clients: number of clients.
             task: what the model is trained for.
@@ -198,7 +198,7 @@ class View:
             images: shape (N, C, H, W), in [0, 1].
 
         Returns:
-            Smashed data, shape (N, c, h, w).
+            Smashed data, shape (N, *smashed_shape).
 
         Raises:
             ThreatModelViolation: the threat model does not declare queries.

@@ -11,7 +11,7 @@ class Traffic:
     """Remembers, for the scorer, what was last sent for each victim of the training set.
 
     Attributes:
-        sent: (client, row) to the smashed data of shape (c, h, w) as it crossed the wire.
+        sent: (client, row) to the smashed data, without batch axis, as it crossed the wire.
     """
 
     def __init__(self, victims: Sequence[tuple[int, int]]) -> None:

@@ -484,6 +484,7 @@ def numbers(attack: str, folder: Path, isolation: Isolation | None, **asked: Any
     ("attack", "target", "size"),
     [
         ("adra:epochs=2", "resnet:depth=18", 16),
+        ("adra:epochs=2", "vit:width=16,depth=1", 16),
         ("fsha:iterations=6", "resnet:depth=18", 16),
         ("fsha:iterations=6", "unet:width=4", 32),
         ("pseudo-client:epochs=1,afterwards=2", "unet:width=4", 32),

@@ -15,7 +15,7 @@ from splitsec.plugins.defense import Defense
 from splitsec.plugins.loading import load_plugin
 from splitsec.plugins.messages import Exchange, Message
 from splitsec.plugins.parameters import Parameters, build_parameters
-from splitsec.plugins.target import SplitModel, Target, encode
+from splitsec.plugins.target import SplitModel, Target, encode, split_target
 from splitsec.progress import Silent
 from splitsec.shapes import Shape
 from splitsec.training.client import Client
@@ -235,12 +235,12 @@ def test_the_reports_network_has_the_papers_parameters() -> None:
     ("name", "parameters", "image", "cut", "says"),
     [
         ("unet", {"depth": 2}, IMAGE, 3, "leaves nothing to the server"),
-        ("unet", {}, Shape(3, 8, 8), 1, "too small for a unet of depth 4"),
-        ("resnet", {"labels": "private"}, IMAGE, 8, "leaves the server empty"),
+        ("unet", {}, Shape(3, 8, 8), 1, "takes images of 16 to .* not 8; use --size 16"),
+        ("resnet", {"labels": "private"}, IMAGE, 8, "leaves nothing to the server"),
     ],
 )
 def test_splits_that_cannot_be(
     name: str, parameters: dict[str, Any], image: Shape, cut: int, says: str
 ) -> None:
     with pytest.raises(UsageError, match=says):
-        target_of(name, **parameters).split(image, 1, cut)
+        split_target(name, target_of(name, **parameters), image, 1, cut)

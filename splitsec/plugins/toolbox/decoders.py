@@ -8,23 +8,22 @@ from __future__ import annotations
 from torch import nn
 
 from splitsec.plugins.toolbox.layers import Resize
-from splitsec.shapes import Shape
+from splitsec.plugins.toolbox.layouts import map_layout
+from splitsec.shapes import Shape, smashed_shape_of
 
 _WIDEST = 256
 _REPORT_WIDTH = 32
 
 
-def build_decoder(
-    smashed_shape: tuple[int, int, int], image_shape: tuple[int, int, int]
-) -> nn.Module:
+def build_decoder(smashed_shape: tuple[int, ...], image_shape: tuple[int, int, int]) -> nn.Module:
     """Build a decoder from smashed data to images, with as many layers as the shapes need.
 
     Args:
-        smashed_shape: (c, h, w).
+        smashed_shape: (c, h, w), (T, D) or (D,).
         image_shape: (C, H, W).
 
     Returns:
-        A module from smashed data (N, c, h, w) to images (N, C, H, W) in [-1, 1].
+        A module from smashed data (N, *smashed_shape) to images (N, C, H, W) in [-1, 1].
 
     Raises:
         ValueError: an extent is not positive.
@@ -36,10 +35,12 @@ def build_decoder(
         >>> images.shape
         torch.Size([2, 3, 32, 32])
     """
-    image, smashed = checked(image_shape), checked(smashed_shape)
+    image = checked(image_shape)
+    layout = map_layout(smashed_shape_of(smashed_shape), image)
+    smashed = layout.shape
     halvings = count_halvings(image, smashed)
     width = max(64, min(32 * 2 ** max(halvings - 1, 0), _WIDEST))
-    layers: list[nn.Module] = [nn.Conv2d(smashed.channels, width, 3, 1, 1), nn.ReLU()]
+    layers = [*layout.layers, nn.Conv2d(smashed.channels, width, 3, 1, 1), nn.ReLU()]
     for _ in range(halvings - 1):
         narrower = max(32, width // 2)
         layers += [nn.ConvTranspose2d(width, narrower, 4, 2, 1), nn.ReLU()]
@@ -81,7 +82,7 @@ def count_halvings(image: Shape, smashed: Shape) -> int:
 
 
 def build_report_decoder(
-    smashed_shape: tuple[int, int, int], image_shape: tuple[int, int, int]
+    smashed_shape: tuple[int, ...], image_shape: tuple[int, int, int]
 ) -> nn.Module:
     """Build the report's decoder: 32 channels, a strided transposed convolution per doubling.
 
@@ -89,11 +90,11 @@ def build_report_decoder(
     they need. The last layer is linear, so that images are not limited to [-1, 1].
 
     Args:
-        smashed_shape: (c, h, w).
+        smashed_shape: (c, h, w), (T, D) or (D,).
         image_shape: (C, H, W).
 
     Returns:
-        A module from smashed data (N, c, h, w) to images (N, C, H, W).
+        A module from smashed data (N, *smashed_shape) to images (N, C, H, W).
 
     Raises:
         ValueError: an extent is not positive.
@@ -104,8 +105,11 @@ def build_report_decoder(
         >>> sum(isinstance(layer, nn.ConvTranspose2d) for layer in decoder)
         5
     """
-    image, smashed = checked(image_shape), checked(smashed_shape)
-    layers: list[nn.Module] = [
+    image = checked(image_shape)
+    layout = map_layout(smashed_shape_of(smashed_shape), image)
+    smashed = layout.shape
+    layers = [
+        *layout.layers,
         nn.Conv2d(smashed.channels, _REPORT_WIDTH, 3, padding=1),
         nn.BatchNorm2d(_REPORT_WIDTH),
         nn.ReLU(),

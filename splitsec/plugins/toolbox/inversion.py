@@ -102,7 +102,7 @@ class Inversion(NamedTuple):
 
     @torch.no_grad()
     def reconstruct(self, smashed: Tensor) -> Tensor:
-        """Return images (N, C, H, W) in [0, 1] from smashed data (N, c, h, w)."""
+        """Return images (N, C, H, W) in [0, 1] from the smashed data of N images."""
         parts = [self.decoder(part) for part in torch.split(smashed, _AT_ONCE)]
         return (torch.cat(parts) + 1) / 2
 
@@ -124,7 +124,7 @@ def invert(
     Args:
         given: how to train.
         images: (N, C, H, W), in [0, 1].
-        smashed: (R * N, c, h, w): the smashed data of all N images, R times in a row, since a
+        smashed: the smashed data of all N images, R times in a row (R * N in all), since a
             randomised defense releases different ones each time.
         generator: chooses the kept images and shuffles the pairs.
         progress: shows every epoch.
@@ -154,7 +154,7 @@ def invert(
     if len(images) < 4:
         raise UsageError(f"{name} needs four pairs or more, and has {len(images)}")
     build = DECODERS[given.decoder]
-    decoder = build(Shape(*smashed.shape[1:]), Shape(*images.shape[1:]))
+    decoder = build(smashed.shape[1:], Shape(*images.shape[1:]))
     if given.decoder == "adaptive":
         decoder = nn.Sequential(_standardise(smashed), decoder)
     wanted = 2 * images - 1
@@ -194,12 +194,16 @@ def invert(
 
 
 def _standardise(smashed: Tensor) -> Standardise:
-    """Return a layer that gives each channel mean 0 and variance 1.
+    """Return a layer that gives each channel, or each feature, mean 0 and variance 1.
 
     A channel that hardly varies is scaled as if it had a thousandth of the largest spread.
     """
-    spread, mean = torch.std_mean(smashed, (0, 2, 3))
-    return Standardise(mean.tolist(), spread.clamp(min=1e-3 * spread.max().item() + 1e-12).tolist())
+    channel = 1 if smashed.dim() == 4 else smashed.dim() - 1
+    others = [axis for axis in range(smashed.dim()) if axis != channel]
+    spread, mean = torch.std_mean(smashed, others)
+    floor = 1e-3 * spread.max().item() + 1e-12
+    axes = smashed.dim() - 1 - channel
+    return Standardise(mean.tolist(), spread.clamp(min=floor).tolist(), axes)
 
 
 def _optimizer(given: InversionParameters, decoder: nn.Module) -> torch.optim.Optimizer:

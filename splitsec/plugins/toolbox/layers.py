@@ -77,8 +77,9 @@ class Standardise(nn.Module):
     """Subtract a fixed mean and divide by a fixed standard deviation, both per channel.
 
     Args:
-        mean: one value per channel.
-        deviation: one positive value per channel.
+        mean: one value per channel, or per feature of tokens or vectors.
+        deviation: one positive value per channel or feature.
+        axes: number of axes after the channel: 2 for maps, 0 for tokens and vectors.
 
     Examples:
         >>> import torch
@@ -90,11 +91,12 @@ class Standardise(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, mean: Sequence[float], deviation: Sequence[float]) -> None:
+    def __init__(self, mean: Sequence[float], deviation: Sequence[float], axes: int = 2) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("deviation", torch.tensor(deviation).view(1, -1, 1, 1))
+        shape = (1, -1, *[1] * axes)
+        self.register_buffer("mean", torch.tensor(mean).view(shape))
+        self.register_buffer("deviation", torch.tensor(deviation).view(shape))
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """Standardise maps of shape (N, C, H, W)."""
-        return (maps - self.mean) / self.deviation
+    def forward(self, values: Tensor) -> Tensor:
+        """Standardise maps (N, C, H, W), token sequences (N, T, D) or vectors (N, D)."""
+        return (values - self.mean) / self.deviation

@@ -35,6 +35,7 @@ TARGETS: dict[str, dict[str, Any]] = {
     "resnet, private labels": {"target": "resnet:depth=18,labels=private", "cut": "3"},
     "fsha-client, cut 2": {"target": "fsha-client", "cut": "2"},
     "unet, cut 1, grey images": {"target": "unet:width=4", "cut": "1", "channels": 1},
+    "vit, cut 1: tokens, not maps": {"target": "vit:width=16,depth=1", "cut": "1"},
 }
 """Targets and cuts on which an attack has to work, or to say that it does not apply."""
 

@@ -21,7 +21,7 @@ from splitsec.running.contract.subject import (
     repeats,
     small_cells,
 )
-from splitsec.shapes import Shape
+from splitsec.shapes import Shape, SmashedShape, TokenShape, VectorShape
 
 WATCHED = ("__init__", "begin", "release", "penalty", "receive")
 FREE = ("__init__", "begin")
@@ -32,8 +32,13 @@ TARGETS: dict[str, dict[str, Any]] = {
 }
 """Targets on which a session is run behind the defense."""
 
-SHAPES = ((Shape(3, 16, 16), Shape(8, 8, 8)), (Shape(1, 8, 8), Shape(4, 1, 1)))
-"""Images and smashed data on which the hooks are called."""
+SHAPES: tuple[tuple[Shape, SmashedShape], ...] = (
+    (Shape(3, 16, 16), Shape(8, 8, 8)),
+    (Shape(1, 8, 8), Shape(4, 1, 1)),
+    (Shape(3, 16, 16), TokenShape(17, 8)),
+    (Shape(1, 8, 8), VectorShape(12)),
+)
+"""Images and smashed data on which the hooks are called: maps, tokens and vectors."""
 
 _TRIED = "the first session that worked"
 _LEARNS: dict[str, Any] = {"target": "unet:width=4", "cut": "1", "size": 32, "channels": 1}
@@ -51,7 +56,7 @@ class _Hooks(NamedTuple):
     gradient: Tensor | None
 
 
-def _call(subject: Subject, image: Shape, smashed: Shape, alike: bool) -> _Hooks:
+def _call(subject: Subject, image: Shape, smashed: SmashedShape, alike: bool) -> _Hooks:
     """Call the hooks as the wire does, for a random batch or one of equal images."""
     label = subject.chosen.label
     with blaming(label, "begin(), release(), receive() or penalty()"):
@@ -81,7 +86,7 @@ def _call(subject: Subject, image: Shape, smashed: Shape, alike: bool) -> _Hooks
 
 
 def hooks(subject: Subject) -> Outcome:
-    """Check shapes, scalars and gradients of what the hooks give, also where images are equal."""
+    """Check what the hooks give for maps, tokens and vectors, also where images are equal."""
     for image, smashed in SHAPES:
         for alike in (False, True):
             given = _call(subject, image, smashed, alike)
@@ -89,10 +94,12 @@ def hooks(subject: Subject) -> Outcome:
             if wrong:
                 batch = "a batch of equal images" if alike else "a batch"
                 return Outcome("failed", f"{wrong}, for {batch} of {image} sent as {smashed}")
-    return Outcome("ok", "shapes are kept, penalties are finite scalars, gradients finite")
+    return Outcome(
+        "ok", "maps, tokens and vectors keep their shapes; penalties and gradients are finite"
+    )
 
 
-def _wrong(given: _Hooks, smashed: Shape) -> str | None:
+def _wrong(given: _Hooks, smashed: SmashedShape) -> str | None:
     """Say what is wrong with what the hooks gave, if anything is."""
     due = (6, *smashed)
     wrong = _wrong_tensor("release", given.released, due)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from splitsec.data.parts import Part
-from splitsec.errors import PluginError, UsageError, blaming
+from splitsec.errors import UsageError, blaming
 from splitsec.plugins.defense import Defense
 from splitsec.plugins.parameters import Parameters
-from splitsec.plugins.target import SplitModel, check_target, encode, smashed_shape
+from splitsec.plugins.target import (
+    SplitModel,
+    Target,
+    check_target,
+    encode,
+    nearest_size,
+    smashed_shape,
+    split_target,
+)
 from splitsec.progress import Silent
 from splitsec.randomness import seeded_global_generator
 from splitsec.running.contract.report import Outcome
@@ -29,13 +38,13 @@ from splitsec.training.release import Sender
 from splitsec.training.settings import Training
 from splitsec.training.wire import Wire
 
-WATCHED = ("__init__", "preprocessing", "layers", "split", "loss")
+WATCHED = ("__init__", "sizes", "possible_cuts", "preprocessing", "layers", "split", "loss")
 FREE = ("__init__", "preprocessing", "layers", "split")
 
 SHAPES = (Shape(1, 16, 16), Shape(3, 32, 32), Shape(3, 48, 48))
-"""Images for which every cut is tried."""
+"""Images for which every cut is tried; where a target takes others, the nearest that it takes."""
 
-_USUAL = Shape(3, 32, 32)
+_USUAL = SHAPES[1]
 _TRAINING = Training(epochs=1, batch_size=4, optimizer="sgd", learning_rate=0.01)
 _ORDER = {"check": "target"}
 _TRIED = "a session"
@@ -50,13 +59,21 @@ class _Split(NamedTuple):
     model: SplitModel
 
 
+def _taken(subject: Subject, image: Shape) -> Shape:
+    """Return the images that the target takes, as near as can be to some."""
+    target: Target[Any] = subject.make()
+    channels = nearest_size(target.channels, image.channels)
+    height, width = (nearest_size(target.sizes(), one) for one in (image.height, image.width))
+    return Shape(channels, height, width)
+
+
+def _usual(subject: Subject) -> Shape:
+    return _taken(subject, _USUAL)
+
+
 def _split(subject: Subject, image: Shape, outputs: int, cut: int) -> SplitModel:
-    label = subject.chosen.label
-    with blaming(label, "split()"), seeded_global_generator("initialisation", _ORDER):
-        model: object = subject.make().split(image, outputs, cut)
-    if not isinstance(model, SplitModel):
-        raise PluginError(f"{label} returned {type(model).__name__} from split()")
-    return model
+    with seeded_global_generator("initialisation", _ORDER):
+        return split_target(subject.chosen.label, subject.make(), image, outputs, cut)
 
 
 def _outputs(subject: Subject) -> int:
@@ -65,8 +82,8 @@ def _outputs(subject: Subject) -> int:
 
 def _splits(subject: Subject, refused: dict[str, int]) -> Iterator[_Split]:
     """Yield the target split in every way; count what it refuses with a sentence."""
-    for image in SHAPES:
-        for cut in subject.cls.cuts:
+    for image in dict.fromkeys(_taken(subject, image) for image in SHAPES):
+        for cut in subject.make().possible_cuts():
             try:
                 model = _split(subject, image, _outputs(subject), cut)
                 with blaming(subject.chosen.label, "the client's forward()"):
@@ -78,9 +95,9 @@ def _splits(subject: Subject, refused: dict[str, int]) -> Iterator[_Split]:
 
 
 def states_itself(subject: Subject) -> Outcome:
-    """Check that the class states its task, cuts and default cut."""
+    """Check that the class states its task, cuts, default cut and channels."""
     check_target(subject.chosen.label, subject.cls, None)
-    cuts = subject.cls.cuts
+    cuts = subject.make().possible_cuts()
     return Outcome(
         "ok", f"{subject.cls.task}, cuts {cuts[0]} to {cuts[-1]}, usually {subject.cls.default_cut}"
     )
@@ -96,13 +113,16 @@ def splits(subject: Subject) -> Outcome:
             where = f"cut {split.cut}, images of {split.image}"
             return Outcome("failed", f"{where}: {wrong}")
         done[split.cut] = done.get(split.cut, 0) + 1
-    missing = [str(cut) for cut in subject.cls.cuts if cut not in done]
+    missing = [str(cut) for cut in subject.make().possible_cuts() if cut not in done]
     if missing:
         why = next(iter(refused), "")
         return Outcome(
             "failed", f"it claims cut {', '.join(missing)}, which works at no size: {why}"
         )
-    extent = f"{SHAPES[0].height} to {SHAPES[-1].height} px, grey and colour"
+    images = [_taken(subject, image) for image in SHAPES]
+    kinds = {1: "grey", 3: "colour"}
+    colours = " and ".join(kinds[one] for one in sorted({image.channels for image in images}))
+    extent = f"{images[0].height} to {images[-1].height} px, {colours}"
     said = f"{sum(done.values())} splits: {len(done)} cuts, {extent}"
     if refused:
         said += f"; {sum(refused.values())} refused: {next(iter(refused))}"
@@ -166,9 +186,10 @@ def computes_the_same(subject: Subject) -> Outcome:
     """Check that training across the wire gives the losses and weights of unsplit training."""
     outputs = _outputs(subject)
     compared = 0
-    for cut in subject.cls.cuts:
+    image = _usual(subject)
+    for cut in subject.make().possible_cuts():
         try:
-            split_model, unsplit = (_split(subject, _USUAL, outputs, cut) for _ in range(2))
+            split_model, unsplit = (_split(subject, image, outputs, cut) for _ in range(2))
         except UsageError:
             continue
         ours, theirs = _train(subject, split_model, True), _train(subject, unsplit, False)
@@ -200,7 +221,7 @@ def _alike(part: nn.Module, other: nn.Module) -> bool:
 
 def _train(subject: Subject, model: SplitModel, across: bool) -> list[float]:
     """Train for three exchanges, across the wire or as one graph; return the losses."""
-    target, part = subject.make(), _part(subject, _USUAL)
+    target, part = subject.make(), _part(subject, _usual(subject))
     client = Client(
         part,
         Sender(model.client, Defense(Parameters()), names=(subject.chosen.label, "no defense")),
@@ -243,7 +264,7 @@ def _train(subject: Subject, model: SplitModel, across: bool) -> list[float]:
 
 def every_weight_learns(subject: Subject) -> Outcome:
     """Check that a gradient reaches each weight that wants one."""
-    model = _split(subject, _USUAL, _outputs(subject), subject.cls.default_cut)
+    model = _split(subject, _usual(subject), _outputs(subject), subject.cls.default_cut)
     _train(subject, model, False)
     idle = [
         f"{side}.{name}"
@@ -264,7 +285,8 @@ def every_weight_learns(subject: Subject) -> Outcome:
 
 def works(subject: Subject) -> Outcome:
     """Check that a whole cell runs with the target, on phantoms."""
-    cells = subject.resolve({"training.epochs": 3}, size=_USUAL.height)
+    image = _usual(subject)
+    cells = subject.resolve({"training.epochs": 3}, size=image.height, channels=image.channels)
     (record,) = subject.run(cells)
     if record.status != "ok":
         return Outcome("failed", f"{record.reason}")
@@ -282,17 +304,17 @@ def works(subject: Subject) -> Outcome:
 
 def cost(subject: Subject) -> Outcome:
     """Say what a training step takes at the default cut, and how the client's share is."""
-    model = _split(subject, _USUAL, _outputs(subject), subject.cls.default_cut)
+    model = _split(subject, _usual(subject), _outputs(subject), subject.cls.default_cut)
     _train(subject, model, True)
     start = time.perf_counter()
     _train(subject, model, True)
     step = 1000 * (time.perf_counter() - start) / 3
-    sent = smashed_shape(model.client, _USUAL)
-    values = sent.channels * sent.height * sent.width
+    image = _usual(subject)
+    sent = smashed_shape(model.client, image)
     return Outcome(
         "ok",
-        f"{step:.1f} ms per step of 4 images of {_USUAL}; an image is sent as {sent}, "
-        f"{4 * values / 1024:.0f} KiB",
+        f"{step:.1f} ms per step of 4 images of {image}; an image is sent as {sent}, "
+        f"{4 * math.prod(sent) / 1024:.0f} KiB",
     )
 
 
