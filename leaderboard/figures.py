@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
         metadata = {"Software": None} if file.suffix == ".png" else {"Date": None}
         write_atomically(
             file,
-            lambda there, kind=file.suffix[1:], about=metadata: figure.savefig(  # type: ignore[misc]
-                there, format=kind, metadata=about, dpi=130
-            ),
+            partial(figure.savefig, format=file.suffix[1:], metadata=metadata, dpi=130),
         )
     return files
 

@@ -33,7 +33,7 @@ class SameConvTranspose2d(nn.ConvTranspose2d):
     def __init__(self, inputs: int, outputs: int):
         super().__init__(inputs, outputs, 3, stride=2)
         nn.init.xavier_uniform_(self.weight)
-        nn.init.zeros_(self.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.bias)  # type: ignore[arg-type]  # it has one
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, 2H, 2W)."""

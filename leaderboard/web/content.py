@@ -184,7 +184,7 @@ def _measure(values: Mapping[str, Any], name: str) -> Measure | None:
 
 
 def _missing(value: object) -> bool:
-    return bool(pd.isna(value))  # type: ignore[call-overload]
+    return bool(pd.isna(value))  # type: ignore[call-overload]  # for any scalar
 
 
 def _curves(examples: Sequence[Record], kind: str) -> list[list[int]]:

@@ -6,23 +6,11 @@ import importlib
 import os
 import sys
 import traceback
-from enum import IntEnum
 
 import click
 
+from splitsec.cli.exit_codes import Exit
 from splitsec.errors import SplitsecError
-
-
-class Exit(IntEnum):
-    """What the exit code says."""
-
-    OK = 0
-    FAILED = 1
-    INTERRUPTED = 2
-    INTERNAL = 3
-    USAGE = 4
-    EMPTY = 5
-
 
 _COMMANDS = {
     "eval": ("splitsec.cli.eval", "Mount attacks on split models behind defenses, and record."),

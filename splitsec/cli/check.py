@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from splitsec.cli import Exit
+from splitsec.cli.exit_codes import Exit
 from splitsec.errors import UsageError, unknown_name
 from splitsec.plugins.names import KINDS, Kind
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from splitsec.cells.requests import parse_requests
-from splitsec.cli import Exit
+from splitsec.cli.exit_codes import Exit
 from splitsec.errors import PluginError, UsageError
 from splitsec.isolation import Isolation
 from splitsec.isolation.processes import (

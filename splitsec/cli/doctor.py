@@ -8,7 +8,7 @@ import textwrap
 
 import click
 
-from splitsec.cli import Exit
+from splitsec.cli.exit_codes import Exit
 
 
 @click.command("doctor")

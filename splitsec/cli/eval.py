@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from splitsec.cli import Exit
 from splitsec.cli.execution import execute, execution_options, take_execution
+from splitsec.cli.exit_codes import Exit
 from splitsec.errors import UsageError
 from splitsec.isolation import Isolation
 from splitsec.plugins.loading import list_plugins

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import click
 
-from splitsec.cli import Exit
+from splitsec.cli.exit_codes import Exit
 from splitsec.data.secret import secret_from
 from splitsec.errors import UsageError
 from splitsec.isolation import Isolation, isolation_for

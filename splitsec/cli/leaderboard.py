@@ -10,7 +10,7 @@ from typing import Any, cast
 import click
 import pandas as pd
 
-from splitsec.cli import Exit
+from splitsec.cli.exit_codes import Exit
 from splitsec.errors import UsageError
 from splitsec.leaderboard import tables
 from splitsec.leaderboard.ranking import RERUN, UTILITY_FLOOR, Board, By, rank

@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from splitsec.cells.cell import Cell
-from splitsec.cli import Exit
+from splitsec.cli.exit_codes import Exit
 from splitsec.errors import UsageError, unknown_name
 from splitsec.files import write_text
 from splitsec.leaderboard import figures, page, tables

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from splitsec.cli import Exit
+from splitsec.cli.exit_codes import Exit
 from splitsec.cli.verify import plugin_option
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from splitsec.cli import Exit
 from splitsec.cli.execution import Execution, executor_options, take_execution
+from splitsec.cli.exit_codes import Exit
 from splitsec.data.secret import secret_from
 from splitsec.errors import UsageError
 from splitsec.isolation.sandbox import CONFINED_VARIABLE

@@ -77,7 +77,7 @@ class IsolatedAttack(Attack[Any]):
 
     def __init__(self, roles: Roles, view: View, seed: int) -> None:
         self.checkpoints = Checkpoints()
-        self.reconstructs = roles.attack.cls.reconstructs  # type: ignore[misc]
+        self.reconstructs = roles.attack.cls.reconstructs  # type: ignore[misc]  # the class variable
         self._kept: dict[str, int] = {}
         self._most_images = max(_MOST_IMAGES, _MOST_BATCHES * roles.batch_size)
         self._label = roles.attack.label

@@ -202,7 +202,8 @@ class _StoredWeights(NamedTuple):
 def _read_safetensors(file: Path) -> _StoredWeights:
     try:
         with safe_open(file, framework="pt") as content:
-            state = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+            names = content.keys()
+            state = {name: content.get_tensor(name) for name in names}
             return _StoredWeights(state, (content.metadata() or {}).get("sha256"))
     except (OSError, SafetensorError, ValueError) as error:
         raise _UnavailableError(f"cannot read {file}: {error}") from None

@@ -97,8 +97,8 @@ def _found(path: Path, announce: Callable[[str], None]) -> list[StoredRecord]:
 def _files(folder: Path) -> Iterator[_File]:
     for place, folders, names in os.walk(folder):
         if "record.json" in names:
-            file = os.path.join(place, "record.json")  # noqa: PTH118 - Path is slow here
-            state = os.stat(file)  # noqa: PTH116
+            file = os.path.join(place, "record.json")  # noqa: PTH118 - Path is slow
+            state = os.stat(file)  # noqa: PTH116 - Path is slow
             yield _File(os.path.relpath(file, folder), state.st_mtime_ns, state.st_size)
             folders.clear()
         folders[:] = [one for one in folders if not one.startswith(".")]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from splitsec.cli import Exit
+from splitsec.cli.exit_codes import Exit
 from splitsec.cli.submit import command
 from splitsec.cli.verify import command as verify
 from splitsec.errors import DataError, UsageError

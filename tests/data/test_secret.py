@@ -16,8 +16,8 @@ from splitsec.cells.configured import ConfiguredPlugin
 from splitsec.cells.provenance import core_sha256
 from splitsec.cells.resolve import resolve
 from splitsec.cells.transport import build_again
-from splitsec.cli import Exit
 from splitsec.cli.eval import command
+from splitsec.cli.exit_codes import Exit
 from splitsec.data.loading import load_data
 from splitsec.data.secret import SECRET_FILE_VARIABLE, SECRET_VARIABLE, commitment, secret_from
 from splitsec.errors import DataError, UsageError
@@ -201,7 +201,7 @@ def test_a_run_tells_the_commitment_and_never_the_secret(secret: Path, tmp_path:
     committed = commitment_of(secret)
     assert {one.spec.partition_commitment for one in load_records([store])} == {committed, None}
     again = run("--partition-secret-file", secret, "--output", store)
-    assert "all 1 cells have a record" in again.stderr
+    assert "1 of 1 cells have a record" in again.stderr
     assert again.stdout == hidden.stdout
     for found in find_records([store]):
         assert published(found.record, None).spec == found.record.spec

@@ -19,7 +19,7 @@ ENTRY = """@software{splitsec,
   version = {0.2.0},
   year    = {2026},
   license = {Apache-2.0}
-}"""  # noqa: E501
+}"""  # noqa: E501 - one long line of BibTeX
 
 
 def test_the_entry_is_of_the_packages_metadata_and_the_last_version() -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser
 
-from splitsec.cli import Exit
+from splitsec.cli.exit_codes import Exit
 from splitsec.leaderboard.ranking import evidence, rank
 from splitsec.records.record import Agreement, Evidence, Record, load_record
 from splitsec.records.store import StoredRecord, each_once

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from splitsec.cli import Exit
 from splitsec.cli.eval import command as eval_command
 from splitsec.cli.execution import Execution
+from splitsec.cli.exit_codes import Exit
 from splitsec.errors import DataError, UsageError
 from splitsec.leaderboard.web.content import choices
 from splitsec.leaderboard.web.publication import command as again

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from splitsec.cli import Exit
+from splitsec.cli.exit_codes import Exit
 from splitsec.cli.leaderboard import command
 from splitsec.errors import DataError
 from splitsec.leaderboard import load

@@ -252,18 +252,6 @@ def test_listing_imports_neither_torch_nor_plugins() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_plugins_import_only_the_core_and_their_own_folder() -> None:
-    from splitsec.plugins.loading import _builtin
-
-    for kind in KINDS:
-        for path in _builtin(kind).values():
-            for file in [path] if path.is_file() else path.rglob("*.py"):
-                text = file.read_text()
-                for other in ("attacks", "defenses", "targets", "leaderboard"):
-                    assert f"import splitsec.{other}" not in text, f"{file}: {other}"
-                    assert f"from splitsec.{other}" not in text, f"{file}: {other}"
-
-
 @pytest.mark.parametrize("folder", ["attacks", "defenses", "targets", "leaderboard"])
 def test_the_outer_folders_are_imported_by_their_full_name_only(folder: str) -> None:
     root = Path(__file__).parents[2]
@@ -276,15 +264,6 @@ def test_the_outer_folders_are_imported_by_their_full_name_only(folder: str) -> 
     )
     assert done.returncode == 1
     assert f"import splitsec.{folder}, not {folder}" in done.stderr
-
-
-def test_the_core_imports_no_plugin() -> None:
-    import splitsec
-
-    for file in Path(splitsec.__file__).parent.rglob("*.py"):
-        for kind in ("attacks", "defenses", "targets", "leaderboard"):
-            assert f"import splitsec.{kind}" not in file.read_text()
-            assert f"from splitsec.{kind}" not in file.read_text()
 
 
 def test_requests_and_settings() -> None:

@@ -20,7 +20,7 @@ import pytest
 
 from splitsec.cells.cell import Cell
 from splitsec.cells.resolve import resolve
-from splitsec.cli import Exit
+from splitsec.cli.exit_codes import Exit
 from splitsec.errors import UsageError
 from splitsec.plugins.packing import PackedPlugin
 from splitsec.progress import Silent

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from splitsec import cli
-from splitsec.cli import Exit
+from splitsec.cli.exit_codes import Exit
 from splitsec.data.secret import SECRET_FILE_VARIABLE, SECRET_VARIABLE, secret_from
 from splitsec.errors import DataError, UsageError
 from splitsec.isolation import Isolation

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from click.testing import CliRunner
 from PIL import Image
 
-from splitsec.cli import Exit
+from splitsec.cli.exit_codes import Exit
 from splitsec.cli.leaderboard import command
 from splitsec.records.record import Record
 from splitsec.records.store import record_folder, write_record

@@ -29,7 +29,7 @@ class SameConv2d(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, stride: int = 1):
         super().__init__(inputs, outputs, 3, stride, padding=1 if stride == 1 else 0)
         nn.init.xavier_uniform_(self.weight)
-        nn.init.zeros_(self.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.bias)  # type: ignore[arg-type]  # it has one
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (N, inputs, H, W) to (N, outputs, ceil(H / stride), ceil(W / stride))."""

@@ -57,7 +57,7 @@ class Report(BaseModel):
     parameters: dict[str, Any] = {}
     findings: tuple[CheckResult, ...] = ()
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # mypy cannot decorate properties
     @property
     def ok(self) -> bool:
         """Whether no check failed."""
