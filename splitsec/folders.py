@@ -29,3 +29,8 @@ def data_folder() -> Path:
     if named := os.environ.get("SPLITSEC_DATA"):
         return Path(named).expanduser()
     return cache_folder() / "data"
+
+
+def medmnist_folder() -> Path:
+    """Return the folder where the medmnist package keeps what it downloads."""
+    return Path("~/.medmnist").expanduser()

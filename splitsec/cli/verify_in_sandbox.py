@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from splitsec.data.secret import SECRET_FILE_VARIABLE, SECRET_VARIABLE
-from splitsec.folders import cache_folder, data_folder
+from splitsec.folders import cache_folder, data_folder, medmnist_folder
 from splitsec.isolation.sandbox import CONFINED_VARIABLE, environment, sandboxed
 from splitsec.metrics.lpips_weights import FILE_VARIABLE, file_to_show
 
-_CACHE = "/tmp/cache"
+_HOME = "/tmp"
+_CACHE = f"{_HOME}/cache"
 _PASSED_ON = ("TERM", "COLUMNS", "NO_COLOR", "FORCE_COLOR", SECRET_VARIABLE)
 
 
@@ -36,8 +37,8 @@ def run_confined(arguments: Sequence[str], shown: Iterable[Path], writable: Iter
     for folder in writable:
         folder.mkdir(parents=True, exist_ok=True)
     shown, variables = [*shown], {CONFINED_VARIABLE: "1", "SPLITSEC_CACHE": _CACHE}
-    fetched = cache_folder() / "data"
-    elsewhere = {f"{_CACHE}/data": fetched} if fetched.is_dir() else {}
+    fetched = {f"{_CACHE}/data": cache_folder() / "data", f"{_HOME}/.medmnist": medmnist_folder()}
+    elsewhere = {inside: folder for inside, folder in fetched.items() if folder.is_dir()}
     secret = os.environ.get(SECRET_FILE_VARIABLE)
     places = {
         "SPLITSEC_DATA": data_folder(),
@@ -54,4 +55,4 @@ def run_confined(arguments: Sequence[str], shown: Iterable[Path], writable: Iter
     variables |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     command = [sys.executable, "-P", "-m", "splitsec", *arguments]
     command = sandboxed(command, shown, outer=True, writable=writable, elsewhere=elsewhere)
-    return subprocess.run(command, env=environment("/tmp") | variables, check=False).returncode
+    return subprocess.run(command, env=environment(_HOME) | variables, check=False).returncode

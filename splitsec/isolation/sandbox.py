@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from splitsec.errors import UsageError
-from splitsec.folders import cache_folder, data_folder
+from splitsec.folders import cache_folder, data_folder, medmnist_folder
 from splitsec.plugins.loading import folder_of
 from splitsec.plugins.names import KINDS
 
@@ -113,7 +113,7 @@ def sandboxed(
         command: what runs inside: in ``/tmp``, or in the working folder if it is ``outer``.
         shown: files and folders that it may read beside Python's.
         hidden: folders that it must not see even where they are inside of others, beside those
-            of the data and the cache; an ``outer`` one may see all that it is shown.
+            of data, downloads and the cache; an ``outer`` one may see all that it is shown.
         outer: whether it can start sandboxes of its own, as splitsec does.
         writable: folders that it may write into.
         elsewhere: what else it may read, by the path that this has inside.
@@ -135,7 +135,8 @@ def sandboxed(
     for path in ("/tmp", "/dev/shm"):
         room = _OUTER_ROOM_BYTES if outer else _ROOM_BYTES
         options += ["--size", str(room), "--tmpfs", path]
-    hiding = () if outer else (data_folder(), cache_folder(), *map(Path, hidden))
+    private = (data_folder(), cache_folder(), medmnist_folder())
+    hiding = () if outer else (*private, *map(Path, hidden))
     options += _shown(places, hiding)
     if os.environ.get(CONFINED_VARIABLE):  # within a sandbox no other /proc can be made
         for path in ("/proc/cpuinfo", "/proc/meminfo"):

@@ -70,9 +70,9 @@ def draw_scans(folder: Path, count: int) -> None:
     (folder / "labels.csv").write_text("\n".join(lines))
 
 
-def is_there(data: str) -> bool:
+def is_there(folder: str) -> bool:
     root = os.environ.get("SPLITSEC_DATA")
-    return root is not None and (Path(root) / data).is_dir()
+    return root is not None and (Path(root) / folder).is_dir()
 
 
 def filled_in(words: list[str]) -> list[str]:
@@ -105,7 +105,7 @@ def test_every_command_runs(page: Path, place: Path, monkeypatch: pytest.MonkeyP
         if block.reason:
             continue
         for words in commands(block):
-            absent = [data for data in REAL_DATA if data in words and not is_there(data)]
+            absent = [data for data in REAL_DATA if data in words and not is_there(REAL_DATA[data])]
             if "--sandbox" in words and not shutil.which("bwrap") and not os.environ.get("CI"):
                 absent.append("bubblewrap")
             if absent or tuple(words) in NEVER:

@@ -466,6 +466,27 @@ def test_the_sandbox_lets_nobody_make_namespaces() -> None:
     assert inside("unshare", "--user", "--map-root-user", "true") != 0
 
 
+@pytest.mark.usefixtures("bubblewrap")
+def test_the_sandbox_hides_downloaded_images_in_a_home_that_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    (home / ".medmnist").mkdir(parents=True)
+    for file in (home / "note", home / ".medmnist" / "octmnist.npz"):
+        file.write_text("something")
+    monkeypatch.setenv("HOME", str(home))
+
+    def reads(file: Path) -> bool:
+        command = sandboxed(["cat", str(file)], [home], [])
+        done = subprocess.run(
+            command, env=environment("/tmp"), check=False, capture_output=True, text=True
+        )
+        return done.stdout == "something"
+
+    assert reads(home / "note")
+    assert not reads(home / ".medmnist" / "octmnist.npz")
+
+
 # The same numbers.
 
 

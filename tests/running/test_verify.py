@@ -12,6 +12,7 @@ import pytest
 
 from splitsec import cli
 from splitsec.cli.exit_codes import Exit
+from splitsec.cli.verify_in_sandbox import run_confined
 from splitsec.data.secret import SECRET_FILE_VARIABLE, SECRET_VARIABLE, secret_from
 from splitsec.errors import DataError, UsageError
 from splitsec.isolation import Isolation
@@ -322,6 +323,19 @@ def _heard(capfd: pytest.CaptureFixture[str], what: str) -> str:
     """Return what a plug-in printed of itself."""
     lines = capfd.readouterr().err.splitlines()
     return next(line for line in lines if what in line).partition(what)[2]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("bubblewrap")
+def test_the_sandbox_is_shown_what_the_medmnist_package_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".medmnist").mkdir()
+    (tmp_path / ".medmnist" / "octmnist.npz").touch()
+    words = ["check", "data", "medmnist:set=octmnist", "--only", "available", "--json"]
+    assert run_confined(words, (), ()) == Exit.OK
+    assert "found at /tmp/.medmnist/octmnist.npz" in capfd.readouterr().out
 
 
 def test_only_sources_that_records_are_of_are_shown(mine: Path) -> None:

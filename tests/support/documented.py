@@ -22,8 +22,12 @@ DOCS = ROOT / "docs"
 NEVER = {("reproduce", "all"): "takes over an hour"}
 """Commands that are not run wherever they stand, and why."""
 
-REAL_DATA = ("retinamnist", "lung-segmentation")
-"""Data sets without which commands that name them are left out."""
+REAL_DATA = {
+    "retinamnist": "retinamnist",
+    "lung-segmentation": "lung-segmentation",
+    "medmnist:set=pneumoniamnist": "pneumoniamnist",
+}
+"""Data sets, as commands name them, and the folders without which those are left out."""
 
 TINY = (
     "training.epochs=1",

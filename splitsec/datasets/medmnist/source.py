@@ -19,7 +19,7 @@ from splitsec.datasets.medmnist.download import fetch, package_is_here
 from splitsec.datasets.medmnist.sets import SET_NAME, SIZES, MedMnistSet, official_sets, set_name
 from splitsec.download import Patience
 from splitsec.errors import DataError, UsageError, unknown_name
-from splitsec.folders import cache_folder, data_folder
+from splitsec.folders import cache_folder, data_folder, medmnist_folder
 from splitsec.plugins.data_spec import DataSpec
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.source import Availability, Catalogue, Source
@@ -157,8 +157,7 @@ def sets_here() -> list[str]:
 
 def _folders(name: str) -> list[Path]:
     """Return where the files of a set are looked for, the best place first."""
-    package = Path("~/.medmnist").expanduser()  # where the medmnist package keeps its downloads
-    return [data_folder() / name, data_folder(), _downloaded(name), package]
+    return [data_folder() / name, data_folder(), _downloaded(name), medmnist_folder()]
 
 
 def _downloaded(name: str) -> Path:
