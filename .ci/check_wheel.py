@@ -38,7 +38,7 @@ def main(wheel: str) -> None:
             "from splitsec.plugins.loading import list_plugins, load_plugin\n"
             f"assert splitsec.__file__.startswith({folder!r}), splitsec.__file__\n"
             "[load_plugin(k, one.name) for k in KINDS for one in list_plugins(k)]\n"
-            "from splitsec.cells.requests import profiles; assert 'quick' in profiles()\n"
+            "from splitsec.cells.profiles import load_profiles; assert 'quick' in load_profiles()\n"
             "from importlib.resources import files; page = files('splitsec.leaderboard.web')\n"
             "assert (page / 'templates/index.html.j2').is_file()\n"
             "assert (page / 'assets/style.css').is_file()\n"

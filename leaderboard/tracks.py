@@ -9,7 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from splitsec.cells.cell import Cell
-from splitsec.cells.grid import Grid, cells_of
+from splitsec.cells.requests import Request
+from splitsec.cells.resolve import resolve
 from splitsec.errors import UsageError, unknown_name
 
 _PROFILES = ("quick", "standard", "paper")
@@ -36,7 +37,22 @@ class Scale(_Frozen):
     seeds: int = Field(default=1, ge=1)
     threads: int | None = None
     settings: tuple[str, ...] = ()
-    grid: tuple[Grid, ...] = ()
+    grid: tuple[Request, ...] = ()
+
+    def applied(self, request: Request, profile: str) -> Request:
+        """Return a track's request at this scale.
+
+        Raises:
+            UsageError: the size is not a whole number.
+        """
+        return request.replaced(
+            profile=profile,
+            data=self.data,
+            size=self.size,
+            seed=range(self.seeds),
+            threads=self.threads,
+            settings=[*self.settings, *request.settings],
+        )
 
 
 class ReportClaim(_Frozen):
@@ -101,7 +117,7 @@ class Track(_Frozen):
     curves: tuple[str, ...] = ()
     report_columns: tuple[str, ...] = ()
     reported: tuple[dict[str, Any], ...] = ()
-    grid: tuple[Grid, ...] = ()
+    grid: tuple[Request, ...] = ()
     scales: dict[str, Scale]
 
     def cells(self, profile: str) -> list[Cell]:
@@ -114,17 +130,8 @@ class Track(_Frozen):
             known = ", ".join(self.scales)
             raise UsageError(f"track {self.name!r} has no size for profile {profile!r}: {known}")
         scale = self.scales[profile]
-        cells: list[Cell] = []
-        for grid in scale.grid or self.grid:
-            sized = grid.model_copy(update={"data": scale.data, "size": scale.size})
-            cells += cells_of(
-                sized,
-                profile=profile,
-                seeds=scale.seeds,
-                threads=scale.threads,
-                settings=scale.settings,
-            )
-        return cells
+        requests = [scale.applied(request, profile) for request in scale.grid or self.grid]
+        return [cell for request in requests for cell in resolve(request)]
 
 
 def list_tracks() -> list[str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from splitsec.cells.requests import request_of
 from splitsec.errors import DataError
+from splitsec.plugins.names import KINDS
 from splitsec.records.record import Record
 from splitsec.records.store import StoredRecord, keep_record
 
@@ -80,22 +81,9 @@ def command(record: Record) -> list[str]:
     if spec.partition or spec.partition_commitment:
         return []
     plugins = record.provenance.plugins
-    words = ["splitsec", "eval"]
-    for kind in ("attack", "defense", "target", "data"):
-        words += [f"--{kind}", plugins.get(kind, {}).get("spec", getattr(spec, kind))]
-    for name in ("cut", "size", "channels", "clients", "profile", "seed", "public_from", "threads"):
-        words += [f"--{name.replace('_', '-')}", str(getattr(spec, name))]
-    for name in ("private", "public", "validation", "held_out", "victims"):
-        words += ["--set", f"counts.{name}={getattr(spec, name)}"]
-    for name, value in spec.training.model_dump().items():
-        words += ["--set", f"training.{name}={value}"]
-    for kind, parameters in spec.parameters.items():
-        for name, value in parameters.items():
-            if value not in (None, ""):
-                text = value if isinstance(value, str) else json.dumps(value)
-                words += ["--set", f"{kind}.{getattr(spec, kind)}.{name}={text}"]
-    found: list[str] = without_folders(words)
-    return found
+    specs = {kind: plugins[kind]["spec"] for kind in KINDS if "spec" in plugins.get(kind, {})}
+    words: list[str] = without_folders(request_of(spec, specs).command())
+    return words
 
 
 def file_stem(record: Record) -> str:

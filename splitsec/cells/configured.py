@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from splitsec.cells.requests import PluginRequest
+from splitsec.cells.plugin_requests import PluginRequest, is_named
 from splitsec.errors import UsageError
 from splitsec.isolation import Isolation
 from splitsec.isolation.unloaded import AttackRequest, Description, describe
 from splitsec.plugins.loading import Plugin, is_builtin, load_plugin
-from splitsec.plugins.names import Kind, plain_name
+from splitsec.plugins.names import Kind
 from splitsec.plugins.parameters import Parameters, build_parameters, merge
 
 
@@ -57,7 +57,7 @@ def configure_attacks(
     profile: str,
     isolation: Isolation | None,
 ) -> list[ConfiguredPlugin]:
-    """Choose attacks; those that are not built in are not loaded here if they are isolated."""
+    """Configure attacks; those that are not built in are not loaded here if they are isolated."""
     unloaded = [request for request in requests if is_apart(request.spec, isolation)]
     known: dict[int, ConfiguredPlugin] = {}
     if isolation is not None and unloaded:
@@ -74,9 +74,7 @@ def _layers(
     request: PluginRequest, settings: Mapping[str, Mapping[str, str]] | None
 ) -> list[Mapping[str, Any]]:
     """Return what was set of a plug-in's parameters; later layers win."""
-    by_setting = [
-        values for name, values in (settings or {}).items() if key_of(name) == key_of(request.spec)
-    ]
+    by_setting = [values for name, values in (settings or {}).items() if is_named(request, name)]
     return [*by_setting, request.parameters]
 
 
@@ -107,16 +105,11 @@ def with_parameters(plugin: Plugin, values: Mapping[str, Any]) -> ConfiguredPlug
     return ConfiguredPlugin(plugin, build_parameters(label, plugin.cls.Parameters, values))
 
 
-def check_names(chosen: Sequence[ConfiguredPlugin]) -> None:
+def check_names(plugins: Sequence[ConfiguredPlugin]) -> None:
     """Raise a UsageError where two sources would go by one name in the records."""
     sources: dict[str, str] = {}
-    for one in chosen:
+    for one in plugins:
         code = f"{one.plugin.cls.__qualname__} of {one.plugin.source}"
         known = sources.setdefault(one.plugin.name, code)
         if known != code:
             raise UsageError(f"{one.label} is two things, {known} and {code}; rename one")
-
-
-def key_of(spec: str) -> str:
-    """Return the name by which ``--set`` addresses a plug-in, whichever way it was named."""
-    return plain_name(spec.rstrip("/\\")).rpartition("/")[2].replace("_", "-")

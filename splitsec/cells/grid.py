@@ -6,61 +6,28 @@ Reading one needs neither torch nor a plug-in; its cells do.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
+from splitsec.cells.requests import Request, SettingTexts, setting_texts
 from splitsec.errors import UsageError, unknown_name
 from splitsec.isolation import Isolation
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the cells need torch
     from splitsec.cells.cell import Cell
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Grid(_Frozen):
-    """One request, as ``splitsec eval`` takes it; what varies is a list or text with commas.
-
-    Attributes:
-        attack: attacks.
-        defense: defenses.
-        target: targets, or None for the profile's.
-        data: data sets, or None for the profile's.
-        cut: cut layers, or None for the target's default.
-        size: image sizes in pixels, or None for the profile's.
-        channels: 1 or 3.
-        clients: number of clients.
-        public_from: ``"same"`` or ``"shifted"``.
-        settings: as of ``--set``.
-        sweeps: as of ``--sweep``.
-    """
-
-    attack: str
-    defense: str = "none"
-    target: str | None = None
-    data: str | None = None
-    cut: str | None = None
-    size: str | None = None
-    channels: Literal[1, 3] = 3
-    clients: int = Field(default=1, ge=1)
-    public_from: Literal["same", "shifted"] = "same"
-    settings: tuple[str, ...] = ()
-    sweeps: tuple[str, ...] = ()
-
-    @field_validator("attack", "defense", "target", "data", "cut", "size", mode="before")
-    @classmethod
-    def _joined(cls, value: object) -> object:
-        if isinstance(value, list):
-            return ",".join(map(str, value))
-        return str(value) if isinstance(value, int) else value
-
-
-class GridFile(_Frozen):
+class GridFile(BaseModel):
     """A file of grids.
 
     Attributes:
@@ -69,15 +36,34 @@ class GridFile(_Frozen):
         seeds: seeds 0 to n-1.
         threads: CPU threads of a cell, or None for the profile's.
         settings: as of ``--set``, for every grid; a grid's own win.
-        grid: the requests.
+        grid: the requests, each with what the file says for all of them.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str = ""
     profile: str = "quick"
     seeds: int = Field(default=1, ge=1)
     threads: int | None = Field(default=None, ge=1)
-    settings: tuple[str, ...] = ()
-    grid: tuple[Grid, ...] = Field(min_length=1)
+    settings: SettingTexts = ()
+    grid: tuple[Request, ...] = Field(min_length=1)
+
+    @field_validator("grid", mode="before")
+    @classmethod
+    def _with_shared(cls, tables: object, info: ValidationInfo) -> object:
+        """Give each table what the file says for all."""
+        if not isinstance(tables, list | tuple):
+            return tables
+        said = info.data  # without what was wrong, which is reported first
+        shared: dict[str, Any] = {"seed": range(said.get("seeds", 1))}
+        shared |= {name: said[name] for name in ("profile", "threads") if name in said}
+        settings = said.get("settings", ())
+        return [
+            {**shared, **table, "settings": _all_settings(settings, table.get("settings", ()))}
+            if isinstance(table, dict)
+            else table
+            for table in tables
+        ]
 
     def cells(self, isolation: Isolation | None = None) -> list[Cell]:
         """Return all cells, each once.
@@ -89,46 +75,10 @@ class GridFile(_Frozen):
             UsageError: an unknown name, parameter or cut, or a value out of range.
             PluginError: a plug-in cannot be loaded.
         """
-        cells: dict[str, Cell] = {}
-        for grid in self.grid:
-            resolved = cells_of(
-                grid,
-                profile=self.profile,
-                seeds=self.seeds,
-                threads=self.threads,
-                settings=self.settings,
-                isolation=isolation,
-            )
-            cells |= {cell.spec.model_dump_json(): cell for cell in resolved}
-        return list(cells.values())
+        from splitsec.cells.resolve import resolve
 
-
-def cells_of(
-    grid: Grid,
-    *,
-    profile: str,
-    seeds: int,
-    threads: int | None,
-    settings: tuple[str, ...],
-    isolation: Isolation | None = None,
-) -> list[Cell]:
-    """Resolve one grid under the settings that several share; its own settings win.
-
-    Raises:
-        UsageError: see :func:`splitsec.cells.resolve.resolve`.
-        PluginError: likewise.
-    """
-    from splitsec.cells.resolve import resolve
-
-    asked = grid.model_dump(exclude={"settings"})
-    return resolve(
-        **asked,
-        profile=profile,
-        seeds=range(seeds),
-        threads=threads,
-        settings=[*settings, *grid.settings],
-        isolation=isolation,
-    )
+        cells = [cell for request in self.grid for cell in resolve(request, isolation)]
+        return list({cell.spec.model_dump_json(): cell for cell in cells}.values())
 
 
 def load_grid(path: Path) -> GridFile:
@@ -149,13 +99,19 @@ def load_grid(path: Path) -> GridFile:
         raise UsageError(f"{path}: {_sentence(error, values)}") from None
 
 
+def _all_settings(shared: Sequence[str], own: object) -> object:
+    """Return a table's settings after those of the file, so that its own win."""
+    texts = setting_texts(own)
+    return [*shared, *texts] if isinstance(texts, list | tuple) else own
+
+
 def _sentence(error: ValidationError, values: Mapping[str, Any]) -> str:
     """Return what is wrong with a grid file, in one sentence."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         inside = len(first["loc"]) > 1
-        fields = (Grid if inside else GridFile).model_fields
+        fields = (Request if inside else GridFile).model_fields
         return unknown_name(
             f"key of {where.rpartition('.')[0] or 'the file'}:", str(first["loc"][-1]), fields
         )

@@ -1,148 +1,224 @@
-"""What to run: one cell's specification, profiles, and how text becomes either.
+"""What is asked for: one model of every axis of a grid.
 
-Nothing here imports torch or a plug-in; resolving a cell's parameters does, in
-:func:`splitsec.cells.resolve.resolve`.
+The options of ``splitsec eval``, the tables of a grid file, tracks and :func:`splitsec.evaluate`
+are made from its fields, and so is the command that asks for the same cells again. An axis is
+added here, as a field, and where it is used; one that goes by the same name in
+:class:`splitsec.records.spec.CellSpec` reaches the specification by itself. Nothing here imports
+torch or a plug-in.
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Sequence
-from importlib import resources
-from typing import NamedTuple
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from annotated_types import Ge, MinLen
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
+from splitsec.cells.profiles import COUNTS
 from splitsec.errors import UsageError, unknown_name
-from splitsec.training.settings import Training
+from splitsec.plugins.names import Kind
+from splitsec.records.spec import CellSpec
+
+_NOT_NUMBERS = "not_whole_numbers"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+def _joined(value: object) -> object:
+    """Join a list of names with commas, as the command line has them."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
-class Profile(_Frozen):
-    """Defaults of everything that a command does not say; see profiles.toml.
+def _whole_numbers(value: object) -> tuple[int, ...]:
+    """Read one number, several, or text such as ``2,3``."""
+    several = value if isinstance(value, list | tuple | range) else str(value).split(",")
+    try:
+        return tuple(int(str(one)) for one in several)
+    except ValueError:
+        shown = ",".join(map(str, several))
+        raise PydanticCustomError(
+            _NOT_NUMBERS, "{shown} is not a list of whole numbers", {"shown": repr(shown)}
+        ) from None
+
+
+def setting_texts(settings: object) -> object:
+    """Return settings as ``--set`` takes them; those that are texts already stay as they are.
+
+    Args:
+        settings: texts, or names to values, such as ``{"training.epochs": 5}``.
+    """
+    if not isinstance(settings, Mapping):
+        return settings
+    return tuple(
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in settings.items()
+    )
+
+
+Names = Annotated[str, BeforeValidator(_joined)]
+"""Plug-ins, comma-separated, or a list of them."""
+
+WholeNumbers = Annotated[tuple[int, ...], BeforeValidator(_whole_numbers)]
+"""One number, several, or text such as ``"2,3"``."""
+
+SettingTexts = Annotated[tuple[str, ...], BeforeValidator(setting_texts)]
+"""Texts as of ``--set``, or names to values."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """How ``splitsec eval`` takes an axis, where its field's name and type do not say it.
 
     Attributes:
-        target: default target.
-        data: task to its default data set.
-        size: height and width of the images, pixels.
-        private: images of all clients together.
-        public: images of the attacker.
-        validation: images that choose between trivial attackers.
-        held_out: images that train nothing.
-        victims: private images whose traffic is attacked and scored.
-        threads: CPU threads; part of what decides the numbers.
-        training: the clients' settings.
-        for_data: data set to its own size and counts, where it cannot do with the profile's.
+        name: of the option, or None for that of the field.
+        metavar: what the help shows for a value.
+        otherwise: whose value is used where none is given.
+        repeated: whether the option is given once per value.
     """
 
-    target: str
-    data: dict[str, str]
-    size: int
-    private: int
-    public: int
-    validation: int
-    held_out: int
-    victims: int
-    threads: int
-    training: Training
-    for_data: dict[str, dict[str, int]] = Field(default_factory=dict)
+    name: str | None = None
+    metavar: str | None = None
+    otherwise: str | None = None
+    repeated: bool = False
 
 
-class PluginRequest(NamedTuple):
-    """A plug-in or data set as asked for, with the parameters given beside it."""
+class Request(BaseModel):
+    """What is asked for; every axis that has several values makes a grid."""
 
-    spec: str
-    parameters: dict[str, str]
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    attack: Names
+    """Attacks: names or paths, comma-separated; name:parameter=value sets a parameter."""
+
+    defense: Names = "none"
+    """Defenses, in the same form."""
+
+    target: Annotated[Names | None, Option(otherwise="the profile's")] = None
+    """Targets, in the same form."""
+
+    data: Annotated[Names | None, Option(otherwise="the profile's")] = None
+    """Data sets, in the same form."""
+
+    cut: Annotated[WholeNumbers | None, MinLen(1), Option(otherwise="the target's")] = None
+    """Cut layers, such as 2,3: the client's last layer."""
+
+    size: Annotated[WholeNumbers | None, MinLen(1), Option(otherwise="the profile's")] = None
+    """Image sizes, pixels, such as 32,64."""
+
+    channels: Literal[1, 3] = 3
+    """Grey or colour images."""
+
+    clients: Annotated[int, Ge(1)] = 1
+    """Number of clients that share the private images."""
+
+    profile: Annotated[str, Option(metavar="quick|standard|paper")] = "quick"
+    """Where all other settings come from."""
+
+    seed: Annotated[tuple[Annotated[int, Ge(0)], ...], BeforeValidator(_whole_numbers)] = (0,)
+    """One seed, or several, such as 3,7: one cell each."""
+
+    public_from: Literal["same", "shifted"] = "same"
+    """Whether the attacker's own images are from the private images' population."""
+
+    threads: Annotated[int | None, Ge(1), Option(otherwise="the profile's")] = None
+    """CPU threads."""
+
+    settings: Annotated[
+        SettingTexts, Option("set", metavar="KIND.NAME.PARAMETER=VALUE", repeated=True)
+    ] = ()
+    """Set a parameter, such as attack.fsha.iterations=500 or training.epochs=5."""
+
+    sweeps: Annotated[
+        tuple[str, ...],
+        Option("sweep", metavar="KIND.NAME.PARAMETER=VALUE,VALUE", repeated=True),
+    ] = ()
+    """One cell per value, such as defense.dcor.alpha=0.1,0.5,0.9."""
+
+    def replaced(self, **changes: Any) -> Request:
+        """Return the request with some axes changed.
+
+        Raises:
+            UsageError: an unknown axis, or a value out of range.
+        """
+        return make_request({**self.model_dump(), **changes})
+
+    def command(self) -> list[str]:
+        """Return the words of a ``splitsec eval`` that asks for the same cells."""
+        words = ["splitsec", "eval"]
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if name == "seed" and len(value) != 1 and value == tuple(range(len(value))):
+                words += ["--seeds", str(len(value))]
+            elif option_of(name).repeated:
+                words += [word for one in value for word in (flag_of(name), one)]
+            elif isinstance(value, tuple):
+                words += [flag_of(name), ",".join(map(str, value))]
+            elif value is not None:
+                words += [flag_of(name), str(value)]
+        return words
 
 
-def profiles() -> dict[str, Profile]:
-    """Return all profiles by name."""
-    text = resources.files("splitsec.cells").joinpath("profiles.toml").read_text(encoding="utf-8")
-    return {name: Profile(**values) for name, values in tomllib.loads(text).items()}
+def option_of(name: str) -> Option:
+    """Return how ``splitsec eval`` takes an axis."""
+    metadata = Request.model_fields[name].metadata
+    return next((one for one in metadata if isinstance(one, Option)), Option())
 
 
-def get_profile(name: str) -> Profile:
-    """Return a profile.
+def flag_of(name: str) -> str:
+    """Return the option of an axis, such as ``--public-from``."""
+    return f"--{option_of(name).name or name.replace('_', '-')}"
+
+
+def make_request(values: Mapping[str, Any]) -> Request:
+    """Make a request from what a person gave.
+
+    Args:
+        values: axis to value.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: an unknown axis, or a value of the wrong type or range.
     """
-    known = profiles()
-    if name not in known:
-        raise UsageError(unknown_name("profile", name, known))
-    return known[name]
+    for name in values:
+        if name not in Request.model_fields:
+            raise UsageError(unknown_name("axis of a request:", name, Request.model_fields))
+    try:
+        return Request(**values)
+    except ValidationError as error:
+        raise UsageError(_complaint(error.errors()[0])) from None
 
 
-def parse_requests(text: str) -> list[PluginRequest]:
-    """Parse a comma-separated list such as ``fsha:iterations=500,critic_lr=1e-3,adra``.
+def _complaint(error: ErrorDetails) -> str:
+    name = str(error["loc"][0])
+    if error["type"] == _NOT_NUMBERS:
+        return f"{flag_of(name)} {error['msg']}"
+    if error["type"] == "missing":
+        return f"{name}: a request needs one"
+    return f"{name}: {error['msg']} (got {error['input']!r})"
 
-    A piece with ``=`` and no name before it belongs to the request before it.
+
+def request_of(spec: CellSpec, plugins: Mapping[Kind, str]) -> Request:
+    """Return the request for one cell alone, with every setting spelled out.
+
+    A request cannot ask for a partition of the images other than the usual one.
+
+    Args:
+        spec: the cell's specification.
+        plugins: kind to how the plug-in is asked for, where that is not its plain name.
 
     Raises:
-        UsageError: the text is empty, or starts with a parameter.
+        UsageError: a value of the specification is out of range.
     """
-    requests: list[PluginRequest] = []
-    for piece in filter(None, (part.strip() for part in text.split(","))):
-        head, equals, value = piece.partition("=")
-        name, colon, key = head.rpartition(":")
-        if equals and not colon:
-            if not requests:
-                raise UsageError(f"{text!r} starts with a parameter; a name is due before it")
-            requests[-1].parameters[head.strip()] = value.strip()
-        elif equals:
-            requests.append(PluginRequest(name, {key.strip(): value.strip()}))
-        else:
-            requests.append(PluginRequest(piece, {}))
-    if not requests:
-        raise UsageError("an empty name was given where an attack, defense, target or data is due")
-    return requests
-
-
-class Settings(NamedTuple):
-    """Parsed ``--set`` options.
-
-    Attributes:
-        plugins: kind to name to parameter to value.
-        training: setting of ``Training`` to value.
-        counts: field of ``Profile`` that counts images to value.
-    """
-
-    plugins: dict[str, dict[str, dict[str, str]]]
-    training: dict[str, str]
-    counts: dict[str, str]
-
-
-COUNTS = ("private", "public", "validation", "held_out", "victims")
-"""Numbers of images that a command may set, as ``--set counts.private=200``."""
-
-
-def parse_settings(settings: Sequence[str]) -> Settings:
-    """Parse ``--set`` options such as ``attack.fsha.iterations=500`` or ``training.epochs=5``.
-
-    Raises:
-        UsageError: an option has another form, or an unknown kind.
-    """
-    parsed = Settings({"attack": {}, "defense": {}, "target": {}, "data": {}}, {}, {})
-    flat = {"training": parsed.training, "counts": parsed.counts}
-    for setting in settings:
-        path, equals, value = setting.partition("=")
-        kind, _, rest = path.partition(".")
-        if equals and kind in flat and rest:
-            flat[kind][rest] = value
-            continue
-        name, _, parameter = rest.rpartition(".")
-        if not (equals and name and parameter):
-            raise UsageError(
-                f"--set {setting!r} is not of the form attack.fsha.iterations=500, "
-                "training.epochs=5 or counts.private=200"
-            )
-        if kind not in parsed.plugins:
-            raise UsageError(unknown_name("kind in --set:", kind, [*parsed.plugins, *flat]))
-        parsed.plugins[kind].setdefault(name, {})[parameter] = value
-    for name in parsed.counts:
-        if name not in COUNTS:
-            raise UsageError(unknown_name("count in --set:", name, COUNTS))
-    return parsed
+    shared = [name for name in Request.model_fields if name in type(spec).model_fields]
+    settings = {f"counts.{name}": getattr(spec, name) for name in COUNTS}
+    settings |= {f"training.{name}": value for name, value in spec.training.model_dump().items()}
+    for kind, parameters in spec.parameters.items():
+        settings |= {
+            f"{kind}.{getattr(spec, kind)}.{name}": value
+            for name, value in parameters.items()
+            if value not in (None, "")
+        }
+    values = {name: getattr(spec, name) for name in shared}
+    values.update({str(kind): asked for kind, asked in plugins.items()})
+    return make_request({**values, "settings": settings})

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
-
-from pydantic import BaseModel
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from splitsec.cells.cell import Cell, build_model, validated
 from splitsec.cells.configured import (
@@ -19,15 +17,10 @@ from splitsec.cells.configured import (
     configure,
     configure_attacks,
     isolation_of,
-    key_of,
 )
-from splitsec.cells.requests import (
-    COUNTS,
-    PluginRequest,
-    get_profile,
-    parse_requests,
-    parse_settings,
-)
+from splitsec.cells.plugin_requests import ParsedRequest, PluginRequest, Settings, parse_request
+from splitsec.cells.profiles import Profile, get_profile
+from splitsec.cells.requests import Request
 from splitsec.data.secret import commitment
 from splitsec.errors import UsageError, blaming
 from splitsec.isolation import Isolation
@@ -38,49 +31,57 @@ from splitsec.plugins.target import Target, check_target, smashed_shape
 from splitsec.records.spec import CellSpec
 from splitsec.training.settings import Training
 
-M = TypeVar("M", bound=BaseModel)
+
+class ConfiguredPlugins(NamedTuple):
+    """The plug-ins of a request, loaded.
+
+    Attributes:
+        attacks: in the order asked for, as are the lists below.
+        defenses: one or more.
+        targets: one or more.
+        data: data sets; none where each target's task decides which one is used.
+        usual_data: task to the profile's data set for it, where ``data`` is empty.
+    """
+
+    attacks: list[ConfiguredPlugin]
+    defenses: list[ConfiguredPlugin]
+    targets: list[ConfiguredPlugin]
+    data: list[ConfiguredPlugin]
+    usual_data: dict[Task, ConfiguredPlugin]
 
 
-def resolve(  # noqa: PLR0913 - one argument per axis of the grid
-    *,
-    attack: str,
-    defense: str,
-    target: str | None = None,
-    data: str | None = None,
-    cut: str | int | None = None,
-    size: str | int | None = None,
-    channels: int = 3,
-    clients: int = 1,
-    profile: str = "quick",
-    seeds: Sequence[int] = (0,),
-    settings: Sequence[str] = (),
-    sweeps: Sequence[str] = (),
-    public_from: str = "same",
-    threads: int | None = None,
-    isolation: Isolation | None = None,
-) -> list[Cell]:
-    """Expand a request into cells; every list-valued text makes a grid.
+class Combination(NamedTuple):
+    """One cell of a grid, before its defaults are looked up.
 
-    Args:
-        attack: such as ``"fsha"`` or ``"fsha:iterations=500,./mine.py"``.
-        defense: such as ``"none,dcor:alpha=0.9"``.
-        target: likewise; the profile's by default.
-        data: likewise; the profile's by default.
-        cut: such as ``"2,3"``; the target's default by default.
-        size: height and width in pixels, such as ``"32,64"``; the profile's by default.
-        channels: 1 or 3.
-        clients: number of clients.
-        profile: name of a profile.
-        seeds: one cell each.
-        settings: such as ``"attack.fsha.iterations=500"`` or ``"training.epochs=5"``.
-        sweeps: such as ``"defense.dcor.alpha=0.1,0.5,0.9"``: the plug-in once per value.
-        public_from: ``"same"`` or ``"shifted"``.
-        threads: CPU threads; the profile's by default.
-        isolation: how attacks are kept apart; by default all of them run, and are loaded, in
-            this process.
+    Attributes:
+        target: the loaded target.
+        data: the loaded source of the images.
+        size: of the images, pixels, or None for the profile's.
+        cut: index of the client's last layer, or None for the target's default.
+        attack: the loaded attack.
+        defense: the loaded defense.
+        seed: the seed.
+    """
+
+    target: ConfiguredPlugin
+    data: ConfiguredPlugin
+    size: int | None
+    cut: int | None
+    attack: ConfiguredPlugin
+    defense: ConfiguredPlugin
+    seed: int
+
+
+def resolve(request: Request, isolation: Isolation | None = None) -> list[Cell]:
+    """Expand a request into cells.
 
     The partition is the public one, or of the secret that is set here, see
     :mod:`splitsec.data.secret`.
+
+    Args:
+        request: what is asked for.
+        isolation: how attacks are kept apart; by default all of them run, and are loaded, in
+            this process.
 
     Returns:
         The cells; the seed varies fastest, then defense, attack, cut, size, data, target.
@@ -90,100 +91,128 @@ def resolve(  # noqa: PLR0913 - one argument per axis of the grid
             cannot be used.
         PluginError: a plug-in cannot be loaded.
     """
-    defaults = get_profile(profile)
-    given = parse_settings(settings)
-    parsed = given.plugins
-    requests = {
-        "attack": parse_requests(attack),
-        "defense": parse_requests(defense),
-        "target": parse_requests(target or defaults.target),
-        "data": parse_requests(data) if data else [],
-    }
-    for text in sweeps:
-        _sweep(requests, text)
-    for kind, named in parsed.items():
-        for name in named:
-            if all(key_of(request.spec) != key_of(name) for request in requests[kind]):
-                raise UsageError(f"--set {kind}.{name}: this run has no {kind} {name!r}")
-    attacks = configure_attacks(requests["attack"], parsed["attack"], profile, isolation)
-    defenses = [configure("defense", r, parsed["defense"], profile) for r in requests["defense"]]
-    targets = [configure("target", r, parsed["target"], profile) for r in requests["target"]]
-    data_sets = [configure("data", r, parsed["data"], profile) for r in requests["data"]]
-    for chosen in (attacks, defenses, targets, data_sets):
-        check_names(chosen)
-    asked_data: list[ConfiguredPlugin | None] = [*data_sets] or [None]
-    usual = {
-        task: configure("data", PluginRequest(defaults.data[task], {}), profile=profile)
-        for task in {chosen.plugin.cls.task for chosen in targets}
-        if not data_sets and task in defaults.data
-    }
+    profile = get_profile(request.profile)
+    parsed = parse_request(request, profile)
+    plugins = load_plugins(parsed, request.profile, isolation)
     partition_commitment = commitment()
-    cells: list[Cell] = []
-    for (
-        chosen_target,
-        one_data,
-        pixels,
-        one_cut,
-        chosen_attack,
-        chosen_defense,
-        seed,
-    ) in itertools.product(
-        targets,
-        asked_data,
-        _numbers("size", size),
-        _numbers("cut", cut),
-        attacks,
-        defenses,
-        seeds,
-    ):
-        check_target(chosen_target.label, chosen_target.plugin.cls, one_cut)
-        task = chosen_target.plugin.cls.task
-        chosen_data = one_data or usual[task]
-        _check_task(chosen_target.label, task, chosen_data)
-        images = {name: getattr(defaults, name) for name in ("size", *COUNTS)}
-        images |= defaults.for_data.get(chosen_data.plugin.name, {})
-        training = build_training(
-            defaults.training, chosen_target.plugin.cls.training.get(profile, {}), given.training
-        )
-        values = {
-            **images,
-            "target": chosen_target.plugin.name,
-            "cut": chosen_target.plugin.cls.default_cut if one_cut is None else one_cut,
-            "data": chosen_data.plugin.name,
-            "size": images["size"] if pixels is None else pixels,
-            "channels": channels,
-            "clients": clients,
-            "attack": chosen_attack.plugin.name,
-            "defense": chosen_defense.plugin.name,
-            "profile": profile,
-            "seed": seed,
-            "public_from": public_from,
-            "partition_commitment": partition_commitment,
-            **given.counts,
-            "threads": threads or defaults.threads,
-            "training": training,
-            "parameters": {
-                "target": chosen_target.parameters.model_dump(mode="json"),
-                "data": chosen_data.parameters.model_dump(mode="json"),
-                "attack": chosen_attack.parameters.model_dump(mode="json"),
-                "defense": chosen_defense.parameters.model_dump(mode="json"),
-            },
-        }
-        cell = Cell(
-            validated(CellSpec, values),
-            chosen_attack,
-            chosen_defense,
-            chosen_target,
-            chosen_data,
-            isolation_of(chosen_attack.plugin.spec, isolation),
-        )
+    cells = []
+    for one in combinations(request, plugins):
+        spec = make_spec(request, profile, parsed.settings, one, partition_commitment)
+        kept_apart = isolation_of(one.attack.plugin.spec, isolation)
+        cell = Cell(spec, one.attack, one.defense, one.target, one.data, kept_apart)
         cell.data_spec()
         cells.append(cell)
-    _check_splits(cells)
+    check_splits(cells)
     return cells
 
 
-def _check_task(label: str, task: Task, data: ConfiguredPlugin) -> None:
+def load_plugins(
+    parsed: ParsedRequest, profile: str, isolation: Isolation | None = None
+) -> ConfiguredPlugins:
+    """Load what a request names, with its parameters.
+
+    Args:
+        parsed: the plug-ins and settings of the request.
+        profile: name of the profile whose defaults a plug-in may state.
+        isolation: how attacks are kept apart; those that are not built in are then described by
+            a process of their own.
+
+    Raises:
+        UsageError: an unknown name or parameter, a value out of range, or two sources of one name.
+        PluginError: a plug-in cannot be loaded.
+    """
+    asked, given = parsed.plugins, parsed.settings.plugins
+    attacks = configure_attacks(asked["attack"], given["attack"], profile, isolation)
+    defenses = [configure("defense", one, given["defense"], profile) for one in asked["defense"]]
+    targets = [configure("target", one, given["target"], profile) for one in asked["target"]]
+    data = [configure("data", one, given["data"], profile) for one in asked["data"]]
+    for plugins in (attacks, defenses, targets, data):
+        check_names(plugins)
+    tasks = set() if data else {one.plugin.cls.task for one in targets}
+    usual = get_profile(profile).data
+    usual_data = {
+        task: configure("data", PluginRequest(usual[task], {}), profile=profile)
+        for task in tasks
+        if task in usual
+    }
+    return ConfiguredPlugins(attacks, defenses, targets, data, usual_data)
+
+
+def combinations(request: Request, plugins: ConfiguredPlugins) -> Iterator[Combination]:
+    """Yield the cells of a grid, the seed varying fastest.
+
+    Args:
+        request: says which sizes, cuts and seeds.
+        plugins: what it names, loaded.
+
+    Raises:
+        UsageError: a target has no such cut, or the data are not labelled for what it is
+            trained for.
+    """
+    data_sets: Sequence[ConfiguredPlugin | None] = plugins.data or [None]
+    for target, data, size, cut, attack, defense, seed in itertools.product(
+        plugins.targets,
+        data_sets,
+        request.size or [None],
+        request.cut or [None],
+        plugins.attacks,
+        plugins.defenses,
+        request.seed,
+    ):
+        check_target(target.label, target.plugin.cls, cut)
+        task = target.plugin.cls.task
+        labelled = data or plugins.usual_data[task]
+        check_task(target.label, task, labelled)
+        yield Combination(target, labelled, size, cut, attack, defense, seed)
+
+
+def make_spec(
+    request: Request,
+    profile: Profile,
+    settings: Settings,
+    combination: Combination,
+    partition_commitment: str | None = None,
+) -> CellSpec:
+    """Return the specification of one cell.
+
+    Args:
+        request: gives what all its cells share; a field that the specification has is copied.
+        profile: gives what the request leaves open.
+        settings: of training and counts, which win over the profile's.
+        combination: what the cell does not share with the others.
+        partition_commitment: to the secret that the images are divided by, if any.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+    one = combination
+    target = one.target.plugin.cls
+    plugins = {"target": one.target, "data": one.data, "attack": one.attack, "defense": one.defense}
+    shared = request.model_dump(include=set(CellSpec.model_fields))
+    if request.threads is None:
+        shared["threads"] = profile.threads
+    images: dict[str, Any] = {**profile.images(one.data.plugin.name), **settings.counts}
+    if one.size is not None:
+        images["size"] = one.size
+    by_target = target.training.get(request.profile, {})
+    return validated(
+        CellSpec,
+        {
+            **shared,
+            **images,
+            **{kind: plugin.plugin.name for kind, plugin in plugins.items()},
+            "cut": target.default_cut if one.cut is None else one.cut,
+            "seed": one.seed,
+            "partition_commitment": partition_commitment,
+            "training": build_training(profile.training, by_target, settings.training),
+            "parameters": {
+                kind: plugin.parameters.model_dump(mode="json") for kind, plugin in plugins.items()
+            },
+        },
+    )
+
+
+def check_task(label: str, task: Task, data: ConfiguredPlugin) -> None:
     """Raise a UsageError unless the data are labelled for what the target is trained for."""
     labelled = data.plugin.cls.task
     if labelled != task:
@@ -193,33 +222,6 @@ def _check_task(label: str, task: Task, data: ConfiguredPlugin) -> None:
             f"{label} is trained for {task}, but {data.label} are labelled for {labelled}; "
             f"use --data with one of {fitting}"
         )
-
-
-def _sweep(requests: dict[str, list[PluginRequest]], text: str) -> None:
-    """Put a plug-in's request once per value of a parameter in its place."""
-    path, _, values = text.partition("=")
-    kind, _, rest = path.partition(".")
-    name, _, parameter = rest.rpartition(".")
-    given = [value.strip() for value in values.split(",") if value.strip()]
-    if kind not in requests or not (name and parameter and given):
-        raise UsageError(f"--sweep {text!r} is not of the form defense.dcor.alpha=0.1,0.5,0.9")
-    swept = [request for request in requests[kind] if key_of(request.spec) == key_of(name)]
-    if not swept:
-        raise UsageError(f"--sweep {kind}.{name}: this run has no {kind} {name!r}")
-    requests[kind] = [
-        PluginRequest(request.spec, merge(request.parameters, changed))
-        for request in requests[kind]
-        for changed in ([{parameter: value} for value in given] if request in swept else [{}])
-    ]
-
-
-def _numbers(name: str, text: str | int | None) -> list[int | None]:
-    if text is None:
-        return [None]
-    try:
-        return [int(part) for part in str(text).split(",")]
-    except ValueError:
-        raise UsageError(f"--{name} {text!r} is not a list of whole numbers") from None
 
 
 def build_training(defaults: Training, *layers: Mapping[str, Any]) -> Training:
@@ -236,7 +238,7 @@ def build_training(defaults: Training, *layers: Mapping[str, Any]) -> Training:
     return Training(**build_parameters("training", _Training, values).model_dump())
 
 
-def _check_splits(cells: Sequence[Cell]) -> None:
+def check_splits(cells: Sequence[Cell]) -> None:
     """Split each target once, as the cells would.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from splitsec.cells.requests import parse_requests
+from splitsec.cells.plugin_requests import parse_plugins
 from splitsec.cli.exit_codes import Exit
 from splitsec.errors import PluginError, UsageError
 from splitsec.isolation import Isolation
@@ -91,7 +91,7 @@ def check_in_sandbox(
         UsageError: the request is wrong, or there is no sandbox here.
         PluginError: there is no report of this plug-in, or it used up too much.
     """
-    asked = parse_requests(spec)[0].spec
+    asked = parse_plugins(spec)[0].spec
     path = existing_path("plug-in", asked)
     shown, sha256 = [], None
     if path is not None:

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from splitsec.cells.requests import get_profile
+from splitsec.cells.profiles import get_profile
 from splitsec.data.sources import get_source
 from splitsec.errors import SplitsecError, WeightsUnavailableError
 from splitsec.folders import cache_folder, data_folder

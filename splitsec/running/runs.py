@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from splitsec.cells.requests import Request, make_request
 from splitsec.data.loading import ImageHashes
-from splitsec.errors import UsageError
+from splitsec.errors import UsageError, unknown_name
 from splitsec.isolation import isolation_for
 from splitsec.progress import Silent
 from splitsec.records.cell_progress import CellProgress
@@ -25,41 +26,24 @@ if TYPE_CHECKING:
 _LOOK_AGAIN_SECONDS = 1.0  # whether another run has finished a session
 
 
-def evaluate(  # noqa: PLR0913 - the same options as on the command line
+def evaluate(
     attack: str,
     defense: str = "none",
     *,
-    target: str | None = None,
-    data: str | None = None,
-    cut: int | None = None,
-    size: int | None = None,
-    channels: int = 3,
-    clients: int = 1,
-    profile: str = "quick",
-    seed: int = 0,
     parameters: Mapping[str, Any] | None = None,
-    public_from: str = "same",
     isolate: bool | None = None,
     sandbox: bool = False,
     output: str | Path = "results",
     keep_models: bool = False,
     progress: CellProgress | None = None,
+    **axes: Any,
 ) -> Record:
     """Evaluate one attack against one defense; the Python form of ``splitsec eval``.
 
     Args:
         attack: name or path of the attack, such as ``"fsha"`` or ``"./mine.py:Mine"``.
-        defense: likewise.
-        target: likewise; the profile's by default.
-        data: name of the data set; the profile's by default.
-        cut: index of the client's last layer; the target's default by default.
-        size: height and width of the images, pixels; the profile's by default.
-        channels: 1 or 3.
-        clients: number of clients.
-        profile: ``"quick"``, ``"standard"`` or ``"paper"``.
-        seed: of everything but the data's partition.
+        defense: name or path of the defense.
         parameters: such as ``{"attack.fsha.iterations": 500, "training.epochs": 5}``.
-        public_from: ``"same"`` or ``"shifted"``.
         isolate: whether the attack lives in a process of its own; by default it does unless it
             is built in.
         sandbox: whether bubblewrap keeps that process from network and files.
@@ -67,6 +51,9 @@ def evaluate(  # noqa: PLR0913 - the same options as on the command line
         keep_models: whether trained models are kept beside the record; see
             :func:`splitsec.load_model`.
         progress: told of every stage; silent by default.
+        **axes: any other field of :class:`splitsec.cells.requests.Request`, with one value:
+            ``target``, ``data``, ``cut``, ``size``, ``channels``, ``clients``, ``profile``,
+            ``seed``, ``public_from`` or ``threads``.
 
     Returns:
         The record; its status is ``"failed"`` where the attack or training failed.
@@ -76,21 +63,8 @@ def evaluate(  # noqa: PLR0913 - the same options as on the command line
     """
     from splitsec.cells.resolve import resolve
 
-    cells = resolve(
-        attack=attack,
-        defense=defense,
-        target=target,
-        data=data,
-        cut=cut,
-        size=size,
-        channels=channels,
-        clients=clients,
-        profile=profile,
-        seeds=(seed,),
-        settings=[f"{name}={_text(value)}" for name, value in (parameters or {}).items()],
-        public_from=public_from,
-        isolation=isolation_for(isolate, sandbox=sandbox, hidden=(str(output),)),
-    )
+    request = _request({"attack": attack, "defense": defense, **axes}, parameters)
+    cells = resolve(request, isolation_for(isolate, sandbox=sandbox, hidden=(str(output),)))
     if len(cells) != 1:
         raise UsageError(f"evaluate() runs one cell, but this asks for {len(cells)}")
     executor = InProcess(keep_models)
@@ -98,9 +72,21 @@ def evaluate(  # noqa: PLR0913 - the same options as on the command line
     return record
 
 
-def _text(value: Any) -> str:
-    """Return a parameter's value as the command line would have it."""
-    return value if isinstance(value, str) else json.dumps(value)
+def _request(axes: Mapping[str, Any], parameters: Mapping[str, Any] | None) -> Request:
+    """Make a request from what :func:`evaluate` was given.
+
+    Raises:
+        UsageError: a keyword is unknown, or a value is out of range.
+    """
+    known = {*Request.model_fields, *inspect.signature(evaluate).parameters} - {"axes"}
+    for name in axes:
+        if name not in Request.model_fields:
+            raise UsageError(unknown_name("keyword of evaluate():", name, known))
+    if parameters is None:
+        return make_request(axes)
+    if "settings" in axes:
+        raise UsageError("evaluate() takes parameters or settings, not both")
+    return make_request({**axes, "settings": parameters})
 
 
 def run_cells(

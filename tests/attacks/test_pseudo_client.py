@@ -14,6 +14,7 @@ from torch import nn
 from splitsec.attacks.pseudo_client import PseudoClient, PseudoClientParameters
 from splitsec.attacks.pseudo_client.critic import ConditionalCritic, LabelledCritic
 from splitsec.attacks.pseudo_client.observed import Observation
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.errors import UsageError
 from splitsec.plugins.messages import Exchange, Message
@@ -197,14 +198,16 @@ def test_alignment_is_what_recovers_something(tmp_path: Path) -> None:
     short = "pseudo-client:epochs=20,afterwards=60"
     variants = f"{short},{short},moments=0,critic=0,{short},moments=0,critic=0.1,align_labels=false"
     cells = resolve(
-        attack=variants,
-        defense="none",
-        target="resnet:depth=18",
-        cut=1,
-        size=16,
-        seeds=[100],
-        settings=SESSION,
-        threads=1,
+        Request(
+            attack=variants,
+            defense="none",
+            target="resnet:depth=18",
+            cut=1,
+            size=16,
+            seed=[100],
+            settings=SESSION,
+            threads=1,
+        )
     )
     aligned, pcat, critic = run_cells(cells, tmp_path, Silent())
     values = [one.leakage.value for one in (aligned, pcat, critic) if one.leakage is not None]
@@ -225,12 +228,14 @@ def test_alignment_is_what_recovers_something(tmp_path: Path) -> None:
 def test_it_is_updated_in_every_third_exchange_if_asked_to(tmp_path: Path) -> None:
     grid = "pseudo-client:epochs=1,afterwards=1,every=3,remembered=16"
     (cell,) = resolve(
-        attack=grid,
-        defense="none",
-        target="resnet:depth=18",
-        size=16,
-        settings=[*SESSION, "training.epochs=2"],
-        threads=1,
+        Request(
+            attack=grid,
+            defense="none",
+            target="resnet:depth=18",
+            size=16,
+            settings=[*SESSION, "training.epochs=2"],
+            threads=1,
+        )
     )
     (record,) = run_cells([cell], tmp_path, Silent())
     assert record.status == "ok", record.reason

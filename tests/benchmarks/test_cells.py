@@ -18,6 +18,7 @@ from tables import report
 
 from splitsec.cells.cell import Cell
 from splitsec.cells.evaluation import run_session
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.progress import Silent
 from splitsec.running.executors import Executor, InProcess
@@ -38,13 +39,15 @@ CELLS, ROUNDS = 10, 5
 
 def cells() -> list[Cell]:
     return resolve(
-        attack="none",
-        defense="none",
-        target="resnet:depth=18",
-        size=16,
-        seeds=range(CELLS),
-        threads=1,
-        settings=EMPTY,
+        Request(
+            attack="none",
+            defense="none",
+            target="resnet:depth=18",
+            size=16,
+            seed=range(CELLS),
+            threads=1,
+            settings=EMPTY,
+        )
     )
 
 

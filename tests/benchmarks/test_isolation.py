@@ -17,6 +17,7 @@ import torch
 from machine import overhead
 from tables import report
 
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.isolation import Isolation
 from splitsec.plugins.attack import Attack
@@ -37,12 +38,10 @@ def _threads() -> Iterator[None]:
 
 def built(isolation: Isolation | None) -> Attack[Any]:
     (cell,) = resolve(
-        attack="fsha:networks=paper",
-        defense="none",
-        target="fsha-client",
-        cut="4",
-        size=32,
-        isolation=isolation,
+        Request(
+            attack="fsha:networks=paper", defense="none", target="fsha-client", cut="4", size=32
+        ),
+        isolation,
     )
     return build_attack(cell, public=256)[0]
 

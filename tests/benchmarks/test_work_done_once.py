@@ -18,6 +18,7 @@ from typing import Any
 from machine import seconds
 from tables import report
 
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.progress import Silent
 from splitsec.records.record import Record
@@ -38,13 +39,15 @@ LEAST_RATIO = 2.0
 
 def test_work_is_done_once(benchmark: Any, tmp_path: Path) -> None:
     cells = resolve(
-        attack=ATTACKS,
-        defense=DEFENSES,
-        target="resnet:depth=18",
-        size=16,
-        seeds=range(2),
-        settings=SMALL,
-        threads=1,
+        Request(
+            attack=ATTACKS,
+            defense=DEFENSES,
+            target="resnet:depth=18",
+            size=16,
+            seed=range(2),
+            settings=SMALL,
+            threads=1,
+        )
     )
     list(run_cells(cells[:1], tmp_path / "warm", Silent()))  # LPIPS is loaded, images are drawn
     together: list[Record] = []

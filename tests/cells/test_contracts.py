@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.errors import PluginError, SplitsecError, UsageError
 from splitsec.progress import Silent
@@ -65,7 +66,7 @@ class Under(Attack):
 
 def run(folder: Path, **request: Any) -> Record:
     request = {"attack": "none", "defense": "none", "size": 16, **request}
-    cells = resolve(settings=TINY, **request)
+    cells = resolve(Request(settings=TINY, **request))
     (record,) = run_cells(cells, folder / "out", Silent())
     return record
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import splitsec
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.checkpoint import Checkpoints
 from splitsec.errors import DataError, PluginError, SplitsecError, UsageError
@@ -183,13 +184,15 @@ def test_fsha_runs_on_every_target_and_cut(tmp_path: Path, target: str) -> None:
     """Every target and cut gives the attack smashed data that it can work on."""
     cuts = {"resnet": "0,2,5,7,8", "fsha-client": "1,4"}[target]
     cells = resolve(
-        attack="fsha:iterations=2,pretraining=1",
-        defense="none",
-        target=target,
-        cut=cuts,
-        settings=[f"{name}={value}" for name, value in TINY_OPEN.items()],
-        channels=1,
-        size="16",
+        Request(
+            attack="fsha:iterations=2,pretraining=1",
+            defense="none",
+            target=target,
+            cut=cuts,
+            settings=[f"{name}={value}" for name, value in TINY_OPEN.items()],
+            channels=1,
+            size="16",
+        )
     )
     from splitsec.cells.attacker import Attacker
     from splitsec.cells.private_side import PrivateSide
@@ -231,7 +234,7 @@ def test_no_public_data(tmp_path: Path) -> None:
 
 
 def test_the_paper_profile_is_the_reports_setting() -> None:
-    (cell,) = resolve(attack="fsha", defense="dcor", profile="paper")
+    (cell,) = resolve(Request(attack="fsha", defense="dcor", profile="paper"))
     attack = cell.spec.parameters["attack"]
     assert attack["iterations"] == 10_000
     assert attack["gradient_penalty"] == 500
@@ -398,12 +401,16 @@ def test_a_plugin_in_a_file_is_set_by_its_plain_name(tmp_path: Path) -> None:
         "class Mine(Defense[Knob]):\n    Parameters = Knob\n"
     )
     for named in (str(file), f"{file}:Mine"):
-        (cell,) = resolve(attack="fsha", defense=named, settings=["defense.my-defense.turns=3"])
+        (cell,) = resolve(
+            Request(attack="fsha", defense=named, settings=["defense.my-defense.turns=3"])
+        )
         assert cell.spec.parameters["defense"] == {"turns": 3}
 
 
 def test_data_that_fail_are_said_before_any_training(tmp_path: Path) -> None:
-    cells = resolve(attack="fsha", defense="none", data=f"retinamnist:path={tmp_path}/no.npz")
+    cells = resolve(
+        Request(attack="fsha", defense="none", data=f"retinamnist:path={tmp_path}/no.npz")
+    )
     with pytest.raises(DataError, match="there is no"):
         next(run_cells(cells, tmp_path, Silent()))
 
@@ -426,9 +433,11 @@ def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     (cell,) = resolve(
-        attack=attack_file(tmp_path, "public_images=True", MEAN),
-        defense="none",
-        settings=["training.epochs=1", "target.resnet.depth=18"],
+        Request(
+            attack=attack_file(tmp_path, "public_images=True", MEAN),
+            defense="none",
+            settings=["training.epochs=1", "target.resnet.depth=18"],
+        )
     )
     with pytest.raises(SplitsecError, match="cannot write"):
         list(run_cells([cell], blocked, Silent()))
@@ -461,7 +470,7 @@ def test_a_record_that_was_changed_or_cut_short_is_run_again(tmp_path: Path) -> 
         (record,) = run_cells(cells, tmp_path, Telling(), rerun=rerun)
         return record
 
-    cells = resolve(attack="none", defense="none", target="resnet", settings=SMALL)
+    cells = resolve(Request(attack="none", defense="none", target="resnet", settings=SMALL))
     first = again()
     file = next(tmp_path.rglob("record.json"))
     assert again() == first == load_record(file)

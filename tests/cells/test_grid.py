@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from splitsec.cells.grid import load_grid
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.cli import group
 from splitsec.cli.grid import official_tracks
@@ -92,7 +93,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_plan_counts_trainings_once_and_says_what_was_never_timed() -> None:
-    cells = resolve(attack="none,adra", defense="none", target="resnet", seeds=(0, 1))
+    cells = resolve(Request(attack="none,adra", defense="none", target="resnet", seed=(0, 1)))
     base = make_record()
 
     def timed(number: int, session: float, attack: float) -> object:
@@ -138,7 +139,7 @@ def test_a_dry_run_runs_nothing_and_knows_what_is_there(tmp_path: Path) -> None:
 
 
 def swept(*sweeps: str, **asked: str) -> list[dict[str, float]]:
-    cells = resolve(attack="none", target="resnet:depth=18", sweeps=sweeps, **asked)
+    cells = resolve(Request(attack="none", target="resnet:depth=18", sweeps=sweeps, **asked))
     return [cell.spec.parameters["defense"] for cell in cells]
 
 

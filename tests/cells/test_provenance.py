@@ -9,6 +9,7 @@ import pytest
 
 import splitsec
 from splitsec.cells import provenance
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ def test_the_core_is_every_room_and_no_plugin(
 
 
 def test_a_checkout_says_its_commit_and_where_a_plugin_is() -> None:
-    (cell,) = resolve(attack="fsha", defense="none", data="phantom-fundus")
+    (cell,) = resolve(Request(attack="fsha", defense="none", data="phantom-fundus"))
     about = provenance.collect(cell)
     assert about.plugins["attack"]["source"].endswith("attacks/fsha")
     assert not Path(about.plugins["attack"]["source"]).is_absolute()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import support.vectors
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.progress import Silent
 from splitsec.records.record import Record
@@ -39,7 +40,7 @@ class Misled(Adra):
 
 def run(folder: Path, **asked: Any) -> list[Record]:
     asked = {"defense": "none", "size": 16, "threads": 1, "settings": SMALL, **asked}
-    return list(run_cells(resolve(**asked), folder / "out", Silent()))
+    return list(run_cells(resolve(Request(**asked)), folder / "out", Silent()))
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from splitsec.cells.private_side import PrivateSide
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.errors import UsageError
 from splitsec.metrics.utility import overlap, segmentation_utility
@@ -38,7 +39,7 @@ TARGETS = {
 
 def run(tmp_path: Path, settings: list[str] | None = None, **request: Any) -> list[Record]:
     request = {"defense": "none", "size": 32, **request}
-    cells = resolve(settings=[*TINY, *(settings or [])], **request)
+    cells = resolve(Request(settings=[*TINY, *(settings or [])], **request))
     return list(run_cells(cells, tmp_path / "out", Silent()))
 
 
@@ -233,8 +234,8 @@ def test_two_classes_of_one_file_are_not_one_cell(tmp_path: Path) -> None:
         "from splitsec import Defense\nclass A(Defense):\n    pass\nclass B(Defense):\n    pass\n"
     )
     with pytest.raises(UsageError, match=r"is two things, A of .* and B of"):
-        resolve(attack="none", defense=f"{file}:A,{file}:B")
-    cells = [resolve(attack="none", defense=f"{file}:{name}")[0] for name in "AB"]
+        resolve(Request(attack="none", defense=f"{file}:A,{file}:B"))
+    cells = [resolve(Request(attack="none", defense=f"{file}:{name}"))[0] for name in "AB"]
     assert cells[0].session_key() != cells[1].session_key()
     assert cells[0].cell_id("x") != cells[1].cell_id("x")
 

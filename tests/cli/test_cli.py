@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,10 +19,12 @@ from click.testing import CliRunner
 import splitsec.cells.resolve
 import splitsec.cli.examination
 import splitsec.running.runs
+from splitsec.cells.requests import Request
 from splitsec.cli import Exit, group, run
 from splitsec.cli.examination import Requirement
 from splitsec.cli.progress_bars import duration, seconds_left, shown
 from splitsec.errors import DataError
+from splitsec.isolation import Isolation
 from splitsec.records.record import Record, load_record
 from splitsec.records.store import artifact, check_artifact, record_folder, write_record
 from support.records import failed_record, make_record
@@ -46,23 +48,25 @@ class FakeEvaluation:
 
     Attributes:
         request: what ``resolve`` was given.
+        isolation: what it was given beside.
         does: per seed, an exception to raise or a record to return.
         ran: seeds in the order that they ran in.
     """
 
     def __init__(self) -> None:
-        self.request: dict[str, Any] = {}
+        self.request = Request(attack="none")
+        self.isolation: Isolation | None = None
         self.does: dict[int, Any] = {}
         self.ran: list[int] = []
 
-    def resolve(self, *, seeds: Sequence[int], **request: Any) -> list[FakeCell]:
-        self.request = request
-        return [FakeCell(seed) for seed in seeds]
+    def resolve(self, request: Request, isolation: Isolation | None) -> list[FakeCell]:
+        self.request, self.isolation = request, isolation
+        return [FakeCell(seed) for seed in request.seed]
 
     def run_cells(
         self, cells: list[FakeCell], output: Path, progress: Any, **_: Any
     ) -> Iterator[Record]:
-        if "unreadable" in self.request["settings"]:
+        if "unreadable" in self.request.settings:
             raise DataError("the images are unreadable")
         for cell in cells:
             progress.begin(cell.spec)
@@ -232,24 +236,19 @@ def test_options_reach_the_evaluation(fake: FakeEvaluation) -> None:
     arguments = [*EVAL, "--seed", "7", "--cut", "2,3", "--set", "a=1", "--set", "b=2"]
     assert run([*arguments, "--threads", "3", "--channels", "1", "--output", "o"]) == Exit.OK
     assert fake.ran == [7]
-    isolation = fake.request.pop("isolation")
+    isolation = fake.isolation
+    assert isolation is not None
     assert (isolation.attacks, isolation.sandbox) == ("others", False)
     assert isolation.hidden == (str(Path("o").absolute()),)
-    assert fake.request == {
-        "attack": "fsha",
-        "defense": "dcor",
-        "target": None,
-        "data": None,
-        "cut": "2,3",
-        "size": None,
-        "channels": 1,
-        "clients": 1,
-        "profile": "quick",
-        "settings": ("a=1", "b=2"),
-        "sweeps": (),
-        "public_from": "same",
-        "threads": 3,
-    }
+    assert fake.request == Request(
+        attack="fsha",
+        defense="dcor",
+        cut=(2, 3),
+        channels=1,
+        seed=7,
+        settings=("a=1", "b=2"),
+        threads=3,
+    )
 
 
 def test_a_shard_runs_and_prints_its_cells_alone(

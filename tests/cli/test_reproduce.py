@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.cli.reproduce import command, draw
 from splitsec.errors import DataError, UsageError
@@ -212,7 +213,9 @@ def test_real_records_keep_what_the_figures_need_and_are_used_again(tmp_path: Pa
         ("adra:epochs=1", "resnet:depth=18", "none,proxy-adversary"),
         ("none", "unet:width=4", "none"),
     ):
-        cells = resolve(attack=attack, target=target, defense=defense, size=32, settings=tiny)
+        cells = resolve(
+            Request(attack=attack, target=target, defense=defense, size=32, settings=tiny)
+        )
         records += list(run_cells(cells, tmp_path / "records", Silent()))
         times = [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("record.json"))]
         again = list(run_cells(cells, tmp_path / "records", Silent(), rerun="failed"))

@@ -14,6 +14,7 @@ from splitsec.cells import identity
 from splitsec.cells.cell import Cell
 from splitsec.cells.configured import ConfiguredPlugin
 from splitsec.cells.provenance import core_sha256
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.cells.transport import build_again
 from splitsec.cli.eval import command
@@ -60,13 +61,15 @@ def images(**given: Any) -> DataSpec:
 
 def mine(seeds: int = 1) -> list[Cell]:
     return resolve(
-        attack="none",
-        defense="none",
-        target="resnet",
-        size=16,
-        settings=TINY,
-        seeds=range(seeds),
-        threads=1,
+        Request(
+            attack="none",
+            defense="none",
+            target="resnet",
+            size=16,
+            settings=TINY,
+            seed=range(seeds),
+            threads=1,
+        )
     )
 
 

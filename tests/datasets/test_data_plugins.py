@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from splitsec.cells.cell import Cell
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.cells.transport import build_again
 from splitsec.data.loading import load_data
@@ -57,13 +58,15 @@ TINY = [
 
 def cell_of(data: str, settings: tuple[str, ...] = (), target: str = "resnet:depth=18") -> Cell:
     (cell,) = resolve(
-        attack="none",
-        defense="none",
-        target=target,
-        data=data,
-        size=16,
-        threads=1,
-        settings=[*TINY, *settings],
+        Request(
+            attack="none",
+            defense="none",
+            target=target,
+            data=data,
+            size=16,
+            threads=1,
+            settings=[*TINY, *settings],
+        )
     )
     return cell
 

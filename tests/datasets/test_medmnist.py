@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.data.loading import load_data
 from splitsec.data.sources import get_source
@@ -438,13 +439,15 @@ def test_a_cell_on_real_files(
     if "{" not in asked and not (data_root / name / f"{name}.npz").is_file():
         pytest.skip(f"the data folder has no {name}")
     (cell,) = resolve(
-        attack="none",
-        defense="none",
-        target="resnet:depth=18",
-        data=f"medmnist:{asked.format(root=data_root)}",
-        size=16,
-        threads=1,
-        settings=TINY,
+        Request(
+            attack="none",
+            defense="none",
+            target="resnet:depth=18",
+            data=f"medmnist:{asked.format(root=data_root)}",
+            size=16,
+            threads=1,
+            settings=TINY,
+        )
     )
     (record,) = run_cells([cell], tmp_path, Silent())
     assert record.status == "ok", record.reason

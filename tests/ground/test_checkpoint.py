@@ -15,6 +15,7 @@ from torch import nn
 
 import splitsec.checkpoint
 from splitsec.cells.cell import Cell
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.checkpoint import CheckpointFolder, Checkpoints
 from splitsec.errors import SplitsecError
@@ -192,7 +193,7 @@ def test_what_fails_halfway_fails_the_cell(tmp_path: Path) -> None:
 
 def cells(attack: str, defense: str, *settings: str, **options: Any) -> list[Cell]:
     return resolve(
-        attack=attack, defense=defense, settings=[*TINY, *settings], threads=1, **options
+        Request(attack=attack, defense=defense, settings=[*TINY, *settings], threads=1, **options)
     )
 
 
@@ -221,12 +222,14 @@ def test_a_killed_session_gives_the_record_of_a_whole_one(
     if target == "unet":
         settings = [one for one in TINY if "resnet" not in one]
         grid = resolve(
-            attack=attack,
-            defense=defense,
-            target="unet",
-            size=32,
-            threads=1,
-            settings=[*settings, *more],
+            Request(
+                attack=attack,
+                defense=defense,
+                target="unet",
+                size=32,
+                threads=1,
+                settings=[*settings, *more],
+            )
         )
     else:
         grid = cells(attack, defense, *more, size=16, **options)
@@ -285,6 +288,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import splitsec.checkpoint
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.progress import Silent
 from splitsec.running.runs import run_cells
@@ -301,9 +305,8 @@ def counting(self, *arguments):
     return step(self, *arguments)
 
 Client.step = counting
-cells = resolve(
-    attack="fsha:iterations=12", defense="none", size=16, threads=1, settings={settings}
-)
+request = Request(attack="fsha:iterations=12", size=16, threads=1, settings={settings})
+cells = resolve(request)
 (record,) = run_cells(cells, Path({store!r}), Silent(), rerun="failed")
 print(record.to_json())
 """

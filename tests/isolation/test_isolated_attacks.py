@@ -23,6 +23,7 @@ import splitsec.isolation.proxy
 from splitsec import cli
 from splitsec.cells.attacker import Attacker
 from splitsec.cells.cell import Cell
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.cells.transport import CellMessage, load_cell
 from splitsec.checkpoint import CheckpointFolder, Checkpoints
@@ -224,14 +225,16 @@ def test_after_a_failure_every_call_says_it_again() -> None:
 
 def hostile(name: str, isolation: Isolation | None, *settings: str) -> Cell:
     (cell,) = resolve(
-        attack=str(HOSTILE / name),
-        defense="none",
-        target="fsha-client",
-        cut=1,
-        size=16,
-        settings=settings,
-        isolation=isolation,
-        threads=1,
+        Request(
+            attack=str(HOSTILE / name),
+            defense="none",
+            target="fsha-client",
+            cut=1,
+            size=16,
+            settings=settings,
+            threads=1,
+        ),
+        isolation,
     )
     return cell
 
@@ -303,13 +306,15 @@ def test_an_intruder_in_the_sandbox_gets_nothing(tmp_path: Path) -> None:
 def isolated_fsha(batch_size: int = 8, **limits: float) -> IsolatedAttack:
     isolation = Isolation.model_validate({"attacks": "all", **limits})
     (cell,) = resolve(
-        attack="fsha:iterations=5,pretraining=0,batch_size=600",
-        defense="none",
-        target="resnet:depth=18",
-        size=16,
-        isolation=isolation,
-        threads=1,
-        settings=[f"training.batch_size={batch_size}"],
+        Request(
+            attack="fsha:iterations=5,pretraining=0,batch_size=600",
+            defense="none",
+            target="resnet:depth=18",
+            size=16,
+            threads=1,
+            settings=[f"training.batch_size={batch_size}"],
+        ),
+        isolation,
     )
     attack, _ = build_attack(cell)
     assert isinstance(attack, IsolatedAttack)
@@ -430,7 +435,9 @@ def test_checkpoints_are_of_one_source_class_and_threat_model(tmp_path: Path) ->
     )
 
     def key(spec: str) -> str:
-        (cell,) = resolve(attack=spec, defense="none", target="fsha-client", cut=1, size=16)
+        (cell,) = resolve(
+            Request(attack=spec, defense="none", target="fsha-client", cut=1, size=16)
+        )
         return Attacker(cell).key()
 
     weak, strong = key(f"{file}:Weak"), key(f"{file}:Strong")
@@ -491,7 +498,7 @@ def test_the_sandbox_hides_downloaded_images_in_a_home_that_it_shows(
 
 
 def numbers(attack: str, folder: Path, isolation: Isolation | None, **asked: Any) -> Any:
-    cells = resolve(attack=attack, defense="none", threads=1, isolation=isolation, **asked)
+    cells = resolve(Request(attack=attack, defense="none", threads=1, **asked), isolation)
     (record,) = run_cells(cells, folder, Silent())
     assert record.status == "ok", record.reason
     found = record.numbers()
@@ -545,8 +552,8 @@ def test_a_killed_session_goes_on_with_its_isolated_attacks(
         "settings": TINY,
         "threads": 1,
     }
-    (whole,) = run_cells(resolve(**asked), tmp_path / "whole", Silent())
-    cells = resolve(**asked, isolation=Isolation(attacks="all"))
+    (whole,) = run_cells(resolve(Request(**asked)), tmp_path / "whole", Silent())
+    cells = resolve(Request(**asked), Isolation(attacks="all"))
     killed_at(monkeypatch, 6)  # the honest session has two
     says = "hijacked session goes on from its checkpoint"
     killed_and_resumed(cells, tmp_path / "parts", whole, says)
@@ -566,8 +573,8 @@ def test_a_killed_fit_of_an_isolated_attack_goes_on(
         "settings": TINY,
         "threads": 1,
     }
-    (whole,) = run_cells(resolve(**asked), tmp_path / "whole", Silent())
-    cells = resolve(**asked, isolation=Isolation(attacks="all"))
+    (whole,) = run_cells(resolve(Request(**asked)), tmp_path / "whole", Silent())
+    cells = resolve(Request(**asked), Isolation(attacks="all"))
     keep, kept = CheckpointFolder.keep, 0
 
     def killing(self: CheckpointFolder, name: str, content: bytes | memoryview) -> None:
@@ -652,7 +659,7 @@ def test_an_isolated_attack_is_described_without_being_loaded(mine: Path, tmp_pa
         "target": "fsha-client",
         "cut": 1,
     }
-    apart = resolve(**asked, isolation=Isolation())
+    apart = resolve(Request(**asked), Isolation())
     loaded = {int(line) for line in (tmp_path / "mark").read_text().split()}
     assert os.getpid() not in loaded
     assert len(loaded) == 1, "one process for both"
@@ -661,7 +668,7 @@ def test_an_isolated_attack_is_described_without_being_loaded(mine: Path, tmp_pa
         for cell in apart
     ]
     assert "splitsec_attack_mine" not in " ".join(sys.modules)
-    here = resolve(**asked)
+    here = resolve(Request(**asked))
     assert [cell.cell_id("") for cell in apart] == [cell.cell_id("") for cell in here]
     assert [cell.cell_id("") for cell in sent] == [cell.cell_id("") for cell in here]
     assert apart[0].spec.parameters["attack"] == {"steps": 7, "scale": 0.5}
@@ -671,7 +678,7 @@ def test_an_isolated_attack_is_described_without_being_loaded(mine: Path, tmp_pa
 
 def test_what_is_wrong_with_an_isolated_attack_is_said(mine: Path) -> None:
     def resolved(attack: str, *settings: str) -> Any:
-        return resolve(attack=attack, defense="none", settings=settings, isolation=Isolation())
+        return resolve(Request(attack=attack, defense="none", settings=settings), Isolation())
 
     with pytest.raises(UsageError, match="did you mean 'steps'"):
         resolved(f"{mine}:step=7")
@@ -683,13 +690,10 @@ def test_what_is_wrong_with_an_isolated_attack_is_said(mine: Path) -> None:
 
 def test_an_attack_that_was_changed_meanwhile_is_not_run(mine: Path, tmp_path: Path) -> None:
     cells = resolve(
-        attack=str(mine),
-        defense="none",
-        target="fsha-client",
-        cut=1,
-        settings=TINY,
-        size=16,
-        isolation=Isolation(),
+        Request(
+            attack=str(mine), defense="none", target="fsha-client", cut=1, settings=TINY, size=16
+        ),
+        Isolation(),
     )
     mine.write_text(f"{mine.read_text()}\n# changed\n")
     (record,) = run_cells(cells, tmp_path / "out", Silent())
@@ -705,14 +709,16 @@ def test_isolated_attacks_fail_alone_in_workers(mine: Path, tmp_path: Path) -> N
     file = tmp_path / "leaving.py"
     file.write_text(f"{mine.read_text()}\n    def observe(self, exchange):\n        os._exit(9)\n")
     cells = resolve(
-        attack=f"{mine},{file}",
-        defense="none",
-        target="fsha-client",
-        cut=1,
-        settings=TINY,
-        size=16,
-        threads=1,
-        isolation=Isolation(),
+        Request(
+            attack=f"{mine},{file}",
+            defense="none",
+            target="fsha-client",
+            cut=1,
+            settings=TINY,
+            size=16,
+            threads=1,
+        ),
+        Isolation(),
     )
     records = list(run_cells(cells, tmp_path / "out", Silent(), executor=Workers(1)))
     assert [record.status for record in records] == ["ok", "failed"]

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from splitsec.cli.eval import command as eval_command
-from splitsec.cli.execution import Execution
 from splitsec.cli.exit_codes import Exit
+from splitsec.cli.request_options import take_request
 from splitsec.errors import DataError, UsageError
 from splitsec.leaderboard.web.content import choices
 from splitsec.leaderboard.web.publication import command as again
@@ -101,24 +101,23 @@ def test_a_record_is_published_with_the_same_numbers(built: Built) -> None:
 
 
 def test_the_command_asks_for_the_same_cell() -> None:
+    from splitsec.cells.requests import Request
     from splitsec.cells.resolve import resolve
 
     (asked,) = resolve(
-        attack="fsha:iterations=7,loss=bce",
-        defense="dcor:alpha=0.3",
-        cut="2",
-        seeds=[4],
-        clients=2,
-        settings=["training.keep=best", "counts.victims=30"],
-        public_from="shifted",
+        Request(
+            attack="fsha:iterations=7,loss=bce",
+            defense="dcor:alpha=0.3",
+            cut="2",
+            seed=[4],
+            clients=2,
+            settings=["training.keep=best", "counts.victims=30"],
+            public_from="shifted",
+        )
     )
     record = cell("fsha", "dcor", 4, 0.5).model_copy(update={"spec": asked.spec})
-    words = again(record)[2:]
-    options = eval_command.make_context("eval", words).params
-    for name in ("seeds", *Execution._fields):
-        options.pop(name)
-    options["channels"] = int(options["channels"])
-    (resolved,) = resolve(seeds=[options.pop("seed")], **options)
+    options = eval_command.make_context("eval", again(record)[2:]).params
+    (resolved,) = resolve(take_request(options))
     assert resolved.spec == asked.spec
     moved = asked.spec.model_copy(update={"partition": 1})
     assert again(record.model_copy(update={"spec": moved})) == [], "eval cannot ask for that"

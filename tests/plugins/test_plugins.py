@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from splitsec.cells.requests import parse_requests, parse_settings
+from splitsec.cells.plugin_requests import parse_plugins, parse_settings
 from splitsec.errors import PluginError, UsageError
 from splitsec.plugins.loading import kinds_of, list_plugins, load_plugin
 from splitsec.plugins.names import KINDS, plain_name
@@ -267,14 +267,14 @@ def test_the_outer_folders_are_imported_by_their_full_name_only(folder: str) -> 
 
 
 def test_requests_and_settings() -> None:
-    first, second, third = parse_requests("fsha:iterations=5,critic_lr=1e-3,adra,./x.py:Mine:a=1")
+    first, second, third = parse_plugins("fsha:iterations=5,critic_lr=1e-3,adra,./x.py:Mine:a=1")
     assert first == ("fsha", {"iterations": "5", "critic_lr": "1e-3"})
     assert second == ("adra", {})
     assert third == ("./x.py:Mine", {"a": "1"})
     with pytest.raises(UsageError, match="starts with a parameter"):
-        parse_requests("alpha=1")
+        parse_plugins("alpha=1")
     with pytest.raises(UsageError, match="empty name"):
-        parse_requests(" , ")
+        parse_plugins(" , ")
     parsed = parse_settings(("attack.fsha.iterations=5", "training.epochs=2", "counts.public=0"))
     assert parsed.plugins["attack"]["fsha"] == {"iterations": "5"}
     assert parsed.training == {"epochs": "2"}

@@ -164,13 +164,14 @@ def test_nothing_private_can_be_reached_from_a_real_attacks_view(tmp_path: Any) 
     plugin.write_text(WALKER)
     from splitsec.cells.attacker import Attacker
     from splitsec.cells.private_side import PrivateSide
+    from splitsec.cells.requests import Request
     from splitsec.cells.resolve import resolve
     from splitsec.checkpoint import Checkpoints
     from splitsec.data.loading import load_data
     from splitsec.progress import Silent
     from splitsec.training.trained import oracle
 
-    (cell,) = resolve(attack=str(plugin), defense="none", settings=["training.epochs=1"])
+    (cell,) = resolve(Request(attack=str(plugin), defense="none", settings=["training.epochs=1"]))
     data = load_data(cell.data_spec(), Silent())
     side = PrivateSide(cell, data)
     attacker = Attacker(cell)

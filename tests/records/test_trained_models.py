@@ -12,6 +12,7 @@ from torch import Tensor
 from splitsec import load_hijacked_client, load_model
 from splitsec.cells.cell import Cell
 from splitsec.cells.private_side import PrivateSide
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.cli import run
 from splitsec.data.loading import load_data
@@ -38,7 +39,9 @@ TINY_FSHA = "fsha:iterations=2,pretraining=1"
 
 
 def cells(attack: str = "none", target: str = RESNET, defense: str = "none") -> list[Cell]:
-    return resolve(attack=attack, defense=defense, target=target, size=16, settings=TINY, threads=1)
+    return resolve(
+        Request(attack=attack, defense=defense, target=target, size=16, settings=TINY, threads=1)
+    )
 
 
 def kept(store: Path, grid: list[Cell]) -> list[tuple[Record, Path]]:

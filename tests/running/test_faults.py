@@ -18,6 +18,7 @@ import pytest
 
 import splitsec
 import splitsec.records.store
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.errors import OutputError, WorkerError
 from splitsec.progress import Silent
@@ -64,14 +65,15 @@ def test_a_plug_in_that_forks_gives_one_record(tmp_path: Path) -> None:
 PARENT = """
 import sys
 from pathlib import Path
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.running.executors.workers import Workers
 from splitsec.progress import Silent
 from splitsec.running.runs import run_cells
 
 if __name__ == "__main__":
-    cells = resolve(attack="none", defense="none", target="resnet", seeds=range(5), threads=1,
-                    settings={settings})
+    request = Request(attack="none", target="resnet", seed=range(5), threads=1, settings={settings})
+    cells = resolve(request)
     for record in run_cells(cells, Path({store!r}), Silent(), rerun="failed", executor=Workers(2)):
         print(record.cell_id, flush=True)
 """
@@ -114,7 +116,9 @@ def test_a_full_disk_is_said_and_loses_no_finished_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells = resolve(
-        attack="none", defense="none", target="resnet", settings=TINY, threads=1, seeds=range(3)
+        Request(
+            attack="none", defense="none", target="resnet", settings=TINY, threads=1, seed=range(3)
+        )
     )
     with monkeypatch.context() as full:
         full.setattr(splitsec.records.store.os, "fsync", FullDisk(5).fsync)
@@ -142,7 +146,7 @@ def test_a_full_disk_in_a_worker_is_said(tmp_path: Path) -> None:
 
 
 def test_a_store_that_cannot_be_written_is_refused_before_anything_runs(tmp_path: Path) -> None:
-    (cell,) = resolve(attack="none", defense="none", target="resnet", settings=TINY)
+    (cell,) = resolve(Request(attack="none", defense="none", target="resnet", settings=TINY))
     (tmp_path / "file").write_text("")
     ran: list[Any] = []
     with pytest.raises(OutputError, match="cannot write"):
@@ -181,7 +185,9 @@ def read_only(folder: Path) -> Iterator[None]:
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="no POSIX users")
 def test_a_read_only_store_is_refused_and_still_gives_what_it_has(open_folder: Path) -> None:
     cells = resolve(
-        attack="none", defense="none", target="resnet", settings=TINY, threads=1, seeds=range(2)
+        Request(
+            attack="none", defense="none", target="resnet", settings=TINY, threads=1, seed=range(2)
+        )
     )
     finished = list(run_cells(cells[:1], open_folder, Silent()))
     given: list[Any] = []

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from splitsec.cells.cell import Cell
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.cli.exit_codes import Exit
 from splitsec.errors import UsageError
@@ -105,13 +106,15 @@ def second(cluster: Any) -> Iterator[None]:
 
 def grid(attack: str = "none", defense: str = "none", seeds: int = 1) -> list[Cell]:
     return resolve(
-        attack=attack,
-        defense=defense,
-        target="resnet",
-        size=16,
-        seeds=range(seeds),
-        settings=TINY,
-        threads=1,
+        Request(
+            attack=attack,
+            defense=defense,
+            target="resnet",
+            size=16,
+            seed=range(seeds),
+            settings=TINY,
+            threads=1,
+        )
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from splitsec.cells.cell import Cell
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.errors import DataError
 from splitsec.progress import Progress, Silent
@@ -32,13 +33,15 @@ from support.cells import TINY
 
 def cells(seeds: int = 2, attack: str = "none") -> list[Cell]:
     return resolve(
-        attack=attack,
-        defense="none",
-        target="resnet",
-        size=16,
-        seeds=range(seeds),
-        settings=TINY,
-        threads=1,
+        Request(
+            attack=attack,
+            defense="none",
+            target="resnet",
+            size=16,
+            seed=range(seeds),
+            settings=TINY,
+            threads=1,
+        )
     )
 
 

@@ -28,7 +28,7 @@ from support.records import make_record
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     (folder / "my_defense.py").write_text(MINE)
-    assert [one.status for one in evaluate(folder, seeds=range(2))] == ["ok", "ok"]
+    assert [one.status for one in evaluate(folder, seed=range(2))] == ["ok", "ok"]
     return folder
 
 

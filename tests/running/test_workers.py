@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.progress import Silent
 from splitsec.records.record import load_record
@@ -20,7 +21,9 @@ from support.workers import TINY, Telling, gone, grid, run
 
 def test_what_workers_have_to_say_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPLITSEC_LPIPS_WEIGHTS", str(tmp_path / "nothing.pth"))
-    cells = resolve(attack="adra:epochs=1", defense="none,dcor", target="resnet", settings=TINY)
+    cells = resolve(
+        Request(attack="adra:epochs=1", defense="none,dcor", target="resnet", settings=TINY)
+    )
     told = Telling()
     records = list(run_cells(cells, tmp_path / "out", told, executor=Workers(2)))
     assert {record.status for record in records} == {"ok"}
@@ -30,11 +33,13 @@ def test_what_workers_have_to_say_arrives(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_workers_give_the_same_records(tmp_path: Path) -> None:
     cells = resolve(
-        attack="none,adra:epochs=1",
-        defense="none,gaussian-noise",
-        target="resnet",
-        settings=TINY,
-        threads=1,
+        Request(
+            attack="none,adra:epochs=1",
+            defense="none,gaussian-noise",
+            target="resnet",
+            settings=TINY,
+            threads=1,
+        )
     )
     alone = list(run_cells(cells, tmp_path / "alone", Silent()))
     told = Telling()
@@ -100,13 +105,17 @@ def test_a_cell_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> 
 
 PARENT = """
 from pathlib import Path
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.running.executors.workers import Workers
 from splitsec.running.runs import run_cells
 from splitsec.progress import Silent
 
 if __name__ == "__main__":
-    cells = resolve(attack="none", defense="none,{defense}", target="resnet", settings={settings})
+    request = Request(
+        attack="none", defense="none,{defense}", target="resnet", settings={settings}
+    )
+    cells = resolve(request)
     list(run_cells(cells, Path("{output}"), Silent(), executor=Workers(2)))
 """
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.cli.verify import command
 from splitsec.errors import DataError, UsageError
@@ -33,7 +34,7 @@ class Mine(Defense):
 def evaluate(folder: Path, **given: Any) -> list[Record]:
     """Run tiny cells of the defense in ``folder / "my_defense.py"`` into ``folder / "results"``."""
     asked = {"attack": "none", "defense": str(folder / "my_defense.py")} | given
-    cells = resolve(target="resnet", size=16, settings=TINY, threads=1, **asked)
+    cells = resolve(Request(target="resnet", size=16, settings=TINY, threads=1, **asked))
     return list(run_cells(cells, folder / "results", Silent()))
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from splitsec.cells.cell import Cell
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.progress import Silent, Stage
 from splitsec.records.record import Record
@@ -43,11 +44,13 @@ def grid(folder: Path, body: str, attack: str = "none") -> list[Cell]:
     """Return an undefended cell and one whose defense does something on the client."""
     (folder / "under_test.py").write_text(DEFENSE.format(body=body))
     return resolve(
-        attack=attack,
-        defense=f"none,{folder / 'under_test.py'}",
-        target="resnet",
-        settings=TINY,
-        threads=1,
+        Request(
+            attack=attack,
+            defense=f"none,{folder / 'under_test.py'}",
+            target="resnet",
+            settings=TINY,
+            threads=1,
+        )
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.errors import UsageError
 from splitsec.plugins.target import smashed_shape
@@ -55,4 +56,4 @@ def test_what_cannot_be_built_is_said_before_any_cell(
     target: str, request_: dict[str, int], says: str
 ) -> None:
     with pytest.raises(UsageError, match=says):
-        resolve(attack="none", defense="none", target=target, size=32, **request_)
+        resolve(Request(attack="none", defense="none", target=target, size=32, **request_))

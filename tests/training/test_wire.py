@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torchvision import models
 
 from splitsec.cells.private_side import PrivateSide
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.data.loading import load_data
 from splitsec.errors import DivergedError, PluginError, SessionEnded
@@ -362,19 +363,21 @@ def test_an_honest_session_decays_both_sides_rates(
     how: str, last: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (cell,) = resolve(
-        attack="none",
-        defense="none",
-        target="resnet:depth=18",
-        size=16,
-        threads=1,
-        settings=[
-            "training.epochs=20",
-            f"training.decay={how}",
-            "counts.private=8",
-            "counts.public=2",
-            "counts.validation=2",
-            "counts.held_out=8",
-        ],
+        Request(
+            attack="none",
+            defense="none",
+            target="resnet:depth=18",
+            size=16,
+            threads=1,
+            settings=[
+                "training.epochs=20",
+                f"training.decay={how}",
+                "counts.private=8",
+                "counts.public=2",
+                "counts.validation=2",
+                "counts.held_out=8",
+            ],
+        )
     )
     made: list[torch.optim.Optimizer] = []
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from splitsec.cells.configured import configure
-from splitsec.cells.requests import parse_requests
+from splitsec.cells.plugin_requests import parse_plugins
 from splitsec.errors import PluginError, SplitsecError, UsageError, blaming, unknown_name
 from splitsec.plugins.loading import kinds_of
 from splitsec.plugins.names import Kind, plain_name
@@ -44,7 +44,7 @@ def check_plugin(
         UsageError: nothing has that name or path, it names several kinds, or there is no such
             parameter or check.
     """
-    requests = parse_requests(str(spec))
+    requests = parse_plugins(str(spec))
     if len(requests) != 1:
         raise UsageError(f"{str(spec)!r} names {len(requests)} plug-ins; check one at a time")
     (request,) = requests

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from splitsec.cells.cell import Cell
 from splitsec.cells.configured import ConfiguredPlugin
+from splitsec.cells.requests import make_request
 from splitsec.cells.resolve import resolve
 from splitsec.plugins.loading import summary_of
 from splitsec.plugins.names import PLURALS
@@ -38,11 +39,11 @@ def small_cells(settings: dict[str, Any] | None = None, **request: Any) -> list[
 
     Args:
         settings: beside :data:`SMALL`, such as ``{"training.epochs": 5}``.
-        **request: as for :func:`splitsec.cells.resolve.resolve`.
+        **request: other fields of :class:`splitsec.cells.requests.Request`.
     """
-    texts = [f"{name}={value}" for name, value in {**SMALL, **(settings or {})}.items()]
     asked: dict[str, Any] = {"attack": "none", "defense": "none", "size": 16, "threads": 1}
-    return resolve(settings=texts, **{**asked, **request})
+    asked["settings"] = {**SMALL, **(settings or {})}
+    return resolve(make_request({**asked, **request}))
 
 
 @dataclass

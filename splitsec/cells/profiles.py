@@ -1,0 +1,69 @@
+"""Profiles: what a request that does not say otherwise is run at."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from splitsec.errors import UsageError, unknown_name
+from splitsec.training.settings import Training
+
+COUNTS = ("private", "public", "validation", "held_out", "victims")
+"""Numbers of images that a request may set, as ``--set counts.private=200``."""
+
+
+class Profile(BaseModel):
+    """Defaults of everything that a request does not say; see profiles.toml.
+
+    Attributes:
+        target: default target.
+        data: task to its default data set.
+        size: height and width of the images, pixels.
+        private: images of all clients together.
+        public: images of the attacker.
+        validation: images that choose between trivial attackers.
+        held_out: images that train nothing.
+        victims: private images whose traffic is attacked and scored.
+        threads: CPU threads; part of what decides the numbers.
+        training: the clients' settings.
+        for_data: data set to its own size and counts, where it cannot do with the profile's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target: str
+    data: dict[str, str]
+    size: int
+    private: int
+    public: int
+    validation: int
+    held_out: int
+    victims: int
+    threads: int
+    training: Training
+    for_data: dict[str, dict[str, int]] = Field(default_factory=dict)
+
+    def images(self, data: str) -> dict[str, int]:
+        """Return the size and the counts of the images of a data set."""
+        usual = {name: getattr(self, name) for name in ("size", *COUNTS)}
+        return usual | self.for_data.get(data, {})
+
+
+def load_profiles() -> dict[str, Profile]:
+    """Return all profiles by name."""
+    text = resources.files("splitsec.cells").joinpath("profiles.toml").read_text(encoding="utf-8")
+    return {name: Profile(**values) for name, values in tomllib.loads(text).items()}
+
+
+def get_profile(name: str) -> Profile:
+    """Return a profile.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    known = load_profiles()
+    if name not in known:
+        raise UsageError(unknown_name("profile", name, known))
+    return known[name]
