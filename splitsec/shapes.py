@@ -43,6 +43,11 @@ class TokenShape(NamedTuple):
     Attributes:
         tokens: length of the sequence, class tokens included.
         features: values of each token.
+
+    Examples:
+        >>> smashed = TokenShape(tokens=65, features=192)
+        >>> print(smashed)
+        65x192
     """
 
     tokens: int
@@ -53,7 +58,15 @@ class TokenShape(NamedTuple):
 
 
 class VectorShape(NamedTuple):
-    """Shape of smashed data that are a vector; without the batch axis."""
+    """Shape of smashed data that are a vector; without the batch axis.
+
+    Attributes:
+        features: values of the vector.
+
+    Examples:
+        >>> print(VectorShape(features=128))
+        128
+    """
 
     features: int
 

@@ -43,6 +43,8 @@ PLUGINS = {
     "Shared by all kinds": [
         "splitsec.plugins.parameters.Parameters",
         "splitsec.shapes.Shape",
+        "splitsec.shapes.TokenShape",
+        "splitsec.shapes.VectorShape",
         "splitsec.progress.Progress",
     ],
     "Toolbox": [
@@ -54,6 +56,7 @@ PLUGINS = {
         "splitsec.plugins.toolbox.layers.SameConv2d",
         "splitsec.plugins.toolbox.layers.Resize",
         "splitsec.plugins.toolbox.layers.Standardise",
+        "splitsec.plugins.toolbox.layouts.map_layout",
         "splitsec.plugins.toolbox.batching.batches",
         "splitsec.plugins.toolbox.distance_correlation.distance_correlation",
         "splitsec.plugins.toolbox.distance_correlation.corrected_squared_distance_correlation",

@@ -108,6 +108,15 @@ def map_layout(smashed: SmashedShape, image: Shape) -> MapLayout:
     Args:
         smashed: shape of the smashed data.
         image: shape of the image.
+
+    Examples:
+        >>> import torch
+        >>> from splitsec.shapes import Shape, TokenShape
+        >>> layers, shape = map_layout(TokenShape(65, 192), Shape(3, 32, 32))
+        >>> print(shape)  # the class token becomes 192 more channels
+        384x8x8
+        >>> torch.nn.Sequential(*layers)(torch.rand(2, 65, 192)).shape
+        torch.Size([2, 384, 8, 8])
     """
     height, width = image.height, image.width
     while max(height, width) > _SPREAD_SIZE:
