@@ -67,7 +67,7 @@ PLUGINS = {
 }
 
 RECORDS = {
-    "Evaluating": ["splitsec.running.runs.evaluate"],
+    "Evaluating": ["splitsec.running.runs.evaluate", "splitsec.cells.requests.Request"],
     "Reading": [
         "splitsec.records.record.load_record",
         "splitsec.records.frames.records_frame",
@@ -217,8 +217,11 @@ def _declared(attribute: Any) -> str:
 
     One that only ``__init__`` sets has the type of the argument of the same name.
     """
-    if attribute.annotation is not None:
-        kind = re.sub(r"^ClassVar\[(.*)\]$", r"\1", str(attribute.annotation))
+    kind = attribute.annotation
+    if kind is not None:
+        if str(kind).startswith("Annotated["):
+            kind = kind.slice.elements[0]
+        kind = re.sub(r"^ClassVar\[(.*)\]$", r"\1", str(kind))
         return f"{attribute.name}{_typed(kind, _default(attribute.value))}"
     argument = {one.name: one for one in attribute.parent["__init__"].parameters}
     same = argument.get(attribute.name)
