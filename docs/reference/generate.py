@@ -222,6 +222,7 @@ def _declared(attribute: Any) -> str:
         if str(kind).startswith("Annotated["):
             kind = kind.slice.elements[0]
         kind = re.sub(r"^ClassVar\[(.*)\]$", r"\1", str(kind))
+        kind = re.sub(r"Annotated\[(\w+), [^\]]*\]", r"\1", kind)
         return f"{attribute.name}{_typed(kind, _default(attribute.value))}"
     argument = {one.name: one for one in attribute.parent["__init__"].parameters}
     same = argument.get(attribute.name)

@@ -18,12 +18,12 @@ class DataSpec(BaseModel):
         size: height and width of the images, pixels.
         channels: 1 (grey) or 3 (RGB).
         partition: seed of the partition; independent of any cell's seed.
-        partition_commitment: to the secret that the partition is derived from, if any; see
+        partition_commitment: hash of the secret that the partition is derived from, if any; see
             :mod:`splitsec.data.secret`.
-        private: images of all clients together.
-        public: images of the attacker.
-        validation: images that choose between trivial attackers.
-        held_out: images that train nothing.
+        private: number of images of all clients together.
+        public: number of images of the attacker.
+        validation: number of images that choose between blind attackers.
+        held_out: number of images that train nothing.
         clients: number of clients.
         public_from: ``"same"`` population as the private images, or a ``"shifted"`` one.
 

@@ -15,11 +15,11 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
     """Return one row per record and set of victims.
 
     Args:
-        records: any records; failed ones give one row with their reason.
+        records: any records; a failed one gives one row with its reason.
 
     Returns:
-        Columns for the specification, the scores, the strongest trivial attacker's MSE, the
-        utility and the flags.
+        A frame with columns for the specification, the scores, the strongest blind attacker's
+        MSE, the utility and the flags.
     """
     return pd.DataFrame([row for record in records for row in _rows(record)])
 
@@ -87,6 +87,10 @@ def per_image_frame(record: Record, victims: str = "training") -> pd.DataFrame:
     Args:
         record: a record with scores.
         victims: ``"training"`` or ``"held_out"``.
+
+    Returns:
+        A frame with the columns ``mse``, ``psnr`` (decibels), ``ssim``, ``lpips`` where it was
+        measured, and ``leakage``.
 
     Raises:
         DataError: the record has no scores for these victims.

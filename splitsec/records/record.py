@@ -39,7 +39,7 @@ FLAGS = {
     "defense-broke-utility": "with the defense the model cannot be told from the trivial predictor",
     "no-better-than-trivial": "the attack tells no more than an attacker who sees nothing",
     "no-better-than-colour": "the attack tells no more than each image's average colours would",
-    "oracle-access": "the attack used what no split-learning server has",
+    "oracle-access": "the attack had access that a real server does not have",
     "in-process": "attack and private data shared one process; isolation was by interface only",
     "randomised-defense": "the defense draws random numbers; other draws give other results",
     "honest-session-ended": "the defense ended a session with an honest server: a false alarm; "
@@ -59,16 +59,25 @@ class _Model(VersionedModel):
 
 
 class Victims(_Model):
-    """Scores of both sets of victims; ``training`` is null for an attack given private pairs."""
+    """Scores of both sets of victims.
+
+    Attributes:
+        training: private images, from the smashed data that were last sent in training; None for
+            an attack that was given private pairs.
+        held_out: held-out images, which the trained client encodes after the session.
+    """
 
     training: VictimScores | None
     held_out: VictimScores
 
 
 class Leakage(_Model):
-    """The headline: leakage of the set of victims of which more leaks, and which that is.
+    """The headline: the leakage of the victims that leak more.
 
-    Per client, too, if there are several.
+    Attributes:
+        value: in [0, 1]; None where one of the three errors is missing.
+        victims: which victims leak more.
+        clients: the leakage of each client's victims, where there are several clients.
     """
 
     value: float | None
@@ -77,21 +86,23 @@ class Leakage(_Model):
 
 
 class Utility(_Model):
-    """What the model is worth to its clients, from an honest session with the defense on.
+    """What the model of an honest session with the defense is worth to its clients.
 
     Attributes:
-        accuracy: share of held-out images classified right, or of their pixels segmented right.
+        accuracy: share of held-out images that are classified correctly, or of their pixels.
         auc: area under the ROC curve; macro average over classes where there are more than two.
         auc_interval: 95 % bootstrap interval over held-out images.
         jaccard: mean over images of intersection over union (segmentation).
         jaccard_interval: 95 % t-interval over held-out images.
         dice: mean over images of the Dice coefficient (segmentation).
-        trivial: the same for the majority class of the private images, or for their mean mask.
-        n: held-out images.
-        clients: the measures on each client's share of the held-out images, if several.
-        distance_correlation: of held-out images and released smashed data, bias-corrected and
-            squared; 0 means independent.
-        source: where utility comes from.
+        trivial: the same measures for a predictor that always answers with the private images'
+            majority class or mean mask.
+        n: number of held-out images.
+        clients: the measures on each client's share of the held-out images, where there are
+            several clients.
+        distance_correlation: of held-out images and their released smashed data, bias-corrected
+            and squared; 0 where they are independent.
+        source: the session that was measured.
     """
 
     accuracy: float
@@ -111,17 +122,17 @@ class Provenance(_Model):
     """What ran where.
 
     Attributes:
-        plugins: kind to how the plug-in was asked for, its source, and the source's SHA-256.
-        packages: to their versions, all that may decide a number.
-        python: version.
-        platform: system and architecture.
-        processor: its model, and which of its instructions torch uses.
-        device: that cells ran on.
-        threads: of torch.
+        plugins: from a kind to the plug-in's name or path, its source, and the source's SHA-256.
+        packages: from each package that may change a number to its version.
+        python: version of Python.
+        platform: operating system and architecture.
+        processor: model of the processor, and which of its instructions torch uses.
+        device: device that the cell ran on.
+        threads: number of torch's threads.
         core: SHA-256 of splitsec's own source.
-        commit: of the checkout that splitsec ran from, if any.
-        dirty: whether it had uncommitted changes.
-        created: when, UTC.
+        commit: commit of the checkout that splitsec ran from, if any.
+        dirty: whether that checkout had uncommitted changes.
+        created: time, UTC.
         command: the command line.
         isolation: what kept the attack from the private data.
     """
@@ -147,9 +158,9 @@ class Evidence(_Model):
     """Who vouches for a record's numbers.
 
     Attributes:
-        origin: ``"here"`` for a cell that was run by who keeps the record, ``"claimed"`` for one
-            that somebody else has run and sent.
-        agreement: of a cell that was run again here, with the claim.
+        origin: ``"here"`` if the record's owner ran the cell, ``"claimed"`` if somebody else ran
+            it and sent the record.
+        agreement: for a cell that was run again here, how its numbers compare with the claim.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -218,7 +229,7 @@ class Record(_Model):
         return self.model_copy(update={"seal": _seal(json.loads(self.model_dump_json()))})
 
     def numbers(self) -> dict[str, Any]:
-        """Return the record without what may differ between two runs of the same cell."""
+        """Return the fields that two runs of the same cell must agree on."""
         return self.model_dump(
             mode="json",
             exclude={
@@ -237,10 +248,13 @@ class Record(_Model):
 
 
 def load_record(path: str | Path) -> Record:
-    """Read a record, from its JSON file or from the folder that holds it.
+    """Read a record from its JSON file or from the folder that holds it.
+
+    Args:
+        path: the file, or the folder with ``record.json``.
 
     Raises:
-        DataError: there is no record, or it is not a valid one.
+        DataError: there is no record, it is not valid, or its seal does not fit.
     """
     file = Path(path)
     if file.is_dir():

@@ -23,19 +23,19 @@ class CellSpec(VersionedModel):
         attack: plain name of the attack.
         defense: plain name of the defense.
         profile: the profile that gave the defaults.
-        seed: of initialisation, batch order, attack and defense; not of the data's partition.
+        seed: seed of the initial weights, the batch order, the attack and the defense.
         partition: seed of the data's partition.
-        partition_commitment: to the secret that the partition is derived from, if any; see
+        partition_commitment: hash of the secret that the partition is derived from, if any; see
             :mod:`splitsec.data.secret`.
-        public_from: where the attacker's images come from.
-        private: images of all clients together.
-        public: images of the attacker.
-        validation: images that choose between trivial attackers.
-        held_out: images that train nothing.
-        victims: private images whose traffic is attacked and scored.
+        public_from: population of the attacker's images: the private images' or a shifted one.
+        private: number of images of all clients together.
+        public: number of images of the attacker.
+        validation: number of images that choose between blind attackers.
+        held_out: number of images that train nothing.
+        victims: number of private images whose traffic is attacked and scored.
         threads: CPU threads.
         training: the clients' settings.
-        parameters: resolved parameters of target, data, attack and defense.
+        parameters: from target, data, attack and defense to all their parameters.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -8,17 +8,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Training(BaseModel):
-    """How clients and an honest server train; chosen by the clients.
+    """How clients and an honest server train; the clients choose it.
 
     Attributes:
-        epochs: passes over each client's data.
-        batch_size: images per exchange; a last batch of one joins the one before it.
-        optimizer: of clients and server.
-        learning_rate: of clients and server.
-        decay: of the learning rate over an honest session: none, or half a cosine to almost 0.
-        momentum: of SGD.
-        turn: what a client trains before it hands its weights to the next one.
-        keep: the weights of the last epoch, or of the best one by validation images.
+        epochs: number of passes over each client's data.
+        batch_size: images per exchange; a last batch of one image joins the batch before it.
+        optimizer: optimizer of the clients and the server.
+        learning_rate: learning rate of the clients and the server.
+        decay: change of the learning rate over an honest session: none, or half a cosine to
+            almost 0.
+        momentum: momentum of SGD.
+        turn: how long a client trains before it hands its weights to the next one.
+        keep: which weights are kept: those of the last epoch, or of the best one on validation
+            images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
