@@ -25,7 +25,7 @@ from torch import Tensor
 
 from splitsec.errors import PluginError, UsageError
 from splitsec.plugins.attack import Attack
-from splitsec.plugins.threat import ThreatModel
+from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.toolbox.inversion import (
     REPORT_SETTINGS,
     Inversion,

@@ -7,8 +7,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from splitsec.plugins.attack import Attack
+from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.parameters import Parameters
-from splitsec.plugins.threat import ThreatModel
 
 
 class NoAttack(Attack[Parameters]):

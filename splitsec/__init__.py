@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from splitsec.errors import NotApplicable, SplitsecError, ThreatModelViolation
     from splitsec.plugins.attack import Attack, Hijacking
     from splitsec.plugins.defense import Defense
+    from splitsec.plugins.grants import ThreatModel
     from splitsec.plugins.parameters import Parameters
     from splitsec.plugins.target import Target
-    from splitsec.plugins.threat import ThreatModel
     from splitsec.plugins.view import View
     from splitsec.progress import Progress
     from splitsec.records.frames import per_image_frame, records_frame
@@ -47,7 +47,7 @@ _HOMES = {
     "Shape": "shapes",
     "SmashedShape": "shapes",
     "Target": "plugins.target",
-    "ThreatModel": "plugins.threat",
+    "ThreatModel": "plugins.grants",
     "TokenShape": "shapes",
     "VectorShape": "shapes",
     "View": "plugins.view",

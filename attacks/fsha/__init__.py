@@ -26,9 +26,9 @@ from torch.nn import functional as F
 
 from splitsec.errors import PluginError, UsageError
 from splitsec.plugins.attack import Attack, Hijacking
+from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.messages import Message
 from splitsec.plugins.parameters import Parameters
-from splitsec.plugins.threat import ThreatModel
 from splitsec.plugins.toolbox.decoders import build_decoder
 from splitsec.plugins.view import View
 from splitsec.randomness import seeded_global_generator

@@ -34,9 +34,9 @@ from torch import Tensor, nn
 
 from splitsec.errors import DivergedError, PluginError, UsageError
 from splitsec.plugins.attack import Attack
+from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.messages import Exchange
 from splitsec.plugins.target import Encoding, encode
-from splitsec.plugins.threat import ThreatModel
 from splitsec.plugins.toolbox.gradient_penalty import gradient_penalty
 from splitsec.plugins.toolbox.inversion import Inversion, InversionParameters, invert
 from splitsec.plugins.view import View

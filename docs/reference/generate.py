@@ -23,9 +23,9 @@ PLUGINS = {
     "Attacks": [
         "splitsec.plugins.attack.Attack",
         "splitsec.plugins.attack.Hijacking",
-        "splitsec.plugins.threat.ThreatModel",
+        "splitsec.plugins.grants.ThreatModel",
         "splitsec.plugins.view.View",
-        "splitsec.plugins.threat.Access",
+        "splitsec.plugins.grants.Access",
         "splitsec.plugins.messages.Message",
         "splitsec.plugins.messages.Exchange",
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +16,14 @@ from splitsec.cells.cell import Cell
 from splitsec.cells.identity import code_of
 from splitsec.checkpoint import Checkpoints
 from splitsec.errors import PluginError, SessionEnded, SplitsecError, blaming
-from splitsec.isolation import Isolation
 from splitsec.isolation.proxy import IsolatedAttack, Roles
 from splitsec.plugins.attack import Attack, Hijacking
+from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.messages import Exchange, Message
-from splitsec.plugins.threat import ThreatModel
 from splitsec.plugins.view import View
 from splitsec.randomness import derive_seed, seeded_global_generator
+
+_RECONSTRUCT_AT_ONCE = 256
 
 
 @dataclass
@@ -80,6 +82,11 @@ class Attacker:
         return {"client": self.cell.client_key(), "attack": self.cell.spec.attack, **more}
 
     @property
+    def listens(self) -> bool:
+        """Whether it sees the honest session: a passive attack always does."""
+        return self.threat.listens or not self.threat.active
+
+    @property
     def failure(self) -> SplitsecError | None:
         """Why it failed while it listened, or None."""
         return self.heard.failure
@@ -90,7 +97,7 @@ class Attacker:
         self.seen, seed = view, derive_seed("attack", **draw)
         with self.blamed("__init__()"), seeded_global_generator("attack's networks", draw):
             if cell.isolation is not None:
-                self.attack = IsolatedAttack(_roles(cell, cell.isolation), view, seed)
+                self.attack = IsolatedAttack(roles_of(cell), view, seed)
             else:
                 self.attack = cell.attack.plugin.cls(
                     cell.attack.parameters, view, torch.Generator().manual_seed(seed)
@@ -128,31 +135,82 @@ class Attacker:
         finally:
             self.heard.seconds += time.perf_counter() - start
 
-    def plan(self) -> Hijacking:
-        """Return how an active attack runs its session, checked.
+    def plans(self) -> list[Hijacking]:
+        """Return how an active attack runs its sessions, checked.
 
         Raises:
-            PluginError: it is no valid plan.
-            ThreatModelViolation: it dictates settings that its threat model does not declare.
+            PluginError: a plan is not valid.
+            ThreatModelViolation: one dictates settings that its threat model does not declare.
         """
         with self.blamed("hijacking()"):
-            plan = self.attack.hijacking()
+            given = self.attack.hijacking()
+        plans = [given] if isinstance(given, Hijacking) else given
+        if not isinstance(plans, list | tuple) or not plans:
+            raise PluginError(
+                f"{self.label} returned {given!r} from hijacking(); expected a Hijacking, or a "
+                "list of them"
+            )
+        for plan in plans:
+            self._check(plan)
+        return list(plans)
+
+    def _check(self, plan: object) -> None:
         if not isinstance(plan, Hijacking):
-            raise PluginError(f"{self.label} returned {plan!r} from hijacking(); Hijacking is due")
+            raise PluginError(
+                f"{self.label} returned {plan!r} from hijacking(); expected Hijacking"
+            )
         exchanges, batch_size, rate = plan
         if not isinstance(exchanges, int) or exchanges < 1:
-            raise PluginError(f"{self.label} asks for {exchanges!r} exchanges; 1 or more are due")
+            raise PluginError(f"{self.label} asks for {exchanges!r} exchanges; expected 1 or more")
         if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 2):
-            raise PluginError(f"{self.label} dictates batches of {batch_size!r}; 2 or more are due")
+            raise PluginError(
+                f"{self.label} dictates batches of {batch_size!r}; expected 2 or more"
+            )
         if rate is not None and not (isinstance(rate, float | int) and 0 < rate < math.inf):
             raise PluginError(f"{self.label} dictates the learning rate {rate!r}; it must be > 0")
         if (batch_size, rate) != (None, None) and not self.threat.client_settings:
             self.seen.deny("client_settings")
-        return plan
+
+    def reconstruct(self, sessions: Sequence[Tensor]) -> Tensor:
+        """Hand smashed data to the attack, in batches, and check what comes back.
+
+        Args:
+            sessions: smashed data of the same N victims, once per session.
+
+        Returns:
+            Reconstructions, shape (N, C, H, W).
+
+        Raises:
+            PluginError: the attack raises, or returns no images of the victims' shape.
+        """
+        images = []
+        batches = zip(*(torch.split(one, _RECONSTRUCT_AT_ONCE) for one in sessions), strict=True)
+        for index, batch in enumerate(batches):
+            with (
+                torch.no_grad(),
+                seeded_global_generator("reconstruct", self.draw(batch=index)),
+                self.blamed("reconstruct()"),
+            ):
+                copies = [smashed.clone() for smashed in batch]
+                made = (
+                    self.attack.reconstruct(copies[0])
+                    if len(copies) == 1
+                    else self.attack.reconstruct_from(copies)
+                )
+            expected = (len(batch[0]), *self.cell.image)
+            if not isinstance(made, Tensor) or tuple(made.shape) != expected:
+                got = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
+                raise PluginError(
+                    f"{self.label} returned {got} from reconstruct(); expected images of shape "
+                    f"{expected}"
+                )
+            images.append(made.detach())
+        return torch.cat(images)
 
 
-def _roles(cell: Cell, isolation: Isolation) -> Roles:
-    """Return what an isolated attack's guest has to know of its cell."""
+def roles_of(cell: Cell) -> Roles:
+    """Return what the guest of an isolated attack has to know of its cell."""
+    assert cell.isolation is not None, "the cell's attack is isolated"
     return Roles(
         attack=cell.attack.plugin,
         target=cell.target.plugin,
@@ -160,25 +218,35 @@ def _roles(cell: Cell, isolation: Isolation) -> Roles:
         target_parameters=cell.spec.parameters["target"],
         cut=cell.spec.cut,
         batch_size=cell.spec.training.batch_size,
-        isolation=isolation,
+        isolation=cell.isolation,
     )
 
 
-class _Hijacker:
-    """An active attack as a server, whose exceptions name it."""
+class Hijacker:
+    """An active attack as a server, whose exceptions name it.
 
-    def __init__(self, attacker: Attacker) -> None:
+    Args:
+        attacker: the attack.
+        session: number of the session, from 0.
+    """
+
+    def __init__(self, attacker: Attacker, session: int = 0) -> None:
         self._attacker = attacker
+        self._session = session
 
     def features(self, message: Message) -> Tensor:
+        """Return the attack's features."""
         return self._ask("features", message)
 
     def answer(self, message: Message) -> Tensor:
+        """Return the attack's gradient."""
         return self._ask("answer", message)
 
     def _ask(self, method: str, message: Message) -> Tensor:
         attacker = self._attacker
-        draw = attacker.draw(exchange=message.step, method=method)
+        which = {"session": self._session} if self._session else {}
+        draw = attacker.draw(exchange=message.step, method=method, **which)
+        message = message._replace(session=self._session)
         with attacker.blamed(f"{method}()"), seeded_global_generator("hijacking", draw):
             try:
                 given: Tensor = getattr(attacker.attack, method)(message)

@@ -1,14 +1,15 @@
 """Evaluation of one cell: train, attack, score, record. It never ranks.
 
 The way of the data: a cell's images are partitioned; an honest session gives the utility; the
-attack listens to it, or gets a session of its own; what was sent for the victims is handed to
-the attack's ``reconstruct`` and scored beside attackers that saw nothing (:mod:`.judge`).
+attack listens to it, or gets sessions of its own; what was sent for the victims is handed to the
+attack's ``reconstruct`` and scored beside blind attackers (:mod:`.score_attack`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,29 +17,23 @@ import torch
 from splitsec.cells.attacker import Attacker
 from splitsec.cells.cell import Cell
 from splitsec.cells.provenance import collect
-from splitsec.cells.results import Findings
-from splitsec.cells.score_attack import Judged, judge
+from splitsec.cells.results import CellResult, MountedAttack, Stopwatch, raised
+from splitsec.cells.score_attack import AttackedSession, score_attack
 from splitsec.cells.shared_session import SharedSession
-from splitsec.cells.writing import make_record, write_cell
+from splitsec.cells.writing import Ending, make_record, write_cell
 from splitsec.checkpoint import CheckpointFolder, Checkpoints
 from splitsec.data.loading import load_data
 from splitsec.data.parts import Data
-from splitsec.errors import (
-    DivergedError,
-    NotApplicable,
-    SplitsecError,
-    TimeLimitError,
-)
-from splitsec.progress import Silent
+from splitsec.errors import DivergedError, NotApplicable, SplitsecError, TimeLimitError
+from splitsec.plugins.grants import given
+from splitsec.progress import Progress, Silent
 from splitsec.randomness import seeded_global_generator
 from splitsec.records.cell_progress import CellProgress
 from splitsec.records.record import PROTOCOL_VERSION, Record, Status
-from splitsec.records.store import record_folder
 from splitsec.records.trained_models import HIJACKED, client_weights
-from splitsec.training.trained import TrainedSession, oracle
 
 
-def run_session(
+def evaluate_cells(
     cells: Sequence[Cell],
     store: Path,
     progress: CellProgress,
@@ -73,60 +68,10 @@ def run_session(
     try:
         for cell in cells:
             progress.begin(cell.spec)
-            yield _run_cell(cell, shared, store, progress, keep_models)
+            yield _evaluate_cell(cell, shared, store, progress, keep_models)
     finally:
         shared.close()
     kept.clear()
-
-
-def _leave_if_forked(process: int) -> None:
-    """End this process if it is a copy that a plug-in has forked: there is one record per cell."""
-    if os.getpid() != process:
-        os._exit(1)
-
-
-def _run_cell(
-    cell: Cell, shared: SharedSession, store: Path, progress: CellProgress, keep_models: bool
-) -> Record:
-    findings = Findings()
-    status: Status = "ok"
-    reason: str | None = None
-    stop: BaseException | None = None
-    threads, process = torch.get_num_threads(), os.getpid()
-    torch.set_num_threads(cell.spec.threads)
-    try:
-        provenance = collect(cell)
-        attacker = shared.attacker(cell)
-        try:
-            shared.run(progress)
-        finally:
-            findings = shared.findings.copy()
-        _measure(attacker, shared, findings, progress)
-    except SplitsecError as error:
-        status = _status(error)
-        reason = str(error)
-        findings.flag("non-finite", isinstance(error, DivergedError))
-    except KeyboardInterrupt as interruption:
-        status, reason, stop = "cancelled", "interrupted", interruption
-    except Exception as error:  # a defect: it is recorded, and raised once that is done
-        status, reason, stop = "failed", f"defect: {type(error).__name__}: {error}", error
-    finally:
-        _leave_if_forked(process)
-        shared.release(cell)
-        torch.set_num_threads(threads)
-    if not keep_models:
-        findings.models.clear()
-    record = make_record(cell, shared.data, status, reason, provenance, findings)
-    record = write_cell(record_folder(store, record), record, findings)
-    if stop is not None:
-        raise stop
-    return record
-
-
-def _status(error: SplitsecError) -> Status:
-    if isinstance(error, NotApplicable):
-        return "skipped"
-    return "timeout" if isinstance(error, TimeLimitError) else "failed"
 
 
 def record_without_result(cell: Cell, store: Path, status: Status, reason: str) -> Record:
@@ -138,71 +83,142 @@ def record_without_result(cell: Cell, store: Path, status: Status, reason: str) 
         status: ``"failed"`` or ``"timeout"``.
         reason: what happened, in words.
     """
-    data, findings = load_data(cell.data_spec(), Silent()), Findings()
-    record = make_record(cell, data, status, reason, collect(cell), findings)
-    return write_cell(record_folder(store, record), record, findings)
+    data = load_data(cell.data_spec(), Silent())
+    record = make_record(cell, data, Ending(status, reason), collect(cell), CellResult(), {})
+    return write_cell(store, record, CellResult(), keep_models=False)
 
 
-def _measure(
-    attacker: Attacker, shared: SharedSession, findings: Findings, progress: CellProgress
-) -> None:
-    """Mount one cell's attack and score it; results go into ``findings`` as they come."""
+def _evaluate_cell(
+    cell: Cell, shared: SharedSession, store: Path, progress: Progress, keep_models: bool
+) -> Record:
+    result, clock = CellResult(), Stopwatch()
+    ending = Ending("ok")
+    stop: BaseException | None = None
+    threads, process = torch.get_num_threads(), os.getpid()
+    torch.set_num_threads(cell.spec.threads)
+    try:
+        provenance = collect(cell)
+        attacker = shared.attacker(cell)
+        try:
+            shared.run(progress)
+        finally:
+            result = CellResult(session=shared.result)
+            clock = Stopwatch(shared.clock.seconds)
+        for reached in _stages(attacker, shared, result, clock, progress):
+            result = reached
+    except SplitsecError as error:
+        ending = Ending(_status(error), str(error))
+        result = replace(
+            result, flags=result.flags + raised(non_finite=isinstance(error, DivergedError))
+        )
+    except KeyboardInterrupt as interruption:
+        ending, stop = Ending("cancelled", "interrupted"), interruption
+    except Exception as error:  # a defect: it is recorded, and raised once that is done
+        ending, stop = Ending("failed", f"defect: {type(error).__name__}: {error}"), error
+    finally:
+        _leave_if_forked(process)
+        shared.release(cell)
+        torch.set_num_threads(threads)
+    record = make_record(cell, shared.data, ending, provenance, result, clock.seconds)
+    record = write_cell(store, record, result, keep_models)
+    if stop is not None:
+        raise stop
+    return record
+
+
+def _leave_if_forked(process: int) -> None:
+    """End this process if it is a copy that a plug-in has forked: there is one record per cell."""
+    if os.getpid() != process:
+        os._exit(1)
+
+
+def _status(error: SplitsecError) -> Status:
+    if isinstance(error, NotApplicable):
+        return "skipped"
+    return "timeout" if isinstance(error, TimeLimitError) else "failed"
+
+
+def _stages(
+    attacker: Attacker,
+    shared: SharedSession,
+    result: CellResult,
+    clock: Stopwatch,
+    progress: Progress,
+) -> Iterator[CellResult]:
+    """Mount one cell's attack and score it; yields what the cell has after each stage."""
     if attacker.failure is not None:
         raise attacker.failure
     cell, threat = attacker.cell, attacker.threat
-    findings.fields["threat_model"] = threat
-    findings.fields["session"] = {
-        "honest_exchanges": shared.trained.session.exchanges,
-        "honest_ended": shared.trained.session.ended,
-    }
-    findings.flag("randomised-defense", cell.defense.plugin.cls.randomised)
+    flags = raised(randomised_defense=cell.defense.plugin.cls.randomised)
+    result = replace(result, threat=threat, flags=flags)
+    yield result
     if not attacker.attack.reconstructs:
         return
-    findings.timings["attack"] = attacker.heard.seconds
-    attacked, released = shared.trained, shared.released
-    if threat.active:
-        with findings.timed("attack"):
-            attacked = shared.side.hijacked(attacker, progress)
-        findings.timings["attack"] += attacked.session.seconds_before
-        findings.models[HIJACKED] = client_weights(attacked.model)
-        released = attacked.release(shared.data.held_out.all(), "held-out")
-    findings.fields["session"] |= {
-        "attacked_exchanges": attacked.session.exchanges,
-        "ended": attacked.session.ended,
-    }
-    _grant(attacker, attacked, shared.data)
+    clock.add("attack", attacker.heard.seconds)
+    sessions = _attacked(attacker, shared, clock, progress)
+    result = replace(result, mounted=_mounted(sessions, active=threat.active))
+    yield result
+    holdings = shared.side.holdings(clients=sessions[-1].trained)
+    attacker.seen.add(given(threat, "end", holdings))
     with (
-        findings.timed("attack"),
+        clock.timed("attack"),
         seeded_global_generator("fit", attacker.draw()),
         attacker.blamed("fit()"),
     ):
         attacker.attack.fit(progress)
-    findings.flag("session-ended", attacked.session.ended is not None)
-    with findings.timed("scoring"):
-        judged = Judged(attacker, attacked, released)
-        judge(shared.side, judged, shared.baselines, findings, progress)
+    ended = any(session.trained.session.ended is not None for session in sessions)
+    result = replace(result, flags=result.flags + raised(session_ended=ended))
+    yield result
+    with clock.timed("scoring"):
+        scores = score_attack(attacker, shared.side, sessions, shared.baselines, progress)
+    result = replace(result, scores=scores)
+    yield result
     with attacker.blamed("curves()"):
         curves = {name: list(map(float, c)) for name, c in attacker.attack.curves().items()}
-    findings.fields["history"] = findings.fields["history"] | {"attack": curves}
-    findings.fields["access"] = attacker.seen.access
-    findings.flag("oracle-access", threat.oracle)
-    findings.flag("dictated-client-settings", threat.client_settings)
-    findings.flag("in-process", cell.isolation is None)
+    yield replace(
+        result,
+        curves=curves,
+        access=attacker.seen.access,
+        flags=result.flags
+        + raised(
+            oracle_access=threat.oracle,
+            dictated_client_settings=threat.client_settings,
+            in_process=cell.isolation is None,
+        ),
+    )
 
 
-def _grant(attacker: Attacker, attacked: TrainedSession, data: Data) -> None:
-    """Grant what exists only once the client is trained, where it is declared."""
-    seen, threat = attacker.seen, attacker.threat
-    if threat.client_weights:
-        weights = attacked.model.client.state_dict()
-        copies = {name: value.detach().clone() for name, value in weights.items()}
-        seen.grant("client_weights", copies)
-    if threat.queries:
-        seen.grant("queries", oracle(attacked))
-    if threat.pairs:
-        images = [part.all() for part in data.private]
-        released = [
-            client.sender.send_in_evaluation(given, "pairs").smashed
-            for client, given in zip(attacked.clients, images, strict=True)
-        ]
-        seen.grant("pairs", (torch.cat(images), torch.cat(released)))
+def _attacked(
+    attacker: Attacker, shared: SharedSession, clock: Stopwatch, progress: Progress
+) -> list[AttackedSession]:
+    """Return the sessions that an attack sees: the honest one, or those that it hijacks, or both.
+
+    The honest one comes first. All start from the same client.
+    """
+    honest = AttackedSession(shared.trained, shared.released)
+    if not attacker.threat.active:
+        return [honest]
+    sessions = [honest] if attacker.listens else []
+    for number, plan in enumerate(attacker.plans()):
+        with clock.timed("attack"):
+            trained = shared.side.hijacked(attacker, plan, progress, number)
+        clock.add("attack", trained.session.seconds_before)
+        released = trained.release(shared.data.held_out.all(), "held-out")
+        sessions.append(AttackedSession(trained, released))
+    return sessions
+
+
+def _mounted(sessions: Sequence[AttackedSession], *, active: bool) -> MountedAttack:
+    """Return how an attack's sessions went."""
+    ended = [one.trained.session.ended for one in sessions]
+    named = {}
+    if active:
+        hijacked = [one for one in sessions if not one.trained.honest]
+        for number, one in enumerate(hijacked, 1):
+            name = HIJACKED if number == 1 else f"{HIJACKED}_{number}"
+            named[name] = client_weights(one.trained.model)
+    return MountedAttack(
+        exchanges=sum(one.trained.session.exchanges for one in sessions),
+        ended=next((reason for reason in ended if reason is not None), None),
+        weights=named,
+    )

@@ -1,9 +1,8 @@
-"""The sessions of a cell: the honest one, and the one under attack.
+"""The private side of a cell's sessions: the honest one, and those under attack.
 
-Both start from the same client and see the same batches. The honest session gives the utility,
-and the frozen client that passive attacks are mounted on; cells that differ in their attack
-alone share it. An active attack gets a session of its own, in the server's place from the first
-exchange.
+All start from the same client and see the same batches. The honest session gives the utility, and
+the frozen client that passive attacks are mounted on; cells that differ in their attack alone share
+it. An active attack gets sessions of its own, in the server's place from the first exchange.
 """
 
 from __future__ import annotations
@@ -16,20 +15,22 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from splitsec.cells.attacker import Attacker, _Hijacker
+from splitsec.cells.attacker import Attacker, Hijacker
 from splitsec.cells.cell import Cell, build_model, victims_of
 from splitsec.checkpoint import Checkpoints
 from splitsec.data.parts import Data
 from splitsec.errors import UsageError, blaming
+from splitsec.plugins.attack import Hijacking
 from splitsec.plugins.defense import Defense
+from splitsec.plugins.grants import Holdings, given
 from splitsec.plugins.target import SplitModel, Target, smashed_shape
-from splitsec.plugins.view import View
+from splitsec.plugins.view import ServerKnowledge, View
 from splitsec.progress import Progress
 from splitsec.randomness import seeded_global_generator, torch_generator
 from splitsec.shapes import SmashedShape
 from splitsec.training.client import Client
 from splitsec.training.honest_server import HonestServer
-from splitsec.training.loop import Session, exchanges_in, run_session
+from splitsec.training.loop import Hooks, Schedule, Session, exchanges_in, run_session
 from splitsec.training.optimizers import decay, make_optimizer
 from splitsec.training.release import Sender
 from splitsec.training.traffic import Traffic
@@ -69,7 +70,163 @@ class PrivateSide:
         """Build the split target; another stage name gives other initial weights."""
         return build_model(self.cell, self.target, self.data.outputs, stage)
 
-    def _begin(self, model: SplitModel, learning_rate: float | None = None) -> list[Client]:
+    def honest(
+        self,
+        progress: Progress,
+        attackers: Sequence[Attacker] = (),
+        validate: Callable[[TrainedSession], dict[str, float]] | None = None,
+        timings: dict[str, float] | None = None,
+    ) -> TrainedSession:
+        """Run the honest session.
+
+        Args:
+            progress: told of every exchange.
+            attackers: attacks that listen.
+            validate: measures the model after each epoch; the first measure chooses the epoch
+                where the training keeps the best one.
+            timings: seconds that ``validate`` takes, which are saved with the session.
+
+        Raises:
+            UsageError: the best epoch is wanted, and validation images cannot tell it.
+        """
+        training = self.cell.spec.training
+        if training.keep == "best":
+            self._refuse_undecided()
+        model = self.model()
+        clients = self._clients(model)
+        optimizer = make_optimizer(training, model.server)
+        server = HonestServer(model.server, self.target.loss, optimizer, self._label)
+        holdings = self.holdings(server=model.server.train())
+        for attacker in attackers:
+            attacker.seen.add(given(attacker.threat, "training", holdings))
+        trained = TrainedSession(model, clients, Session(), server.losses, Traffic(self.victims))
+        best = _BestEpoch(clients) if training.keep == "best" else None
+
+        def after_epoch() -> None:
+            scores = validate(trained) if validate else {}
+            for name, value in scores.items():
+                trained.epochs.setdefault(name, []).append(value)
+            if best is not None and scores:
+                best.offer(next(iter(scores.values())), trained)
+
+        def note() -> str:
+            losses = server.losses or trained.session.losses
+            return f"loss {losses[-1]:.3f}" if losses else ""
+
+        exchanges = exchanges_in(clients, training)
+        optimizers = [optimizer, *(client.optimizer for client in clients)]
+        listeners = [(one.observe, one.threat.labels) for one in attackers]
+        run_session(
+            "honest training",
+            clients,
+            Wire(server, listeners, traffic=trained.traffic),
+            Schedule(training, self.cell.client_key(), exchanges),
+            progress,
+            trained.session,
+            Hooks(
+                note=note,
+                before_exchange=lambda step: decay(optimizers, training, step / exchanges),
+                after_epoch=after_epoch,
+                saving=lambda: self.checkpoints.stage(
+                    "honest training",
+                    **_state(trained),
+                    server_optimizer=optimizer,
+                    server_losses=server.losses,
+                    epochs=trained.epochs,
+                    best=best,
+                    timings=timings,
+                    **{f"attack {one.key()}": (one.attack, one.heard) for one in attackers},
+                ),
+            ),
+        )
+        trained.losses = server.losses or trained.session.losses
+        if best is not None:
+            best.restore(trained)
+        return trained
+
+    def hijacked(
+        self, attacker: Attacker, plan: Hijacking, progress: Progress, number: int = 0
+    ) -> TrainedSession:
+        """Run a session in which an active attack takes the server's place.
+
+        Args:
+            attacker: the attack.
+            plan: how it runs the session.
+            progress: told of every exchange.
+            number: of the session, from 0; each starts from the same client.
+
+        Raises:
+            PluginError: the attack broke its contract.
+        """
+        model = self.model()
+        trained = TrainedSession(
+            model,
+            self._clients(model, plan.learning_rate),
+            Session(),
+            [],
+            Traffic(self.victims),
+            honest=False,
+        )
+        again = f" {number + 1}" if number else ""
+        run_session(
+            f"{attacker.cell.spec.attack} in the server's place{again}",
+            trained.clients,
+            Wire(
+                Hijacker(attacker, number),
+                server_labels=attacker.threat.labels,
+                traffic=trained.traffic,
+            ),
+            Schedule(
+                self.cell.spec.training,
+                self.cell.client_key(),
+                plan.exchanges,
+                plan.batch_size,
+            ),
+            progress,
+            trained.session,
+            Hooks(
+                saving=lambda: attacker.attack.checkpoints.stage(
+                    f"hijacked session{again}", **_state(trained), attack=attacker.attack
+                )
+            ),
+        )
+        trained.losses = trained.session.losses
+        return trained
+
+    def view(self, attacker: Attacker) -> View:
+        """Build what an attack may see before any session."""
+        known = ServerKnowledge(
+            image_shape=self.cell.image,
+            smashed_shape=self.smashed,
+            outputs=self.data.outputs,
+            clients=len(self.data.private),
+            task=self.target.task,
+            loss=self.target.loss,
+            u_shaped=self.u_shaped,
+            server_architecture=self.model("attacker's server").server,
+        )
+        granted = given(attacker.threat, "start", self.holdings())
+        return View(attacker.cell.spec.attack, attacker.threat, known, granted)
+
+    def holdings(
+        self, server: nn.Module | None = None, clients: TrainedSession | None = None
+    ) -> Holdings:
+        """Return what grants are made of.
+
+        Args:
+            server: the honest server's network, while its session runs.
+            clients: a session that has ended.
+        """
+        spec = self.cell.spec
+        return Holdings(
+            public=self.data.public,
+            defense={"name": spec.defense, "parameters": dict(spec.parameters["defense"])},
+            fresh_model=lambda: self.model("attacker's copy"),
+            server=server,
+            clients=clients,
+        )
+
+    def _clients(self, model: SplitModel, learning_rate: float | None = None) -> list[Client]:
         return [
             Client(
                 part,
@@ -99,81 +256,6 @@ class PrivateSide:
             defense.begin(cell.image, self.smashed, generator)
         return Sender(model.client, defense, generator, index, (self._label, label))
 
-    def honest(
-        self,
-        progress: Progress,
-        attackers: Sequence[Attacker] = (),
-        validate: Callable[[TrainedSession], dict[str, float]] | None = None,
-        timings: dict[str, float] | None = None,
-    ) -> TrainedSession:
-        """Run the honest session.
-
-        Args:
-            progress: told of every exchange.
-            attackers: passive attacks that listen.
-            validate: measures the model after each epoch; the first measure chooses the epoch
-                where the training keeps the best one.
-            timings: seconds that ``validate`` takes, which are saved with the session.
-
-        Raises:
-            UsageError: the best epoch is wanted, and validation images cannot tell it.
-        """
-        training = self.cell.spec.training
-        if training.keep == "best":
-            self._refuse_undecided()
-        model = self.model()
-        clients = self._begin(model)
-        optimizer = make_optimizer(training, model.server)
-        server = HonestServer(model.server, self.target.loss, optimizer, self._label)
-        half = model.server.train()
-        for attacker in attackers:
-            attacker.seen.grant("server_model", lambda: copy.deepcopy(half))
-        trained = TrainedSession(model, clients, Session(), server.losses, Traffic(self.victims))
-
-        best = _BestEpoch(clients) if training.keep == "best" else None
-
-        def after_epoch() -> None:
-            scores = validate(trained) if validate else {}
-            for name, value in scores.items():
-                trained.epochs.setdefault(name, []).append(value)
-            if best is not None and scores:
-                best.offer(next(iter(scores.values())), trained)
-
-        def note() -> str:
-            losses = server.losses or trained.session.losses
-            return f"loss {losses[-1]:.3f}" if losses else ""
-
-        exchanges = exchanges_in(clients, training)
-        optimizers = [optimizer, *(client.optimizer for client in clients)]
-        run_session(
-            clients,
-            Wire(server, [(one.observe, one.threat.labels) for one in attackers]),
-            training,
-            self.cell.client_key(),
-            progress,
-            name="honest training",
-            exchanges=exchanges,
-            session=trained.session,
-            traffic=trained.traffic,
-            note=note,
-            before_exchange=lambda step: decay(optimizers, training, step / exchanges),
-            after_epoch=after_epoch,
-            saving=lambda: self.checkpoints.stage(
-                "honest training",
-                **_state(model, clients, trained.session, trained.traffic),
-                server_optimizer=optimizer,
-                server_losses=server.losses,
-                epochs=trained.epochs,
-                best=best,
-                timings=timings,
-                **{f"attack {one.key()}": (one.attack, one.heard) for one in attackers},
-            ),
-        )
-        trained.losses = server.losses or trained.session.losses
-        if best is not None:
-            best.restore(trained)
-        return trained
-
     def _refuse_undecided(self) -> None:
         """Raise a UsageError where validation images cannot tell a better epoch."""
         part = self.data.validation
@@ -183,72 +265,17 @@ class PrivateSide:
                 f"{len(part)} are of one class; ask for more, or for training.keep=last"
             )
 
-    def hijacked(self, attacker: Attacker, progress: Progress) -> TrainedSession:
-        """Run a session in which an active attack takes the server's place.
 
-        Raises:
-            PluginError: the attack broke its contract.
-        """
-        plan = attacker.plan()
-        model = self.model()
-        clients = self._begin(model, plan.learning_rate)
-        traffic, session = Traffic(self.victims), Session()
-        run_session(
-            clients,
-            Wire(_Hijacker(attacker), server_labels=attacker.threat.labels),
-            self.cell.spec.training,
-            self.cell.client_key(),
-            progress,
-            name=f"{attacker.cell.spec.attack} in the server's place",
-            exchanges=plan.exchanges,
-            session=session,
-            batch_size=plan.batch_size,
-            traffic=traffic,
-            saving=lambda: attacker.attack.checkpoints.stage(
-                "hijacked session",
-                **_state(model, clients, session, traffic),
-                attack=attacker.attack,
-            ),
-        )
-        return TrainedSession(model, clients, session, session.losses, traffic)
-
-    def view(self, attacker: Attacker) -> View:
-        """Build what an attack may see before any session."""
-        cell, public = self.cell, self.data.public
-        return View(
-            attack=attacker.cell.spec.attack,
-            threat=attacker.threat,
-            image_shape=cell.image,
-            smashed_shape=self.smashed,
-            outputs=self.data.outputs,
-            clients=len(self.data.private),
-            task=self.target.task,
-            loss=self.target.loss,
-            u_shaped=self.u_shaped,
-            server_architecture=self.model("attacker's server").server,
-            grants={
-                "public_images": public.all,
-                "public_labels": lambda: public.targets(range(len(public))),
-                "client_architecture": lambda: self.model("attacker's copy"),
-                "defense_spec": lambda: {
-                    "name": cell.spec.defense,
-                    "parameters": dict(cell.spec.parameters["defense"]),
-                },
-            },
-        )
-
-
-def _state(
-    model: SplitModel, clients: Sequence[Client], session: Session, traffic: Traffic
-) -> dict[str, object]:
+def _state(trained: TrainedSession) -> dict[str, object]:
     """Return what makes up the private side's state in a session."""
+    clients = trained.clients
     return {
-        "model": [part for part in model if part is not None],
+        "model": [part for part in trained.model if part is not None],
         "optimizers": [client.optimizer for client in clients],
         "defenses": [client.sender.defense for client in clients],
         "generators": [client.sender.generator for client in clients],
-        "session": session,
-        "sent": traffic.sent,
+        "session": trained.session,
+        "sent": trained.traffic.sent,
     }
 
 

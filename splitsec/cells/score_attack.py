@@ -9,64 +9,40 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from splitsec.cells.attacker import Attacker
 from splitsec.cells.private_side import PrivateSide
-from splitsec.cells.results import Findings
+from splitsec.cells.results import AttackScores, Panel, raised
 from splitsec.data.parts import Data
-from splitsec.errors import PluginError, WeightsUnavailableError
+from splitsec.errors import WeightsUnavailableError
 from splitsec.metrics.lpips_weights import FILE_VARIABLE, load_backbone
 from splitsec.metrics.perceptual import Lpips
 from splitsec.metrics.schema import NOTHING_RECOVERED, VictimScores
 from splitsec.metrics.victims import Baselines, References, clamp
 from splitsec.progress import Progress
-from splitsec.randomness import seeded_global_generator, torch_generator
+from splitsec.randomness import torch_generator
 from splitsec.records.record import Leakage, Victims
 from splitsec.training.trained import TrainedSession, victim_images
 
 _CLAMPED_SHARE = 0.05
 _PANEL_COLUMNS = 8
-_RECONSTRUCT_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
-class Judged:
-    """An attack, and what it is scored on.
+class AttackedSession:
+    """A session that an attack saw, and what was sent in it.
 
     Attributes:
-        attacker: the attack.
-        trained: the session that it saw.
+        trained: the session.
         released: smashed data of the held-out images.
     """
 
-    attacker: Attacker
     trained: TrainedSession
     released: Tensor
-
-    def reconstruct(self, smashed: Tensor) -> Tensor:
-        """Hand smashed data, batch axis first, to the attack, in batches.
-
-        Raises:
-            PluginError: it raises, or returns no images of the victims' shape.
-        """
-        label, images = self.attacker.label, []
-        for index, batch in enumerate(torch.split(smashed, _RECONSTRUCT_AT_ONCE)):
-            with (
-                torch.no_grad(),
-                seeded_global_generator("reconstruct", self.attacker.draw(batch=index)),
-                self.attacker.blamed("reconstruct()"),
-            ):
-                made = self.attacker.attack.reconstruct(batch.clone())
-            due = (len(batch), *self.attacker.cell.image)
-            if not isinstance(made, Tensor) or tuple(made.shape) != due:
-                got = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
-                raise PluginError(f"{label} returned {got} from reconstruct(); {due} is due")
-            images.append(made.detach())
-        return torch.cat(images)
 
 
 class SessionBaselines:
@@ -113,48 +89,57 @@ class SessionBaselines:
         return torch_generator(stage, data=self._data.sha256)
 
 
-def judge(
+def score_attack(
+    attacker: Attacker,
     side: PrivateSide,
-    judged: Judged,
+    sessions: Sequence[AttackedSession],
     baselines: SessionBaselines,
-    findings: Findings,
     progress: Progress,
-) -> None:
+) -> AttackScores:
     """Score both sets of victims; training victims not where the attack was given them.
 
     Args:
-        side: the session's private side.
-        judged: the attack.
-        baselines: the session's.
-        findings: gets the scores, flags and what the panel shows.
+        attacker: the attack.
+        side: the private side of its sessions.
+        sessions: those that the attack saw.
+        baselines: of the images.
         progress: told of each part.
     """
     with progress.stage("scoring", 4) as stage:
-        baselines.fit(_lpips(findings, progress))
+        lpips = _lpips(progress)
+        baselines.fit(lpips if isinstance(lpips, Lpips) else None)
         stage.advance(note="reference attackers")
-        reconstructions = judged.reconstruct(judged.released)
-        held_out = _VictimSet("held_out", baselines.held_out, reconstructions)
+        made = attacker.reconstruct([session.released for session in sessions])
+        held_out = _VictimSet("held_out", baselines.held_out, made)
         stage.advance(note="held-out victims")
-        training = None
-        if not judged.attacker.threat.pairs:
-            training = _score_traffic(baselines.training, side, judged, findings)
+        training, all_sent = None, True
+        if not attacker.threat.pairs:
+            made, all_sent = _recovered_traffic(attacker, side, sessions, baselines.training)
+            training = _VictimSet("training", baselines.training, made)
         stage.advance(note="training victims")
-        ended = judged.trained.session.ended is not None
+        ended = all(session.trained.session.ended is not None for session in sessions)
         headline = _headline(training, held_out, ended)
-        findings.panel = _panel(judged, headline)
-        findings.pictures |= {
-            name: findings.panel[name] for name in ("originals", "reconstructions", "trivial")
-        }
-        findings.fields["victims"] = Victims(
-            training=training.scores if training else None, held_out=held_out.scores
+        scores = AttackScores(
+            victims=Victims(
+                training=training.scores if training else None, held_out=held_out.scores
+            ),
+            leakage=Leakage(
+                value=headline.scores.leakage.mean,
+                victims=headline.victims,
+                clients=_per_client(headline, side),
+            ),
+            panel=_panel(attacker.cell.spec.title(), headline),
+            flags=(
+                *raised(
+                    victims_not_sent=not all_sent,
+                    lpips_unavailable=not isinstance(lpips, Lpips),
+                ),
+                *_flags(headline.scores),
+            ),
+            notes=() if isinstance(lpips, Lpips) else (lpips,),
         )
-        findings.fields["leakage"] = Leakage(
-            value=headline.scores.leakage.mean,
-            victims=headline.victims,
-            clients=_per_client(headline, side),
-        )
-        _flag(headline.scores, findings)
         stage.advance(note="panel")
+    return scores
 
 
 class _VictimSet:
@@ -183,23 +168,25 @@ def _headline(training: _VictimSet | None, held_out: _VictimSet, ended: bool) ->
     return max(training, held_out, key=lambda scored: scored.scores.leakage.mean or 0.0)
 
 
-def _score_traffic(
-    baselines: Baselines, side: PrivateSide, judged: Judged, findings: Findings
-) -> _VictimSet:
-    """Score the training victims from what was last sent for each.
+def _recovered_traffic(
+    attacker: Attacker,
+    side: PrivateSide,
+    sessions: Sequence[AttackedSession],
+    baselines: Baselines,
+) -> tuple[Tensor, bool]:
+    """Return reconstructions of the training victims, and whether all of them had been sent.
 
-    A victim that had not been sent when the session ended counts as the public mean image:
-    nothing was recovered.
+    What was last sent for a victim is attacked. A victim that was not sent in some session counts
+    as the public mean image: nothing was recovered.
     """
-    sent = judged.trained.traffic.sent
-    reached = [row for row, victim in enumerate(side.victims) if victim in sent]
-    findings.flag("victims-not-sent", len(reached) < len(side.victims))
+    sent = [session.trained.traffic.sent for session in sessions]
+    reached = [row for row, victim in enumerate(side.victims) if all(victim in one for one in sent)]
     mean = baselines.references.attackers.mean
     reconstructions = mean.expand(len(side.victims), *mean.shape).clone()
     if reached:
-        smashed = torch.stack([sent[side.victims[row]] for row in reached])
-        reconstructions[reached] = judged.reconstruct(smashed).to(mean.dtype)
-    return _VictimSet("training", baselines, reconstructions)
+        smashed = [torch.stack([one[side.victims[row]] for row in reached]) for one in sent]
+        reconstructions[reached] = attacker.reconstruct(smashed).to(mean.dtype)
+    return reconstructions, len(reached) == len(side.victims)
 
 
 def _per_client(scored: _VictimSet, side: PrivateSide) -> list[float] | None:
@@ -208,6 +195,8 @@ def _per_client(scored: _VictimSet, side: PrivateSide) -> list[float] | None:
     if values is None:
         return None
     count = len(side.data.private)
+    if count == 1:
+        return None
     if scored.victims == "training":
         owners = torch.tensor([client for client, _ in side.victims])
     else:
@@ -218,21 +207,15 @@ def _per_client(scored: _VictimSet, side: PrivateSide) -> list[float] | None:
             ]
         )
     per_image = torch.tensor(values, dtype=torch.float64)
-    if count == 1:
-        return None
     return [per_image[owners == client].mean().clamp(0, 1).item() for client in range(count)]
 
 
-def _lpips(findings: Findings, progress: Progress) -> Lpips | None:
+def _lpips(progress: Progress) -> Lpips | str:
+    """Return LPIPS, or why it is unavailable."""
     file = os.environ.get(FILE_VARIABLE)
     if file not in _LPIPS:
         _LPIPS[file] = _load_lpips(progress.message)
-    outcome = _LPIPS[file]
-    if isinstance(outcome, Lpips):
-        return outcome
-    findings.flag("lpips-unavailable")
-    findings.notes.append(outcome)
-    return None
+    return _LPIPS[file]
 
 
 _LPIPS: dict[str | None, Lpips | str] = {}
@@ -248,16 +231,20 @@ def _load_lpips(announce: Callable[[str], None]) -> Lpips | str:
         return str(error)
 
 
-def _flag(scores: VictimScores, findings: Findings) -> None:
+def _flags(scores: VictimScores) -> tuple[str, ...]:
     leakage = scores.leakage.mean
-    if leakage is not None:
-        findings.flag("no-better-than-trivial", leakage <= NOTHING_RECOVERED)
-        colour = scores.yardsticks["colour"].leakage
-        findings.flag("no-better-than-colour", colour is not None and leakage <= colour)
-    findings.flag("clamped", scores.clamped_share > _CLAMPED_SHARE)
+    clamped = scores.clamped_share > _CLAMPED_SHARE
+    if leakage is None:
+        return raised(clamped=clamped)
+    colour = scores.yardsticks["colour"].leakage
+    return raised(
+        no_better_than_trivial=leakage <= NOTHING_RECOVERED,
+        no_better_than_colour=colour is not None and leakage <= colour,
+        clamped=clamped,
+    )
 
 
-def _panel(judged: Judged, scored: _VictimSet) -> dict[str, Any]:
+def _panel(title: str, scored: _VictimSet) -> Panel:
     """Choose what the panel shows: the first victims, which are a random sample."""
     baselines, reconstructions = scored.baselines, scored.reconstructions
     privacy, shown = scored.scores.privacy, slice(0, _PANEL_COLUMNS)
@@ -268,13 +255,13 @@ def _panel(judged: Judged, scored: _VictimSet) -> dict[str, Any]:
     measures = {"MSE": privacy.mse, "PSNR": privacy.psnr, "SSIM": privacy.ssim}
     if privacy.lpips is not None:
         measures["LPIPS"] = privacy.lpips
-    return {
-        "title": judged.attacker.cell.spec.title(),
-        "originals": baselines.victims[shown].numpy(),
-        "reconstructions": clamp(reconstructions, baselines.victims.shape).images[shown].numpy(),
-        "trivial": guess[shown].numpy(),
-        "scores": [
+    return Panel(
+        title=title,
+        originals=baselines.victims[shown].numpy(),
+        reconstructions=clamp(reconstructions, baselines.victims.shape).images[shown].numpy(),
+        trivial=guess[shown].numpy(),
+        scores=[
             {name: measure.per_image[column] for name, measure in measures.items()}
             for column in range(min(_PANEL_COLUMNS, len(reconstructions)))
         ],
-    }
+    )

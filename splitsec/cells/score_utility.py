@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from splitsec.cells.cell import Cell
-from splitsec.cells.results import Findings
 from splitsec.data.parts import Data, Part
 from splitsec.errors import DivergedError, PluginError
 from splitsec.metrics.utility import (
@@ -23,46 +23,41 @@ from splitsec.records.record import Utility
 from splitsec.training.trained import TrainedSession
 
 
-def measure_utility(cell: Cell, trained: TrainedSession, data: Data, findings: Findings) -> Tensor:
+class UtilityScore(NamedTuple):
+    """What a model is worth, and whether it learned more than a constant answer.
+
+    Attributes:
+        utility: for the record.
+        learned: whether it can be told from the trivial predictor.
+    """
+
+    utility: Utility
+    learned: bool
+
+
+def score_utility(label: str, released: Tensor, outputs: Tensor, data: Data) -> UtilityScore:
     """Score the model on the held-out images, as their release gives it.
 
     The images are divided over the clients, in order; each has its own figures too.
 
     Args:
-        cell: any cell of the session.
-        trained: the session.
-        data: its images.
-        findings: gets the utility and its flags.
-
-    Returns:
-        The held-out images' released smashed data, for attacks on these victims.
+        label: names the target in errors.
+        released: smashed data of the held-out images.
+        outputs: the model's outputs for them.
+        data: the session's images.
 
     Raises:
         DivergedError: the model's outputs are not finite.
     """
-    images = data.held_out.all()
-    with findings.timed("test"):
-        released, outputs = trained.predict(images, "held-out")
-    with findings.timed("utility"):
-        _score(cell, images, released, outputs, data, findings)
-    return released
-
-
-def _score(
-    cell: Cell, images: Tensor, released: Tensor, outputs: Tensor, data: Data, findings: Findings
-) -> None:
-    check_outputs(cell.target.label, outputs, data.held_out, data)
+    check_outputs(label, outputs, data.held_out, data)
     if not torch.isfinite(outputs).all():
         raise DivergedError("honest training diverged: the model's outputs are not finite")
     scored = _segmentation if data.task == "segmentation" else _classification
     utility, learned = scored(outputs, data)
-    related = corrected_squared_distance_correlation(images.flatten(1), released.flatten(1))
-    undefended = cell.spec.defense == "none"
-    findings.flag("target-never-learned", undefended and not learned)
-    findings.flag("defense-broke-utility", not undefended and not learned)
-    findings.fields["utility"] = utility.model_copy(
-        update={"distance_correlation": related.item(), "clients": _clients(outputs, data)}
-    )
+    images = data.held_out.all().flatten(1)
+    related = corrected_squared_distance_correlation(images, released.flatten(1))
+    more = {"distance_correlation": related.item(), "clients": _clients(outputs, data)}
+    return UtilityScore(utility.model_copy(update=more), learned)
 
 
 def validation_scores(trained: TrainedSession, data: Data) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -10,15 +11,12 @@ from splitsec.cells.attacker import Attacker
 from splitsec.cells.cell import Cell
 from splitsec.cells.example_pictures import examples
 from splitsec.cells.private_side import PrivateSide
-from splitsec.cells.results import Findings
+from splitsec.cells.results import SessionResult, Stopwatch, raised
 from splitsec.cells.score_attack import SessionBaselines
-from splitsec.cells.score_utility import measure_utility, validation_scores
+from splitsec.cells.score_utility import score_utility, validation_scores
 from splitsec.checkpoint import Checkpoints
 from splitsec.data.parts import Data
-from splitsec.errors import (
-    SplitsecError,
-    UsageError,
-)
+from splitsec.errors import SplitsecError, UsageError
 from splitsec.progress import Progress
 from splitsec.records.trained_models import HONEST, weights
 from splitsec.training.trained import TrainedSession
@@ -37,8 +35,9 @@ class SharedSession:
         side: the private side.
         trained: what the session left behind.
         released: smashed data of the held-out images.
-        baselines: what attackers that see nothing reach.
-        findings: utility, history and timings, for every cell.
+        baselines: what blind attackers reach.
+        result: what it yielded, as far as it got; None before it has been trained.
+        clock: what its stages took.
     """
 
     side: PrivateSide
@@ -48,15 +47,16 @@ class SharedSession:
 
     def __init__(self, cells: Sequence[Cell], data: Data, checkpoints: Checkpoints) -> None:
         self.data = data
+        self.result: SessionResult | None = None
+        self.clock = Stopwatch()
         self._checkpoints = checkpoints
-        self.findings = Findings()
         self._cells = cells
         self._outcome: SplitsecError | None = None
         self._has_run = False
         self._attackers: dict[int, Attacker | SplitsecError] = {}
 
-    def run(self, progress: Progress) -> None:
-        """Run the session, with all passive attacks listening, unless that was done.
+    def run(self, progress: Progress) -> SessionResult:
+        """Run the session, with all attacks that listen, unless that was done.
 
         Raises:
             SplitsecError: it failed, now or before.
@@ -64,11 +64,14 @@ class SharedSession:
         if not self._has_run:
             self._has_run = True
             try:
-                self._run(progress)
+                self._train(progress)
+                self._measure()
             except SplitsecError as error:
                 self._outcome = error
         if self._outcome is not None:
             raise self._outcome
+        assert self.result is not None, "it has run"
+        return self.result
 
     def attacker(self, cell: Cell) -> Attacker:
         """Return a cell's attack, built with all others of the session when first asked for.
@@ -97,31 +100,49 @@ class SharedSession:
         for cell in self._cells:
             self.release(cell)
 
-    def _run(self, progress: Progress) -> None:
+    def _train(self, progress: Progress) -> None:
+        """Run the honest training, and keep its result."""
         built = [one for one in self._attackers.values() if isinstance(one, Attacker)]
-        with self.findings.timed("honest training"):
+        with self.clock.timed("honest training"):
             self.trained = self.side.honest(
-                progress,
-                [one for one in built if not one.threat.active],
-                self._validate,
-                self.findings.timings,
+                progress, [one for one in built if one.listens], self._validate, self.clock.seconds
             )
-        self.findings.models[HONEST] = weights(self.trained.model)
+        session = self.trained.session
         # What listeners and validation took is not training.
         elsewhere = sum(one.heard.seconds for one in built)
-        elsewhere += self.findings.timings.get("validation", 0)
-        before = self.trained.session.seconds_before
-        self.findings.timings["honest training"] += before - elsewhere
-        self.findings.fields["history"] = {
-            "training": {"loss": self.trained.losses, **self.trained.epochs}
-        }
-        ended = self.trained.session.ended
-        self.findings.flag("honest-session-ended", ended is not None)
-        self.released = measure_utility(self._cells[0], self.trained, self.data, self.findings)
-        self.findings.pictures |= examples(self.trained, self.data)
+        elsewhere += self.clock.seconds.get("validation", 0)
+        self.clock.add("honest training", session.seconds_before - elsewhere)
+        self.result = SessionResult(
+            exchanges=session.exchanges,
+            ended=session.ended,
+            curves={"loss": self.trained.losses, **self.trained.epochs},
+            flags=raised(honest_session_ended=session.ended is not None),
+            weights={HONEST: weights(self.trained.model)},
+        )
+
+    def _measure(self) -> None:
+        """Measure what the trained model is worth, and add it to the result."""
+        assert self.result is not None, "it is trained first"
+        cell = self._cells[0]
+        with self.clock.timed("test"):
+            images = self.data.held_out.all()
+            self.released, outputs = self.trained.predict(images, "held-out")
+        with self.clock.timed("utility"):
+            utility, learned = score_utility(cell.target.label, self.released, outputs, self.data)
+        undefended = cell.spec.defense == "none"
+        flags = raised(
+            target_never_learned=undefended and not learned,
+            defense_broke_utility=not undefended and not learned,
+        )
+        self.result = replace(
+            self.result,
+            utility=utility,
+            flags=self.result.flags + flags,
+            pictures=examples(self.trained, self.data),
+        )
 
     def _validate(self, trained: TrainedSession) -> dict[str, float]:
-        with self.findings.timed("validation"):
+        with self.clock.timed("validation"):
             return validation_scores(trained, self.data)
 
     def _build(self, cell: Cell) -> Attacker | SplitsecError:

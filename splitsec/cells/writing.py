@@ -6,76 +6,137 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from splitsec.cells.cell import Cell
 from splitsec.cells.panel import draw_curves, draw_panel
-from splitsec.cells.results import Findings
+from splitsec.cells.results import CellResult
 from splitsec.data.parts import Data
 from splitsec.records.record import INVALIDATING, PROTOCOL_VERSION, Provenance, Record, Status
-from splitsec.records.store import keep_artifact, write_record
+from splitsec.records.store import keep_artifact, record_folder, write_record
 from splitsec.records.trained_models import write_weights
+
+
+class Ending(NamedTuple):
+    """How a cell ended, and why where it did not end well."""
+
+    status: Status
+    reason: str | None = None
 
 
 def make_record(
     cell: Cell,
     data: Data,
-    status: Status,
-    reason: str | None,
+    ending: Ending,
     provenance: Provenance,
-    findings: Findings,
+    result: CellResult,
+    seconds: Mapping[str, float],
 ) -> Record:
-    """Return the record of a cell from what it yielded."""
+    """Return the record of a cell.
+
+    Args:
+        cell: the cell.
+        data: its images.
+        ending: how it ended.
+        provenance: what ran where.
+        result: what it has yielded; what was not reached is missing in the record, too.
+        seconds: that each stage took.
+    """
+    session, scores = result.session, result.scores
+    history = {}
+    if session is not None:
+        history["training"] = dict(session.curves)
+    if result.curves is not None:
+        history["attack"] = dict(result.curves)
+    flags = [
+        *(session.flags if session else ()),
+        *(scores.flags if scores else ()),
+        *result.flags,
+    ]
     return Record(
         protocol=PROTOCOL_VERSION,
         cell_id=cell.cell_id(data.sha256),
-        status=status,
-        reason=reason,
+        status=ending.status,
+        reason=ending.reason,
         spec=cell.spec,
+        threat_model=result.threat,
         data={
             "sha256": data.sha256,
             "classes": list(data.classes),
             "balance": data.balance(),
             "disclosures": list(data.disclosures),
         },
+        victims=scores.victims if scores else None,
+        leakage=scores.leakage if scores else None,
+        utility=session.utility if session else None,
+        access=result.access,
+        session=_session(result),
+        history=history,
+        flags=sorted(set(flags), key=lambda name: (name not in INVALIDATING, name)),
+        notes=list(scores.notes) if scores else [],
         provenance=provenance,
-        flags=sorted(findings.flags, key=lambda name: (name not in INVALIDATING, name)),
-        notes=findings.notes,
-        timings={name: round(seconds, 3) for name, seconds in findings.timings.items()},
+        timings={name: round(taken, 3) for name, taken in seconds.items()},
         peak_memory_bytes=_peak_memory_bytes(),
-        **findings.fields,
     )
+
+
+def _session(result: CellResult) -> dict[str, Any]:
+    """Return how long the sessions lasted, as the record has it."""
+    session, mounted = result.session, result.mounted
+    lasted: dict[str, Any] = {}
+    if session is not None and result.threat is not None:
+        lasted = {"honest_exchanges": session.exchanges, "honest_ended": session.ended}
+    if mounted is not None:
+        lasted |= {"attacked_exchanges": mounted.exchanges, "ended": mounted.ended}
+    return lasted
 
 
 def _peak_memory_bytes() -> int | None:
     """Return this process's largest resident size so far; None on Windows."""
     if sys.platform == "win32":
         return None
-    import resource
+    import resource  # not on Windows
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def write_cell(folder: Path, record: Record, findings: Findings) -> Record:
-    """Write what a cell leaves behind, and the record last: one that is there has its artifacts."""
+def write_cell(store: Path, record: Record, result: CellResult, keep_models: bool) -> Record:
+    """Write what a cell leaves behind, and the record last: one that is there has its artifacts.
+
+    Args:
+        store: folder in which the record's own folder is made.
+        record: the record.
+        result: what is kept beside it.
+        keep_models: whether trained models are.
+
+    Returns:
+        The record as written.
+    """
+    folder = record_folder(store, record)
     made: dict[str, str] = {}
 
     def keep(name: str, suffix: str, write: Callable[[Path], None]) -> None:
         made[name] = keep_artifact(folder, suffix, write)
 
-    pictures = {name: _bytes(images) for name, images in findings.pictures.items()}
+    panel = result.scores.panel if result.scores else None
+    pictures = dict(result.session.pictures) if result.session else {}
+    if panel is not None:
+        pictures |= panel.pictures()
     if pictures:
-        keep("pictures", ".npz", lambda path: _save(path, pictures))
-    if findings.panel:
-        keep("panel", ".png", lambda path: draw_panel(path, **findings.panel))
+        arrays = {name: _bytes(images) for name, images in pictures.items()}
+        keep("pictures", ".npz", lambda path: _save(path, arrays))
+    if panel is not None:
+        keep("panel", ".png", lambda path: draw_panel(path, **panel._asdict()))
     if record.history:
         keep("curves", ".png", lambda path: draw_curves(path, record))
-    for name, named in findings.models.items():
-        keep(name, ".safetensors", partial(write_weights, named=named))
+    if keep_models:
+        for stage in (result.session, result.mounted):
+            for name, named in (stage.weights if stage else {}).items():
+                keep(name, ".safetensors", partial(write_weights, named=named))
     return write_record(folder, record.model_copy(update={"artifacts": made}))
 
 

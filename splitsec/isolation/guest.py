@@ -14,27 +14,28 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from splitsec import errors
 from splitsec.checkpoint import Checkpoints
 from splitsec.errors import PluginError, SplitsecError, blaming
+from splitsec.isolation.forms import decode, fill_network
 from splitsec.isolation.host import Answer
 from splitsec.isolation.protocol import Channel, ClosedError, Frame, MalformedError
 from splitsec.plugins.attack import Attack, Hijacking
+from splitsec.plugins.grants import GRANTS, ThreatModel
 from splitsec.plugins.loading import load_plugin
 from splitsec.plugins.messages import Exchange, Message
 from splitsec.plugins.parameters import build_parameters
 from splitsec.plugins.target import SplitModel, Target, split_target
-from splitsec.plugins.threat import ThreatModel
-from splitsec.plugins.view import View
+from splitsec.plugins.view import ServerKnowledge, View
 from splitsec.progress import Relay
 from splitsec.randomness import globally_seeded
 from splitsec.shapes import Shape, smashed_shape_of
@@ -42,7 +43,6 @@ from splitsec.state import UnfitError, put_back, take
 
 _MOST_FILE_BYTES = 4 << 30
 _MOST_TEXT = 10_000  # of an error; the host shows less
-_LATER = ("client_weights", "server_model", "pairs", "queries")
 
 
 class Resident:
@@ -112,10 +112,13 @@ class Resident:
         return Answer()
 
     def _hijacking(self, given: Answer) -> Answer:
-        plan = self._built.hijacking()
-        if not isinstance(plan, Hijacking):
-            raise PluginError(f"{self._label} returned {plan!r} from hijacking(); Hijacking is due")
-        return Answer(list(plan))
+        given_back = self._built.hijacking()
+        plans = [given_back] if isinstance(given_back, Hijacking) else list(given_back)
+        if not all(isinstance(plan, Hijacking) for plan in plans):
+            raise PluginError(
+                f"{self._label} returned {given_back!r} from hijacking(); expected Hijacking"
+            )
+        return Answer([list(plan) for plan in plans])
 
     def _features(self, given: Answer) -> Answer:
         return _given_back(self._built.features(_message(given)))
@@ -144,6 +147,11 @@ class Resident:
         with torch.no_grad():
             return _given_back(self._built.reconstruct(given.tensors["smashed"]))
 
+    def _reconstruct_from(self, given: Answer) -> Answer:
+        sessions = [given.tensors[f"session {number}"] for number in range(given.content)]
+        with torch.no_grad():
+            return _given_back(self._built.reconstruct_from(sessions))
+
     def _curves(self, given: Answer) -> Answer:
         return Answer({str(n): list(map(float, c)) for n, c in self._built.curves().items()})
 
@@ -170,26 +178,20 @@ class _AskingView(View):
     """A view whose later grants are asked for on the private side, which counts them."""
 
     _channel: Channel
-    _server: nn.Module
+    _build: Callable[[], SplitModel]
 
-    def _get(self, name: str) -> Any:
-        if name not in _LATER or not getattr(self._threat, name):
-            return super()._get(name)
-        if name == "queries":
-            return lambda images, asked: self._given("queries", {"images": images})["smashed"]
-        if name == "server_model":
-            return self._server_model
-        given = self._given(name)
-        return (given["images"], given["smashed"]) if name == "pairs" else given
+    def take(self, name: str) -> Any:
+        """Return a grant; one that did not exist at the start is asked for."""
+        grant = GRANTS[name]
+        if grant.time == "start" or grant.form is None or not getattr(self._threat, name):
+            return super().take(name)
+        if grant.form == "answers":
+            return self._answers
+        frame = _ask(self._channel, name)
+        return decode(name, grant.form, Answer(frame.content, frame.tensors), self._build)
 
-    def _server_model(self) -> nn.Module:
-        frame = _ask(self._channel, "server_model")
-        model = copy.deepcopy(self._server)
-        _fill(model, "model", frame.content, frame.tensors)
-        return model
-
-    def _given(self, name: str, tensors: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        return _ask(self._channel, name, tensors).tensors
+    def _answers(self, images: Tensor, asked: int) -> Tensor:
+        return _ask(self._channel, "queries", {"images": images}).tensors["smashed"]
 
 
 class _HostShelf:
@@ -238,19 +240,11 @@ def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Chann
     def split() -> SplitModel:
         return split_target(label, target, image, told["outputs"], told["cut"])
 
-    def own_copy() -> SplitModel:
-        client, server, head = split()
-        parts = {"client": client, "server": server, "head": head}
-        for name, part in parts.items():
-            if part is not None:
-                _fill(part, f"own {name}", told[f"own {name}"], tensors)
-        return SplitModel(client, server, head)
-
-    halves = split(), split()  # the one that is shown, and one that stays as it is
-    _fill(halves[0].server, "server", told["server"], tensors)
-    view = _AskingView(
-        attack=told["attack"],
-        threat=ThreatModel(**told["threat"]),
+    spare = split()  # for networks that are asked for later: building one then would draw numbers
+    server = split().server
+    fill_network(server, "server", Answer(told["server"], tensors))
+    threat = ThreatModel(**told["threat"])
+    known = ServerKnowledge(
         image_shape=image,
         smashed_shape=smashed_shape_of(told["smashed"]),
         outputs=told["outputs"],
@@ -258,27 +252,16 @@ def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Chann
         task=target.task,
         loss=target.loss,
         u_shaped=told["u_shaped"],
-        server_architecture=halves[0].server,
-        grants={
-            "public_images": lambda: tensors["public_images"],
-            "public_labels": lambda: tensors["public_labels"],
-            "client_architecture": own_copy,
-            "defense_spec": lambda: told["defense_spec"],
-        },
+        server_architecture=server,
     )
-    view._channel, view._server = channel, halves[1].server
-    return view
-
-
-def _fill(module: nn.Module, name: str, modes: list[bool], tensors: Mapping[str, Tensor]) -> None:
-    """Give a network the weights that were sent under a name, and its modes."""
-    prefix = f"{name}/"
-    weights = {
-        key.removeprefix(prefix): one for key, one in tensors.items() if key.startswith(prefix)
+    granted = {
+        name: decode(name, grant.form, Answer(told["granted"][name], tensors), split)
+        for name, grant in threat.grants()
+        if grant.time == "start" and grant.form is not None
     }
-    module.load_state_dict(weights)
-    for part, training in zip(module.modules(), modes, strict=True):
-        part.training = training
+    view = _AskingView(told["attack"], threat, known, granted)
+    view._channel, view._build = channel, lambda: copy.deepcopy(spare)
+    return view
 
 
 def _message(given: Answer) -> Message:
@@ -289,6 +272,7 @@ def _message(given: Answer) -> Message:
         told["client"],
         told["step"],
         tensors.get("feature_gradient"),
+        told["session"],
     )
 
 

@@ -6,24 +6,25 @@ import copy
 import math
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from splitsec.checkpoint import Checkpoints
 from splitsec.errors import DivergedError, PluginError, SplitsecError
 from splitsec.isolation import Isolation
+from splitsec.isolation.forms import encode, encode_network
 from splitsec.isolation.host import Answer, Guest
 from splitsec.isolation.processes import short
 from splitsec.isolation.protocol import Frame, MalformedError
 from splitsec.isolation.sources import check_unchanged, shown_of
 from splitsec.plugins.attack import Attack, Hijacking
+from splitsec.plugins.grants import GRANTS, ThreatModel
 from splitsec.plugins.loading import Plugin, absolute_spec
 from splitsec.plugins.messages import Exchange, Message
-from splitsec.plugins.threat import ThreatModel
 from splitsec.plugins.view import View
 from splitsec.progress import Progress
 from splitsec.state import UnfitError
@@ -32,6 +33,7 @@ _DOUBLE_BYTES = 8  # of the largest kind of value that may be answered
 _MOST_QUERY_BYTES = 1 << 30
 _MOST_STATE_BYTES = 4 << 30
 _MOST_KEPT = 20  # stages
+_MOST_SESSIONS = 32  # that an attack may run
 _MOST_NUMBER = 10**9  # that a plan may hold
 _MOST_BATCHES = 4  # of a client's own that it has to hold at once
 _MOST_IMAGES = 64  # that it has to hold at once, if these are more
@@ -104,9 +106,19 @@ class IsolatedAttack(Attack[Any]):
         """End its process."""
         self._guest.close()
 
-    def hijacking(self) -> Hijacking:
+    def hijacking(self) -> list[Hijacking]:
         """Ask the guest; see :class:`splitsec.Attack`."""
-        match self._call("hijacking").content:
+        plans = self._call("hijacking").content
+        if not isinstance(plans, list) or not 1 <= len(plans) <= _MOST_SESSIONS:
+            raise PluginError(
+                f"{self._label} returned no Hijacking from hijacking(), or more than "
+                f"{_MOST_SESSIONS}"
+            )
+        self._answered()
+        return [self._plan(plan) for plan in plans]
+
+    def _plan(self, plan: Any) -> Hijacking:
+        match plan:
             case [exchanges, batch_size, rate]:
                 numbers = [one for one in (exchanges, batch_size, rate) if isinstance(one, int)]
                 if max(numbers, default=0) > _MOST_NUMBER:
@@ -117,7 +129,6 @@ class IsolatedAttack(Attack[Any]):
                         f"attack may dictate up to {self._most_images} here ({_MOST_BATCHES} times "
                         f"training.batch_size, or {_MOST_IMAGES})"
                     )
-                self._answered()
                 return Hijacking(exchanges, batch_size, rate)
         raise PluginError(f"{self._label} returned no Hijacking from hijacking()")
 
@@ -147,6 +158,12 @@ class IsolatedAttack(Attack[Any]):
         """Ask the guest; see :class:`splitsec.Attack`."""
         most = len(smashed) * math.prod(self._image) * _DOUBLE_BYTES
         return self._tensor("reconstruct", Answer(tensors={"smashed": smashed}), most)
+
+    def reconstruct_from(self, sessions: Sequence[Tensor]) -> Tensor:
+        """Ask the guest; see :class:`splitsec.Attack`."""
+        most = len(sessions[0]) * math.prod(self._image) * _DOUBLE_BYTES
+        given = {f"session {number}": smashed for number, smashed in enumerate(sessions)}
+        return self._tensor("reconstruct_from", Answer(len(given), given), most)
 
     def curves(self) -> dict[str, list[float]]:
         """Ask the guest; see :class:`splitsec.Attack`.
@@ -241,15 +258,11 @@ class IsolatedAttack(Attack[Any]):
 
     def _grant(self, name: str, frame: Frame) -> Answer:
         """Answer the guest where it asks for what exists only later, or changes."""
-        if name == "server_model":
-            return Answer(*_state_of(self._view.server_model, "model"))
-        if name == "client_weights":
-            return Answer(tensors=self._view.client_weights)
-        if name == "pairs":
-            images, smashed = self._view.pairs
-            return Answer(tensors={"images": images, "smashed": smashed})
-        if name == "queries":
+        form = GRANTS[name].form if name in GRANTS else None
+        if form == "answers":
             return Answer(tensors={"smashed": self._view.query(self._images(frame))})
+        if form is not None:
+            return encode(name, form, self._view.take(name))
         what, _, stage = name.partition(" ")
         if what in ("read", "keep", "remove"):
             return self._saved(what, stage, frame)
@@ -325,24 +338,18 @@ def _opening(roles: Roles, view: View, seed: int) -> Answer:
         "generator": seed,
         "threads": torch.get_num_threads(),
     }
-    content["server"], tensors = _state_of(view.server_architecture, "server")
-    if threat.client_architecture:
-        for name, part in view.client_architecture._asdict().items():
-            if part is not None:
-                content[f"own {name}"], state = _state_of(part, f"own {name}")
-                tensors |= state
-    if threat.defense_spec:
-        content["defense_spec"] = view.defense_spec
-    for name in ("public_images", "public_labels"):
-        if getattr(threat, name):
-            tensors[name] = getattr(view, name)
+    server = encode_network("server", view.server_architecture)
+    granted = {
+        name: encode(name, grant.form, view.take(name))
+        for name, grant in threat.grants()
+        if grant.time == "start" and grant.form is not None
+    }
+    content["server"] = server.content
+    content["granted"] = {name: answer.content for name, answer in granted.items()}
+    tensors = dict(server.tensors)
+    for answer in granted.values():
+        tensors |= answer.tensors
     return Answer(content, tensors)
-
-
-def _state_of(module: nn.Module, name: str) -> tuple[list[bool], dict[str, Tensor]]:
-    """Return a network's modes and its weights, the names of these after ``name``."""
-    weights = {f"{name}/{key}": value for key, value in module.state_dict().items()}
-    return [one.training for one in module.modules()], weights
 
 
 @torch.no_grad()
@@ -359,7 +366,8 @@ def _sent(message: Message) -> Answer:
         "labels": message.labels,
         "feature_gradient": message.feature_gradient,
     }
-    return Answer({"client": message.client, "step": message.step}, _present(tensors))
+    told = {"client": message.client, "step": message.step, "session": message.session}
+    return Answer(told, _present(tensors))
 
 
 def _present(tensors: Mapping[str, Tensor | None]) -> dict[str, Tensor]:

@@ -19,11 +19,11 @@ from splitsec.isolation import Isolation
 from splitsec.isolation.host import Answer, Guest
 from splitsec.isolation.sources import source_of_module
 from splitsec.plugins.attack import Attack
+from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.loading import Plugin, absolute_spec, entry_point_of, load_plugin, plugin_path
 from splitsec.plugins.names import plain_name
 from splitsec.plugins.parameters import Parameters, build_parameters, merge
 from splitsec.plugins.source_code import code_sha256, source_sha256
-from splitsec.plugins.threat import ThreatModel
 from splitsec.plugins.view import View
 
 _SECONDS = 900.0  # that describing an attack may take

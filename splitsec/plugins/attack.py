@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from splitsec.checkpoint import Checkpoints
 from splitsec.errors import PluginError
+from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.messages import Exchange, Message
 from splitsec.plugins.parameters import Parameters
-from splitsec.plugins.threat import ThreatModel
 from splitsec.plugins.view import View
 from splitsec.progress import Progress
 
@@ -131,8 +131,12 @@ class Attack(ABC, Generic[P]):
     def threat_model(cls, parameters: P) -> ThreatModel:
         """Return what the attack sees and does with these parameters."""
 
-    def hijacking(self) -> Hijacking:
+    def hijacking(self) -> Hijacking | Sequence[Hijacking]:
         """Return how long the session lasts and what the server dictates (active attacks).
+
+        Returns:
+            The plan of one session, or of several that run one after the other, each from the
+            same client. ``Message.session`` says in which one a message was sent.
 
         Raises:
             PluginError: an active attack does not override this.
@@ -195,6 +199,20 @@ class Attack(ABC, Generic[P]):
         Returns:
             Images of shape (N, C, H, W), in [0, 1].
         """
+
+    def reconstruct_from(self, sessions: Sequence[Tensor]) -> Tensor:
+        """Reconstruct images from what was sent of them in several sessions.
+
+        Called instead of ``reconstruct`` where an attack sees more than one session.
+
+        Args:
+            sessions: smashed data of the same N images, once per session: of the honest one first
+                where the attack listens, then of the hijacked ones in their order.
+
+        Returns:
+            Images of shape (N, C, H, W), in [0, 1].
+        """
+        return self.reconstruct(sessions[-1])
 
     def curves(self) -> dict[str, list[float]]:
         """Return the attack's training curves: from name to one value per logged step."""

@@ -19,6 +19,7 @@ class Message(NamedTuple):
         feature_gradient: in the U-shaped configuration, the gradient of the client's loss with
             respect to the server's features, of the features' shape. None before the client has
             received them, and in other configurations.
+        session: number of the session, from 0, where an attack runs several.
 
     Examples:
         >>> import torch
@@ -32,6 +33,7 @@ class Message(NamedTuple):
     client: int
     step: int
     feature_gradient: Tensor | None = None
+    session: int = 0
 
 
 class Exchange(NamedTuple):

@@ -15,9 +15,9 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from splitsec.errors import DataError
 from splitsec.metrics.schema import VictimScores
-from splitsec.plugins.threat import Access, ThreatModel
+from splitsec.plugins.grants import Access, ThreatModel
 from splitsec.records.spec import CellSpec
-from splitsec.records.versioned import VersionedModel
+from splitsec.versioned import VersionedModel
 
 SCHEMA_VERSION = 1
 

@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from splitsec.records.versioned import VersionedModel
 from splitsec.training.settings import Training
+from splitsec.versioned import VersionedModel
 
 
 class CellSpec(VersionedModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from splitsec.metrics.schema import NOTHING_RECOVERED, VictimScores
-from splitsec.plugins.threat import ThreatModel
+from splitsec.plugins.grants import ThreatModel
 from splitsec.records.record import Record
 
 MISSING = "not available"
@@ -17,20 +17,6 @@ _ATTACKERS = {
     "median-image": "the median of the public images",
     "random-image": "a random public image",
     "constant": "one grey value",
-}
-
-
-_GRANTS = {
-    "public_images": "images of its own of a similar kind",
-    "public_labels": "labels of its own images",
-    "labels": "the labels that clients share",
-    "server_model": "the honest server's network",
-    "defense_spec": "the defense's name and parameters",
-    "client_architecture": "the client's architecture",
-    "client_weights": "the trained client's weights",
-    "queries": "the client's answers to images of its choice",
-    "pairs": "private images with their smashed data",
-    "client_settings": "control of the client's batch size and learning rate",
 }
 
 
@@ -158,16 +144,14 @@ def measures(scores: VictimScores) -> list[tuple[str, str, str, str]]:
 
 def threat_in_words(record: Record, threat: ThreatModel) -> str:
     """Return in a few sentences what the server did, had and used."""
-    kind = (
-        "Malicious: it took the honest server's place and answered with gradients of its own."
-        if threat.active
-        else "Honest but curious: it followed the protocol and kept what it saw."
-    )
-    has = [
-        _GRANTS.get(name, name.replace("_", " "))
-        for name, granted in threat.model_dump().items()
-        if granted and name != "active"
-    ]
+    kind = "Honest but curious: it followed the protocol and kept what it saw."
+    if threat.active:
+        kind = (
+            "Malicious: it took the honest server's place and answered with gradients of its own."
+        )
+        if threat.listens:
+            kind += " In another session it behaved, and listened."
+    has = [grant.words for _, grant in threat.grants()]
     knows = f" Besides the traffic it had {'; '.join(has)}." if has else " It had only the traffic."
     access = record.access
     if access is None:

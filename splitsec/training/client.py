@@ -15,7 +15,6 @@ from splitsec.plugins.messages import Message
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.target import Encoding, Loss
 from splitsec.training.release import Sender, check_shape
-from splitsec.training.traffic import Traffic
 from splitsec.training.wire import Wire
 
 
@@ -49,14 +48,13 @@ class Client:
         """Its defense."""
         return self.sender.defense
 
-    def step(self, rows: Tensor, wire: Wire, step: int, traffic: Traffic | None) -> float | None:
+    def step(self, rows: Tensor, wire: Wire, step: int) -> float | None:
         """Train on one batch: forward, send, receive, backward.
 
         Args:
             rows: rows of ``part`` in the batch, shape (N,).
             wire: carries the exchange.
             step: index of the exchange.
-            traffic: keeps what was sent for victims.
 
         Returns:
             The task loss, where the client computes it.
@@ -69,19 +67,17 @@ class Client:
         images, targets = self.part.batch(rows.tolist()), self.part.targets(rows.tolist())
         self.optimizer.zero_grad()
         encoded, released = self.sender.send(images)
-        if traffic is not None:
-            traffic.record(self.index, rows, released)
         loss = None
         leaves: tuple[Tensor, ...] = ()
         if self.head is None:
-            gradient = wire.exchange(Message(released, targets, self.index, step))
+            gradient = wire.exchange(Message(released, targets, self.index, step), rows=rows)
         else:
             message = Message(released, None, self.index, step)
-            features = wire.features(message).requires_grad_()
+            features = wire.features(message, rows).requires_grad_()
             leaves = tuple(skip.detach().requires_grad_() for skip in encoded.skips)
             loss = self._finish(features, leaves, targets)
             message = message._replace(feature_gradient=features.grad)
-            gradient = wire.exchange(message, features)
+            gradient = wire.exchange(message, features, rows)
         with blaming(defense, "receive()"):
             gradient = self.defense.receive(gradient, step)
         check_shape(gradient, encoded.smashed, f"{defense} in receive()")

@@ -17,7 +17,6 @@ from splitsec.progress import Progress
 from splitsec.randomness import seeded_global_generator, torch_generator
 from splitsec.training.client import Client
 from splitsec.training.settings import Training
-from splitsec.training.traffic import Traffic
 from splitsec.training.wire import Wire
 
 
@@ -36,6 +35,45 @@ class Session:
     ended: str | None = None
     losses: list[float] = field(default_factory=list)
     seconds_before: float = 0.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Whose turn it is, and for how long.
+
+    Attributes:
+        training: the clients' settings.
+        order: what the shuffling depends on.
+        exchanges: how many there are at most.
+        batch_size: images per exchange that the server dictates, or None for the clients' own.
+    """
+
+    training: Training
+    order: Mapping[str, Any]
+    exchanges: int
+    batch_size: int | None = None
+
+    def turns(self, clients: Sequence[Client]) -> Iterator[tuple[int, Client, Tensor]]:
+        """Yield (epoch, client, rows) for ever; see :func:`schedule`."""
+        size = self.batch_size or self.training.batch_size
+        return schedule(clients, self.training, size, self.order)
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What is done around the exchanges of a session.
+
+    Attributes:
+        note: gives a short text for the progress display, such as the loss.
+        before_exchange: called with the index of each exchange.
+        after_epoch: called whenever every client has seen its images once more.
+        saving: opens the stage that saves the session, and tells from where it goes on.
+    """
+
+    note: Callable[[], str] = str
+    before_exchange: Callable[[int], None] = lambda step: None
+    after_epoch: Callable[[], None] | None = None
+    saving: Callable[[], SavedStage] | None = None
 
 
 def schedule(
@@ -92,69 +130,58 @@ def exchanges_in(clients: Sequence[Client], training: Training) -> int:
     return per_epoch * training.epochs
 
 
-def run_session(  # noqa: PLR0913 - a session has this many sides
+def run_session(
+    name: str,
     clients: Sequence[Client],
     wire: Wire,
-    training: Training,
-    order: Mapping[str, Any],
+    schedule: Schedule,
     progress: Progress,
-    *,
-    name: str,
-    exchanges: int,
     session: Session | None = None,
-    batch_size: int | None = None,
-    traffic: Traffic | None = None,
-    note: Callable[[], str] = str,
-    before_exchange: Callable[[int], None] = lambda step: None,
-    after_epoch: Callable[[], None] | None = None,
-    saving: Callable[[], SavedStage] | None = None,
+    hooks: Hooks | None = None,
 ) -> Session:
     """Run split training for a number of exchanges, or until a defense ends it.
 
     Args:
+        name: of the stage, for progress.
         clients: the private side.
         wire: the way to the server.
-        training: the clients' settings.
-        order: what the shuffling depends on.
+        schedule: whose turn it is, and for how long.
         progress: told of every exchange.
-        name: of the stage, for progress.
-        exchanges: how many at most.
         session: is filled as it goes, or None for a new one.
-        batch_size: dictated by the server, or None for the clients' own.
-        traffic: keeps what was sent for victims.
-        note: gives a short text for the progress display, such as the loss.
-        before_exchange: called with the index of each exchange.
-        after_epoch: called whenever every client has seen its images once more.
-        saving: opens the stage that saves the session, and tells from where it goes on.
+        hooks: what is done around the exchanges.
 
     Returns:
         How the session went. The client's model is left in training mode.
     """
-    session = session or Session()
-    epoch = exchanges_in(clients, training.model_copy(update={"epochs": 1}))
+    session, hooks = session or Session(), hooks or Hooks()
+    one_epoch = schedule.training.model_copy(update={"epochs": 1})
+    epoch = exchanges_in(clients, one_epoch)
     for module in (clients[0].sender.encoder, clients[0].head):
         if module is not None:
             module.train()
-    turns = schedule(clients, training, batch_size or training.batch_size, order)
-    with progress.stage(name, exchanges) as stage, seeded_global_generator("session", order):
-        saved = saving() if saving else Checkpoints().stage(name)
+    turns = schedule.turns(clients)
+    with (
+        progress.stage(name, schedule.exchanges) as stage,
+        seeded_global_generator("session", schedule.order),
+    ):
+        saved = hooks.saving() if hooks.saving else Checkpoints().stage(name)
         turns = islice(turns, saved.position, None)
         stage.advance(saved.position)
         session.seconds_before = saved.seconds
-        for step in range(saved.position, exchanges):
+        for step in range(saved.position, schedule.exchanges):
             _, client, rows = next(turns)
-            before_exchange(step)
+            hooks.before_exchange(step)
             try:
-                loss = client.step(rows, wire, step, traffic)
+                loss = client.step(rows, wire, step)
             except SessionEnded as reason:
                 session.ended = f"at exchange {step}: {reason}"
                 break
             session.exchanges += 1
             if loss is not None:
                 session.losses.append(loss)
-            stage.advance(note=note())
-            if after_epoch is not None and session.exchanges % epoch == 0:
-                after_epoch()
+            stage.advance(note=hooks.note())
+            if hooks.after_epoch is not None and session.exchanges % epoch == 0:
+                hooks.after_epoch()
             saved.reached(step + 1)
-        saved.finish(exchanges)
+        saved.finish(schedule.exchanges)
     return session

@@ -29,6 +29,7 @@ class TrainedSession:
         losses: the task loss of every exchange, where anybody computed it.
         traffic: what was last sent for each training victim.
         epochs: measure to its value on validation images after each epoch, or empty.
+        honest: whether the server was the honest one.
     """
 
     model: SplitModel
@@ -37,6 +38,7 @@ class TrainedSession:
     losses: list[float]
     traffic: Traffic
     epochs: dict[str, list[float]] = field(default_factory=dict)
+    honest: bool = True
 
     def release(self, images: Tensor, purpose: str) -> Tensor:
         """Return released smashed data of images of shape (N, C, H, W), in evaluation mode.
@@ -72,6 +74,28 @@ class TrainedSession:
             module.train(mode)
         return torch.cat(sent), torch.cat(outputs)
 
+    def weights(self) -> dict[str, Tensor]:
+        """Return a copy of the encoder's weights."""
+        state = self.model.client.state_dict()
+        return {name: value.detach().clone() for name, value in state.items()}
+
+    def answers(self) -> Callable[[Tensor, int], Tensor]:
+        """Return what answers queries: it holds the first client's encoder and defense alone.
+
+        It takes images of shape (N, C, H, W), in [0, 1], and how many were asked about before.
+        """
+        sender = self.clients[0].sender
+        return lambda images, asked: sender.send_in_evaluation(images, f"query {asked}").smashed
+
+    def pairs(self) -> dict[str, Tensor]:
+        """Return all private ``images``, and what is released of them as ``smashed``."""
+        images = [client.part.all() for client in self.clients]
+        smashed = [
+            client.sender.send_in_evaluation(own, "pairs").smashed
+            for client, own in zip(self.clients, images, strict=True)
+        ]
+        return {"images": torch.cat(images), "smashed": torch.cat(smashed)}
+
     def _finish(self, smashed: Tensor, *skips: Tensor) -> Tensor:
         with blaming(self.clients[0].sender.names[0], "forward() in evaluation"):
             outputs: Tensor = self.model.server(smashed)
@@ -82,12 +106,6 @@ class TrainedSession:
     def _shares(self, images: Tensor) -> list[tuple[Client, Tensor]]:
         shares = torch.tensor_split(images, len(self.clients))
         return [(one, share) for one, share in zip(self.clients, shares, strict=True) if len(share)]
-
-
-def oracle(trained: TrainedSession) -> Callable[[Tensor, int], Tensor]:
-    """Return what answers queries: it holds the first client's encoder and defense, no image."""
-    sender = trained.clients[0].sender
-    return lambda images, asked: sender.send_in_evaluation(images, f"query {asked}").smashed
 
 
 def victim_images(private: Sequence[Part], victims: Sequence[tuple[int, int]]) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from splitsec.errors import DivergedError, PluginError
 from splitsec.plugins.messages import Exchange, Message, kind_of
+from splitsec.training.traffic import Traffic
 
 
 class Server(Protocol):
@@ -34,6 +35,7 @@ class Wire:
         listeners: see every exchange, on the server's side, with a flag each: whether the
             listener gets the labels.
         server_labels: whether the server gets the labels.
+        traffic: keeps, for the scorer, what crosses for the victims.
     """
 
     def __init__(
@@ -42,20 +44,26 @@ class Wire:
         listeners: Sequence[tuple[Callable[[Exchange], None], bool]] = (),
         *,
         server_labels: bool = True,
+        traffic: Traffic | None = None,
     ) -> None:
         self._server = server
         self._listeners = listeners
         self._server_labels = server_labels
+        self._traffic = traffic
 
-    def features(self, message: Message) -> Tensor:
+    def features(self, message: Message, rows: Tensor | None = None) -> Tensor:
         """Send smashed data and return the server's features for the client's head, checked.
+
+        Args:
+            message: what the client sends.
+            rows: of the client's images in the batch; they do not cross.
 
         Raises:
             PluginError: the answer is not a float tensor.
             DivergedError: what is sent or answered is not finite.
         """
         self._check_sent(message.smashed, "the client's smashed data", message.step)
-        features = self._server.features(self._copy(message, self._server_labels))
+        features = self._server.features(self._carry(message, rows))
         if not isinstance(features, Tensor) or not features.is_floating_point():
             raise PluginError(
                 f"the server answered exchange {message.step} with {kind_of(features)}; "
@@ -64,12 +72,15 @@ class Wire:
         self._check_sent(features, "what the server answered", message.step)
         return features.detach().clone()
 
-    def exchange(self, message: Message, features: Tensor | None = None) -> Tensor:
+    def exchange(
+        self, message: Message, features: Tensor | None = None, rows: Tensor | None = None
+    ) -> Tensor:
         """Send a message and return the server's gradient, checked.
 
         Args:
             message: what the client sends.
             features: what the server sent before, in the U-shaped configuration.
+            rows: of the client's images in the batch; they do not cross.
 
         Raises:
             PluginError: the answer is not a float tensor of the smashed data's shape.
@@ -79,7 +90,7 @@ class Wire:
         self._check_sent(smashed, "the client's smashed data", message.step)
         if message.feature_gradient is not None:
             self._check_sent(message.feature_gradient, "the client's gradient", message.step)
-        gradient = self._server.answer(self._copy(message, self._server_labels))
+        gradient = self._server.answer(self._carry(message, rows))
         if not isinstance(gradient, Tensor) or gradient.shape != smashed.shape:
             raise PluginError(
                 f"the server answered exchange {message.step} with {kind_of(gradient)}; "
@@ -97,6 +108,13 @@ class Wire:
             seen = self._copy(message, labels)
             listener(Exchange(seen, gradient.clone(), _detached(features)))
         return gradient
+
+    def _carry(self, message: Message, rows: Tensor | None) -> Message:
+        """Return what crosses to the server; the scorer keeps the victims' share of the same."""
+        crossing = self._copy(message, self._server_labels)
+        if self._traffic is not None and rows is not None:
+            self._traffic.record(message.client, rows, crossing.smashed)
+        return crossing
 
     @staticmethod
     def _check_sent(values: Tensor, what: str, step: int) -> None:

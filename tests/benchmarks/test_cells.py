@@ -17,7 +17,7 @@ from machine import seconds
 from tables import report
 
 from splitsec.cells.cell import Cell
-from splitsec.cells.evaluation import run_session
+from splitsec.cells.evaluation import evaluate_cells
 from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.progress import Silent
@@ -53,7 +53,7 @@ def cells() -> list[Cell]:
 
 def run_each(grid: Sequence[Cell], store: Path) -> None:
     for cell in grid:
-        list(run_session([cell], store, Silent()))
+        list(evaluate_cells([cell], store, Silent()))
 
 
 def run_grid(grid: Sequence[Cell], store: Path, executor: Executor) -> None:

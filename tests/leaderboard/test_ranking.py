@@ -17,7 +17,7 @@ from splitsec.cli.leaderboard import command
 from splitsec.errors import DataError
 from splitsec.leaderboard import load
 from splitsec.leaderboard.ranking import rank
-from splitsec.plugins.threat import ThreatModel
+from splitsec.plugins.grants import ThreatModel
 from splitsec.records.record import PROTOCOL_VERSION, Record
 from splitsec.records.store import load_records, record_folder, write_record
 from support.records import SEEDS, cell, make_record

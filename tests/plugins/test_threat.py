@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from splitsec.data.parts import Data, Part
 from splitsec.errors import PluginError, ThreatModelViolation
+from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.target import SplitModel
-from splitsec.plugins.threat import ThreatModel
 from splitsec.plugins.view import View
 from splitsec.shapes import Shape
 from support.parts import make_part

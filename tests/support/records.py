@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from splitsec.metrics.schema import VictimScores
-from splitsec.plugins.threat import ThreatModel
+from splitsec.plugins.grants import ThreatModel
 from splitsec.records.record import PROTOCOL_VERSION, Leakage, Record
 
 SEEDS = range(5)

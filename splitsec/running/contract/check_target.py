@@ -32,7 +32,7 @@ from splitsec.running.contract.subject import Check, Subject, documented, left_a
 from splitsec.shapes import Shape
 from splitsec.training.client import Client
 from splitsec.training.honest_server import HonestServer
-from splitsec.training.loop import exchanges_in, run_session, schedule
+from splitsec.training.loop import Schedule, exchanges_in, run_session
 from splitsec.training.optimizers import make_optimizer
 from splitsec.training.release import Sender
 from splitsec.training.settings import Training
@@ -233,19 +233,13 @@ def _train(subject: Subject, model: SplitModel, across: bool) -> list[float]:
         optimizer = make_optimizer(_TRAINING, model.server)
         server = HonestServer(model.server, target.loss, optimizer, subject.chosen.label)
         model.server.train()
-        session = run_session(
-            [client],
-            Wire(server),
-            _TRAINING,
-            _ORDER,
-            Silent(),
-            name="check",
-            exchanges=exchanges_in([client], _TRAINING),
-        )
+        exchanges = exchanges_in([client], _TRAINING)
+        schedule = Schedule(_TRAINING, _ORDER, exchanges)
+        session = run_session("check", [client], Wire(server), schedule, Silent())
         return server.losses or session.losses
     whole = nn.ModuleList([one for one in model if one is not None]).train()
     optimizer = make_optimizer(_TRAINING, whole)
-    turns = schedule([client], _TRAINING, _TRAINING.batch_size, _ORDER)
+    turns = Schedule(_TRAINING, _ORDER, exchanges_in([client], _TRAINING)).turns([client])
     losses = []
     with seeded_global_generator("session", _ORDER):
         for _ in range(exchanges_in([client], _TRAINING)):

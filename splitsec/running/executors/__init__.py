@@ -48,8 +48,8 @@ class InProcess:
         self, queue: Queue, store: Path, progress: CellProgress
     ) -> Iterator[tuple[Cell, Record]]:
         """Run sessions; see :class:`Executor`."""
-        from splitsec.cells.evaluation import run_session
+        from splitsec.cells.evaluation import evaluate_cells
 
         while (cells := queue.take()) is not None:
-            records = run_session(cells, store, progress, keep_models=self._keep_models)
+            records = evaluate_cells(cells, store, progress, keep_models=self._keep_models)
             yield from zip(cells, records, strict=True)

@@ -386,7 +386,7 @@ def _work(core: str, errand: str) -> Iterator[tuple[Any, ...]]:
 
 
 def _run(errand: _Errand) -> Iterator[tuple[Any, ...]]:
-    from splitsec.cells.evaluation import run_session
+    from splitsec.cells.evaluation import evaluate_cells
 
     for name, value in errand.environment.items():
         if name not in os.environ and Path(value).expanduser().exists():
@@ -400,7 +400,7 @@ def _run(errand: _Errand) -> Iterator[tuple[Any, ...]]:
         data = load_data(cells[0].data_spec(), heard)
         for cell, sent in zip(cells, errand.cells, strict=True):
             _check(cell.identity(data.sha256), sent.identity)
-        for record in run_session(
+        for record in evaluate_cells(
             cells, folder / "store", heard, data, keep_models=errand.keep_models
         ):
             place = record_folder(folder / "store", record)

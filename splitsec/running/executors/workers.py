@@ -227,13 +227,13 @@ def _work(
     """Run cells in this process, and send each one's record."""
     os.setpgid(0, 0)
     threading.Thread(target=_die_with_parent, args=(lifeline,), daemon=True).start()
-    from splitsec.cells.evaluation import run_session
+    from splitsec.cells.evaluation import evaluate_cells
 
     try:
         with redirect_stdout(sys.stderr):  # what a library or a plug-in prints is no result
             cells = [load_cell(one) for one in sent]
             telling = _ParentProgress(lambda kind, *content: replies.send((kind, *content)))
-            for record in run_session(cells, store, telling, keep_models=keep_models):
+            for record in evaluate_cells(cells, store, telling, keep_models=keep_models):
                 replies.send(("record", record.to_json()))
     except KeyboardInterrupt:
         return

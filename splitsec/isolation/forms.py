@@ -1,0 +1,79 @@
+"""How grants cross between the private side and a guest, by their form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from splitsec.isolation.host import Answer
+from splitsec.plugins.grants import Form
+from splitsec.plugins.target import SplitModel
+
+
+def encode(name: str, form: Form, value: Any) -> Answer:
+    """Return a grant as JSON values and tensors.
+
+    Args:
+        name: of the grant; its tensors are named after it.
+        form: what the grant is; answers are asked for, and never encoded.
+        value: the grant.
+    """
+    if form == "tensor":
+        return Answer(None, {name: value})
+    if form == "tensors":
+        return Answer(None, {f"{name}/{key}": one for key, one in value.items()})
+    if form == "values":
+        return Answer(value, {})
+    if form == "network":
+        return encode_network(name, value)
+    assert form == "model", "answers are asked for"
+    parts = {part: module for part, module in value._asdict().items() if module is not None}
+    encoded = {part: encode_network(f"{name} {part}", module) for part, module in parts.items()}
+    tensors = {key: one for answer in encoded.values() for key, one in answer.tensors.items()}
+    return Answer({part: answer.content for part, answer in encoded.items()}, tensors)
+
+
+def decode(name: str, form: Form, sent: Answer, build: Callable[[], SplitModel]) -> Any:
+    """Return a grant from what :func:`encode` gave.
+
+    Args:
+        name: of the grant.
+        form: what it is.
+        sent: its JSON values, and tensors among which are its own.
+        build: builds the split model anew, with any weights.
+    """
+    if form == "tensor":
+        return sent.tensors[name]
+    if form == "tensors":
+        return _named(name, sent.tensors)
+    if form == "values":
+        return sent.content
+    if form == "network":
+        return fill_network(build().server, name, sent)
+    assert form == "model", "answers are asked for"
+    model = build()
+    for part, module in model._asdict().items():
+        if module is not None:
+            fill_network(module, f"{name} {part}", Answer(sent.content[part], sent.tensors))
+    return model
+
+
+def encode_network(name: str, module: nn.Module) -> Answer:
+    """Return a network's modes and its weights, the names of these after ``name``."""
+    weights = {f"{name}/{key}": value for key, value in module.state_dict().items()}
+    return Answer([one.training for one in module.modules()], weights)
+
+
+def fill_network(module: nn.Module, name: str, sent: Answer) -> nn.Module:
+    """Give a network the weights that were sent under a name, and its modes."""
+    module.load_state_dict(_named(name, sent.tensors))
+    for part, training in zip(module.modules(), sent.content, strict=True):
+        part.training = training
+    return module
+
+
+def _named(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    prefix = f"{name}/"
+    return {key.removeprefix(prefix): one for key, one in tensors.items() if key.startswith(prefix)}
