@@ -21,7 +21,7 @@ from splitsec.plugins.defense import Defense
 from splitsec.plugins.parameters import Parameters
 from splitsec.progress import Silent
 from splitsec.training.honest_server import HonestServer
-from splitsec.training.loop import run_session, schedule
+from splitsec.training.loop import Schedule, run_session, schedule
 from splitsec.training.optimizers import make_optimizer
 from splitsec.training.settings import Training
 from splitsec.training.wire import Wire
@@ -45,9 +45,8 @@ def test_split_training(cut: int, benchmark: Any) -> None:
     optimizer = make_optimizer(TRAINING, whole)
 
     def split() -> None:
-        run_session(
-            [side], wire, TRAINING, {"seed": 3}, Silent(), name="split", exchanges=EXCHANGES
-        )
+        turns = Schedule(TRAINING, {"seed": 3}, EXCHANGES)
+        run_session("split", [side], wire, turns, Silent())
 
     def unsplit() -> None:
         turns = schedule([side], TRAINING, TRAINING.batch_size, {"seed": 3})

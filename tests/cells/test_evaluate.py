@@ -202,7 +202,7 @@ def test_fsha_runs_on_every_target_and_cut(tmp_path: Path, target: str) -> None:
         side = PrivateSide(cell, load_data(cell.data_spec(), Silent()))
         attacker = Attacker(cell)
         attacker.build(side.view(attacker), Checkpoints())
-        trained = side.hijacked(attacker, Silent())
+        trained = side.hijacked(attacker, *attacker.plans(), Silent())
         assert trained.session.exchanges == 2
         images = attacker.attack.reconstruct(torch.rand(3, *side.smashed))
         assert images.shape == (3, 1, 16, 16)

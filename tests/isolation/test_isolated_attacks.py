@@ -381,7 +381,7 @@ def test_an_isolated_attack_dictates_no_batch_that_a_client_cannot_hold(
 
 def test_what_a_liar_answers_and_asks_for_is_refused() -> None:
     attack, view = build_attack(hostile("liar.py", Isolation()))
-    view.grant("queries", lambda images, asked: images.repeat(1, 22, 1, 1)[:, :64, :8, :8])
+    view.add({"queries": lambda images, asked: images.repeat(1, 22, 1, 1)[:, :64, :8, :8]})
 
     def refused(step: int, kind: type[SplitsecError], says: str) -> None:
         message = Message(torch.ones(2, 64, 8, 8), None, client=0, step=step)

@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 
+from splitsec.cells.attacker import roles_of
 from splitsec.cells.cell import Cell, build_model
 from splitsec.isolation.proxy import IsolatedAttack
 from splitsec.plugins.attack import Attack
 from splitsec.plugins.target import smashed_shape
-from splitsec.plugins.view import View
+from splitsec.plugins.view import ServerKnowledge, View
 
 
 def build_attack(cell: Cell, public: int = 8) -> tuple[Attack[Any], View]:
@@ -26,9 +27,7 @@ def build_attack(cell: Cell, public: int = 8) -> tuple[Attack[Any], View]:
     target = cell.target.plugin.cls(cell.target.parameters)
     model = build_model(cell, target, outputs=2)
     images = torch.rand(public, *cell.image, generator=torch.Generator().manual_seed(1))
-    view = View(
-        attack=cell.spec.attack,
-        threat=cell.attack.plugin.cls.threat_model(cell.attack.parameters),
+    known = ServerKnowledge(
         image_shape=cell.image,
         smashed_shape=smashed_shape(model.client, cell.image),
         outputs=2,
@@ -37,14 +36,16 @@ def build_attack(cell: Cell, public: int = 8) -> tuple[Attack[Any], View]:
         loss=target.loss,
         u_shaped=False,
         server_architecture=model.server,
-        grants={
-            "public_images": lambda: images,
-            "client_architecture": lambda: model,
-            "defense_spec": lambda: {"name": "none", "parameters": {}},
-        },
     )
+    granted = {
+        "public_images": images,
+        "client_architecture": model,
+        "defense_spec": {"name": "none", "parameters": {}},
+    }
+    threat = cell.attack.plugin.cls.threat_model(cell.attack.parameters)
+    view = View(cell.spec.attack, threat, known, granted)
     if cell.isolation is not None:
-        return IsolatedAttack(cell, view, seed=7), view
+        return IsolatedAttack(roles_of(cell), view, seed=7), view
     attack: Attack[Any] = cell.attack.plugin.cls(
         cell.attack.parameters, view, torch.Generator().manual_seed(7)
     )

@@ -20,7 +20,7 @@ from splitsec.progress import Silent
 from splitsec.shapes import Shape
 from splitsec.training.client import Client
 from splitsec.training.honest_server import HonestServer
-from splitsec.training.loop import exchanges_in, run_session, schedule
+from splitsec.training.loop import Schedule, exchanges_in, run_session, schedule
 from splitsec.training.optimizers import make_optimizer
 from splitsec.training.release import Sender
 from splitsec.training.settings import Training
@@ -71,15 +71,8 @@ def session(
         )
         for index in range(clients)
     ]
-    result = run_session(
-        sides,
-        Wire(server, **options),
-        TRAINING,
-        {"seed": 3},
-        Silent(),
-        name="test",
-        exchanges=exchanges or exchanges_in(sides, TRAINING),
-    )
+    schedule = Schedule(TRAINING, {"seed": 3}, exchanges or exchanges_in(sides, TRAINING))
+    result = run_session("test", sides, Wire(server, **options), schedule, Silent())
     return result.losses, model
 
 
@@ -195,7 +188,7 @@ def test_the_task_weight_scales_all_task_gradients() -> None:
         server = HonestServer(model.server, target.loss, make_optimizer(TRAINING, model.server))
         part = part_for(target)
         client = Client(part, Sender(model.client, defense), model.head, target.loss, optimizer)
-        client.step(torch.arange(4), Wire(server), 0, None)
+        client.step(torch.arange(4), Wire(server), 0)
         return [weight.detach() for weight in weights]
 
     half = step(Half(Parameters()), 0.2)

@@ -24,7 +24,7 @@ from splitsec.plugins.toolbox.batching import batches
 from splitsec.progress import Silent
 from splitsec.shapes import Shape
 from splitsec.training.honest_server import HonestServer
-from splitsec.training.loop import exchanges_in, run_session, schedule
+from splitsec.training.loop import Schedule, exchanges_in, run_session, schedule
 from splitsec.training.optimizers import decay, make_optimizer
 from splitsec.training.settings import Training
 from splitsec.training.traffic import Traffic
@@ -46,15 +46,8 @@ def split_losses(
         client_of(make_part(12, seed=i), client, defense, make_optimizer(training, client), i)
         for i in range(clients)
     ]
-    run_session(
-        sides,
-        Wire(server),
-        training,
-        {"seed": 3},
-        Silent(),
-        name="test",
-        exchanges=exchanges_in(sides, training),
-    )
+    turns = Schedule(training, {"seed": 3}, exchanges_in(sides, training))
+    run_session("test", sides, Wire(server), turns, Silent())
     return server.losses, [client.state_dict(), server_half.state_dict()]
 
 
@@ -164,16 +157,9 @@ def one_session(
     holder = client_of(
         make_part(12), client, defense or Defense(Parameters()), make_optimizer(TRAINING, client)
     )
-    session = run_session(
-        [holder],
-        Wire(server, **options),
-        TRAINING,
-        {"seed": 0},
-        Silent(),
-        name="test",
-        exchanges=exchanges,
-        traffic=traffic,
-    )
+    wire = Wire(server, **options, traffic=traffic)
+    turns = Schedule(TRAINING, {"seed": 0}, exchanges)
+    session = run_session("test", [holder], wire, turns, Silent())
     return client, traffic, session
 
 
@@ -189,6 +175,34 @@ def test_only_detached_copies_cross() -> None:
         assert exchange.message.labels is None, "a listener gets labels only where declared"
     sent = {tensor.data_ptr() for tensor in traffic.sent.values()}
     assert not sent & {message.smashed.data_ptr() for message in server.messages}
+
+
+def test_the_scorer_keeps_what_crossed_whatever_is_changed_later() -> None:
+    """Neither a server nor a defense can make the scorer's copy another than what was sent."""
+    crossed: dict[int, Tensor] = {}
+
+    class Overwriting(Recording):
+        def answer(self, message: Message) -> Tensor:
+            crossed[message.step] = message.smashed.clone()
+            return super().answer(message) + message.smashed.zero_()
+
+    class Cheating(Defense[Parameters]):
+        """Sends one thing, and blanks it as soon as it has been sent."""
+
+        def release(self, images: Tensor, smashed: Tensor) -> Tensor:
+            self._sent = smashed + 1
+            return self._sent
+
+        def receive(self, gradient: Tensor, step: int) -> Tensor:
+            self._sent.data.zero_()
+            return gradient
+
+    _, traffic, _ = one_session(Overwriting(), Cheating(Parameters()), exchanges=3)
+    batches = torch.cat(list(crossed.values()))
+    assert len(traffic.sent) == 2, "12 images in three batches: every victim was sent"
+    for sent in traffic.sent.values():
+        assert any(torch.equal(sent, one) for one in batches)
+        assert sent.abs().sum() > 0
 
 
 def test_labels_reach_only_who_may_have_them() -> None:
@@ -260,7 +274,7 @@ def test_task_weight_and_penalty_are_the_clients_loss() -> None:
         optimizer = torch.optim.SGD(client.parameters(), lr=0.1)
         if defended:
             holder = client_of(part, client, Scaled(Parameters()), optimizer)
-            holder.step(torch.arange(4), Wire(Server()), 0, None)
+            holder.step(torch.arange(4), Wire(Server()), 0)
         else:
             smashed = client(part.batch(range(4)))
             loss = 0.5 * (smashed * direction).sum() + 0.1 * smashed.square().mean()
@@ -285,7 +299,7 @@ def test_release_is_what_crosses_and_carries_gradient() -> None:
     holder = client_of(
         part, client, Doubling(Parameters()), torch.optim.SGD(client.parameters(), lr=0.1)
     )
-    holder.step(torch.arange(4), Wire(server), 0, None)
+    holder.step(torch.arange(4), Wire(server), 0)
     torch.testing.assert_close(server.messages[0].smashed, expected.detach())
     torch.testing.assert_close(
         holder.sender.send_in_evaluation(part.all(), "test").smashed, 2 * client(part.all())

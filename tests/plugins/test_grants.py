@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from types import FunctionType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
@@ -15,22 +15,43 @@ from torch.nn import functional as F
 
 from splitsec.data.parts import Data, Part
 from splitsec.errors import PluginError, ThreatModelViolation
-from splitsec.plugins.grants import ThreatModel
+from splitsec.isolation.forms import decode, encode
+from splitsec.plugins.grants import GRANTS, Grant, Holdings, ThreatModel, given
 from splitsec.plugins.target import SplitModel
-from splitsec.plugins.view import View
+from splitsec.plugins.view import ServerKnowledge, View
 from splitsec.shapes import Shape
 from support.parts import make_part
 
 IMAGE, SMASHED = Shape(3, 8, 8), Shape(4, 4, 4)
-GRANTS = ("public_images", "public_labels", "client_architecture", "defense_spec")
-LATER = ("client_weights", "server_model", "pairs", "queries")
+START = [name for name, grant in GRANTS.items() if grant.time == "start"]
+LATER = [name for name, grant in GRANTS.items() if grant.time in ("training", "end")]
+
+
+class Clients:
+    """Clients that have been trained."""
+
+    def weights(self) -> dict[str, Tensor]:
+        return {"weight": torch.zeros(2)}
+
+    def answers(self) -> Callable[[Tensor, int], Tensor]:
+        return lambda images, asked: images
+
+    def pairs(self) -> dict[str, Tensor]:
+        return {"images": torch.zeros(3, 3, 8, 8), "smashed": torch.zeros(3, 4, 4, 4)}
+
+
+def holdings() -> Holdings:
+    return Holdings(
+        public=make_part(6, size=8),
+        defense={"name": "none", "parameters": {}},
+        fresh_model=lambda: SplitModel(nn.Conv2d(3, 4, 1), nn.Identity()),
+        server=nn.Linear(2, 2),
+        clients=Clients(),
+    )
 
 
 def view_of(threat: ThreatModel) -> View:
-    public = make_part(6, size=8)
-    return View(
-        attack="spy",
-        threat=threat,
+    known = ServerKnowledge(
         image_shape=IMAGE,
         smashed_shape=SMASHED,
         outputs=2,
@@ -39,31 +60,26 @@ def view_of(threat: ThreatModel) -> View:
         loss=F.cross_entropy,
         u_shaped=False,
         server_architecture=nn.Conv2d(4, 2, 1),
-        grants={
-            "public_images": public.all,
-            "public_labels": lambda: public.targets(range(6)),
-            "client_architecture": lambda: SplitModel(nn.Conv2d(3, 4, 1), nn.Identity()),
-            "defense_spec": lambda: {"name": "none", "parameters": {}},
-        },
     )
+    return View("spy", threat, known, given(threat, "start", holdings()))
 
 
 def ask(view: View, name: str) -> Any:
     return view.query(torch.zeros(1, 3, 8, 8)) if name == "queries" else getattr(view, name)
 
 
-@pytest.mark.parametrize("name", [*GRANTS, *LATER])
+@pytest.mark.parametrize("name", [*START, *LATER])
 def test_what_is_not_declared_is_refused_by_name(name: str) -> None:
-    everything_else = {other: True for other in [*GRANTS, *LATER] if other != name}
+    everything_else = {other: True for other in [*START, *LATER] if other != name}
     view = view_of(ThreatModel(**everything_else))
     with pytest.raises(ThreatModelViolation, match=f"'spy' asked for '{name}'"):
         ask(view, name)
-    view.grant(name, lambda images, asked: images)
+    view.add({name: lambda images, asked: images})
     with pytest.raises(ThreatModelViolation):
         ask(view, name)
 
 
-@pytest.mark.parametrize("name", GRANTS)
+@pytest.mark.parametrize("name", START)
 def test_what_is_declared_is_granted(name: str) -> None:
     assert ask(view_of(ThreatModel(**{name: True})), name) is not None
 
@@ -75,19 +91,52 @@ def test_what_exists_only_later_is_refused_until_then(name: str) -> None:
         ask(view, name)
 
 
+@pytest.mark.parametrize("name", LATER)
+def test_what_exists_later_is_granted_then(name: str) -> None:
+    threat = ThreatModel(**{name: True})
+    view = view_of(threat)
+    for time in ("training", "end"):
+        view.add(given(threat, time, holdings()))
+    assert ask(view, name) is not None
+    assert view.used == {name}
+
+
+def test_every_field_but_two_is_a_grant_with_words() -> None:
+    assert set(ThreatModel.model_fields) - set(GRANTS) == {"active", "listens"}
+    assert all(grant.words for grant in GRANTS.values())
+    assert all((grant.time is None) == (grant.form is None) for grant in GRANTS.values())
+    assert all((grant.time is None) == (grant.give is None) for grant in GRANTS.values())
+
+
+def test_a_new_grant_is_an_entry_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The view, and the sentence of a record, know a grant from its entry."""
+
+    class Wider(ThreatModel):
+        defense_name: Annotated[
+            bool, Grant("the defense's name", "start", "values", lambda held: held.defense["name"])
+        ] = False
+
+    entry = next(one for one in Wider.model_fields["defense_name"].metadata)
+    monkeypatch.setitem(GRANTS, "defense_name", entry)
+    view = view_of(Wider(defense_name=True))
+    assert view.defense_name == "none"
+    assert [grant.words for _, grant in view.threat.grants()] == ["the defense's name"]
+    sent = encode("defense_name", entry.form, view.take("defense_name"))
+    assert decode("defense_name", entry.form, sent, lambda: None) == "none"
+
+
 @pytest.mark.parametrize("name", sorted(View._never_granted))
 def test_no_threat_model_grants_private_data(name: str) -> None:
-    view = view_of(ThreatModel(**{grant: True for grant in [*GRANTS, *LATER]}))
+    view = view_of(ThreatModel(**{grant: True for grant in [*START, *LATER]}))
     with pytest.raises(ThreatModelViolation, match="no threat model grants it"):
         getattr(view, name)
 
 
 def test_access_is_counted() -> None:
     view = view_of(ThreatModel(public_images=True, queries=True, pairs=True))
-    view.grant("queries", lambda images, asked: images)
+    view.add(given(view.threat, "end", holdings()))
     view.query(torch.zeros(5, 3, 8, 8))
     view.query(torch.zeros(2, 3, 8, 8))
-    view.grant("pairs", (torch.zeros(3, 3, 8, 8), torch.zeros(3, 4, 4, 4)))
     assert view.pairs[0].shape[0] == 3
     assert view.access.model_dump() == {"queries": 7, "public_images": 6, "pairs": 3}
 
@@ -169,16 +218,15 @@ def test_nothing_private_can_be_reached_from_a_real_attacks_view(tmp_path: Any) 
     from splitsec.checkpoint import Checkpoints
     from splitsec.data.loading import load_data
     from splitsec.progress import Silent
-    from splitsec.training.trained import oracle
 
     (cell,) = resolve(Request(attack=str(plugin), defense="none", settings=["training.epochs=1"]))
     data = load_data(cell.data_spec(), Silent())
     side = PrivateSide(cell, data)
     attacker = Attacker(cell)
     attacker.build(side.view(attacker), Checkpoints())
-    trained = side.hijacked(attacker, Silent())
+    trained = side.hijacked(attacker, *attacker.plans(), Silent())
     attack: Any = attacker.attack
-    attacker.seen.grant("queries", oracle(trained))
+    attacker.seen.add({"queries": trained.answers()})
     assert attack.view.query(data.public.batch([0])).shape == (1, *side.smashed)
     for part in (*data.private, data.validation, data.held_out):
         private = part.all()
