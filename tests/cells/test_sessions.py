@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.isolation import isolation_for
 from splitsec.progress import Silent
@@ -60,15 +61,14 @@ class Ensemble(Attack):
 def run(folder: Path, isolate: bool, *, keep_models: bool = False) -> Record:
     file = folder / "ensemble.py"
     file.write_text(ENSEMBLE)
-    cells = resolve(
+    request = Request(
         attack=str(file),
-        defense="none",
         target="resnet",
         size=16,
         settings=[*TINY, "training.epochs=2"],
         threads=1,
-        isolation=isolation_for(isolate or None, sandbox=False) if isolate else None,
     )
+    cells = resolve(request, isolation_for(None, sandbox=False) if isolate else None)
     store = folder / ("apart" if isolate else "here")
     (record,) = run_cells(cells, store, Silent(), executor=InProcess(keep_models))
     assert record.status == "ok", record.reason
