@@ -12,7 +12,7 @@ from splitsec.plugins.grants import Form
 from splitsec.plugins.target import SplitModel
 
 
-def encode(name: str, form: Form, value: Any) -> Answer:
+def encode_grant(name: str, form: Form, value: Any) -> Answer:
     """Return a grant as JSON values and tensors.
 
     Args:
@@ -35,8 +35,8 @@ def encode(name: str, form: Form, value: Any) -> Answer:
     return Answer({part: answer.content for part, answer in encoded.items()}, tensors)
 
 
-def decode(name: str, form: Form, sent: Answer, build: Callable[[], SplitModel]) -> Any:
-    """Return a grant from what :func:`encode` gave.
+def decode_grant(name: str, form: Form, sent: Answer, build: Callable[[], SplitModel]) -> Any:
+    """Return a grant from what :func:`encode_grant` gave.
 
     Args:
         name: of the grant.

@@ -26,7 +26,7 @@ from torch import Tensor
 from splitsec import errors
 from splitsec.checkpoint import Checkpoints
 from splitsec.errors import PluginError, SplitsecError, blaming
-from splitsec.isolation.forms import decode, fill_network
+from splitsec.isolation.forms import decode_grant, fill_network
 from splitsec.isolation.host import Answer
 from splitsec.isolation.protocol import Channel, ClosedError, Frame, MalformedError
 from splitsec.plugins.attack import Attack, Hijacking
@@ -188,7 +188,7 @@ class _AskingView(View):
         if grant.form == "answers":
             return self._answers
         frame = _ask(self._channel, name)
-        return decode(name, grant.form, Answer(frame.content, frame.tensors), self._build)
+        return decode_grant(name, grant.form, Answer(frame.content, frame.tensors), self._build)
 
     def _answers(self, images: Tensor, asked: int) -> Tensor:
         return _ask(self._channel, "queries", {"images": images}).tensors["smashed"]
@@ -255,7 +255,7 @@ def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Chann
         server_architecture=server,
     )
     granted = {
-        name: decode(name, grant.form, Answer(told["granted"][name], tensors), split)
+        name: decode_grant(name, grant.form, Answer(told["granted"][name], tensors), split)
         for name, grant in threat.grants()
         if grant.time == "start" and grant.form is not None
     }

@@ -16,7 +16,7 @@ from torch import Tensor
 from splitsec.checkpoint import Checkpoints
 from splitsec.errors import DivergedError, PluginError, SplitsecError
 from splitsec.isolation import Isolation
-from splitsec.isolation.forms import encode, encode_network
+from splitsec.isolation.forms import encode_grant, encode_network
 from splitsec.isolation.host import Answer, Guest
 from splitsec.isolation.processes import short
 from splitsec.isolation.protocol import Frame, MalformedError
@@ -262,7 +262,7 @@ class IsolatedAttack(Attack[Any]):
         if form == "answers":
             return Answer(tensors={"smashed": self._view.query(self._images(frame))})
         if form is not None:
-            return encode(name, form, self._view.take(name))
+            return encode_grant(name, form, self._view.take(name))
         what, _, stage = name.partition(" ")
         if what in ("read", "keep", "remove"):
             return self._saved(what, stage, frame)
@@ -340,7 +340,7 @@ def _opening(roles: Roles, view: View, seed: int) -> Answer:
     }
     server = encode_network("server", view.server_architecture)
     granted = {
-        name: encode(name, grant.form, view.take(name))
+        name: encode_grant(name, grant.form, view.take(name))
         for name, grant in threat.grants()
         if grant.time == "start" and grant.form is not None
     }

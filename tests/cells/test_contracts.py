@@ -222,7 +222,7 @@ def test_an_interrupted_cell_leaves_a_record(
     def interrupt(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("splitsec.cells.evaluation.measure_utility", interrupt)
+    monkeypatch.setattr("splitsec.cells.shared_session.score_utility", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, target="resnet:depth=18")
     record = load_record(next((tmp_path / "out").glob("*/record.json")))

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from splitsec.data.parts import Data, Part
 from splitsec.errors import PluginError, ThreatModelViolation
-from splitsec.isolation.forms import decode, encode
+from splitsec.isolation.forms import decode_grant, encode_grant
 from splitsec.plugins.grants import GRANTS, Grant, Holdings, ThreatModel, given
 from splitsec.plugins.target import SplitModel
 from splitsec.plugins.view import ServerKnowledge, View
@@ -121,8 +121,8 @@ def test_a_new_grant_is_an_entry_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     view = view_of(Wider(defense_name=True))
     assert view.defense_name == "none"
     assert [grant.words for _, grant in view.threat.grants()] == ["the defense's name"]
-    sent = encode("defense_name", entry.form, view.take("defense_name"))
-    assert decode("defense_name", entry.form, sent, lambda: None) == "none"
+    sent = encode_grant("defense_name", entry.form, view.take("defense_name"))
+    assert decode_grant("defense_name", entry.form, sent, lambda: None) == "none"
 
 
 @pytest.mark.parametrize("name", sorted(View._never_granted))
