@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from splitsec.cells import writing
 from splitsec.cli import group, run
 from splitsec.plugins.loading import list_plugins, load_plugin
 from splitsec.plugins.names import METHODS, Kind
@@ -95,11 +95,8 @@ def test_every_command_runs(page: Path, place: Path, monkeypatch: pytest.MonkeyP
     Panels and curves, two thirds of such a small cell, are left blank: other tests draw them.
     """
     monkeypatch.chdir(place)
-    evaluating = importlib.import_module(
-        "splitsec.cells.evaluation"
-    )  # the function has its name, too
-    monkeypatch.setattr(evaluating, "draw_panel", draw_nothing)
-    monkeypatch.setattr(evaluating, "draw_curves", draw_nothing)
+    monkeypatch.setattr(writing, "draw_panel", draw_nothing)
+    monkeypatch.setattr(writing, "draw_curves", draw_nothing)
     ran = 0
     for block in blocks(page):
         if block.reason:
