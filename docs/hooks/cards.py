@@ -1,9 +1,9 @@
-"""What pages take from the code and from published records when they are built.
+"""Content that the build writes into pages, from the code and from published records.
 
-``<!-- cards: attacks -->`` becomes a card per built-in attack; so do ``defenses`` and ``targets``.
-``<!-- boards: x-rays -->`` becomes that track's boards, ``<!-- flags -->`` the flags of records.
-Parameters are those of the parameter classes, results those of ``leaderboard/records``: neither can
-go stale.
+``<!-- cards: attacks -->`` becomes a card per built-in attack; ``defenses`` and ``targets`` work
+the same way. ``<!-- boards: x-rays -->`` becomes that track's boards, and ``<!-- flags -->`` a
+table of the flags. Parameters come from the parameter classes and results from
+``leaderboard/records``, so pages show the current ones.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ _ROWS: dict[Kind, list[str]] = {
 _SETTING = ["data", "target", "cut", "profile", "protocol"]
 _LIMITS = {
     "minimum": "at least",
-    "exclusiveMinimum": "over",
+    "exclusiveMinimum": "more than",
     "maximum": "at most",
-    "exclusiveMaximum": "under",
+    "exclusiveMaximum": "less than",
 }
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put content in the place of a page's markers; called by MkDocs for each page."""
+    """Replace a page's markers by their content; called by MkDocs for each page."""
     return _MARKER.sub(lambda found: _content(found[1], found[2]), markdown)
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Leave out the roles by which docstrings name classes and functions; called by MkDocs."""
+    """Remove the roles that docstrings put before names in code; called by MkDocs."""
     return _ROLE.sub("", html)
 
 
@@ -68,7 +68,7 @@ def flags() -> str:
     lines = [
         {
             "flag": f"`{name}`",
-            "what it says": says,
+            "meaning": says,
             "ranked": "no" if name in INVALIDATING else "yes",
         }
         for name, says in FLAGS.items()
@@ -77,7 +77,7 @@ def flags() -> str:
 
 
 def boards(track: str) -> str:
-    """Return the boards of a track's published records, as ``splitsec leaderboard`` has them."""
+    """Return the boards of a track's published records, as ``splitsec leaderboard`` prints them."""
     parts = []
     for board in rank(load_records([RECORDS / track]), "defenses"):
         notes = "\n".join(f"- {note}" for note in board.notes)
@@ -93,7 +93,7 @@ def cards(kind: Kind) -> str:
 
 
 def card(plugin: Plugin) -> str:
-    """Return what a plug-in's source says, its parameters, and what was measured."""
+    """Return a plug-in's description from its source, its parameters and its results."""
     module = inspect.getmodule(plugin.cls)
     text = inspect.cleandoc(module.__doc__ or "") if module else ""
     parts = [f"## {plugin.name}", text]
@@ -105,7 +105,7 @@ def card(plugin: Plugin) -> str:
 
 
 def threat_model(plugin: Plugin) -> str:
-    """Return what an attack declares, by its defaults and under each profile that differs."""
+    """Return an attack's threat model by default, and under each profile that changes it."""
     defaults = plugin.cls.Parameters()
     declared = {"": _declared(plugin, defaults)}
     for profile, values in plugin.cls.profiles.items():
@@ -117,16 +117,18 @@ def threat_model(plugin: Plugin) -> str:
 
 def _declared(plugin: Plugin, given: Parameters) -> str:
     threat = plugin.cls.threat_model(given)
-    kind = "Active: it takes the server's place." if threat.active else "Passive: it listens."
+    role = "Active: it takes the server's place."
+    if not threat.active:
+        role = "Passive: it follows the protocol."
     granted = [name for name, value in threat.model_dump().items() if value and name != "active"]
     names = ", ".join(f"`{name}`" for name in granted)
-    asks = f"It asks for {names}." if granted else "It asks for nothing but the smashed data."
-    oracle = " That is more than a split-learning server has." if threat.oracle else ""
-    return f"{kind} {asks}{oracle}"
+    asks = f"It declares {names}." if granted else "It gets only the smashed data."
+    oracle = " A split-learning server does not have that much access." if threat.oracle else ""
+    return f"{role} {asks}{oracle}"
 
 
 def parameters(plugin: Plugin) -> str:
-    """Return a table of a plug-in's parameters, with the values of the profiles that it states."""
+    """Return a table of a plug-in's parameters, with the values that its profiles set."""
     fields = plugin.cls.Parameters.model_fields
     if not fields:
         return "None."
@@ -140,12 +142,12 @@ def parameters(plugin: Plugin) -> str:
                 f"profile {profile}": _value(values[name]) if name in values else "="
                 for profile, values in profiles.items()
             },
-            "may be": _domain(schema[name]),
-            "what it is": field.description or "",
+            "values": _domain(schema[name]),
+            "meaning": field.description or "",
         }
         for name, field in fields.items()
     ]
-    same = "\n`=`: the default." if profiles else ""
+    same = "\n`=` means the default value." if profiles else ""
     return tables.to_markdown(pd.DataFrame(lines)) + same
 
 
@@ -154,7 +156,7 @@ def _value(value: object) -> str:
 
 
 def _domain(schema: Mapping[str, Any]) -> str:
-    """Return in words which values a parameter may have, by its JSON Schema."""
+    """Return in words the values that a parameter's JSON Schema allows."""
     options = schema.get("anyOf", [schema])
     return " or ".join(_option(option) for option in options)
 
@@ -169,7 +171,7 @@ def _option(schema: Mapping[str, Any]) -> str:
 
 
 def measured(plugin: Plugin) -> str:
-    """Return what published records say of a plug-in: means over seeds with 95 % t-intervals."""
+    """Return a plug-in's published results: means over seeds with 95 % t-intervals."""
     frame = published()
     cells = frame[frame[f"{plugin.kind} name"] == plugin.name]
     if (plugin.kind, plugin.name) != ("attack", "none"):
@@ -177,7 +179,7 @@ def measured(plugin: Plugin) -> str:
     if plugin.kind == "target":
         cells = cells[cells["defense name"] == "none"]
     if cells.empty:
-        return "No record of it has been published."
+        return "No results have been published."
     cells = cells.sort_values("defense", key=lambda names: names != "none", kind="stable")
     parts = []
     for setting, group in cells.groupby(_SETTING):
@@ -221,7 +223,7 @@ def _interval(line: Mapping[Any, Any], name: str) -> str:
 
 @cache
 def published() -> pd.DataFrame:
-    """Return published records, one row each, with what tells the rows of cards apart."""
+    """Return published records, one row each, with the columns that group the rows of cards."""
     records = load_records([RECORDS])
     frame = tables.load(records)
     utility = frame["jaccard"].fillna(frame["auc"])
@@ -238,7 +240,7 @@ def published() -> pd.DataFrame:
 
 
 def _asked(kind: Kind, record: Record) -> str:
-    """Return a plug-in as one would ask for it under the record's profile, such as ``a:b=1``."""
+    """Return a plug-in as a user names it under the record's profile, such as ``a:b=1``."""
     name = getattr(record.spec, kind)
     cls = load_plugin(kind, name).cls
     usual = cls.Parameters().model_dump(mode="json") | cls.profiles.get(record.spec.profile, {})
