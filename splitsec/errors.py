@@ -1,8 +1,8 @@
-"""Errors that a person can act on.
+"""Errors that tell a person what to do.
 
-Every error raised on purpose derives from :class:`SplitsecError`: its text is one sentence
-that says what was wrong, where, and what to do. The command line prints that sentence and
-no traceback. Anything else is a defect of ours and keeps its traceback.
+Every error that is raised on purpose derives from :class:`SplitsecError`. Its text is one
+sentence that says what was wrong, where, and what to do. The command line prints that sentence
+without a traceback. Any other exception is a defect of splitsec and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from difflib import get_close_matches
 
 
 class SplitsecError(Exception):
-    """Base of all errors that are raised on purpose."""
+    """Base class of all errors that are raised on purpose."""
 
 
 class UsageError(SplitsecError):
-    """What the user asked for cannot be done: an unknown name, parameter or cut."""
+    """A request cannot be fulfilled, because of an unknown name or parameter, for example."""
 
 
 class PluginError(SplitsecError):
-    """A plug-in cannot be loaded, or broke its contract while running."""
+    """A plug-in cannot be loaded, or broke its contract while it ran."""
 
 
 class TimeLimitError(PluginError):
-    """An isolated attack took longer than it may."""
+    """An isolated attack exceeded its time limit."""
 
 
 class DataError(SplitsecError):
@@ -34,19 +34,19 @@ class DataError(SplitsecError):
 
 
 class OutputError(SplitsecError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written to the place that was asked for."""
 
 
 class WorkerError(SplitsecError):
-    """A worker process could not run its cells, for a reason outside of them."""
+    """A worker process could not run its cells, and the cells are not the reason."""
 
 
 class WeightsUnavailableError(SplitsecError):
-    """Pretrained weights of a metric could not be had from any source."""
+    """The pretrained weights of a metric are available from no source."""
 
 
 class ThreatModelViolation(SplitsecError):  # noqa: N818 - the field's own term
-    """An attack asked for something that its declared threat model does not grant."""
+    """An attack asked for something that its threat model does not declare."""
 
 
 class NotApplicable(SplitsecError):  # noqa: N818 - an outcome, not a fault
@@ -54,11 +54,11 @@ class NotApplicable(SplitsecError):  # noqa: N818 - an outcome, not a fault
 
 
 class DivergedError(SplitsecError):
-    """Training or an attack produced a value that is not finite."""
+    """Training or an attack computed a value that is not finite."""
 
 
 class SessionEnded(SplitsecError):  # noqa: N818 - an event that a detecting defense raises
-    """Raised by ``Defense.receive`` to end the session; the text says what was detected."""
+    """``Defense.receive`` ends the session; the text says what the defense detected."""
 
 
 @contextmanager

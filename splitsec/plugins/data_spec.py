@@ -22,7 +22,7 @@ class DataSpec(BaseModel):
             :mod:`splitsec.data.secret`.
         private: number of images of all clients together.
         public: number of images of the attacker.
-        validation: number of images that choose between blind attackers.
+        validation: number of images that choose between attackers who see nothing.
         held_out: number of images that train nothing.
         clients: number of clients.
         public_from: ``"same"`` population as the private images, or a ``"shifted"`` one.

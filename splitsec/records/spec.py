@@ -30,7 +30,7 @@ class CellSpec(VersionedModel):
         public_from: population of the attacker's images: the private images' or a shifted one.
         private: number of images of all clients together.
         public: number of images of the attacker.
-        validation: number of images that choose between blind attackers.
+        validation: number of images that choose between attackers who see nothing.
         held_out: number of images that train nothing.
         victims: number of private images whose traffic is attacked and scored.
         threads: CPU threads.
