@@ -52,7 +52,7 @@ class Cell:
         return Shape(self.spec.channels, self.spec.size, self.spec.size)
 
     @property
-    def chosen(
+    def plugins(
         self,
     ) -> tuple[ConfiguredPlugin, ConfiguredPlugin, ConfiguredPlugin, ConfiguredPlugin]:
         """Attack, defense, target and data."""

@@ -45,7 +45,7 @@ def collect(cell: Cell) -> Provenance:
                 "source": _portable(one.plugin.source),
                 "sha256": one.plugin.sha256,
             }
-            for one in cell.chosen
+            for one in cell.plugins
         },
         packages={name: metadata.version(name) for name in _PACKAGES},
         python=platform.python_version(),

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, MinLen
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from annotated_types import Ge
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from splitsec.cells.profiles import COUNTS
@@ -63,6 +63,9 @@ Names = Annotated[str, BeforeValidator(_joined)]
 WholeNumbers = Annotated[tuple[int, ...], BeforeValidator(_whole_numbers)]
 """One number, several, or text such as ``"2,3"``."""
 
+Seeds = Annotated[tuple[Annotated[int, Ge(0)], ...], BeforeValidator(_whole_numbers)]
+"""Whole numbers that are 0 or more."""
+
 SettingTexts = Annotated[tuple[str, ...], BeforeValidator(setting_texts)]
 """Texts as of ``--set``, or names to values."""
 
@@ -87,54 +90,54 @@ class Option:
 class Request(BaseModel):
     """What is asked for; every axis that has several values makes a grid."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    attack: Names
-    """Attacks: names or paths, comma-separated; name:parameter=value sets a parameter."""
-
-    defense: Names = "none"
-    """Defenses, in the same form."""
-
-    target: Annotated[Names | None, Option(otherwise="the profile's")] = None
-    """Targets, in the same form."""
-
-    data: Annotated[Names | None, Option(otherwise="the profile's")] = None
-    """Data sets, in the same form."""
-
-    cut: Annotated[WholeNumbers | None, MinLen(1), Option(otherwise="the target's")] = None
-    """Cut layers, such as 2,3: the client's last layer."""
-
-    size: Annotated[WholeNumbers | None, MinLen(1), Option(otherwise="the profile's")] = None
-    """Image sizes, pixels, such as 32,64."""
-
-    channels: Literal[1, 3] = 3
-    """Grey or colour images."""
-
-    clients: Annotated[int, Ge(1)] = 1
-    """Number of clients that share the private images."""
-
-    profile: Annotated[str, Option(metavar="quick|standard|paper")] = "quick"
-    """Where all other settings come from."""
-
-    seed: Annotated[tuple[Annotated[int, Ge(0)], ...], BeforeValidator(_whole_numbers)] = (0,)
-    """One seed, or several, such as 3,7: one cell each."""
-
-    public_from: Literal["same", "shifted"] = "same"
-    """Whether the attacker's own images are from the private images' population."""
-
-    threads: Annotated[int | None, Ge(1), Option(otherwise="the profile's")] = None
-    """CPU threads."""
-
+    attack: Names = Field(
+        description="Attacks: names or paths, comma-separated; name:parameter=value sets a "
+        "parameter."
+    )
+    defense: Names = Field(default="none", description="Defenses, in the same form.")
+    target: Annotated[Names | None, Option(otherwise="the profile's")] = Field(
+        default=None, description="Targets, in the same form."
+    )
+    data: Annotated[Names | None, Option(otherwise="the profile's")] = Field(
+        default=None, description="Data sets, in the same form."
+    )
+    cut: Annotated[WholeNumbers | None, Option(otherwise="the target's")] = Field(
+        default=None,
+        min_length=1,
+        description="Cut layers, such as 2,3: the client's last layer.",
+    )
+    size: Annotated[WholeNumbers | None, Option(otherwise="the profile's")] = Field(
+        default=None, min_length=1, description="Image sizes, pixels, such as 32,64."
+    )
+    channels: Literal[1, 3] = Field(default=3, description="Grey or colour images.")
+    clients: int = Field(
+        default=1, ge=1, description="Number of clients that share the private images."
+    )
+    profile: Annotated[str, Option(metavar="quick|standard|paper")] = Field(
+        default="quick", description="Where all other settings come from."
+    )
+    seed: Seeds = Field(
+        default=(0,), description="One seed, or several, such as 3,7: one cell each."
+    )
+    public_from: Literal["same", "shifted"] = Field(
+        default="same",
+        description="Whether the attacker's own images are from the private images' population.",
+    )
+    threads: Annotated[int | None, Option(otherwise="the profile's")] = Field(
+        default=None, ge=1, description="CPU threads."
+    )
     settings: Annotated[
         SettingTexts, Option("set", metavar="KIND.NAME.PARAMETER=VALUE", repeated=True)
-    ] = ()
-    """Set a parameter, such as attack.fsha.iterations=500 or training.epochs=5."""
-
+    ] = Field(
+        default=(),
+        description="Set a parameter, such as attack.fsha.iterations=500 or training.epochs=5.",
+    )
     sweeps: Annotated[
         tuple[str, ...],
         Option("sweep", metavar="KIND.NAME.PARAMETER=VALUE,VALUE", repeated=True),
-    ] = ()
-    """One cell per value, such as defense.dcor.alpha=0.1,0.5,0.9."""
+    ] = Field(default=(), description="One cell per value, such as defense.dcor.alpha=0.1,0.5,0.9.")
 
     def replaced(self, **changes: Any) -> Request:
         """Return the request with some axes changed.

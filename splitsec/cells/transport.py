@@ -39,7 +39,7 @@ class CellMessage(BaseModel):
     @classmethod
     def of(cls, cell: Cell) -> CellMessage:
         """Return a cell as it travels."""
-        plugins = {one.plugin.kind: one.plugin.spec for one in cell.chosen}
+        plugins = {one.plugin.kind: one.plugin.spec for one in cell.plugins}
         return cls(
             spec=cell.spec, plugins=plugins, isolation=cell.isolation, attack=cell.description
         )

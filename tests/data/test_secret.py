@@ -155,7 +155,7 @@ def test_a_request_takes_the_secret_and_a_specification_brings_its_own(secret: P
     assert hidden.spec.partition_commitment and public.spec.partition_commitment is None
     assert hidden.cell_id("0") != public.cell_id("0")
     assert hidden.session_key() != public.session_key()
-    plugins = {one.plugin.kind: one.plugin.spec for one in hidden.chosen}
+    plugins = {one.plugin.kind: one.plugin.spec for one in hidden.plugins}
     again = build_again(CellSpec.model_validate_json(hidden.spec.model_dump_json()), plugins)
     assert again.data_spec() == hidden.data_spec()
 

@@ -110,7 +110,7 @@ def test_the_images_count_and_not_the_code_that_made_them(dots: Path) -> None:
 
 def test_a_source_travels(dots: Path, tmp_path: Path) -> None:
     cell = cell_of(str(dots))
-    sent = {one.plugin.kind: pack_plugin(one.plugin) for one in cell.chosen}
+    sent = {one.plugin.kind: pack_plugin(one.plugin) for one in cell.plugins}
     assert set(sent) == set(KINDS)
     there = build_again(
         cell.spec, {kind: one.unpack(tmp_path / "there" / kind) for kind, one in sent.items()}

@@ -31,11 +31,11 @@ _DIFFERS = (
 
 
 def _spec(subject: Subject) -> DataSpec:
-    plugin = subject.chosen.plugin
+    plugin = subject.configured.plugin
     return DataSpec(
         name=plugin.name,
         plugin=plugin.spec,
-        parameters=subject.chosen.parameters.model_dump(),
+        parameters=subject.configured.parameters.model_dump(),
         size=SIZES[0],
         private=SMALL["counts.private"],
         public=SMALL["counts.public"],
@@ -45,7 +45,7 @@ def _spec(subject: Subject) -> DataSpec:
 
 
 def _found(subject: Subject) -> Availability:
-    with blaming(subject.chosen.label, "availability()"):
+    with blaming(subject.configured.label, "availability()"):
         given: Availability = subject.make().availability()
     return given
 
@@ -66,7 +66,7 @@ def catalogue(subject: Subject) -> Outcome:
     """Check the catalogue: one value per image, labels that index the classes, and no surprise."""
     if not _found(subject).found:
         return Outcome("skipped", "its images are not here")
-    with blaming(subject.chosen.label, "catalogue()"):
+    with blaming(subject.configured.label, "catalogue()"):
         first, second = (list_checked(subject.make(), _spec(subject)) for _ in range(2))
     same = all(
         np.array_equal(getattr(first, name), getattr(second, name))
@@ -94,7 +94,7 @@ def decodes(subject: Subject) -> Outcome:
     """Check images and masks at several sizes, and that an image depends on its key alone."""
     if not _found(subject).found:
         return Outcome("skipped", "its images are not here")
-    source, label = subject.make(), subject.chosen.label
+    source, label = subject.make(), subject.configured.label
     with blaming(label, "catalogue(), decode() or decode_masks()"):
         keys = list_checked(source, _spec(subject)).keys[:_SHOWN].tolist()
         for size in SIZES:

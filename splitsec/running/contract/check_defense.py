@@ -58,7 +58,7 @@ class _Hooks(NamedTuple):
 
 def _call(subject: Subject, image: Shape, smashed: SmashedShape, alike: bool) -> _Hooks:
     """Call the hooks as the wire does, for a random batch or one of equal images."""
-    label = subject.chosen.label
+    label = subject.configured.label
     with blaming(label, "begin(), release(), receive() or penalty()"):
         with seeded_global_generator("check", {}):
             defense = subject.make()

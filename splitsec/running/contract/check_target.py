@@ -73,7 +73,7 @@ def _usual(subject: Subject) -> Shape:
 
 def _split(subject: Subject, image: Shape, outputs: int, cut: int) -> SplitModel:
     with seeded_global_generator("initialisation", _ORDER):
-        return split_target(subject.chosen.label, subject.make(), image, outputs, cut)
+        return split_target(subject.configured.label, subject.make(), image, outputs, cut)
 
 
 def _outputs(subject: Subject) -> int:
@@ -86,7 +86,7 @@ def _splits(subject: Subject, refused: dict[str, int]) -> Iterator[_Split]:
         for cut in subject.make().possible_cuts():
             try:
                 model = _split(subject, image, _outputs(subject), cut)
-                with blaming(subject.chosen.label, "the client's forward()"):
+                with blaming(subject.configured.label, "the client's forward()"):
                     smashed_shape(model.client, image)
             except UsageError as error:
                 refused[str(error)] = refused.get(str(error), 0) + 1
@@ -96,7 +96,7 @@ def _splits(subject: Subject, refused: dict[str, int]) -> Iterator[_Split]:
 
 def states_itself(subject: Subject) -> Outcome:
     """Check that the class states its task, cuts, default cut and channels."""
-    check_target(subject.chosen.label, subject.cls, None)
+    check_target(subject.configured.label, subject.cls, None)
     cuts = subject.make().possible_cuts()
     return Outcome(
         "ok", f"{subject.cls.task}, cuts {cuts[0]} to {cuts[-1]}, usually {subject.cls.default_cut}"
@@ -131,7 +131,7 @@ def splits(subject: Subject) -> Outcome:
 
 def _wrong(subject: Subject, split: _Split) -> str | None:
     """Say what is wrong with a split model's forward and backward pass, if anything is."""
-    label, model = subject.chosen.label, split.model
+    label, model = subject.configured.label, split.model
     if _shared(model):
         return "client and server share weights; on two machines each has its own"
     for part in model:
@@ -224,14 +224,14 @@ def _train(subject: Subject, model: SplitModel, across: bool) -> list[float]:
     target, part = subject.make(), _part(subject, _usual(subject))
     client = Client(
         part,
-        Sender(model.client, Defense(Parameters()), names=(subject.chosen.label, "no defense")),
+        Sender(model.client, Defense(Parameters()), names=(subject.configured.label, "no defense")),
         model.head,
         target.loss,
         make_optimizer(_TRAINING, model.client, model.head),
     )
     if across:
         optimizer = make_optimizer(_TRAINING, model.server)
-        server = HonestServer(model.server, target.loss, optimizer, subject.chosen.label)
+        server = HonestServer(model.server, target.loss, optimizer, subject.configured.label)
         model.server.train()
         exchanges = exchanges_in([client], _TRAINING)
         schedule = Schedule(_TRAINING, _ORDER, exchanges)

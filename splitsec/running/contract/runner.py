@@ -55,7 +55,7 @@ def check_plugin(
     try:
         with seeing_changes(changes):
             kind = kind or _only_kind(request.spec)
-            chosen = configure(kind, request)
+            configured = configure(kind, request)
     except PluginError as error:
         return _found(unloaded, [_finding("loads", Outcome("failed", str(error)), start)])
     module: ModuleType = importlib.import_module(f"splitsec.running.contract.check_{kind}")
@@ -65,14 +65,14 @@ def check_plugin(
             raise UsageError(unknown_name(f"check of a {kind}:", name, known))
     checks = [check for check in module.CHECKS if not only or check.name in only]
     watch = SurroundingsWatch()
-    cls = watch.watched(chosen.plugin.cls, module.WATCHED, module.FREE)
-    watched = replace(chosen, plugin=replace(chosen.plugin, cls=cls))
+    cls = watch.watched(configured.plugin.cls, module.WATCHED, module.FREE)
+    watched = replace(configured, plugin=replace(configured.plugin, cls=cls))
     report = Report(
         kind=kind,
-        name=chosen.plugin.name,
+        name=configured.plugin.name,
         spec=request.spec,
-        sha256=chosen.plugin.sha256,
-        parameters=chosen.parameters.model_dump(mode="json"),
+        sha256=configured.plugin.sha256,
+        parameters=configured.parameters.model_dump(mode="json"),
     )
     findings = [_finding("loads", _loading(changes), start)]
     with tempfile.TemporaryDirectory(prefix="splitsec-check-") as folder:
@@ -111,7 +111,7 @@ def _run(
         begun(check.name)
         start = time.perf_counter()
         try:
-            with blaming(subject.chosen.label, f"the check {check.name!r}"):
+            with blaming(subject.configured.label, f"the check {check.name!r}"):
                 outcome = check.look(subject)
         except SplitsecError as error:
             outcome = Outcome("failed", str(error))

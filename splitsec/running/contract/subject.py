@@ -51,14 +51,14 @@ class Subject:
     """A plug-in under test.
 
     Attributes:
-        chosen: its class, watched, with its parameters.
+        configured: its class, watched, with its parameters.
         request: how it was asked for, parameters and all.
         folder: for records; nobody keeps it.
         watch: what was seen of it.
         tried: cells with their records that other checks look at again, by what they are for.
     """
 
-    chosen: ConfiguredPlugin
+    configured: ConfiguredPlugin
     request: str
     folder: Path
     watch: SurroundingsWatch
@@ -67,17 +67,17 @@ class Subject:
     @property
     def cls(self) -> type[Any]:
         """The class."""
-        return self.chosen.plugin.cls
+        return self.configured.plugin.cls
 
     def make(self) -> Any:
         """Return an object of the class, where parameters are all that it is made from."""
-        return self.cls(self.chosen.parameters)
+        return self.cls(self.configured.parameters)
 
     def resolve(self, settings: dict[str, Any] | None = None, **request: Any) -> list[Cell]:
         """Return small cells that use the plug-in; as :func:`small_cells`."""
-        kind = self.chosen.plugin.kind
+        kind = self.configured.plugin.kind
         cells = small_cells(settings, **{**request, kind: self.request})
-        watched: dict[str, Any] = {kind: self.chosen}
+        watched: dict[str, Any] = {kind: self.configured}
         return [replace(cell, **watched) for cell in cells]
 
     def run(self, cells: list[Cell], store: str = "cells") -> list[Record]:
@@ -98,7 +98,7 @@ class Check(NamedTuple):
 
 def documented(subject: Subject) -> Outcome:
     """Check that the plug-in and its parameters say what they are."""
-    cls, kind = subject.cls, subject.chosen.plugin.kind
+    cls, kind = subject.cls, subject.configured.plugin.kind
     if not (cls.__doc__ or "").strip():
         return Outcome("failed", f"class {cls.__name__} has no docstring; say what it does")
     fields = cls.Parameters.model_fields
@@ -114,7 +114,7 @@ def documented(subject: Subject) -> Outcome:
         return Outcome(
             "failed", f"parameter {', '.join(due)} has no default; give each parameter one"
         )
-    if not summary_of(Path(subject.chosen.plugin.source)):
+    if not summary_of(Path(subject.configured.plugin.source)):
         return Outcome(
             "warning",
             f"the file has no docstring, so `splitsec list {PLURALS[kind]}` has nothing to show; "

@@ -229,7 +229,7 @@ class _Cluster:
             cells=[
                 _CellMessage(
                     cell=CellMessage.of(cell),
-                    plugins={one.plugin.kind: pack_plugin(one.plugin) for one in cell.chosen},
+                    plugins={one.plugin.kind: pack_plugin(one.plugin) for one in cell.plugins},
                     identity=cell.identity(self._data_sha256(cell)),
                 )
                 for cell in cells
