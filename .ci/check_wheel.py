@@ -39,6 +39,7 @@ def main(wheel: str) -> None:
             f"assert splitsec.__file__.startswith({folder!r}), splitsec.__file__\n"
             "[load_plugin(k, one.name) for k in KINDS for one in list_plugins(k)]\n"
             "from splitsec.cells.profiles import load_profiles; assert 'quick' in load_profiles()\n"
+            "from splitsec.datasets.medmnist.sets import official_sets; assert official_sets()\n"
             "from importlib.resources import files; page = files('splitsec.leaderboard.web')\n"
             "assert (page / 'templates/index.html.j2').is_file()\n"
             "assert (page / 'assets/style.css').is_file()\n"

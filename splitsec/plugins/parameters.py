@@ -65,9 +65,10 @@ def build_parameters(owner: str, cls: type[P], values: Mapping[str, Any]) -> P:
 def _complaint(owner: str, error: ErrorDetails) -> str:
     """Return which value is wrong, or why several values do not fit together."""
     where = ".".join(str(part) for part in error["loc"])
+    says = error["msg"].removeprefix("Value error, ")
     if not where:
-        return f"parameters of {owner}: {error['msg'].removeprefix('Value error, ')}"
-    return f"parameter {where!r} of {owner}: {error['msg']} (got {error['input']!r})"
+        return f"parameters of {owner}: {says}"
+    return f"parameter {where!r} of {owner}: {says} (got {error['input']!r})"
 
 
 def _build(cls: type[P], values: Mapping[str, Any]) -> P:

@@ -154,14 +154,14 @@ def test_what_is_missing(places: Path) -> None:
         "or pip install 'splitsec[medmnist]'"
     )
     with pytest.raises(
-        DataError, match=r"'brestmnist'; did you mean 'breastmnist'.; for one of yo"
+        DataError, match=r"'brestmnist'; did you mean 'breastmnist'\? \(one of your"
     ):
         catalogue(set="brestmnist")
     with pytest.raises(DataError, match=r"no file .*a\.npz; 'path' must name an \.npz file in Med"):
         catalogue(path=str(places / "a.npz"))
     with pytest.raises(DataError, match=r"no file .*; 'path' must name octmnist\.npz \(medmnist\."):
         catalogue(path=str(places / "octmnist_64.npz"))
-    with pytest.raises(UsageError, match="organmnist3d holds volumes; only"):
+    with pytest.raises(UsageError, match="of data 'medmnist': organmnist3d holds volumes; only"):
         catalogue(set="organmnist3d")
     with pytest.raises(UsageError, match="should match pattern"):
         catalogue(set="../octmnist")

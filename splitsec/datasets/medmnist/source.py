@@ -206,8 +206,9 @@ def _missing(wish: FileWish) -> Availability:
         return Availability(False, f"{what}; 'path' must name {needed}")
     wanted = _folders(known.name)[0] / name
     if not known.official:
-        said = unknown_name("set of MedMNIST:", known.name, official_sets())
-        return Availability(False, f"{said}; for one of your own, put it at {wanted}")
+        see = f"one of your own belongs at {wanted}"
+        said = unknown_name("set of MedMNIST:", known.name, official_sets(), see)
+        return Availability(False, said)
     if package_is_here():
         return Availability(
             True, "will be downloaded from where the medmnist package says, when first used"
