@@ -196,7 +196,7 @@ class ThreatModel(VersionedModel):
     ] = False
 
     def grants(self) -> Iterator[tuple[str, Grant]]:
-        """Yield what is declared, by name, in the order of the table."""
+        """Yield the name and the entry of each declared grant, in the order of the table."""
         for name, grant in GRANTS.items():
             if getattr(self, name):
                 yield name, grant

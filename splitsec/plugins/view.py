@@ -23,12 +23,23 @@ class ServerKnowledge:
     Attributes:
         image_shape: shape of one image.
         smashed_shape: shape of one image's smashed data.
-        outputs: outputs of the model: classes, or 1 for a mask.
+        outputs: number of outputs of the model: classes, or 1 for a mask.
         clients: number of clients.
         task: what the model is trained for.
-        loss: the task's loss, of outputs and targets.
+        loss: the task's loss as a function of outputs and targets.
         u_shaped: whether clients keep the model's head and the labels.
         server_architecture: a freshly initialised copy of the server's own network.
+
+    Examples:
+        >>> import torch
+        >>> from splitsec import Shape
+        >>> known = ServerKnowledge(
+        ...     image_shape=Shape(3, 8, 8), smashed_shape=Shape(16, 4, 4), outputs=2, clients=1,
+        ...     task="classification", loss=torch.nn.functional.cross_entropy, u_shaped=False,
+        ...     server_architecture=torch.nn.Flatten(),
+        ... )
+        >>> print(known.smashed_shape)
+        16x4x4
     """
 
     image_shape: Shape
@@ -46,7 +57,7 @@ class View:
 
     The framework builds it from the threat model that the attack declares. It stores only what
     the threat model grants. Asking for anything else raises ``ThreatModelViolation``. Every grant
-    of :mod:`.grants` is an attribute; those below state their types.
+    is an attribute, and so is everything of ``ServerKnowledge``.
 
     Args:
         attack: name of the attack, for errors.
@@ -67,6 +78,7 @@ class View:
     Examples:
         >>> import torch
         >>> from splitsec import Shape, ThreatModel
+        >>> from splitsec.plugins.view import ServerKnowledge
         >>> known = ServerKnowledge(
         ...     image_shape=Shape(3, 8, 8), smashed_shape=Shape(16, 4, 4), outputs=2, clients=1,
         ...     task="classification", loss=torch.nn.functional.cross_entropy, u_shaped=False,
@@ -114,35 +126,35 @@ class View:
 
     @property
     def access(self) -> Access:
-        """What was used so far, as a copy."""
+        """How much of its grants the attack has used so far, as a copy."""
         return self._access.model_copy()
 
     @property
     def used(self) -> frozenset[str]:
-        """Names of the grants that were asked for so far, and given."""
+        """Names of the grants that the attack has used so far."""
         return frozenset(self._used)
 
     def add(self, granted: Mapping[str, Any]) -> None:
         """Add grants that exist only later, such as the trained client's weights.
 
-        For the framework. What the threat model does not declare is left out.
+        The framework calls this. What the threat model does not declare is left out.
         """
         self._granted |= {
             name: value for name, value in granted.items() if getattr(self._threat, name)
         }
 
     def deny(self, what: str) -> NoReturn:
-        """Raise the violation for something that was not declared."""
+        """Raise ``ThreatModelViolation`` for something that the threat model does not declare."""
         raise ThreatModelViolation(
             f"attack {self._attack!r} asked for {what!r}, which its threat model does not "
             f"declare; if a server of that kind has it, declare ThreatModel({what}=True)"
         )
 
     def take(self, name: str) -> Any:
-        """Return a grant, and count its use; the attributes of that name do the same.
+        """Return a grant and count its use; the attribute of that name does the same.
 
         Raises:
-            ThreatModelViolation: it was not declared.
+            ThreatModelViolation: the threat model does not declare it.
             PluginError: it does not exist yet.
         """
         if not getattr(self._threat, name):
@@ -166,25 +178,25 @@ class View:
 
     @property
     def public_labels(self) -> Tensor:
-        """Their labels, shape (N,), or their masks, shape (N, 1, H, W)."""
+        """Labels of the attacker's own images, shape (N,), or their masks, (N, 1, H, W)."""
         labels: Tensor = self.take("public_labels")
         return labels
 
     @property
     def defense_spec(self) -> dict[str, Any]:
-        """The defense: ``{"name": ..., "parameters": {...}}``."""
+        """Name and parameters of the defense: ``{"name": ..., "parameters": {...}}``."""
         spec: dict[str, Any] = self.take("defense_spec")
         return spec
 
     @property
     def client_architecture(self) -> SplitModel:
-        """A freshly initialised copy of the split model: the client's encoder and its head."""
+        """A freshly initialised split model, with the client's encoder and head."""
         model: SplitModel = self.take("client_architecture")
         return model
 
     @property
     def client_weights(self) -> dict[str, Tensor]:
-        """Weights of the trained client's encoder, once it is trained."""
+        """Weights of the trained client's encoder; available in ``fit``."""
         weights: dict[str, Tensor] = self.take("client_weights")
         return weights
 
@@ -196,7 +208,7 @@ class View:
 
     @property
     def pairs(self) -> tuple[Tensor, Tensor]:
-        """Private images (N, C, H, W) and their smashed data, N of them: an oracle."""
+        """N private images (N, C, H, W) and their smashed data: an oracle; available in ``fit``."""
         pairs: dict[str, Tensor] = self.take("pairs")
         return pairs["images"], pairs["smashed"]
 

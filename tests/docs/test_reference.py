@@ -25,7 +25,7 @@ def test_it_has_every_method_that_an_author_overrides_or_calls() -> None:
     for name, _ in inspect.getmembers(Attack, inspect.isfunction):
         assert name.startswith("_") or f"#### Attack.{name}\n" in page
     assert "\nquery(images: Tensor) -> Tensor\n" in page
-    assert "- `image_shape: Shape`: shape of one image" in page
+    assert "- `image_shape`: shape of one image" in page
     assert not any(f"View.{name}" in page for name in generate.FRAMEWORK if hasattr(View, name))
 
 

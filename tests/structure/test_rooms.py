@@ -21,6 +21,7 @@ GROUND = (
     "randomness",
     "shapes",
     "state",
+    "versioned",
 )
 """Modules directly under the package, which every room may import."""
 
