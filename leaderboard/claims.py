@@ -19,8 +19,8 @@ class Verdict(NamedTuple):
         claim: the claim.
         outcome: whether it holds; "cannot be told" where the interval allows either.
         difference: mean over seeds of the measure minus what it is compared with.
-        low: of the 95 % t-interval; None for a single seed.
-        high: likewise.
+        low: lower end of the 95 % t-interval; None for a single seed.
+        high: upper end of that interval.
         seeds: how many pairs.
     """
 

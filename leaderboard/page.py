@@ -77,7 +77,7 @@ def _preface(records: Sequence[Record]) -> str:
         f"{about.device}, {first.spec.threads} thread{'s' if first.spec.threads > 1 else ''} per "
         f"cell. {_LARGER}\n",
         "The report gives one run without intervals. Here every row is a mean over seeds, which "
-        "change initial weights and the order of batches, never the division of the images. A "
+        "change initial weights and the order of batches, never the split of the images. A "
         "difference is paired by seed; whether a claim holds *cannot be told* where the 95 % "
         "interval allows either.\n",
         *(f"- {one}" for one in others),

@@ -56,7 +56,7 @@ class Board(NamedTuple):
 
 
 def rank(records: Iterable[Record], by: By, floor: float = UTILITY_FLOOR) -> list[Board]:
-    """Rank what records tell of, one board per setting and kind of access.
+    """Rank records, one board per setting and kind of access.
 
     - Defenses: by their worst case. Per seed, the largest leakage over the attacks that pass
       the positive control (they recover something of undefended images); then over seeds.
@@ -282,7 +282,7 @@ def _controlled(group: pd.DataFrame, notes: list[str]) -> list[str]:
         elif (mean if low is None else low) <= NOTHING_RECOVERED:
             notes.append(
                 f"{attack} does not count: undefended, it recovers {mean:.2f} of what there is, "
-                "no more than who sees nothing"
+                "no more than an attacker who sees nothing"
             )
         else:
             counting.append(str(attack))
@@ -363,7 +363,7 @@ def evidence(cells: Iterable[Evidence]) -> str:
     else:
         words = f"{len(here)} of {len(known)} re-run" if here else "claimed"
     differ = sum(one.agreement == "differs" for one in here)
-    return f"{words}, {differ} unlike the claim" if differ else words
+    return f"{words}, {differ} disagree with the claim" if differ else words
 
 
 def _missing(cells: pd.DataFrame, expected: int, missing: int) -> str | None:

@@ -62,7 +62,7 @@ class ReportClaim(_Frozen):
         says: the report's words, or ours for what its figures show.
         measure: what is compared, a column of :func:`splitsec.leaderboard.tables.load`.
         of: columns and values that tell the records at issue.
-        against: likewise, the records that they are paired with by seed; or None.
+        against: columns and values of the records that they are paired with by seed, or None.
         value: the report's own figure, to be compared with instead.
         expects: what the difference must be for the claim to hold.
         margin: a difference within it counts as none.

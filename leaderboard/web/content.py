@@ -35,7 +35,7 @@ class Row(NamedTuple):
     Attributes:
         name: the defense, attack or target, with the parameters in which records differ.
         target: plain name, for filters; so is ``cut``. Empty where the board has one for all.
-        cut: see there.
+        cut: index of the client's last layer.
         rank: None where ``reason`` says why.
         leakage: of the worst case, or the mean over defenses for an attack.
         worst: the attack that leaks most.
@@ -74,9 +74,9 @@ class Table(NamedTuple):
         setting: the whole of it.
         access: what the attacks have; one of ``ACCESS``.
         target: for filters, as are ``cut``, ``data`` and ``profile``; empty if rows have their own.
-        cut: see there.
-        data: see there.
-        profile: see there.
+        cut: index of the client's last layer.
+        data: name of the data set.
+        profile: that gave the settings.
         measure: what utility is.
         notes: what a reader must know.
         rows: best first.

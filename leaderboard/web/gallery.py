@@ -65,12 +65,12 @@ def _picture(record: Record, picture: Picture) -> dict[str, Any]:
 
 
 def alternative(record: Record) -> str:
-    """Return what a picture shows, for who cannot see it, in numbers."""
+    """Return in numbers what a picture shows, for a reader who cannot see it."""
     spec = record.spec
     behind = "" if spec.defense == "none" else f" behind {spec.defense}"
     text = (
         f"Rows of private images, what {spec.attack} recovered of them{behind}, the difference, "
-        "and the best guess of who sees nothing."
+        "and the best guess of an attacker who sees nothing."
     )
     if record.leakage is None or record.victims is None:
         return text
@@ -89,7 +89,7 @@ def alternative(record: Record) -> str:
 def _evidence(record: Record) -> str | None:
     """Return whose numbers these are, where that is not plain."""
     if record.evidence.origin == "claimed":
-        return "Claimed by who sent it; not run again here."
+        return "Claimed by the submitter; not re-run here."
     agreement = record.evidence.agreement
     if agreement is None:
         return None

@@ -116,5 +116,5 @@ def _sentence(error: ValidationError, values: Mapping[str, Any]) -> str:
             f"key of {where.rpartition('.')[0] or 'the file'}:", str(first["loc"][-1]), fields
         )
     if where == "grid":
-        return f"grid: at least one [[grid]] is due, and there are {len(values.get('grid', []))}"
+        return f"grid: expected at least one [[grid]], found {len(values.get('grid', []))}"
     return f"{where}: {first['msg']} (got {first['input']!r})"

@@ -38,7 +38,7 @@ def draw_panel(
     trivial: Images,
     scores: Sequence[Mapping[str, float | None]],
 ) -> None:
-    """Draw originals, reconstructions, differences and the guess of who sees nothing.
+    """Draw originals, reconstructions, differences and the best blind guess.
 
     Args:
         path: the PNG to write; ``splitsec.files.write_atomically`` makes that one step.

@@ -1,4 +1,4 @@
-"""Scoring an attack on both sets of victims, beside attackers that see nothing.
+"""Scoring an attack on both sets of victims, beside blind attackers.
 
 An attack never scores itself: it is handed smashed data, and what it returns is measured here.
 """
@@ -46,7 +46,7 @@ class AttackedSession:
 
 
 class SessionBaselines:
-    """What attackers that see nothing reach on both sets of victims of a session.
+    """What blind attackers reach on both sets of victims of a session.
 
     It depends on the images alone, so it is measured once for all attacks of a session.
 
@@ -66,7 +66,7 @@ class SessionBaselines:
         self._fitted = False
 
     def fit(self, lpips: Lpips | None) -> None:
-        """Fit the attackers that see nothing, unless that was done."""
+        """Fit the blind attackers, unless that was done."""
         if not self._fitted:
             public, validation = self._data.public.all(), self._data.validation.all()
             self.references = References.fit(

@@ -101,7 +101,7 @@ def check_outputs(label: str, outputs: Tensor, part: Part, data: Data) -> None:
     extents = part.images.shape[2:] if data.task == "segmentation" else ()
     due = (len(part), data.outputs, *extents)
     if tuple(outputs.shape) != due:
-        raise PluginError(f"{label} gave outputs of shape {tuple(outputs.shape)}; {due} is due")
+        raise PluginError(f"{label} gave outputs of shape {tuple(outputs.shape)}; expected {due}")
 
 
 def _classification(outputs: Tensor, data: Data) -> tuple[Utility, bool]:

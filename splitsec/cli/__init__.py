@@ -13,20 +13,23 @@ from splitsec.cli.exit_codes import Exit
 from splitsec.errors import SplitsecError
 
 _COMMANDS = {
-    "eval": ("splitsec.cli.eval", "Mount attacks on split models behind defenses, and record."),
-    "new": ("splitsec.cli.new", "Write a new attack, defense, target or data source."),
+    "eval": ("splitsec.cli.eval", "Attack split models behind defenses and record what leaks."),
+    "new": ("splitsec.cli.new", "Write a new attack, defense, target or data set that runs."),
     "check": ("splitsec.cli.check", "Check that a plug-in keeps its contract."),
     "list": ("splitsec.cli.listing", "List attacks, defenses, targets or data sets."),
-    "leaderboard": ("splitsec.cli.leaderboard", "Rank what records tell of."),
+    "leaderboard": (
+        "splitsec.cli.leaderboard",
+        "Rank defenses, attacks or targets by their records.",
+    ),
     "reproduce": (
         "splitsec.cli.reproduce",
-        "Make a table or figure of the original report again.",
+        "Reproduce a table or figure of the original report.",
     ),
-    "run": ("splitsec.cli.grid", "Run the grids of a file, or an official track."),
-    "verify": ("splitsec.cli.verify", "Run the cells of records again, and compare."),
+    "run": ("splitsec.cli.grid", "Run a grid file or an official track."),
+    "verify": ("splitsec.cli.verify", "Run the cells of records again and compare."),
     "submit": ("splitsec.cli.submit", "Assemble records and plug-ins for a submission."),
     "show": ("splitsec.cli.show", "Print a record again."),
-    "doctor": ("splitsec.cli.doctor", "Say which data, weights and devices are here."),
+    "doctor": ("splitsec.cli.doctor", "Show which data, weights and devices are available."),
 }
 
 

@@ -58,7 +58,7 @@ class ReportRequest(NamedTuple):
     only: Sequence[str]
 
     def answered_by(self, report: Report) -> bool:
-        """Return whether a report is of that plug-in, and of all checks that are due."""
+        """Return whether a report is about that plug-in and has every check that was asked for."""
         if (report.spec, report.name) != (self.spec, plain_name(self.spec)):
             return False
         if self.kind not in (report.kind, None):

@@ -59,7 +59,7 @@ class Execution(NamedTuple):
         keep_models: whether trained models are kept beside them.
         as_json: whether records are printed as JSON.
         dry_run: whether nothing is run.
-        secret_file: of the secret that divides the images, or None for what is set here.
+        secret_file: file of the secret that splits the images, or None for the set one.
     """
 
     executor: Literal["local", "ray"]
@@ -138,7 +138,7 @@ _OPTIONS = (
         type=click.IntRange(1),
         default=1,
         show_default=True,
-        help="Processes, each with its own threads; cells that share a session stay together.",
+        help="Worker processes; cells that share a session run in the same one.",
     ),
     click.option(
         "--address",
@@ -150,31 +150,31 @@ _OPTIONS = (
         type=click.FloatRange(0),
         default=0.0,
         metavar="SHARE",
-        help="GPUs, such as 0.25, that Ray sets aside per session; cells use the CPU so far.",
+        help="GPUs, such as 0.25, that Ray reserves per session; cells do not use them yet.",
     ),
     click.option(
         "--timeout",
         type=click.FloatRange(0, min_open=True),
         metavar="SECONDS",
-        help="End a cell's process, and all that it started, after so long.  [default: never]",
+        help="Kill a cell's process and its children after this time.  [default: never]",
     ),
     click.option(
         "--isolate/--no-isolate",
         default=None,
-        help="Keep every attack, or none, in a process that holds nothing private.  [default: "
-        "those that are not built in]",
+        help="Run every attack, or none, in a process that holds nothing private.  [default: "
+        "attacks that are not built in]",
     ),
     click.option(
         "--sandbox",
         is_flag=True,
-        help="Let bubblewrap keep isolated attacks from network, files and other processes.",
+        help="Run isolated attacks in bubblewrap: no network, files or other processes.",
     ),
     click.option(
         "--attack-seconds",
         type=click.FloatRange(0, min_open=True),
         default=86_400.0,
         metavar="SECONDS",
-        help="Of a cell's time, what an isolated attack may take.  [default: a day]",
+        help="Time limit of an isolated attack per cell.  [default: a day]",
     ),
     click.option(
         "--attack-memory",
@@ -182,22 +182,22 @@ _OPTIONS = (
         default=8.0,
         show_default=True,
         metavar="GIB",
-        help="Memory that an isolated attack may have.",
+        help="Memory limit of an isolated attack.",
     ),
     click.option(
         "--attack-processes",
         type=click.IntRange(1),
         default=32,
         show_default=True,
-        help="Processes that an isolated attack may have at once.",
+        help="Process limit of an isolated attack.",
     ),
     click.option(
         "--partition-secret-file",
         "secret_file",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Divide the images by the secret in FILE, not by the public seed; records have its "
-        "hash.  [default: SPLITSEC_PARTITION_SECRET]",
+        help="Split the images with the secret in FILE instead of the public seed; records "
+        "store only its hash.  [default: SPLITSEC_PARTITION_SECRET]",
     ),
 )
 
@@ -213,7 +213,7 @@ _STORE_OPTIONS = (
         type=click.Choice(["failed", "all", "never"]),
         default="failed",
         show_default=True,
-        help="Which cells are run again that have a record in OUTPUT; so the same command resumes.",
+        help="Which cells to run again although OUTPUT has their record.",
     ),
     click.option(
         "--output",

@@ -1,4 +1,4 @@
-"""``splitsec leaderboard``: rank what records tell of."""
+"""``splitsec leaderboard``: rank defenses, attacks or targets by their records."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _WIDE = 120  # columns of a terminal in which measures and their intervals share
 @click.option(
     "--only-verified",
     is_flag=True,
-    help="Leave out what is claimed by who sent it and was not run again.",
+    help="Leave out claims of submitters that were not re-run here.",
 )
 def command(
     records: tuple[Path, ...],

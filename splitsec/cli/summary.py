@@ -98,7 +98,9 @@ def _table(columns: Sequence[str]) -> Table:
 
 
 def _print_recovered(sets: dict[str, VictimScores], console: Console) -> None:
-    _heading("What the server recovered, beside the best guess of who sees nothing", console)
+    _heading(
+        "What the server recovered, beside the best guess of an attacker who sees nothing", console
+    )
     for name in sets:
         _say(f"- {_COLUMNS[name]}: {_VICTIMS[name]}", console)
     if "training" not in sets:

@@ -99,7 +99,7 @@ def _secret() -> bytes | None:
     if len(secret) < _LEAST_BYTES:
         raise UsageError(
             f"the partition's secret has {len(secret)} bytes and could be guessed; "
-            f"{_LEAST_BYTES} or more are due ({_MAKE_ONE})"
+            f"expected {_LEAST_BYTES} or more ({_MAKE_ONE})"
         )
     return secret
 

@@ -101,5 +101,5 @@ def _classes(levels: pd.Series[str], csv: Path) -> NDArray[np.int64]:
         raise DataError(f"{csv}, row {row + 2}: level {levels[row]!r} is not a grade of 0 to 4")
     labels = (grades > 0).to_numpy().astype(np.int64)
     if len(np.unique(labels)) < 2:
-        raise DataError(f"{csv}: all images are of one class; two are due")
+        raise DataError(f"{csv}: all images are of one class; expected two")
     return labels

@@ -61,7 +61,9 @@ class LabelledFolder(Source[FolderParameters]):
         self._files = find_images(folder, table[given.image_column].tolist(), csv)
         labels, classes = pd.factorize(table[given.label_column], sort=True)
         if len(classes) < 2:
-            raise DataError(f"{csv}: all images are of one class, {classes[0]!r}; two are due")
+            raise DataError(
+                f"{csv}: all images are of one class, {classes[0]!r}; expected two or more"
+            )
         groups = np.arange(len(table))
         if given.group_column:
             groups = pd.factorize(table[given.group_column])[0]

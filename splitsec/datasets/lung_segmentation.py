@@ -119,7 +119,7 @@ def _pairs(films: Path, masks: Path) -> tuple[list[_Pair], int]:
             unmasked += 1
     if not pairs:
         raise DataError(
-            f"none of the {unmasked} films in {films} has a mask in {masks}; masks are due as "
+            f"none of the {unmasked} films in {films} has a mask in {masks}; expected masks named "
             f"{_MONTGOMERY}*.png and {_SHENZHEN}*_mask.png"
         )
     return pairs, unmasked

@@ -52,8 +52,8 @@ def isolation_for(
     Args:
         isolate: whether attacks are isolated; None for those that are not built in.
         sandbox: see :class:`Isolation`.
-        hidden: likewise.
-        **limits: likewise: ``seconds``, ``memory_gib`` and ``processes``.
+        hidden: see :class:`Isolation`.
+        **limits: ``seconds``, ``memory_gib`` and ``processes`` of :class:`Isolation`.
 
     Raises:
         UsageError: the sandbox is asked for without isolation.

@@ -137,7 +137,7 @@ class Guest:
         Args:
             method: its name.
             given: what it is given.
-            most_bytes: of tensors that are due as its answer.
+            most_bytes: that the tensors of its answer may take.
             asked: answers what it asks for meanwhile.
             asks_bytes: of tensors that it may ask with.
             progress: told of its stages.

@@ -58,7 +58,7 @@ class Frame(NamedTuple):
 
 
 class MalformedError(Exception):
-    """What came is no frame, or more than is due."""
+    """What arrived is not a frame, or is larger than the call allows."""
 
 
 class ClosedError(Exception):
@@ -154,13 +154,13 @@ class Channel:
             raise MalformedError("it sent something that is not JSON") from None
         kind, content, described = _checked_header(header)
         if described and most_bytes is not None and kind not in most_bytes:
-            raise MalformedError(f"it sent tensors with {kind[:20]!r}, where none are due")
+            raise MalformedError(f"it sent tensors with {kind[:20]!r}, where none are expected")
         total = sum(one.bytes for one in described)
         most = total if most_bytes is None else most_bytes.get(kind, 0)
         if total > most:
             shapes = ", ".join(str(tuple(one.shape)) for one in described[:3])
             raise MalformedError(
-                f"it sent {total:,} bytes of tensors ({shapes}); {most:,} at most are due"
+                f"it sent {total:,} bytes of tensors ({shapes}); expected {most:,} at most"
             )
         tensors = {}
         for one in described:

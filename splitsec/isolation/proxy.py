@@ -189,7 +189,7 @@ class IsolatedAttack(Attack[Any]):
         """Return the guest's state, as bytes that are never read on this side.
 
         Raises:
-            UnfitError: it cannot be had.
+            UnfitError: the guest cannot give it.
         """
         try:
             answer = self._call("take", most_bytes=_MOST_STATE_BYTES)
@@ -252,7 +252,7 @@ class IsolatedAttack(Attack[Any]):
         if name not in answer.tensors:
             raise PluginError(
                 f"{self._label} returned {short(str(answer.content))} from {method}(); "
-                "a tensor is due"
+                "expected a tensor"
             )
         return answer.tensors[name]
 

@@ -43,7 +43,7 @@ class Difference(NamedTuple):
     Attributes:
         measure: such as ``held_out mse``.
         claimed: its value in the record; None where it is missing.
-        rerun: likewise, of the cell that was run again.
+        rerun: its value in the run here; None where it is missing.
         tolerance: how far apart they may be.
     """
 

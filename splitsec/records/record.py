@@ -37,7 +37,7 @@ FLAGS = {
     "lpips-unavailable": "LPIPS could not be computed, so leakage is missing",
     "target-never-learned": "the undefended model cannot be told from the trivial predictor",
     "defense-broke-utility": "with the defense the model cannot be told from the trivial predictor",
-    "no-better-than-trivial": "the attack tells no more than an attacker who sees nothing",
+    "no-better-than-trivial": "the attack recovers no more than an attacker who sees nothing",
     "no-better-than-colour": "the attack tells no more than each image's average colours would",
     "oracle-access": "the attack had access that a real server does not have",
     "in-process": "attack and private data shared one process; isolation was by interface only",

@@ -205,7 +205,7 @@ class Checker:
         """Give a claim its cell, if that is the one that the record tells of.
 
         Raises:
-            SplitsecError: the cell or its images cannot be had here.
+            SplitsecError: the cell or its images are not available here.
         """
         from splitsec.cells.provenance import core_sha256
         from splitsec.cells.transport import build_again

@@ -68,7 +68,7 @@ class HonestServer:
             outputs: object = self.model(smashed)
         if not isinstance(outputs, Tensor):
             kind = type(outputs).__name__
-            raise PluginError(f"{self._name}: the server's part gave {kind}; a tensor is due")
+            raise PluginError(f"{self._name}: the server's part gave {kind}; expected a tensor")
         return outputs
 
     def _step(self, root: Tensor, gradient: Tensor | None) -> None:

@@ -93,4 +93,4 @@ def check_shape(given: object, due: Tensor, who: str) -> None:
     if isinstance(given, Tensor) and given.shape == due.shape and given.is_floating_point():
         return
     shape = tuple(due.shape)
-    raise PluginError(f"{who} gave {kind_of(given)}; a float tensor of shape {shape} is due")
+    raise PluginError(f"{who} gave {kind_of(given)}; expected a float tensor of shape {shape}")

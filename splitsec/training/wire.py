@@ -67,7 +67,7 @@ class Wire:
         if not isinstance(features, Tensor) or not features.is_floating_point():
             raise PluginError(
                 f"the server answered exchange {message.step} with {kind_of(features)}; "
-                "features are due, a float tensor"
+                "expected features, a float tensor"
             )
         self._check_sent(features, "what the server answered", message.step)
         return features.detach().clone()
@@ -94,12 +94,12 @@ class Wire:
         if not isinstance(gradient, Tensor) or gradient.shape != smashed.shape:
             raise PluginError(
                 f"the server answered exchange {message.step} with {kind_of(gradient)}; "
-                f"a gradient of shape {tuple(smashed.shape)} is due"
+                f"expected a gradient of shape {tuple(smashed.shape)}"
             )
         if not gradient.is_floating_point():
             raise PluginError(
                 f"the server answered exchange {message.step} with {gradient.dtype}; "
-                "a floating-point gradient is due"
+                "expected a floating-point gradient"
             )
         gradient = gradient.detach().to(smashed.dtype).clone()
         if not torch.isfinite(gradient).all():

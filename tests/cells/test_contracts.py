@@ -141,7 +141,7 @@ def test_a_target_that_cannot_be_split_is_refused_before_any_cell(
             "        return [nn.Conv2d(image.channels, 4, 3), "
             "nn.Sequential(nn.Flatten(), nn.LazyLinear(outputs + 3))]\n",
             "",
-            r"gave outputs of shape \(8, 5\); \(8, 2\) is due",
+            r"gave outputs of shape \(8, 5\); expected \(8, 2\)",
         ),
     ],
     ids=["server", "loss", "outputs"],
@@ -159,7 +159,7 @@ def test_a_target_that_fails_in_training_leaves_a_record(
 @pytest.mark.parametrize(
     ("hijacking", "says"),
     [
-        ("return None", "Hijacking is due"),
+        ("return None", "expected a Hijacking"),
         ("return Hijacking(exchanges=0)", "asks for 0 exchanges"),
         ("return Hijacking(exchanges=2.5)", "asks for 2.5 exchanges"),
         ("return Hijacking(2, batch_size=-4)", "dictates batches of -4"),

@@ -70,8 +70,8 @@ def test_a_file_is_as_many_cells_as_its_grids_have_each_once(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("seeds = 1", "grid: at least one .* is due, and there are 0"),
-        ("grid = []", "at least one .* is due, and there are 0"),
+        ("seeds = 1", "grid: expected at least one .*, found 0"),
+        ("grid = []", "expected at least one .*, found 0"),
         ("sed = 1\n[[grid]]\nattack = 'fsha'", "unknown key of the file: 'sed'; .* 'seeds'"),
         ("[[grid]]\natack = 'fsha'\nattack = 'fsha'", "unknown key of grid.0: 'atack'.*'attack'"),
         ("seeds = 0\n[[grid]]\nattack = 'fsha'", "seeds: Input should be greater .*got 0"),

@@ -150,7 +150,7 @@ def call(rule: str, given: str = "", **limits: Any) -> Answer:
         ("overlapping", "whose values overlap or have gaps"),
         ("negative", "a tensor of no shape"),
         ("overflow", "a tensor of no shape"),
-        ("laden_progress", "it sent tensors with 'progress', where none are due"),
+        ("laden_progress", "it sent tensors with 'progress', where none are expected"),
         ("nested", "it sent something that is not JSON"),
         ("no_frame", "it sent JSON that is no frame"),
         ("no_utf8", "it sent something that is not JSON"),
@@ -394,7 +394,7 @@ def test_what_a_liar_answers_and_asks_for_is_refused() -> None:
         with pytest.raises(PluginError, match="'liar' returned curves that reach beyond"):
             attack.curves()
         refused(0, DivergedError, r"'liar' gave values that are not finite in answer\(\)")
-        refused(2, PluginError, r"'liar' returned NoneType from answer\(\); a tensor is due")
+        refused(2, PluginError, r"'liar' returned NoneType from answer\(\); expected a tensor")
         refused(3, ThreatModelViolation, "'liar' asked for 'private_images'; no threat model")
         refused(4, ThreatModelViolation, "'liar' asked for 'pairs', which its threat model does")
         refused(5, PluginError, r"'liar' asks about images outside \[0, 1\] in query\(\)")

@@ -46,7 +46,7 @@ def make_records() -> list[Record]:
 EXPECTED = {
     "none": "re-run here",
     "mine": "re-run here",
-    "shaky": "2 of 5 re-run, 2 unlike the claim",
+    "shaky": "2 of 5 re-run, 2 disagree with the claim",
     "new": "claimed",
 }
 
@@ -75,7 +75,7 @@ def test_a_row_says_whose_numbers_it_has() -> None:
     shaky = board.rows.set_index("name").loc["shaky"]
     assert shaky["leakage"] == pytest.approx((2 * 0.6 + 3 * 0.3) / 5), "the re-run counts"
     (by_attack,) = rank(records, "attacks")
-    assert by_attack.rows["evidence"].tolist() == ["12 of 20 re-run, 2 unlike the claim"]
+    assert by_attack.rows["evidence"].tolist() == ["12 of 20 re-run, 2 disagree with the claim"]
 
 
 def test_agreement_within_tolerance_is_agreement() -> None:
@@ -135,6 +135,6 @@ def test_the_page_says_it_of_rows_and_of_cells(
     assert sorted(cells) == sorted(EXPECTED.values())
     assert "8 cells of this page are claimed." in opened.locator("#reading").inner_text()
     told = opened.locator("#cells p.evidence").all_inner_texts()
-    assert "Claimed by who sent it; not run again here." in told
+    assert "Claimed by the submitter; not re-run here." in told
     assert "Run again here: the numbers are identical with those that were claimed." in told
     opened.close()

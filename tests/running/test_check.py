@@ -234,7 +234,7 @@ CUTS = TARGET.replace("range(1)", "range(3)")
             "splits",
             TARGET + LAYERS.format(first="", more=" + 1"),
             "failed",
-            r"outputs are \(4, 4\); \(4, 3\) is due",
+            r"outputs are \(4, 4\); expected \(4, 3\)",
         ),
         ("splits", CUTS + LAYERS.format(first="", more=""), "failed", "cut 1"),
         ("states itself", TARGET.replace("range(1)", "(0,)"), "failed", "must state its cuts"),
@@ -279,7 +279,7 @@ WHERE = "unet, cut 1, grey images"
     [
         (WHERE, "", "pass", "ok", "images of the right shape"),
         (WHERE, "", "guess = guess * 4 - 2", "warning", "clamped"),
-        (WHERE, "", "guess = guess[:, 0]", "failed", r"\(8, 1, 16, 16\) is due"),
+        (WHERE, "", "guess = guess[:, 0]", "failed", r"expected images of shape \(8, 1, 16, 16\)"),
         (WHERE, "", "self.view.query(guess)", "failed", "asked for 'queries'"),
         (WHERE, "", "raise NotApplicable('only for odd cuts')", "skipped", "only for odd cuts"),
         ("threat model", ", queries=True", "pass", "warning", "declares queries and never asks"),
@@ -290,7 +290,7 @@ WHERE = "unet, cut 1, grey images"
             "failed",
             r"\(victims|leakage",
         ),
-        ("beats who sees nothing", "", "pass", "failed", r"leakage 0\.0\d on unet"),
+        ("beats a blind guess", "", "pass", "failed", r"leakage 0\.0\d on unet"),
         (
             "leaves no trace",
             "",

@@ -200,7 +200,7 @@ def test_the_task_weight_scales_all_task_gradients() -> None:
 @pytest.mark.parametrize(
     ("features", "says"),
     [
-        (lambda z: None, "NoneType; features are due"),
+        (lambda z: None, "NoneType; expected features"),
         (lambda z: torch.zeros(len(z), 7, *z.shape[2:]), "the client's head or loss"),
     ],
 )

@@ -94,7 +94,7 @@ def keeps_to_its_threat_model(subject: Subject) -> Outcome:
     return Outcome("ok", f"it declares {said}, and asks for no more")
 
 
-def beats_who_sees_nothing(subject: Subject) -> Outcome:
+def beats_a_blind_guess(subject: Subject) -> Outcome:
     """Check that the attack recovers more than the trivial attackers on some undefended target."""
     if not subject.cls.reconstructs:
         return Outcome("skipped", "it reconstructs nothing, as it says")
@@ -117,10 +117,13 @@ def beats_who_sees_nothing(subject: Subject) -> Outcome:
             )
         seen.append(f"{leakage:.2f} on {record.spec.target}, cut {record.spec.cut}")
         if leakage > NOTHING_RECOVERED:
-            return Outcome("ok", f"leakage {seen[-1]}, undefended; who sees nothing has 0")
+            return Outcome(
+                "ok", f"leakage {seen[-1]}, undefended; an attacker who sees nothing has 0"
+            )
     return Outcome(
         "failed",
-        f"leakage {', '.join(seen)}, undefended; who sees nothing has up to {NOTHING_RECOVERED}: "
+        f"leakage {', '.join(seen)}, undefended; an attacker who sees nothing has up to "
+        f"{NOTHING_RECOVERED}: "
         "does it train long enough, and is what it returns in [0, 1], not in [-1, 1]?",
     )
 
@@ -145,7 +148,7 @@ CHECKS: Sequence[Check] = (
     *(Check(name, partial(works, setting=name)) for name in TARGETS),
     Check("threat model", keeps_to_its_threat_model),
     Check("repeats itself", partial(repeats, purpose=_TRIED)),
-    Check("beats who sees nothing", beats_who_sees_nothing),
+    Check("beats a blind guess", beats_a_blind_guess),
     Check("leaves no trace", left_alone),
     Check("cost", cost),
 )

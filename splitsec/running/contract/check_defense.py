@@ -118,7 +118,7 @@ def _wrong(given: _Hooks, smashed: SmashedShape) -> str | None:
 def _wrong_tensor(method: str, value: object, due: tuple[int, ...]) -> str | None:
     if not isinstance(value, Tensor) or tuple(value.shape) != due:
         got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        return f"{method}() gave {got}, where a tensor of shape {due} is due"
+        return f"{method}() gave {got}; expected a tensor of shape {due}"
     return None if torch.isfinite(value).all() else f"{method}() gave values that are not finite"
 
 

@@ -153,7 +153,7 @@ def _wrong(subject: Subject, split: _Split) -> str | None:
     due = (4, _outputs(subject)) if classes else (4, 1, *split.image[1:])
     if not isinstance(outputs, Tensor) or tuple(outputs.shape) != due:
         got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-        return f"the outputs are {got}; {due} is due"
+        return f"the outputs are {got}; expected {due}"
     with blaming(label, "loss()"):
         loss = subject.make().loss(outputs, _part(subject, split.image).targets(range(4)))
     if loss.dim() or not torch.isfinite(loss):

@@ -1,4 +1,4 @@
-"""Answers what is not due, and asks for what is not granted; one thing at a time."""
+"""Answers what nobody expects, and asks for what is not granted; one thing at a time."""
 
 from __future__ import annotations
 
