@@ -149,7 +149,7 @@ class SegmentationUtility(NamedTuple):
         jaccard_interval: 95 % t-interval of its mean over images.
         dice: the Dice coefficient.
         accuracy: share of pixels right.
-        trivial_jaccard: intersection over union of always predicting the mean training mask, thresholded at one half.
+        trivial_jaccard: intersection over union of the mean training mask, thresholded at one half.
         trivial_dice: Dice coefficient of that mask.
         trivial_accuracy: share of pixels that it gets right.
         n: held-out images.
