@@ -121,14 +121,14 @@ class Target(ABC, Generic[P]):
         self.parameters = parameters
 
     def sizes(self) -> range:
-        """Return the heights and widths, in pixels, that it takes with its parameters.
+        """Return the heights and widths of images, in pixels, that fit its parameters.
 
         A step states multiples: ``range(16, 1025, 16)`` for patches of 16 pixels.
         """
         return range(1, LARGEST_SIZE + 1)
 
     def possible_cuts(self) -> range:
-        """Return which of its ``cuts`` it can be split at with its parameters."""
+        """Return those of its ``cuts`` that its parameters allow."""
         return self.cuts
 
     @abstractmethod
@@ -167,8 +167,16 @@ class Target(ABC, Generic[P]):
 
         Returns:
             The client with its preprocessing, the server, and the head if the client keeps it.
+
+        Raises:
+            UsageError: the server would have no layer.
         """
         layers = self.layers(image, outputs)
+        if cut >= len(layers) - 1:
+            raise UsageError(
+                f"cut {cut} leaves nothing to the server: the model has layers 0 to "
+                f"{len(layers) - 1}"
+            )
         client = nn.Sequential(self.preprocessing(image), *layers[: cut + 1])
         return SplitModel(client, nn.Sequential(*layers[cut + 1 :]))
 

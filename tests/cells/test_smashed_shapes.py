@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import splitsec.checkpoint
 import support.vectors
 from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
+from splitsec.plugins.toolbox import inversion
 from splitsec.progress import Silent
 from splitsec.records.record import Record
 from splitsec.running.runs import run_cells
+from support.interruption import Killed, killed_at
 
 SMALL = [
     "training.epochs=2",
@@ -81,6 +85,46 @@ def test_defenses_run_and_attacks_on_maps_are_skipped(
         assert record.status == "skipped"
         assert f"{record.spec.attack!r} needs smashed data that are a map" in (record.reason or "")
         assert (record.reason or "").endswith(sent)
+
+
+@pytest.mark.parametrize("target", [VIT, VECTORS], ids=["tokens", "vectors"])
+def test_a_run_that_was_killed_twice_goes_on(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once while the clients train behind a defense with a network, once in the attack's fit."""
+    monkeypatch.setattr(splitsec.checkpoint, "EVERY_SECONDS", 0.0)
+    asked: dict[str, Any] = {
+        "attack": "adra:epochs=4",
+        "defense": "proxy-adversary",
+        "target": target,
+    }
+    asked |= {"size": 16, "threads": 1, "settings": SMALL}
+    (whole,) = run_cells(resolve(**asked), tmp_path / "whole", Silent())
+    parts = tmp_path / "parts"
+    killed_at(monkeypatch, 3)
+    with pytest.raises(Killed):
+        list(run_cells(resolve(**asked), parts, Silent(), rerun="failed"))
+    with monkeypatch.context() as patched:
+        patched.setattr(inversion, "_epoch", _killed_after(inversion._epoch, 2))
+        with pytest.raises(Killed):
+            list(run_cells(resolve(**asked), parts, Silent(), rerun="failed"))
+    told: list[str] = []
+    telling = Silent()
+    telling.message = told.append  # type: ignore[method-assign]
+    (again,) = run_cells(resolve(**asked), parts, telling, rerun="failed")
+    assert any("adra's decoder goes on from its checkpoint" in text for text in told), told
+    assert again.numbers() == whole.numbers()
+
+
+def _killed_after(step: Callable[..., float], count: int) -> Callable[..., float]:
+    steps = iter([step] * count)
+
+    def counting(*given: Any) -> float:
+        for one in steps:
+            return one(*given)
+        raise Killed
+
+    return counting
 
 
 def test_tokens_are_shown_as_maps(tmp_path: Path) -> None:

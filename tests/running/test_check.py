@@ -102,6 +102,13 @@ DEFENSE = 'class Under(Defense):\n    """Does something."""\n'
         ),
         (
             "hooks",
+            "    def release(self, images, smashed):\n"
+            "        return smashed - smashed.mean((1, 2, 3), keepdim=True)\n",
+            "failed",
+            r"raised IndexError in begin\(\), release\(\)",
+        ),
+        (
+            "hooks",
             "    def penalty(self, images, smashed):\n        return smashed.flatten(1)\n",
             "failed",
             r"penalty\(\) gave shape",
@@ -185,7 +192,7 @@ LAYERS = """
 """
 TIED = """
     def split(self, image, outputs, cut):
-        from splitsec.target import SplitModel
+        from splitsec.plugins.target import SplitModel
         shared = nn.Conv2d(image.channels, image.channels, 3, padding=1)
         size = image.channels * image.height * image.width
         return SplitModel(nn.Sequential(shared),
@@ -193,7 +200,7 @@ TIED = """
 """
 CARRIED = """
     def split(self, image, outputs, cut):
-        from splitsec.target import SplitModel
+        from splitsec.plugins.target import SplitModel
         class Counting(nn.Module):
             calls = 0
             def forward(self, maps):
@@ -218,6 +225,16 @@ IDLE = """
         return [nn.Conv2d(image.channels, 4, 3, padding=1), head]
 """
 CUTS = TARGET.replace("range(1)", "range(3)")
+GREY = (
+    TARGET
+    + LAYERS.format(first="", more="")
+    + """
+    channels = (1,)
+
+    def sizes(self):
+        return range(20, 29, 4)
+"""
+)
 
 
 @pytest.mark.parametrize(
@@ -237,6 +254,8 @@ CUTS = TARGET.replace("range(1)", "range(3)")
             r"outputs are \(4, 4\); expected \(4, 3\)",
         ),
         ("splits", CUTS + LAYERS.format(first="", more=""), "failed", "cut 1"),
+        ("splits", GREY, "ok", "2 splits: 1 cuts, 20 to 28 px, grey$"),
+        ("works", GREY, "ok", "the loss goes from"),
         ("states itself", TARGET.replace("range(1)", "(0,)"), "failed", "must state its cuts"),
         ("same mathematics", TARGET + LAYERS.format(first="", more=""), "ok", "of 1 cuts"),
         ("splits", TARGET + TIED, "failed", "client and server share weights"),
@@ -272,6 +291,7 @@ class Under(Attack):
         return guess
 '''
 WHERE = "unet, cut 1, grey images"
+TOKENS = "vit, cut 1: tokens, not maps"
 
 
 @pytest.mark.parametrize(
@@ -282,6 +302,8 @@ WHERE = "unet, cut 1, grey images"
         (WHERE, "", "guess = guess[:, 0]", "failed", r"expected images of shape \(8, 1, 16, 16\)"),
         (WHERE, "", "self.view.query(guess)", "failed", "asked for 'queries'"),
         (WHERE, "", "raise NotApplicable('only for odd cuts')", "skipped", "only for odd cuts"),
+        (TOKENS, "", "pass", "ok", "images of the right shape"),
+        (TOKENS, "", "n, c, h, w = smashed.shape", "failed", "raised ValueError in reconstruct"),
         ("threat model", ", queries=True", "pass", "warning", "declares queries and never asks"),
         (
             "repeats itself",
@@ -304,7 +326,7 @@ WHERE = "unet, cut 1, grey images"
 def test_an_attack_that_breaks_its_contract(
     tmp_path: Path, check: str, declared: str, first: str, verdict: str, says: str
 ) -> None:
-    checks = (WHERE, check) if check != WHERE else (WHERE,)
+    checks = (check,) if check in (WHERE, TOKENS) else (WHERE, check)
     source = ATTACK.format(declared=declared, first=first)
     finding = look(tmp_path, "attack", source, *checks)
     if "LPIPS weights are not here" in finding.sentence:
