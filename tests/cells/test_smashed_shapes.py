@@ -99,19 +99,19 @@ def test_a_run_that_was_killed_twice_goes_on(
         "target": target,
     }
     asked |= {"size": 16, "threads": 1, "settings": SMALL}
-    (whole,) = run_cells(resolve(**asked), tmp_path / "whole", Silent())
+    (whole,) = run_cells(resolve(Request(**asked)), tmp_path / "whole", Silent())
     parts = tmp_path / "parts"
     killed_at(monkeypatch, 3)
     with pytest.raises(Killed):
-        list(run_cells(resolve(**asked), parts, Silent(), rerun="failed"))
+        list(run_cells(resolve(Request(**asked)), parts, Silent(), rerun="failed"))
     with monkeypatch.context() as patched:
         patched.setattr(inversion, "_epoch", _killed_after(inversion._epoch, 2))
         with pytest.raises(Killed):
-            list(run_cells(resolve(**asked), parts, Silent(), rerun="failed"))
+            list(run_cells(resolve(Request(**asked)), parts, Silent(), rerun="failed"))
     told: list[str] = []
     telling = Silent()
     telling.message = told.append  # type: ignore[method-assign]
-    (again,) = run_cells(resolve(**asked), parts, telling, rerun="failed")
+    (again,) = run_cells(resolve(Request(**asked)), parts, telling, rerun="failed")
     assert any("adra's decoder goes on from its checkpoint" in text for text in told), told
     assert again.numbers() == whole.numbers()
 
