@@ -8,18 +8,15 @@ so; rows that cannot be told apart share a rank.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from splitsec.leaderboard.settings import By, plugin_names, setting_of, titles_of
 from splitsec.leaderboard.tables import interval
 from splitsec.metrics.schema import NOTHING_RECOVERED
 from splitsec.records.record import INVALIDATING, PROTOCOL_VERSION, Evidence, Record
-from splitsec.records.spec import CellSpec
-
-By = Literal["defenses", "attacks", "targets"]
 
 UTILITY_FLOOR = 0.5
 """Share of the undefended model's worth below which a defense is not ranked."""
@@ -28,11 +25,6 @@ _ACCESS = {
     "server": "attacks with what a split-learning server has",
     "queries": "attacks that may ask the client about images of their own",
     "oracle": "attacks that are handed private pairs or the client's weights",
-}
-_AXES = {
-    "defenses": ("attack", "defense"),
-    "attacks": ("attack", "defense"),
-    "targets": ("attack", "defense", "target"),
 }
 
 
@@ -75,8 +67,11 @@ def rank(records: Iterable[Record], by: By, floor: float = UTILITY_FLOOR) -> lis
         (not for attacks), ``cells`` and ``expected``, ``evidence``, see :func:`evidence`, and
         ``reason``. Best first.
     """
-    frame = _frame(records, by)
-    titles = _titles(frame["setting"].unique())
+    kept = [one for one in records if one.spec.attack != "none"]
+    if not kept:
+        return []
+    frame = _frame(kept, by)
+    titles = titles_of(frame["setting"].unique())
     boards = []
     for (setting, access), group in frame.groupby(["setting", "access"], sort=True):
         board = _boarded(group, by, floor)
@@ -101,47 +96,18 @@ def _outdated(protocol: int) -> list[str]:
     ]
 
 
-def _titles(settings: Iterable[str]) -> dict[str, str]:
-    """Return each setting's words, with what differs where two have the same words."""
-    alike: dict[str, dict[str, dict[str, str]]] = {}
-    for setting in settings:
-        words, _, whole = setting.partition("\0")
-        alike.setdefault(words, {})[setting] = dict(_leaves(json.loads(whole)))
-    titles = {}
-    for words, several in alike.items():
-        names = dict.fromkeys(name for leaves in several.values() for name in leaves)
-        for setting, leaves in several.items():
-            differing = [
-                f"{name}={leaves[name]}"
-                for name in names
-                if name in leaves and len({one.get(name) for one in several.values()}) > 1
-            ]
-            titles[setting] = ", ".join([words, *differing])
-    return titles
-
-
-def _leaves(values: object, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every value inside nested JSON objects, named as by ``--set``."""
-    if isinstance(values, dict):
-        for key, value in values.items():
-            yield from _leaves(value, f"{name}.{key}" if name else key)
-    else:
-        yield name, json.dumps(values)
-
-
-def _frame(records: Iterable[Record], by: By) -> pd.DataFrame:
-    """Return one row per record of an attack, with what ranking needs."""
-    kept = [one for one in records if one.spec.attack != "none"]
-    names = plugin_names(kept)
+def _frame(records: Sequence[Record], by: By) -> pd.DataFrame:
+    """Return one row per record, with what ranking needs."""
+    names = plugin_names(records)
     rows = []
-    for one in kept:
+    for one in records:
         invalid = sorted(INVALIDATING & set(one.flags))
         known = one.status == "ok" and not invalid and one.leakage is not None
         leakage = one.leakage.value if known and one.leakage is not None else None
         rows.append(
             {
                 "cell_id": one.cell_id,
-                "setting": _setting(one, by),
+                "setting": setting_of(one, by),
                 "protocol": one.protocol,
                 "access": _access(one),
                 **names(one.spec),
@@ -152,22 +118,7 @@ def _frame(records: Iterable[Record], by: By) -> pd.DataFrame:
                 **_worth(one),
             }
         )
-    columns = [
-        "cell_id",
-        "setting",
-        "protocol",
-        "access",
-        "attack",
-        "defense",
-        "target",
-        "seed",
-        "leakage",
-        "evidence",
-        "reason",
-        "utility",
-        "trivial",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows)
 
 
 def _reason(record: Record, invalid: Sequence[str]) -> str:
@@ -191,67 +142,6 @@ def _access(record: Record) -> str:
     if threat.pairs or threat.client_weights:
         return "oracle"
     return "queries" if threat.queries else "server"
-
-
-def _setting(record: Record, by: By) -> str:
-    """Return what the cells of one board have in common: in words, then whole, after a NUL."""
-    spec = record.spec
-    counts = f"{spec.private} private, {spec.public} public, {spec.held_out} held-out images"
-    parts = [
-        f"profile {spec.profile}",
-        f"{spec.data} at {spec.size} px",
-        counts,
-        f"{spec.clients} clients" if spec.clients > 1 else "1 client",
-        f"{spec.training.epochs} epochs",
-    ]
-    if by != "targets":
-        parts.insert(0, f"{spec.target} cut {spec.cut}")
-    if spec.partition_commitment is not None:
-        parts.append(f"secret partition {spec.partition_commitment[:10]}")
-    if record.protocol != PROTOCOL_VERSION:
-        parts.append(f"protocol {record.protocol}")
-    common = spec.model_dump(mode="json") | {"protocol": record.protocol}
-    for name in (*_AXES[by], "seed", "threads"):
-        common.pop(name)
-    parameters = common.pop("parameters")
-    parameters = {
-        f"{kind}'s": values for kind, values in parameters.items() if kind not in _AXES[by]
-    }
-    if by == "targets":
-        common.pop("cut")
-    return f"{', '.join(parts)}\0{json.dumps(common | parameters, sort_keys=True)}"
-
-
-def plugin_names(records: Sequence[Record]) -> Callable[[CellSpec], dict[str, str]]:
-    """Return what names a cell's attack, defense and target, as rows of boards are named.
-
-    Args:
-        records: a name has the parameters in which they differ.
-    """
-    seen: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for record in records:
-        for kind in ("attack", "defense", "target"):
-            given = record.spec.parameters.get(kind, {})
-            seen.setdefault((kind, getattr(record.spec, kind), repr(given)), given)
-    values: dict[tuple[str, str, str], set[str]] = {}
-    for (kind, plugin, _), given in seen.items():
-        for name, value in given.items():
-            values.setdefault((kind, plugin, name), set()).add(json.dumps(value))
-
-    def names(spec: CellSpec) -> dict[str, str]:
-        found = {}
-        for kind in ("attack", "defense", "target"):
-            plain = getattr(spec, kind)
-            differing = [
-                f"{name}={value}"
-                for name, value in spec.parameters.get(kind, {}).items()
-                if len(values[kind, plain, name]) > 1
-            ]
-            found[kind] = plain + (f":{','.join(differing)}" if differing else "")
-        found["target"] += f" cut {spec.cut}"
-        return found
-
-    return names
 
 
 def _boarded(group: pd.DataFrame, by: By, floor: float) -> Board:
@@ -297,25 +187,15 @@ def _worst_rows(
     undefended = group[group["defense"] == "none"].groupby("seed")[["utility", "trivial"]].first()
     rows: list[dict[str, Any]] = []
     for name, cells in group.groupby(names, sort=False):
-        table = cells.pivot_table(index="seed", columns="attack", values="leakage", dropna=False)
-        table = table.reindex(index=seeds, columns=attacks)
-        missing = int(table.isna().sum().sum())
-        worst = table.max(axis=1) if not missing else pd.Series(dtype=float)
+        table = _leakages(cells, "attack").reindex(index=seeds, columns=attacks)
+        row = _row(str(name), cells, table, table.max(axis=1))
+        row["worst attack"] = None if row["reason"] else str(table.mean().idxmax())
         worth = cells.groupby("seed")[["utility", "trivial"]].first()
-        retained = (worth["utility"] - worth["trivial"]) / (
-            undefended["utility"] - undefended["trivial"]
-        )
-        row = {
-            "name": name,
-            "per seed": worst,
-            "worst attack": None if missing else str(table.mean().idxmax()),
-            "cells": table.size - missing,
-            "expected": table.size,
-            "evidence": evidence(cells["evidence"]),
-            "reason": _missing(cells, table.size, missing),
-            **_with_interval("utility", worth["utility"]),
-        }
+        row |= _with_interval("utility", worth["utility"])
         if names == "defense":
+            retained = (worth["utility"] - worth["trivial"]) / (
+                undefended["utility"] - undefended["trivial"]
+            )
             kept = _with_interval("retained", retained)
             row |= kept
             share = kept["retained"]
@@ -326,23 +206,40 @@ def _worst_rows(
 
 
 def _attack_rows(group: pd.DataFrame, seeds: list[int]) -> list[dict[str, Any]]:
+    """Return a row per attack, with its mean over defenses per seed."""
     defenses = group["defense"].unique()
     rows = []
     for name, cells in group.groupby("attack", sort=False):
-        table = cells.pivot_table(index="seed", columns="defense", values="leakage", dropna=False)
-        table = table.reindex(index=seeds, columns=defenses)
-        missing = int(table.isna().sum().sum())
-        rows.append(
-            {
-                "name": name,
-                "per seed": table.mean(axis=1) if not missing else pd.Series(dtype=float),
-                "cells": table.size - missing,
-                "expected": table.size,
-                "evidence": evidence(cells["evidence"]),
-                "reason": _missing(cells, table.size, missing),
-            }
-        )
+        table = _leakages(cells, "defense").reindex(index=seeds, columns=defenses)
+        rows.append(_row(str(name), cells, table, table.mean(axis=1)))
     return rows
+
+
+def _leakages(cells: pd.DataFrame, across: str) -> pd.DataFrame:
+    """Return leakage by seed and ``across``, which is ``attack`` or ``defense``."""
+    return cells.pivot_table(index="seed", columns=across, values="leakage", dropna=False)
+
+
+def _row(
+    name: str, cells: pd.DataFrame, table: pd.DataFrame, leakage: pd.Series[float]
+) -> dict[str, Any]:
+    """Return what every row has.
+
+    Args:
+        name: of the defense, attack or target.
+        cells: its cells.
+        table: their leakage, missing where a cell has none.
+        leakage: per seed; used where nothing is missing.
+    """
+    missing = int(table.isna().sum().sum())
+    return {
+        "name": name,
+        "per seed": pd.Series(dtype=float) if missing else leakage,
+        "cells": table.size - missing,
+        "expected": table.size,
+        "evidence": evidence(cells["evidence"]),
+        "reason": _missing(cells, table.size, missing),
+    }
 
 
 RERUN = "re-run here"

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
+from splitsec.metrics.intervals import t_interval
 from splitsec.records.frames import records_frame
 from splitsec.records.record import Record
+from splitsec.records.wording import with_interval
 
 _NAMES = {
     "accuracy": "accuracy",
@@ -112,12 +114,9 @@ def interval(values: Sequence[float]) -> tuple[float | None, float | None, float
     """Return mean and 95 % t-interval of its values over seeds; None where there is none."""
     if not values:
         return None, None, None
-    series = pd.Series(list(values), dtype=float)
-    mean = float(series.mean())
-    if len(series) < 2:
-        return mean, None, None
-    half = float(stdtrit(len(series) - 1, 0.975) * series.std() / len(series) ** 0.5)
-    return mean, mean - half, mean + half
+    array = np.array(values, np.float64)
+    mean = float(array.mean())
+    return (mean, *t_interval(array)) if len(array) > 1 else (mean, None, None)
 
 
 def in_words(
@@ -142,7 +141,8 @@ def in_words(
         short = values["seeds"] != values["expected"]
         line["seeds"] = f"{values['seeds']}" + (f" of {values['expected']}" if short else "")
         for name in columns:
-            line[name_of(name)] = _with_interval(name, values)
+            ends = values[f"{name} low"], values[f"{name} high"]
+            line[name_of(name)] = with_interval(values[name], *ends, _form(name))
         found = next((one for one in left if _matches(one, values, rows)), None)
         left = [one for one in left if one is not found]  # a row of the report stands once
         for name in report_columns:
@@ -193,25 +193,16 @@ def name_of(column: str) -> str:
     return _NAMES.get(column, column)
 
 
-def _number(name: str, value: float) -> str:
-    if name in _SHARES:
-        return f"{value:.1%}"
-    return f"{value:.0f}" if name.endswith("seconds") else f"{value:.3f}"
-
-
-def _with_interval(name: str, values: Mapping[Hashable, Any]) -> str:
-    mean, low, high = (values[key] for key in (name, f"{name} low", f"{name} high"))
-    if pd.isna(mean):
-        return "-"
-    within = "" if pd.isna(low) else f" ({_number(name, low)} to {_number(name, high)})"
-    return f"{_number(name, mean)}{within}"
+def _form(name: str) -> str:
+    """Return how a measure's numbers are written."""
+    return ".1%" if name in _SHARES else ".0f" if name.endswith("seconds") else ".3f"
 
 
 def _reported(name: str, given: float | list[float] | None) -> str:
     if given is None:
         return "-"
     values = given if isinstance(given, list) else [given]
-    return ", ".join(_number(name, value) for value in values)
+    return ", ".join(f"{value:{_form(name)}}" for value in values)
 
 
 def to_markdown(table: pd.DataFrame) -> str:

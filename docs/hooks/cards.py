@@ -18,14 +18,15 @@ from typing import Any, cast
 
 import pandas as pd
 
-from splitsec.cli.leaderboard import in_words
 from splitsec.leaderboard import tables
+from splitsec.leaderboard.boards import to_markdown
 from splitsec.leaderboard.ranking import rank
 from splitsec.plugins.loading import Plugin, list_plugins, load_plugin
 from splitsec.plugins.names import Kind
 from splitsec.plugins.parameters import Parameters
 from splitsec.records.record import FLAGS, INVALIDATING, Record
 from splitsec.records.store import load_records
+from splitsec.records.wording import with_interval
 
 RECORDS = Path(__file__).parents[2] / "leaderboard" / "records"
 
@@ -78,12 +79,7 @@ def flags() -> str:
 
 def boards(track: str) -> str:
     """Return the boards of a track's published records, as ``splitsec leaderboard`` prints them."""
-    parts = []
-    for board in rank(load_records([RECORDS / track]), "defenses"):
-        notes = "\n".join(f"- {note}" for note in board.notes)
-        table = tables.to_markdown(in_words(board)) if len(board.rows) else "No attack counts here."
-        parts.append(f"**{board.title}**\n\n{table}\n\n{notes}")
-    return "\n\n".join(parts)
+    return to_markdown(rank(load_records([RECORDS / track]), "defenses"))
 
 
 def cards(kind: Kind) -> str:
@@ -215,10 +211,7 @@ def _median(seconds: pd.Series) -> str:
 
 
 def _interval(line: Mapping[Any, Any], name: str) -> str:
-    mean, low, high = (line[f"{name}{end}"] for end in ("", " low", " high"))
-    if pd.isna(mean):
-        return "-"
-    return f"{mean:.2f}" if pd.isna(low) else f"{mean:.2f} ({low:.2f} to {high:.2f})"
+    return with_interval(*(line[f"{name}{end}"] for end in ("", " low", " high")))
 
 
 @cache

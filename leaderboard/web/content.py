@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from splitsec.leaderboard.ranking import RERUN, Board, By, rank
+from splitsec.leaderboard.ranking import RERUN, Board, rank
+from splitsec.leaderboard.settings import By
 from splitsec.records.record import Record
+from splitsec.records.wording import with_interval
 
 KINDS: tuple[By, ...] = ("defenses", "attacks", "targets")
 ACCESS = ("server", "queries", "oracle")
@@ -25,8 +27,7 @@ class Measure(NamedTuple):
     @property
     def text(self) -> str:
         """The number in words."""
-        within = "" if self.low is None else f" ({self.low:.2f} to {self.high:.2f})"
-        return f"{self.value:.2f}{within}"
+        return with_interval(*self)
 
 
 class Row(NamedTuple):

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from splitsec.errors import OutputError, UsageError
-from splitsec.leaderboard.ranking import By, plugin_names
+from splitsec.leaderboard.settings import By, plugin_names
 from splitsec.leaderboard.web import content, gallery
 from splitsec.leaderboard.web.citation import bibtex
 from splitsec.leaderboard.web.publication import (

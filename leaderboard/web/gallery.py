@@ -27,7 +27,7 @@ def card(
 
     Args:
         record: any record.
-        names: of :func:`splitsec.leaderboard.ranking.plugin_names`.
+        names: of :func:`splitsec.leaderboard.settings.plugin_names`.
         picture: its picture, if it has one.
     """
     spec, named = record.spec, names(record.spec)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import click
 import pandas as pd
 
 from splitsec.cli.exit_codes import Exit
 from splitsec.errors import UsageError
-from splitsec.leaderboard import tables
-from splitsec.leaderboard.ranking import RERUN, UTILITY_FLOOR, Board, By, rank
+from splitsec.leaderboard.boards import FORMS, MEASURES, in_words
+from splitsec.leaderboard.ranking import UTILITY_FLOOR, Board, rank
+from splitsec.leaderboard.settings import By
 from splitsec.records.index import load_brief_records
 from splitsec.records.record import Evidence
 from splitsec.records.store import StoredRecord, find_records
 
-_MEASURES = ("leakage", "utility", "retained")
 _WIDE = 120  # columns of a terminal in which measures and their intervals share a line
 
 
@@ -93,7 +92,7 @@ def command(
     if form == "table":
         _print(boards)
     else:
-        click.echo(_FORMS[form](boards), nl=False)
+        click.echo(FORMS[form](boards), nl=False)
     return Exit.OK
 
 
@@ -130,42 +129,6 @@ def _publish(found: Sequence[StoredRecord], output: Path) -> int:
     return Exit.OK
 
 
-def in_words(board: Board) -> pd.DataFrame:
-    """Return a board's rows as text, measures with their intervals.
-
-    Columns that would say nothing are left out: the evidence where all was run here, and why
-    rows are unranked where none is.
-    """
-    lines: list[dict[str, str]] = []
-    for row in board.rows.to_dict("records"):
-        ranked = "rank" in row and not pd.isna(row["rank"])
-        line = {"rank": str(row["rank"]) if ranked else "-", "": row["name"]}
-        for name in _MEASURES:
-            if name in row:
-                line[name] = _measure(row, name)
-        if "worst attack" in row:
-            line["worst attack"] = "-" if pd.isna(row["worst attack"]) else row["worst attack"]
-        if "pareto" in row:
-            line["Pareto front"] = "yes" if row["pareto"] is True else "no" if ranked else "-"
-        line["cells"] = f"{row['cells']} of {row['expected']}"
-        line["evidence"] = row["evidence"]
-        line["unranked because"] = "" if pd.isna(row["reason"]) else row["reason"]
-        lines.append(line)
-    words = pd.DataFrame(lines)
-    for name, usual in (("evidence", RERUN), ("unranked because", "")):
-        if lines and (words[name] == usual).all():
-            words = words.drop(columns=name)
-    return words
-
-
-def _measure(row: dict[Any, Any], name: str) -> str:
-    if pd.isna(row[name]):
-        return "-"
-    low, high = row[f"{name} low"], row[f"{name} high"]
-    within = "" if pd.isna(low) else f" ({low:.2f} to {high:.2f})"
-    return f"{row[name]:.2f}{within}"
-
-
 def _print(boards: Sequence[Board]) -> None:
     from rich import box
     from rich.console import Console
@@ -175,7 +138,7 @@ def _print(boards: Sequence[Board]) -> None:
     console = Console()
     for board in boards:
         words = in_words(board)
-        measured = [name for name in _MEASURES if name in words]
+        measured = [name for name in MEASURES if name in words]
         if not len(words):
             console.print(Text(board.title, style="bold"))
             console.print("  nothing to rank: no attack counts here")
@@ -214,47 +177,3 @@ def _narrow(words: pd.DataFrame, measured: Sequence[str]) -> pd.DataFrame:
         attack = words.pop("worst attack")
         words["leakage"] += ("\nby " + attack).where(attack != "-", "")
     return words.rename(columns={"Pareto front": "Pareto\nfront"})
-
-
-def _csv(boards: Sequence[Board]) -> str:
-    frames = [board.rows.assign(board=board.title) for board in boards]
-    return pd.concat(frames, ignore_index=True).to_csv(index=False)
-
-
-def _json(boards: Sequence[Board]) -> str:
-    content = [
-        {
-            "title": board.title,
-            "notes": board.notes,
-            "rows": json.loads(board.rows.to_json(orient="records")),
-        }
-        for board in boards
-    ]
-    return json.dumps(content, indent=1) + "\n"
-
-
-def _markdown(boards: Sequence[Board]) -> str:
-    parts = []
-    for board in boards:
-        notes = "".join(f"\n- {note}" for note in board.notes)
-        table = (
-            tables.to_markdown(in_words(board)) if len(board.rows) else "No attack counts here.\n"
-        )
-        parts.append(f"**{board.title}**\n\n{table}{notes}")
-    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
-
-
-def _latex(boards: Sequence[Board]) -> str:
-    return "\n".join(
-        f"% {board.title}\n{tables.to_latex(in_words(board))}"
-        for board in boards
-        if len(board.rows)
-    )
-
-
-_FORMS: dict[str, Callable[[Sequence[Board]], str]] = {
-    "csv": _csv,
-    "json": _json,
-    "markdown": _markdown,
-    "latex": _latex,
-}

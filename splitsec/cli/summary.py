@@ -26,6 +26,7 @@ from splitsec.records.wording import (
     measures,
     short_number,
     threat_in_words,
+    with_interval,
 )
 
 _FRAME = 6  # columns of a terminal that the frame of a title takes
@@ -170,9 +171,10 @@ def _print_utility(record: Record, console: Console) -> None:
         ("Dice", utility.dice, None),
     ):
         if value is not None:
-            within = "" if interval is None else f" ({interval[0]:.3f} to {interval[1]:.3f})"
             label = name if interval is None else f"{name}, 95 % interval"
-            table.add_row(label, f"{value:.3f}{within}", short_number(trivial.get(name.lower())))
+            low, high = interval or (None, None)
+            shown = with_interval(value, low, high, ".3f")
+            table.add_row(label, shown, short_number(trivial.get(name.lower())))
     commonest = trivial.get("accuracy")
     table.add_row(
         "pixels right" if segments else "accuracy",

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
-from scipy.stats import t as student_t
+
+from splitsec.metrics.intervals import t_interval
 
 _LOW, _HIGH = 2.5, 97.5  # percentiles of a 95 % interval
 
@@ -176,16 +177,13 @@ def segmentation_utility(
         trivial: (1, H, W), the mean training mask, thresholded.
     """
     found, guess = overlap(predicted, masks), overlap(trivial[None], masks)
-    count = len(masks)
-    mean = float(found.jaccard.mean())
-    half = float(student_t.ppf(0.975, count - 1) * found.jaccard.std(ddof=1) / count**0.5)
     return SegmentationUtility(
-        jaccard=mean,
-        jaccard_interval=(mean - half, mean + half),
+        jaccard=float(found.jaccard.mean()),
+        jaccard_interval=t_interval(found.jaccard),
         dice=float(found.dice.mean()),
         accuracy=float(found.accuracy.mean()),
         trivial_jaccard=float(guess.jaccard.mean()),
         trivial_dice=float(guess.dice.mean()),
         trivial_accuracy=float(guess.accuracy.mean()),
-        n=count,
+        n=len(masks),
     )

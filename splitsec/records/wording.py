@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from splitsec.metrics.schema import NOTHING_RECOVERED, VictimScores
 from splitsec.plugins.grants import ThreatModel
 from splitsec.records.record import Record
@@ -34,8 +36,9 @@ def headline(record: Record) -> str:
 def _recovered(scores: VictimScores) -> str:
     leakage = scores.leakage.mean
     if leakage is None:
-        known = f"; by MSE alone its skill is {_number(scores.skill.mse, 2)}, 1 being a copy"
-        return f"How much the server recovered is {MISSING}{known if scores.skill.mse else ''}."
+        skill = scores.skill.mse
+        known = f"; by MSE alone its skill is {skill:.2f}, 1 being a copy" if skill else ""
+        return f"How much the server recovered is {MISSING}{known}."
     if leakage <= NOTHING_RECOVERED:
         return (
             "The server's images are no closer to the private ones than the best guess of "
@@ -81,13 +84,27 @@ def chance_in_words(scores: VictimScores) -> str:
     return f"{chance:.0%}" if chance >= 0.005 else f"{chance:.1%}"
 
 
-def _number(value: float | None, digits: int = 3) -> str:
-    return MISSING if value is None else f"{value:.{digits}f}"
-
-
 def short_number(value: float | None, digits: int = 3) -> str:
     """Return a number with so many digits, or ``n/a`` where there is none."""
     return "n/a" if value is None else f"{value:.{digits}f}"
+
+
+def with_interval(
+    value: float | None, low: float | None, high: float | None, form: str = ".2f"
+) -> str:
+    """Return a number with its interval, such as ``0.89 (0.88 to 0.90)``.
+
+    Args:
+        value: the number; a dash stands for None and NaN.
+        low: lower end of the interval; None or NaN where there is none.
+        high: upper end.
+        form: of each number, as ``format`` takes it.
+    """
+    if value is None or math.isnan(value):
+        return "-"
+    if low is None or math.isnan(low):
+        return f"{value:{form}}"
+    return f"{value:{form}} ({low:{form}} to {high:{form}})"
 
 
 def best_guess(scores: VictimScores) -> str:

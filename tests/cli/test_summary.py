@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from splitsec.cli.summary import headline, print_summary
 from splitsec.records.record import FLAGS, Record
+from splitsec.records.wording import with_interval
 from support.records import failed_record, make_record, make_scores, without_lpips
 
 
@@ -138,3 +140,10 @@ def test_a_failed_record_says_why() -> None:
     text = printed(failed_record())
     assert "no result (failed): training diverged at step 7" in " ".join(text.split())
     assert "server recovered" not in text
+
+
+def test_a_number_is_written_with_its_interval_if_it_has_one() -> None:
+    assert with_interval(0.887, 0.881, 0.902) == "0.89 (0.88 to 0.90)"
+    assert with_interval(0.5, 0.25, 0.75, ".1%") == "50.0% (25.0% to 75.0%)"
+    assert with_interval(0.887, None, None) == with_interval(0.887, math.nan, math.nan) == "0.89"
+    assert with_interval(None, None, None) == with_interval(math.nan, None, None) == "-"

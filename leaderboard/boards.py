@@ -1,0 +1,92 @@
+"""Boards as text: a table of words, CSV, JSON, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from splitsec.leaderboard import tables
+from splitsec.leaderboard.ranking import RERUN, Board
+from splitsec.records.wording import with_interval
+
+MEASURES = ("leakage", "utility", "retained")
+"""Columns that are numbers with intervals."""
+
+
+def in_words(board: Board) -> pd.DataFrame:
+    """Return a board's rows as text, measures with their intervals.
+
+    Columns that would say nothing are left out: the evidence where all was run here, and why
+    rows are unranked where none is.
+    """
+    lines: list[dict[str, str]] = []
+    for row in board.rows.to_dict("records"):
+        ranked = "rank" in row and not pd.isna(row["rank"])
+        line = {"rank": str(row["rank"]) if ranked else "-", "": row["name"]}
+        for name in MEASURES:
+            if name in row:
+                line[name] = with_interval(row[name], row[f"{name} low"], row[f"{name} high"])
+        if "worst attack" in row:
+            line["worst attack"] = "-" if pd.isna(row["worst attack"]) else row["worst attack"]
+        if "pareto" in row:
+            line["Pareto front"] = "yes" if row["pareto"] is True else "no" if ranked else "-"
+        line["cells"] = f"{row['cells']} of {row['expected']}"
+        line["evidence"] = row["evidence"]
+        line["unranked because"] = "" if pd.isna(row["reason"]) else row["reason"]
+        lines.append(line)
+    words = pd.DataFrame(lines)
+    for name, usual in (("evidence", RERUN), ("unranked because", "")):
+        if lines and (words[name] == usual).all():
+            words = words.drop(columns=name)
+    return words
+
+
+def to_csv(boards: Sequence[Board]) -> str:
+    """Return the rows of all boards as CSV, with the board of each."""
+    frames = [board.rows.assign(board=board.title) for board in boards]
+    return pd.concat(frames, ignore_index=True).to_csv(index=False)
+
+
+def to_json(boards: Sequence[Board]) -> str:
+    """Return boards as JSON."""
+    content = [
+        {
+            "title": board.title,
+            "notes": board.notes,
+            "rows": json.loads(board.rows.to_json(orient="records")),
+        }
+        for board in boards
+    ]
+    return json.dumps(content, indent=1) + "\n"
+
+
+def to_markdown(boards: Sequence[Board]) -> str:
+    """Return boards as Markdown tables with their notes."""
+    parts = []
+    for board in boards:
+        notes = "".join(f"\n- {note}" for note in board.notes)
+        table = (
+            tables.to_markdown(in_words(board)) if len(board.rows) else "No attack counts here.\n"
+        )
+        parts.append(f"**{board.title}**\n\n{table}{notes}")
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def to_latex(boards: Sequence[Board]) -> str:
+    """Return boards as LaTeX tabulars."""
+    return "\n".join(
+        f"% {board.title}\n{tables.to_latex(in_words(board))}"
+        for board in boards
+        if len(board.rows)
+    )
+
+
+FORMS: dict[str, Callable[[Sequence[Board]], str]] = {
+    "csv": to_csv,
+    "json": to_json,
+    "markdown": to_markdown,
+    "latex": to_latex,
+}
+"""Format to what writes boards in it."""
