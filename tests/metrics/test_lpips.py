@@ -176,7 +176,7 @@ def test_sources_are_tried_in_order_until_one_has_the_weights(
     def missing(name: str) -> Callable[..., State]:
         def load(*_: object) -> State:
             asked.append(name)
-            raise weights._UnavailableError("not here")
+            raise WeightsUnavailableError("not here")
 
         return load
 
@@ -244,12 +244,12 @@ def test_torchvisions_cache_is_checked_before_it_is_read(
     state = random_backbone()
     folder = empty / "torch" / "hub" / "checkpoints"
     folder.mkdir(parents=True)
-    name = weights._published().name
+    name = weights._NAME
     torch.save({f"features.{key}": tensor for key, tensor in state.items()}, folder / name)
     with pytest.raises(WeightsUnavailableError, match=f"{name} is damaged"):
         load_backbone()
     digest = sha256_of(folder / name)
-    monkeypatch.setattr(weights, "_published", lambda: weights._LegacyWeights(name, digest[:8]))
+    monkeypatch.setattr(weights, "_SHA256_PREFIX", digest[:8])
     assert local_source() == "torchvision's cache"
     assert torch.equal(load_backbone()["0.weight"], state["0.weight"])
     assert local_source() == "the cache"
