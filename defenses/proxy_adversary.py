@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from splitsec.plugins.defense import Defense
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.toolbox.decoders import DECODERS
+from splitsec.plugins.toolbox.optimization import OptimizerName, make_optimizer
 from splitsec.shapes import Shape, SmashedShape
 
 
@@ -38,7 +39,7 @@ class ProxyAdversaryParameters(Parameters):
     decoder: Literal["adaptive", "report"] = Field(
         "adaptive", description="the proxy's network; report: 32 channels"
     )
-    optimizer: Literal["adam", "sgd"] = Field("adam", description="of the proxy; report sgd")
+    optimizer: OptimizerName = Field("adam", description="of the proxy; report sgd")
     learning_rate: float = Field(
         2e-3, gt=0, allow_inf_nan=False, description="of the proxy; report 0.01"
     )
@@ -62,14 +63,9 @@ class ProxyAdversary(Defense[ProxyAdversaryParameters]):
         """Build the proxy for the shapes of this session."""
         given = self.parameters
         self._proxy = DECODERS[given.decoder](smashed, image)
-        weights = self._proxy.parameters()
-        self._optimizer: torch.optim.Optimizer
-        if given.optimizer == "adam":
-            self._optimizer = torch.optim.Adam(weights, lr=given.learning_rate, fused=True)
-        else:
-            self._optimizer = torch.optim.SGD(
-                weights, lr=given.learning_rate, momentum=given.momentum
-            )
+        self._optimizer = make_optimizer(
+            given.optimizer, self._proxy.parameters(), given.learning_rate, momentum=given.momentum
+        )
 
     def penalty(self, images: Tensor, smashed: Tensor) -> Tensor:
         """Train the proxy on detached smashed data, then return minus its weighted loss."""

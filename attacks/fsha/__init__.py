@@ -15,7 +15,6 @@ averaged. None of it needs more than the paper's attacker has.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -30,6 +29,7 @@ from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.messages import Message
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.toolbox.decoders import build_decoder
+from splitsec.plugins.toolbox.optimization import half_cosine, set_rate
 from splitsec.plugins.view import View
 from splitsec.randomness import seeded_global_generator
 from splitsec.shapes import require_map
@@ -263,15 +263,14 @@ class Fsha(Attack[FshaParameters]):
         start, done = self.parameters.decay_from, self._step / self.parameters.iterations
         if done <= start:
             return 1.0
-        return 0.5 * (1 + math.cos(math.pi * (done - start) / (1 - start)))
+        return half_cosine(done - start, 1 - start)
 
     def _set_rates(self, hijack: Hijack, fade: float) -> None:
         for optimizer, rate in (
             (hijack.autoencoder_optimizer, self.parameters.autoencoder_lr),
             (hijack.critic_optimizer, self.parameters.critic_lr),
         ):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * fade
+            set_rate(optimizer, rate * fade)
 
     @torch.no_grad()
     def _follow(self, decoder: nn.Module) -> None:

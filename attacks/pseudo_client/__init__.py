@@ -24,8 +24,7 @@ critic; here it is trained afterwards, by pairs alone.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -39,6 +38,7 @@ from splitsec.plugins.messages import Exchange
 from splitsec.plugins.target import Encoding, encode
 from splitsec.plugins.toolbox.gradient_penalty import gradient_penalty
 from splitsec.plugins.toolbox.inversion import Inversion, InversionParameters, invert
+from splitsec.plugins.toolbox.optimization import half_cosine, make_optimizer, set_rate
 from splitsec.plugins.view import View
 from splitsec.progress import Progress
 from splitsec.shapes import require_map
@@ -126,7 +126,7 @@ class PseudoClient(Attack[PseudoClientParameters]):
         self._classes = view.outputs if aligned else 0
         smashed = require_map(view.smashed_shape, "attack 'pseudo-client'")
         self._critic = ConditionalCritic(smashed, self._classes)
-        self._critic_optimizer = _adam(list(self._critic.parameters()), parameters.critic_lr)
+        self._critic_optimizer = _adam(self._critic.parameters(), parameters.critic_lr)
         self._kept: list[tuple[Tensor, Tensor | None]] = []
         self._seen = 0
         self._curves: dict[str, list[float]] = {
@@ -175,9 +175,9 @@ class PseudoClient(Attack[PseudoClientParameters]):
         with progress.stage(name, given.afterwards) as stage:
             stage.advance(saved.position)
             for step in range(saved.position, given.afterwards):
-                fade = 0.5 * (1 + math.cos(math.pi * step / given.afterwards))
-                _set_rate(self._optimizer, given.client_lr * max(fade, _LOWEST_RATE))
-                _set_rate(self._critic_optimizer, given.critic_lr * max(fade, _LOWEST_RATE))
+                fade = half_cosine(step, given.afterwards, _LOWEST_RATE)
+                set_rate(self._optimizer, given.client_lr * fade)
+                set_rate(self._critic_optimizer, given.critic_lr * fade)
                 loss = self._update(observed, server)
                 stage.advance(note=f"loss {loss:.3f}")
                 saved.reached(step + 1)
@@ -265,10 +265,5 @@ class PseudoClient(Attack[PseudoClientParameters]):
         return torch.cat([encode(self._encoder, part).smashed for part in parts])
 
 
-def _adam(weights: list[nn.Parameter], rate: float) -> torch.optim.Adam:
-    return torch.optim.Adam(weights, lr=rate, betas=_BETAS, fused=True)
-
-
-def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+def _adam(weights: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+    return make_optimizer("adam", weights, rate, betas=_BETAS)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
+from splitsec.plugins.toolbox import optimization
 from splitsec.training.settings import Training
 
 _LEAST_RATE = 0.01  # of the learning rate, at the end of its decay
@@ -28,20 +28,18 @@ def make_optimizer(
     weights = [weight for weight in held if weight.requires_grad]
     if not weights:
         return _NoOptimizer()
-    if training.optimizer == "adam":
-        # One kernel for all weights: a quarter less time per step of a ResNet-34 at 32 px.
-        return torch.optim.Adam(weights, lr=rate, fused=True)
-    return torch.optim.SGD(weights, lr=rate, momentum=training.momentum)
+    return optimization.make_optimizer(
+        training.optimizer, weights, rate, momentum=training.momentum
+    )
 
 
 def decay(optimizers: Sequence[torch.optim.Optimizer], training: Training, done: float) -> None:
     """Set the learning rate for how much of an honest session is done, in [0, 1]."""
     if training.decay == "none":
         return
-    fade = max(0.5 * (1 + math.cos(math.pi * done)), _LEAST_RATE)
+    fade = optimization.half_cosine(done, 1.0, _LEAST_RATE)
     for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = training.learning_rate * fade
+        optimization.set_rate(optimizer, training.learning_rate * fade)
 
 
 class _NoOptimizer(torch.optim.Optimizer):

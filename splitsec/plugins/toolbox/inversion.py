@@ -21,10 +21,17 @@ from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.toolbox.batching import batches
 from splitsec.plugins.toolbox.decoders import DECODERS
 from splitsec.plugins.toolbox.layers import Standardise
+from splitsec.plugins.toolbox.optimization import (
+    OptimizerName,
+    half_cosine,
+    make_optimizer,
+    set_rate,
+)
 from splitsec.progress import Progress
 from splitsec.shapes import Shape
 
 _AT_ONCE = 256
+_LEAST_RATE = 0.01  # of the learning rate, at the end of its fading
 
 
 class InversionParameters(Parameters):
@@ -45,7 +52,7 @@ class InversionParameters(Parameters):
         "report: 32 channels, transposed convolutions",
     )
     loss: Literal["l1", "l2"] = Field("l1", description="of images in [-1, 1]; report l1")
-    optimizer: Literal["adam", "sgd"] = Field("adam", description="of the decoder; report sgd")
+    optimizer: OptimizerName = Field("adam", description="of the decoder; report sgd")
     learning_rate: float = Field(
         2e-3, gt=0, allow_inf_nan=False, description="fades by half a cosine; report 0.01, constant"
     )
@@ -163,7 +170,9 @@ def invert(
     turns = torch.arange(0, len(smashed), len(images)).view(-1, 1)
     kept, rows = ((turns + part).flatten() for part in (order[:count], order[count:]))
     wanted = wanted.repeat(len(turns), 1, 1, 1)
-    optimizer = _optimizer(given, decoder)
+    optimizer = make_optimizer(
+        given.optimizer, decoder.parameters(), given.learning_rate, momentum=given.momentum
+    )
     curves: dict[str, list[float]] = {"decoder loss": []}
     if count:
         curves["kept pairs"] = []
@@ -174,7 +183,8 @@ def invert(
     with progress.stage(name, given.epochs) as stage:
         stage.advance(saved.position)
         for epoch in range(saved.position, given.epochs):
-            _set_rate(optimizer, given, epoch)
+            fade = half_cosine(epoch, given.epochs, _LEAST_RATE) if given.fade else 1.0
+            set_rate(optimizer, given.learning_rate * fade)
             loss = _epoch(decoder, optimizer, given, wanted, smashed, rows, generator)
             curves["decoder loss"].append(loss)
             if count:
@@ -204,18 +214,6 @@ def _standardise(smashed: Tensor) -> Standardise:
     floor = 1e-3 * spread.max().item() + 1e-12
     axes = smashed.dim() - 1 - channel
     return Standardise(mean.tolist(), spread.clamp(min=floor).tolist(), axes)
-
-
-def _optimizer(given: InversionParameters, decoder: nn.Module) -> torch.optim.Optimizer:
-    if given.optimizer == "adam":
-        return torch.optim.Adam(decoder.parameters(), lr=given.learning_rate, fused=True)
-    return torch.optim.SGD(decoder.parameters(), lr=given.learning_rate, momentum=given.momentum)
-
-
-def _set_rate(optimizer: torch.optim.Optimizer, given: InversionParameters, epoch: int) -> None:
-    fade = 0.5 * (1 + math.cos(math.pi * epoch / given.epochs)) if given.fade else 1.0
-    for group in optimizer.param_groups:
-        group["lr"] = given.learning_rate * max(fade, 0.01)
 
 
 def _loss(given: InversionParameters, made: Tensor, wanted: Tensor) -> Tensor:
