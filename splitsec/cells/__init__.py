@@ -1,1 +1,1 @@
-"""Cells: one is resolved, trained, attacked, scored and recorded here."""
+"""Cells: this room resolves, trains, attacks, scores and records each one."""

@@ -1,4 +1,7 @@
-"""An attack of one cell, with the view that it was given."""
+"""Runs the attack of one cell and checks everything that it returns.
+
+:mod:`.private_side` runs the sessions that it sees; :mod:`.score_attack` scores what it recovers.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +31,11 @@ _RECONSTRUCT_AT_ONCE = 256
 
 @dataclass
 class Listening:
-    """How the listening of a passive attack went.
+    """How a passive attack listened to the honest session.
 
     Attributes:
-        exchanges: that it heard.
-        seconds: what they took it.
+        exchanges: how many it heard.
+        seconds: time it spent on them.
         failure: why it failed, or None.
     """
 
@@ -42,15 +45,15 @@ class Listening:
 
 
 class Attacker:
-    """An attack of one cell, with the view that it was given.
+    """The attack of one cell and its view.
 
     Attributes:
         cell: its cell.
         threat: what it declares.
         attack: the plug-in's object, once built.
-        seen: its view; the only one that later grants and the record go by, whatever the
-            attack does to its own reference.
-        heard: how its listening went.
+        seen: its view. Later grants and the record use this object, even if the attack
+            replaces its own reference.
+        heard: how it listened.
     """
 
     attack: Attack[Any]
@@ -67,23 +70,23 @@ class Attacker:
 
     @property
     def label(self) -> str:
-        """How errors name it."""
+        """Its name in errors."""
         return self.cell.attack.label
 
     def blamed(self, where: str) -> Any:
-        """Return a context in which what the attack raises names it."""
+        """Return a context that names the attack in every exception it raises."""
         return blaming(self.label, where)
 
     def draw(self, **more: Any) -> dict[str, Any]:
-        """Return what the attack's random numbers depend on.
+        """Return the values that the attack's random numbers depend on.
 
-        Its parameters are left out: variants of one attack start from the same weights.
+        They exclude its parameters, so variants of one attack start from the same weights.
         """
         return {"client": self.cell.client_key(), "attack": self.cell.spec.attack, **more}
 
     @property
     def listens(self) -> bool:
-        """Whether it sees the honest session: a passive attack always does."""
+        """Whether it sees the honest session; every passive attack does."""
         return self.threat.listens or not self.threat.active
 
     @property
@@ -92,7 +95,7 @@ class Attacker:
         return self.heard.failure
 
     def build(self, view: View, checkpoints: Checkpoints) -> None:
-        """Build the attack with its view, its own generator, and where it is saved."""
+        """Build the attack with its view, its own generator and its checkpoint."""
         cell, draw = self.cell, self.draw()
         self.seen, seed = view, derive_seed("attack", **draw)
         with self.blamed("__init__()"), seeded_global_generator("attack's networks", draw):
@@ -110,16 +113,16 @@ class Attacker:
             self.attack.close()
 
     def key(self) -> str:
-        """Return what tells the attack from others in its session, and from itself once edited.
+        """Return a key that changes with the attack's code, parameters and threat model.
 
-        What it may see is part of it: what was saved for one threat model is for no other.
+        The threat model is part of it, so a checkpoint saved under one is never used for another.
         """
         plugin = self.cell.attack.plugin
         code = code_of(plugin)
         return json.dumps([self.cell.spec.model_dump_json(), code, self.threat.model_dump()])
 
     def observe(self, exchange: Exchange) -> None:
-        """Let a passive attack listen; once it has failed it hears no more."""
+        """Let a passive attack hear an exchange, unless it has failed before."""
         if self.heard.failure is not None:
             return
         self.heard.exchanges += 1
@@ -136,11 +139,11 @@ class Attacker:
             self.heard.seconds += time.perf_counter() - start
 
     def plans(self) -> list[Hijacking]:
-        """Return how an active attack runs its sessions, checked.
+        """Return the checked plans of an active attack, one per session.
 
         Raises:
             PluginError: a plan is not valid.
-            ThreatModelViolation: one dictates settings that its threat model does not declare.
+            ThreatModelViolation: a plan sets values that the threat model does not declare.
         """
         with self.blamed("hijacking()"):
             given = self.attack.hijacking()
@@ -172,7 +175,7 @@ class Attacker:
             self.seen.deny("client_settings")
 
     def reconstruct(self, sessions: Sequence[Tensor]) -> Tensor:
-        """Hand smashed data to the attack, in batches, and check what comes back.
+        """Pass smashed data to the attack in batches and check its reconstructions.
 
         Args:
             sessions: smashed data of the same N victims, once per session.
@@ -181,7 +184,7 @@ class Attacker:
             Reconstructions, shape (N, C, H, W).
 
         Raises:
-            PluginError: the attack raises, or returns no images of the victims' shape.
+            PluginError: the attack raised, or did not return images of the victims' shape.
         """
         images = []
         batches = zip(*(torch.split(one, _RECONSTRUCT_AT_ONCE) for one in sessions), strict=True)
@@ -209,7 +212,7 @@ class Attacker:
 
 
 def roles_of(cell: Cell) -> Roles:
-    """Return what the guest of an isolated attack has to know of its cell."""
+    """Return the facts about its cell that the guest of an isolated attack needs."""
     assert cell.isolation is not None, "the cell's attack is isolated"
     return Roles(
         attack=cell.attack.plugin,
@@ -223,7 +226,7 @@ def roles_of(cell: Cell) -> Roles:
 
 
 class Hijacker:
-    """An active attack as a server, whose exceptions name it.
+    """An active attack in the role of the server; its exceptions name the attack.
 
     Args:
         attacker: the attack.

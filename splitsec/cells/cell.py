@@ -1,4 +1,7 @@
-"""One cell of a grid: what it runs, its identity, and what its random numbers depend on."""
+"""One cell of a grid: its specification, its plug-ins and the keys of its random numbers.
+
+:mod:`.resolve` makes cells from a request; :mod:`.evaluation` runs them.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +33,13 @@ class Cell:
     """One cell of a grid, ready to run.
 
     Attributes:
-        spec: everything that decides its numbers, but for the sources' hashes.
+        spec: everything that decides its numbers, except the hashes of code and images.
         attack: the loaded attack.
         defense: the loaded defense.
         target: the loaded target.
         data: the loaded source of the images.
-        isolation: how its attack is kept apart, or None where it runs in this process; no part
-            of the cell's id.
+        isolation: how its attack is isolated, or None if it runs in this process; not part of
+            the cell's id.
     """
 
     spec: CellSpec
@@ -60,7 +63,7 @@ class Cell:
 
     @property
     def description(self) -> Description | None:
-        """What is known of the attack where it is not loaded in this process, else None."""
+        """The attack's description if it is not loaded in this process, else None."""
         cls = self.attack.plugin.cls
         return cls.description if issubclass(cls, StandIn) else None
 
@@ -68,7 +71,7 @@ class Cell:
         """Return the part of the specification that decides the images.
 
         Raises:
-            UsageError: the images would be too small, or parts too few.
+            UsageError: the images are too small, or there are too few for the clients.
         """
         spec = self.spec
         for name, least in (("private", 2), ("held_out", 1), ("victims", 1)):
@@ -119,21 +122,21 @@ class Cell:
         return identity.session_key(self.spec, self.defense.plugin, self.target.plugin)
 
     def client_key(self) -> dict[str, Any]:
-        """Return what initialisation and batch order depend on."""
+        """Return the values that initialisation and batch order depend on."""
         return identity.client_key(self.spec)
 
 
 def victims_of(private: Sequence[Part], count: int) -> list[tuple[int, int]]:
-    """Choose the victims among the private images, spread evenly over the clients.
+    """Choose victims from the private images, spread evenly over the clients.
 
-    Parts are in random order, classes mixed, so the first rows are a random sample.
+    Parts are shuffled, so the first rows of each are a random sample.
 
     Args:
         private: one part per client.
-        count: how many victims are wanted.
+        count: number of victims to choose.
 
     Returns:
-        (client, row) of each victim; fewer than ``count`` where there are fewer images.
+        (client, row) of each victim; fewer than ``count`` if there are fewer images.
     """
     shares = [count // len(private) + (i < count % len(private)) for i in range(len(private))]
     return [
@@ -144,7 +147,7 @@ def victims_of(private: Sequence[Part], count: int) -> list[tuple[int, int]]:
 
 
 def validated(cls: type[M], values: Mapping[str, Any]) -> M:
-    """Build a specification, or raise a UsageError that names the value at fault."""
+    """Build a specification, or raise a UsageError that names the invalid value."""
     try:
         return cls(**values)
     except ValidationError as error:
@@ -156,11 +159,11 @@ def validated(cls: type[M], values: Mapping[str, Any]) -> M:
 def build_model(
     cell: Cell, target: Target[Any], outputs: int, stage: str = "initialisation"
 ) -> SplitModel:
-    """Build a cell's split target; another stage name gives other initial weights.
+    """Build a cell's split target; each stage name gives its own initial weights.
 
     Raises:
-        UsageError: the target cannot be split so.
-        PluginError: the target raised, or gave no split model.
+        UsageError: the target cannot be split at this cut.
+        PluginError: the target raised, or did not return a split model.
     """
     with seeded_global_generator(stage, cell.client_key()):
         return split_target(cell.target.label, target, cell.image, outputs, cell.spec.cut)

@@ -1,4 +1,7 @@
-"""Plug-ins as they are asked for, loaded or described, with their parameters resolved."""
+"""Loads the plug-ins that a request names and resolves their parameters.
+
+An isolated attack is described by a process of its own instead of loaded here.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ class ConfiguredPlugin:
 
     @property
     def label(self) -> str:
-        """How errors name it, such as ``attack 'fsha'``."""
+        """Its name in errors, such as ``attack 'fsha'``."""
         return self.plugin.label
 
 
@@ -38,9 +41,9 @@ def configure(
 
     Args:
         kind: attack, defense, target or data.
-        request: how it is asked for.
+        request: its name and the parameters given beside it.
         settings: name to parameter to value, as ``--set`` gives them.
-        profile: whose defaults its class may state.
+        profile: name of the profile; the plug-in's class may state defaults for it.
 
     Raises:
         UsageError: an unknown name or parameter, or a value out of range.
@@ -57,7 +60,7 @@ def configure_attacks(
     profile: str,
     isolation: Isolation | None,
 ) -> list[ConfiguredPlugin]:
-    """Configure attacks; those that are not built in are not loaded here if they are isolated."""
+    """Configure attacks; isolated ones that are not built in are described, not loaded."""
     unloaded = [request for request in requests if is_apart(request.spec, isolation)]
     known: dict[int, ConfiguredPlugin] = {}
     if isolation is not None and unloaded:
@@ -73,30 +76,30 @@ def configure_attacks(
 def _layers(
     request: PluginRequest, settings: Mapping[str, Mapping[str, str]] | None
 ) -> list[Mapping[str, Any]]:
-    """Return what was set of a plug-in's parameters; later layers win."""
+    """Return the parameters that were set for a plug-in; later layers win."""
     by_setting = [values for name, values in (settings or {}).items() if is_named(request, name)]
     return [*by_setting, request.parameters]
 
 
 def described(description: Description) -> ConfiguredPlugin:
-    """Return an attack that is known by its description alone."""
+    """Return the attack of a description, without loading its code."""
     return ConfiguredPlugin(description.plugin(), description.given())
 
 
 def isolation_of(spec: str, isolation: Isolation | None) -> Isolation | None:
-    """Return how an attack is kept apart, or None where it may run in this process."""
+    """Return how an attack is isolated, or None if it may run in this process."""
     if isolation is None or (isolation.attacks == "others" and is_builtin("attack", spec)):
         return None
     return isolation
 
 
 def is_apart(spec: str, isolation: Isolation | None) -> bool:
-    """Return whether an attack is loaded in a process of its own only."""
+    """Return whether an attack is loaded only in a process of its own."""
     return isolation is not None and not is_builtin("attack", spec)
 
 
 def with_parameters(plugin: Plugin, values: Mapping[str, Any]) -> ConfiguredPlugin:
-    """Return a plug-in with parameters of its class, the rest by default.
+    """Return a plug-in with these parameters and defaults for the others.
 
     Raises:
         UsageError: an unknown parameter, or a value out of range.
@@ -106,7 +109,7 @@ def with_parameters(plugin: Plugin, values: Mapping[str, Any]) -> ConfiguredPlug
 
 
 def check_names(plugins: Sequence[ConfiguredPlugin]) -> None:
-    """Raise a UsageError where two sources would go by one name in the records."""
+    """Raise a UsageError if two sources would have the same name in the records."""
     sources: dict[str, str] = {}
     for one in plugins:
         code = f"{one.plugin.cls.__qualname__} of {one.plugin.source}"

@@ -1,8 +1,8 @@
-"""Evaluation of one cell: train, attack, score, record. It never ranks.
+"""Evaluates one cell: train, attack, score, record. The leaderboard ranks records.
 
-The way of the data: a cell's images are partitioned; an honest session gives the utility; the
-attack listens to it, or gets sessions of its own; what was sent for the victims is handed to the
-attack's ``reconstruct`` and scored beside blind attackers (:mod:`.score_attack`).
+Data flow in this order: the images are partitioned; an honest session gives the utility; the
+attack listens to it or gets sessions of its own; the attack's ``reconstruct`` receives the victims'
+smashed data; and :mod:`.score_attack` compares its images with those of blind attackers.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ def evaluate_cells(
     *,
     keep_models: bool = False,
 ) -> Iterator[Record]:
-    """Run cells that share an honest session, and write each one's record when it is done.
+    """Run cells that share an honest session and write the record of each as it finishes.
 
     Args:
-        cells: resolved cells that differ in their attack alone; their passive attacks listen to
-            the one session side by side.
+        cells: resolved cells that differ only in their attack; all their passive attacks listen
+            to the same session.
         store: folder in which each record's own folder is made.
-        progress: told of every stage.
-        data: their images, where they are loaded already.
+        progress: receives progress reports.
+        data: their images, if already loaded.
         keep_models: whether trained models are kept beside the records.
 
     Yields:
-        Records, in the order of the cells. What goes wrong inside a cell makes its record
-        ``"failed"``, or ``"skipped"`` where the attack cannot work on the target, with the
-        reason.
+        Records, in the order of the cells. An error inside a cell makes its record
+        ``"failed"``, or ``"skipped"`` if the attack cannot work on the target; the record has
+        the reason.
 
     Raises:
         DataError: the data cannot be loaded.
@@ -75,7 +75,7 @@ def evaluate_cells(
 
 
 def record_without_result(cell: Cell, store: Path, status: Status, reason: str) -> Record:
-    """Write and return the record of a cell whose process is gone.
+    """Write and return the record of a cell whose process ended without one.
 
     Args:
         cell: the cell.
@@ -113,7 +113,7 @@ def _evaluate_cell(
         )
     except KeyboardInterrupt as interruption:
         ending, stop = Ending("cancelled", "interrupted"), interruption
-    except Exception as error:  # a defect: it is recorded, and raised once that is done
+    except Exception as error:  # a defect: recorded first, raised afterwards
         ending, stop = Ending("failed", f"defect: {type(error).__name__}: {error}"), error
     finally:
         _leave_if_forked(process)
@@ -127,7 +127,7 @@ def _evaluate_cell(
 
 
 def _leave_if_forked(process: int) -> None:
-    """End this process if it is a copy that a plug-in has forked: there is one record per cell."""
+    """End this process if a plug-in forked it, so that each cell has only one record."""
     if os.getpid() != process:
         os._exit(1)
 
@@ -145,7 +145,7 @@ def _stages(
     clock: Stopwatch,
     progress: Progress,
 ) -> Iterator[CellResult]:
-    """Mount one cell's attack and score it; yields what the cell has after each stage."""
+    """Mount one cell's attack and score it; yield the cell's result after each stage."""
     if attacker.failure is not None:
         raise attacker.failure
     cell, threat = attacker.cell, attacker.threat
@@ -191,9 +191,9 @@ def _stages(
 def _attacked(
     attacker: Attacker, shared: SharedSession, clock: Stopwatch, progress: Progress
 ) -> list[AttackedSession]:
-    """Return the sessions that an attack sees: the honest one, or those that it hijacks, or both.
+    """Return the sessions that an attack sees: the honest one, the hijacked ones, or both.
 
-    The honest one comes first. All start from the same client.
+    The honest one comes first. All start with the same client weights.
     """
     honest = AttackedSession(shared.trained, shared.released)
     if not attacker.threat.active:
@@ -209,7 +209,7 @@ def _attacked(
 
 
 def _mounted(sessions: Sequence[AttackedSession], *, active: bool) -> MountedAttack:
-    """Return how an attack's sessions went."""
+    """Return the summary of an attack's sessions."""
     ended = [one.trained.session.ended for one in sessions]
     named = {}
     if active:

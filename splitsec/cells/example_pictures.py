@@ -1,4 +1,4 @@
-"""A few pictures of what a trained model does with held-out images, kept beside the record."""
+"""Makes a few pictures of a trained model's work on held-out images, kept beside the record."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CHANNELS = 8
 
 
 def examples(trained: TrainedSession, data: Data) -> dict[str, NDArray[Any]]:
-    """Return held-out images, predicted masks, and what the client's layers make of the first.
+    """Return held-out images, predicted masks, and the client's activations for the first image.
 
     Args:
         trained: an honest session.
@@ -28,8 +28,8 @@ def examples(trained: TrainedSession, data: Data) -> dict[str, NDArray[Any]]:
     Returns:
         ``held_out`` of shape (n, C, H, W), in [0, 1]; for segmentation ``masks`` and
         ``predicted`` of shape (n, 1, H, W), 0 or 1; and ``layer i`` of shape (c, h, w), the first
-        channels of child i of a client that is a sequence (its preprocessing is not counted), or
-        the first features of its tokens where these cover the image in a grid.
+        channels after child i of a client that is a sequence (preprocessing is not counted), or
+        the first features of its tokens if these cover the image in a grid.
     """
     count = min(_IMAGES, len(data.held_out))
     images = data.held_out.batch(range(count))
@@ -55,14 +55,14 @@ def _activations(client: nn.Module, image: Tensor) -> dict[str, NDArray[Any]]:
         values = made
         maps = _as_maps(values, Shape(*image.shape[1:]))
         if index and maps is not None:
-            # float16: these maps are looked at, not computed with.
+            # float16 is enough: these maps are only looked at.
             kept[f"layer {index - 1}"] = maps[0, :_CHANNELS].half().numpy()
     client.train(training)
     return kept
 
 
 def _as_maps(values: Tensor, image: Shape) -> Tensor | None:
-    """Return maps as they are, tokens laid out on the image, and None of anything else."""
+    """Return maps unchanged, tokens laid out as maps, and None for anything else."""
     if values.dim() == 4:
         return values
     grid = grid_of(values.shape[1], image) if values.dim() == 3 else None

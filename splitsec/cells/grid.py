@@ -1,6 +1,6 @@
-"""Grid files: requests written down, so that a whole grid is one command.
+"""Reads grid files: TOML files of requests, which one command runs.
 
-Reading one needs neither torch nor a plug-in; its cells do.
+Reading a file needs neither torch nor plug-ins; making its cells (:mod:`.resolve`) needs both.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class GridFile(BaseModel):
     """A file of grids.
 
     Attributes:
-        title: what it is for.
-        profile: where all other settings come from.
-        seeds: seeds 0 to n-1.
+        title: purpose of the grid, for the reader.
+        profile: gives every setting that the file leaves open.
+        seeds: number of seeds; they run from 0 to n-1.
         threads: CPU threads of a cell, or None for the profile's.
-        settings: as of ``--set``, for every grid; a grid's own win.
-        grid: the requests, each with what the file says for all of them.
+        settings: as for ``--set``, for every request; a request's own settings win.
+        grid: the requests, each completed with the file's shared values.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,10 +51,10 @@ class GridFile(BaseModel):
     @field_validator("grid", mode="before")
     @classmethod
     def _with_shared(cls, tables: object, info: ValidationInfo) -> object:
-        """Give each table what the file says for all."""
+        """Add the file's shared values to each table."""
         if not isinstance(tables, list | tuple):
             return tables
-        said = info.data  # without what was wrong, which is reported first
+        said = info.data  # without invalid values, which are reported first
         shared: dict[str, Any] = {"seed": range(said.get("seeds", 1))}
         shared |= {name: said[name] for name in ("profile", "threads") if name in said}
         settings = said.get("settings", ())
@@ -69,7 +69,7 @@ class GridFile(BaseModel):
         """Return all cells, each once.
 
         Args:
-            isolation: how attacks are kept apart; by default they run in this process.
+            isolation: how attacks are isolated; by default they run in this process.
 
         Raises:
             UsageError: an unknown name, parameter or cut, or a value out of range.
@@ -85,7 +85,7 @@ def load_grid(path: Path) -> GridFile:
     """Read a grid file.
 
     Raises:
-        UsageError: it is not there, no TOML, or asks for what is not known.
+        UsageError: the file is missing, is not TOML, or has unknown keys or values.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -100,13 +100,13 @@ def load_grid(path: Path) -> GridFile:
 
 
 def _all_settings(shared: Sequence[str], own: object) -> object:
-    """Return a table's settings after those of the file, so that its own win."""
+    """Return the file's settings followed by the table's, which win."""
     texts = setting_texts(own)
     return [*shared, *texts] if isinstance(texts, list | tuple) else own
 
 
 def _sentence(error: ValidationError, values: Mapping[str, Any]) -> str:
-    """Return what is wrong with a grid file, in one sentence."""
+    """Return the first error of a grid file as one sentence."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":

@@ -1,8 +1,7 @@
-"""The identity of a cell: everything that decides its numbers, and the hash of it.
+"""Computes a cell's identity: the hash of everything that decides its numbers.
 
-Of plug-ins, and of the toolbox that they may share, it is the code that counts
-(:func:`splitsec.plugins.source_code.code_sha256`): a comment or docstring is no part of it. Of data
-sets it is the images, whatever made them.
+Plug-ins and the toolbox count by their code without comments and docstrings
+(:func:`splitsec.plugins.source_code.code_sha256`). Data sets count by their images, not their code.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def identity(spec: CellSpec, methods: Iterable[Plugin], data_sha256: str) -> dic
     """Return everything that decides a cell's numbers, as JSON values.
 
     Args:
-        spec: what was asked.
+        spec: the cell's specification.
         methods: its attack, defense and target.
         data_sha256: hash of the decoded images and labels.
     """
@@ -49,7 +48,7 @@ def identity(spec: CellSpec, methods: Iterable[Plugin], data_sha256: str) -> dic
 def session_key(spec: CellSpec, defense: Plugin, target: Plugin) -> str:
     """Return the hash of everything that decides the honest session.
 
-    Cells that differ in their attack alone share it, and are run together.
+    Cells that differ only in their attack share it and run together.
     """
     asked = spec.model_dump(mode="json", exclude={"attack": True, "profile": True})
     asked["parameters"].pop("attack")
@@ -58,10 +57,10 @@ def session_key(spec: CellSpec, defense: Plugin, target: Plugin) -> str:
 
 
 def client_key(spec: CellSpec) -> dict[str, Any]:
-    """Return what initialisation and batch order depend on.
+    """Return the values that initialisation and batch order depend on.
 
-    Neither the cut nor the defense is among it: every cut and every defense starts from the same
-    weights and sees the same batches, so that differences between them are not those of two seeds.
+    They exclude cut and defense: every cut and every defense starts from the same weights and sees
+    the same batches, so that no difference between them comes from the random numbers.
     """
     return {
         "target": spec.target,
@@ -75,13 +74,13 @@ def client_key(spec: CellSpec) -> dict[str, Any]:
 
 
 def code_of(plugin: Plugin) -> list[str]:
-    """Return what tells a plug-in's code from others: the hash of its code, and its class."""
+    """Return the hash of a plug-in's code and the name of its class."""
     return [plugin.code, plugin.cls.__qualname__]
 
 
 @cache
 def shared_code() -> str:
-    """Return the hash of the code that plug-ins may share: the whole toolbox."""
+    """Return the hash of the toolbox, the code that plug-ins may share."""
     spec = find_spec(TOOLBOX)
     assert spec is not None and spec.submodule_search_locations, "it is part of splitsec"
     return code_sha256(Path(next(iter(spec.submodule_search_locations))))

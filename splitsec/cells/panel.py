@@ -1,4 +1,4 @@
-"""Pictures of a cell: what was recovered, and how training went."""
+"""Draws the pictures of a cell: the reconstructions beside the originals, and training curves."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def draw_panel(
     """Draw originals, reconstructions, differences and the best blind guess.
 
     Args:
-        path: the PNG to write; ``splitsec.files.write_atomically`` makes that one step.
-        title: above the picture.
+        path: the PNG to write; ``splitsec.files.write_atomically`` makes the write atomic.
+        title: text above the picture.
         originals: shape (n, C, H, W), in [0, 1], C being 1 or 3.
         reconstructions: the same shape.
-        trivial: the same shape; what the strongest trivial attacker guesses.
-        scores: per column, measure to value of the reconstruction; null where not available.
+        trivial: the same shape; the guesses of the strongest blind attacker.
+        scores: per column, measure to value of the reconstruction; None if not available.
     """
     difference = np.abs(originals - reconstructions).mean(1, keepdims=True)
     rows = [
@@ -62,7 +62,7 @@ def draw_panel(
     figure = Figure(figsize=(width, height), dpi=130)
     FigureCanvasAgg(figure)
     for place, row in enumerate(rows):
-        # The scores stand between the difference, which they measure, and the guess.
+        # The scores belong to the difference above them, not to the guess below.
         below = height - _TOP - _INCH * (place + 1) - (text if place == len(rows) - 1 else 0)
         for column in range(columns):
             axes = figure.add_axes(
@@ -107,7 +107,7 @@ def _show(axes: Axes, image: Images, is_difference: bool) -> None:
 
 
 def _scale(figure: Figure, y: float, width: float, height: float) -> None:
-    """Draw the colours of the differences with their values, left of their row."""
+    """Draw the colour scale of the differences, left of their row."""
     axes = figure.add_axes((0.2 / width, y, 0.75 / width, 0.09 / height))
     axes.imshow(np.linspace(0, 1, 64)[None], cmap="inferno", aspect="auto")
     axes.set_xticks([0, 63], ["0", f"{_LARGEST_DIFFERENCE:g}"], fontsize=8)
@@ -134,7 +134,7 @@ def _write_scores(
 
 
 class Curve(NamedTuple):
-    """A curve of a record's history, and what its horizontal axis counts."""
+    """A curve of a record's history, and the unit of its horizontal axis."""
 
     title: str
     values: list[float]
@@ -146,8 +146,8 @@ def draw_curves(path: Path, record: Record) -> None:
     """Draw the honest session's loss and the attack's own curves.
 
     Args:
-        path: the PNG to write; ``splitsec.files.write_atomically`` makes that one step.
-        record: its ``history`` is drawn.
+        path: the PNG to write; ``splitsec.files.write_atomically`` makes the write atomic.
+        record: the record whose ``history`` is drawn.
     """
     curves = curves_of(record)
     columns = min(3, max(len(curves), 1))
@@ -165,10 +165,10 @@ def draw_curves(path: Path, record: Record) -> None:
 
 
 def curves_of(record: Record) -> list[Curve]:
-    """Return all curves that hold values, and what their horizontal axis counts.
+    """Return all curves that hold values, and the units of their horizontal axes.
 
-    The honest loss and an active attack's curves span their sessions' exchanges; what a passive
-    attack counts is its own affair.
+    The honest loss and an active attack's curves span their sessions' exchanges; a passive attack
+    chooses its own unit.
     """
     active = record.threat_model is not None and record.threat_model.active
     curves = []

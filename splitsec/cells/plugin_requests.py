@@ -1,6 +1,6 @@
-"""The plug-ins of a request and their settings, read from its text.
+"""Parses the texts of a request: plug-in names, ``--set`` and ``--sweep``.
 
-Nothing here imports torch or a plug-in.
+Nothing here imports torch or a plug-in; :mod:`.configured` loads the plug-ins that are named.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from splitsec.plugins.names import KINDS, Kind, plain_name
 
 
 class PluginRequest(NamedTuple):
-    """A plug-in or data set as asked for, with the parameters given beside it."""
+    """The name of a plug-in or data set, with the parameters given beside it."""
 
     spec: str
     parameters: dict[str, str]
@@ -36,12 +36,12 @@ class Settings(NamedTuple):
 
 
 class ParsedRequest(NamedTuple):
-    """What a request's text names.
+    """The parsed texts of a request.
 
     Attributes:
-        plugins: kind to the plug-ins asked for, those that are swept once per value; no data set
-            where each target's task decides it.
-        settings: what is set of them, of training and of the counts.
+        plugins: kind to the named plug-ins, a swept one once per value; no data set if each
+            target's task decides it.
+        settings: settings of the plug-ins, of training and of the counts.
     """
 
     plugins: dict[Kind, list[PluginRequest]]
@@ -52,11 +52,11 @@ def parse_request(request: Request, profile: Profile) -> ParsedRequest:
     """Read the plug-ins and settings of a request.
 
     Args:
-        request: what is asked for.
-        profile: names the target where the request does not.
+        request: the request.
+        profile: names the target if the request does not.
 
     Raises:
-        UsageError: a name is empty, a setting or sweep has another form, or is for a plug-in that
+        UsageError: a name is empty, a setting or sweep is malformed, or it is for a plug-in that
             this request does not have.
     """
     settings = parse_settings(request.settings)
@@ -104,7 +104,7 @@ def parse_settings(settings: Sequence[str]) -> Settings:
     """Parse ``--set`` options such as ``attack.fsha.iterations=500`` or ``training.epochs=5``.
 
     Raises:
-        UsageError: an option has another form, or an unknown kind.
+        UsageError: an option is malformed, or its kind is unknown.
     """
     parsed = Settings({kind: {} for kind in KINDS}, {}, {})
     flat = {"training": parsed.training, "counts": parsed.counts}
@@ -131,14 +131,14 @@ def parse_settings(settings: Sequence[str]) -> Settings:
 
 
 def sweep(plugins: dict[Kind, list[PluginRequest]], text: str) -> dict[Kind, list[PluginRequest]]:
-    """Return plug-ins with one of them once per value of one of its parameters.
+    """Return the plug-ins, with the swept one repeated once per value of its parameter.
 
     Args:
-        plugins: kind to the plug-ins asked for.
+        plugins: kind to the named plug-ins.
         text: such as ``defense.dcor.alpha=0.1,0.5,0.9``.
 
     Raises:
-        UsageError: the text has another form, or names a plug-in that is not asked for.
+        UsageError: the text is malformed, or names a plug-in that the request does not have.
     """
     path, _, listed = text.partition("=")
     kind, _, rest = path.partition(".")
@@ -159,10 +159,10 @@ def sweep(plugins: dict[Kind, list[PluginRequest]], text: str) -> dict[Kind, lis
 
 
 def is_named(request: PluginRequest, name: str) -> bool:
-    """Return whether ``--set`` and ``--sweep`` mean this plug-in by a name."""
+    """Return whether a name in ``--set`` or ``--sweep`` means this plug-in."""
     return key_of(request.spec) == key_of(name)
 
 
 def key_of(spec: str) -> str:
-    """Return the name by which ``--set`` addresses a plug-in, whichever way it was named."""
+    """Return the name that ``--set`` uses for a plug-in given by name or by path."""
     return plain_name(spec.rstrip("/\\")).rpartition("/")[2].replace("_", "-")

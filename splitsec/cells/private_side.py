@@ -1,8 +1,8 @@
-"""The private side of a cell's sessions: the honest one, and those under attack.
+"""Runs the sessions of a cell: the honest one and those that an active attack hijacks.
 
-All start from the same client and see the same batches. The honest session gives the utility, and
-the frozen client that passive attacks are mounted on; cells that differ in their attack alone share
-it. An active attack gets sessions of its own, in the server's place from the first exchange.
+All start with the same client weights and see the same batches. The honest session gives the
+utility and the frozen client that passive attacks work on; cells that differ only in their attack
+share it. An active attack takes the server's place from the first exchange of its own sessions.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from splitsec.training.wire import Wire
 
 
 class PrivateSide:
-    """Builds the private side of the sessions of cells that differ in their attack alone.
+    """Builds clients, senders and servers for cells that differ only in their attack.
 
     Args:
         cell: one of the cells.
         data: their images.
-        checkpoints: where sessions are saved.
+        checkpoints: saves the sessions.
 
     Attributes:
         victims: (client, row) of the training victims.
@@ -67,7 +67,7 @@ class PrivateSide:
             self.smashed: SmashedShape = smashed_shape(model.client, cell.image)
 
     def model(self, stage: str = "initialisation") -> SplitModel:
-        """Build the split target; another stage name gives other initial weights."""
+        """Build the split target; each stage name gives its own initial weights."""
         return build_model(self.cell, self.target, self.data.outputs, stage)
 
     def honest(
@@ -80,14 +80,14 @@ class PrivateSide:
         """Run the honest session.
 
         Args:
-            progress: told of every exchange.
+            progress: receives a progress report per exchange.
             attackers: attacks that listen.
             validate: measures the model after each epoch; the first measure chooses the epoch
-                where the training keeps the best one.
-            timings: seconds that ``validate`` takes, which are saved with the session.
+                if the training keeps the best one.
+            timings: collects the seconds spent in ``validate``; saved with the session.
 
         Raises:
-            UsageError: the best epoch is wanted, and validation images cannot tell it.
+            UsageError: training keeps the best epoch, and the validation images cannot choose it.
         """
         training = self.cell.spec.training
         if training.keep == "best":
@@ -152,8 +152,8 @@ class PrivateSide:
         Args:
             attacker: the attack.
             plan: how it runs the session.
-            progress: told of every exchange.
-            number: of the session, from 0; each starts from the same client.
+            progress: receives a progress report per exchange.
+            number: index of the session, from 0; each starts with the same client weights.
 
         Raises:
             PluginError: the attack broke its contract.
@@ -194,7 +194,7 @@ class PrivateSide:
         return trained
 
     def view(self, attacker: Attacker) -> View:
-        """Build what an attack may see before any session."""
+        """Build the view of an attack before any session."""
         known = ServerKnowledge(
             image_shape=self.cell.image,
             smashed_shape=self.smashed,
@@ -211,7 +211,7 @@ class PrivateSide:
     def holdings(
         self, server: nn.Module | None = None, clients: TrainedSession | None = None
     ) -> Holdings:
-        """Return what grants are made of.
+        """Return the objects that grants are made from.
 
         Args:
             server: the honest server's network, while its session runs.
@@ -257,7 +257,7 @@ class PrivateSide:
         return Sender(model.client, defense, generator, index, (self._label, label))
 
     def _refuse_undecided(self) -> None:
-        """Raise a UsageError where validation images cannot tell a better epoch."""
+        """Raise a UsageError if the validation images cannot choose the best epoch."""
         part = self.data.validation
         if self.data.task == "classification" and len(np.unique(part.labels)) < 2:
             raise UsageError(
@@ -267,7 +267,7 @@ class PrivateSide:
 
 
 def _state(trained: TrainedSession) -> dict[str, object]:
-    """Return what makes up the private side's state in a session."""
+    """Return the state of the private side in a session."""
     clients = trained.clients
     return {
         "model": [part for part in trained.model if part is not None],
@@ -280,7 +280,7 @@ def _state(trained: TrainedSession) -> dict[str, object]:
 
 
 class _BestEpoch:
-    """Remembers weights, defenses and traffic as they were when a score was highest."""
+    """Remembers the weights, defenses and traffic of the epoch with the highest score."""
 
     def __init__(self, clients: Sequence[Client]) -> None:
         self._score = -math.inf
@@ -289,7 +289,7 @@ class _BestEpoch:
         self._sent: dict[tuple[int, int], Tensor] = {}
 
     def offer(self, score: float, trained: TrainedSession) -> None:
-        """Remember everything if the score is a new highest one."""
+        """Remember everything if the score is the highest so far."""
         if score > self._score:
             self._score = score
             self._weights = [copy.deepcopy(module.state_dict()) for module in _modules(trained)]
@@ -297,7 +297,7 @@ class _BestEpoch:
             self._sent = dict(trained.traffic.sent)
 
     def restore(self, trained: TrainedSession) -> None:
-        """Put back what is remembered, if anything is."""
+        """Restore the remembered epoch, if there is one."""
         if not self._weights:
             return
         for module, weights in zip(_modules(trained), self._weights, strict=True):

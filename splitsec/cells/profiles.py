@@ -1,4 +1,4 @@
-"""Profiles: what a request that does not say otherwise is run at."""
+"""Loads the profiles, which give defaults for everything that a request leaves open."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ COUNTS = ("private", "public", "validation", "held_out", "victims")
 
 
 class Profile(BaseModel):
-    """Defaults of everything that a request does not say; see profiles.toml.
+    """Defaults for everything that a request leaves open; see profiles.toml.
 
     Attributes:
         target: default target.
         data: task to its default data set.
         size: height and width of the images, pixels.
-        private: images of all clients together.
-        public: images of the attacker.
-        validation: images that choose between trivial attackers.
-        held_out: images that train nothing.
-        victims: private images whose traffic is attacked and scored.
-        threads: CPU threads; part of what decides the numbers.
+        private: number of images of all clients together.
+        public: number of images of the attacker.
+        validation: number of images that choose the strongest blind attacker.
+        held_out: number of images that train nothing.
+        victims: number of private images whose traffic is attacked and scored.
+        threads: CPU threads; they affect the numbers.
         training: the clients' settings.
-        for_data: data set to its own size and counts, where it cannot do with the profile's.
+        for_data: data set to its own size and counts, for sets that need others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,7 +61,7 @@ def get_profile(name: str) -> Profile:
     """Return a profile.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: no profile has that name.
     """
     known = load_profiles()
     if name not in known:

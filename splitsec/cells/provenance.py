@@ -1,4 +1,4 @@
-"""What ran where: packages, commit, machine and command line, for the record."""
+"""Collects a run's packages, commit, machine and command line for the record."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def collect(cell: Cell) -> Provenance:
 def core_sha256() -> str:
     """Return the SHA-256 of the core's source, wherever the built-in plug-ins are installed.
 
-    It is of the source as it was when this process first asked.
+    The first call in a process decides the value; later changes of the source do not.
     """
     beside = {"attacks", "defenses", "targets", "leaderboard"}
     files = sorted(file.relative_to(_SPLITSEC) for file in _SPLITSEC.rglob("*.py"))
@@ -80,9 +80,9 @@ def core_sha256() -> str:
 
 @cache
 def _processor() -> str:
-    """Return the processor's model, and which of its instructions torch uses.
+    """Return the processor's model and the instruction set that torch uses.
 
-    Both decide the last bits of a sum, and a long training makes more of them.
+    Both affect the last bits of a sum, and a long training amplifies them.
     """
     model = platform.processor() or platform.machine()
     with suppress(OSError):
@@ -99,7 +99,7 @@ def _program() -> str:
 
 
 def _portable(source: str) -> str:
-    """Return a path inside the package or the working folder without what is above it."""
+    """Return a path relative to the package or the working folder if it is inside one."""
     path = Path(source).resolve()
     for root in (_SPLITSEC.parent, Path.cwd()):
         if path.is_relative_to(root):
@@ -108,7 +108,7 @@ def _portable(source: str) -> str:
 
 
 def _checkout() -> tuple[str | None, bool | None]:
-    """Return commit and uncommitted changes of the checkout that this code runs from, if any."""
+    """Return the commit of the checkout that this code runs from, and whether it has changes."""
     root = _SPLITSEC.parent
     if not (root / ".git").exists():
         return None, None

@@ -1,9 +1,8 @@
-"""What is asked for: one model of every axis of a grid.
+"""The request: one model of every axis of a grid; :mod:`.resolve` makes its cells.
 
-The options of ``splitsec eval``, the tables of a grid file, tracks and :func:`splitsec.evaluate`
-are made from its fields, and so is the command that asks for the same cells again. An axis is
-added here, as a field, and where it is used; one that goes by the same name in
-:class:`splitsec.records.spec.CellSpec` reaches the specification by itself. Nothing here imports
+The options of ``splitsec eval``, the tables of a grid file, tracks, :func:`splitsec.evaluate` and
+the reproduction command are made from its fields. To add an axis, add a field here and use it; a
+field that :class:`splitsec.records.spec.CellSpec` has too is copied there. Nothing here imports
 torch or a plug-in.
 """
 
@@ -27,7 +26,7 @@ _NOT_NUMBERS = "not_whole_numbers"
 
 
 def _joined(value: object) -> object:
-    """Join a list of names with commas, as the command line has them."""
+    """Join a list of names with commas, as on the command line."""
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
@@ -44,7 +43,7 @@ def _whole_numbers(value: object) -> tuple[int, ...]:
 
 
 def setting_texts(settings: object) -> object:
-    """Return settings as ``--set`` takes them; those that are texts already stay as they are.
+    """Return settings as texts for ``--set``; texts stay unchanged.
 
     Args:
         settings: texts, or names to values, such as ``{"training.epochs": 5}``.
@@ -67,17 +66,17 @@ Seeds = Annotated[tuple[Annotated[int, Ge(0)], ...], BeforeValidator(_whole_numb
 """Whole numbers that are 0 or more."""
 
 SettingTexts = Annotated[tuple[str, ...], BeforeValidator(setting_texts)]
-"""Texts as of ``--set``, or names to values."""
+"""Texts as for ``--set``, or a mapping of names to values."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """How ``splitsec eval`` takes an axis, where its field's name and type do not say it.
+    """How ``splitsec eval`` takes an axis, if its field's name and type are not enough.
 
     Attributes:
-        name: of the option, or None for that of the field.
-        metavar: what the help shows for a value.
-        otherwise: whose value is used where none is given.
+        name: name of the option, or None for the field's.
+        metavar: placeholder of the value in the help.
+        otherwise: source of the value if none is given, for the help.
         repeated: whether the option is given once per value.
     """
 
@@ -88,7 +87,7 @@ class Option:
 
 
 class Request(BaseModel):
-    """What is asked for; every axis that has several values makes a grid."""
+    """A request for cells; axes with several values make a grid."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -175,7 +174,7 @@ def flag_of(name: str) -> str:
 
 
 def make_request(values: Mapping[str, Any]) -> Request:
-    """Make a request from what a person gave.
+    """Make a request from the values that a person gave.
 
     Args:
         values: axis to value.
@@ -204,11 +203,11 @@ def _complaint(error: ErrorDetails) -> str:
 def request_of(spec: CellSpec, plugins: Mapping[Kind, str]) -> Request:
     """Return the request for one cell alone, with every setting spelled out.
 
-    A request cannot ask for a partition of the images other than the usual one.
+    A request cannot choose the partition of the images, so the partition is left out.
 
     Args:
         spec: the cell's specification.
-        plugins: kind to how the plug-in is asked for, where that is not its plain name.
+        plugins: kind to the plug-in's path or name, if it is not the plain name.
 
     Raises:
         UsageError: a value of the specification is out of range.

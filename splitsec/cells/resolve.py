@@ -1,6 +1,6 @@
-"""From a request to cells: grids expanded, names loaded, parameters resolved.
+"""Makes cells from a request: expands the grid, loads plug-ins, resolves parameters.
 
-Everything that can be wrong with a request is found here, before anything is trained.
+Every error in a request is found here, before anything is trained.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class ConfiguredPlugins(NamedTuple):
     """The plug-ins of a request, loaded.
 
     Attributes:
-        attacks: in the order asked for, as are the lists below.
+        attacks: in the order of the request, like the lists below.
         defenses: one or more.
         targets: one or more.
-        data: data sets; none where each target's task decides which one is used.
-        usual_data: task to the profile's data set for it, where ``data`` is empty.
+        data: data sets; empty if each target's task decides which one is used.
+        usual_data: task to the profile's data set for it, if ``data`` is empty.
     """
 
     attacks: list[ConfiguredPlugin]
@@ -56,7 +56,7 @@ class Combination(NamedTuple):
     Attributes:
         target: the loaded target.
         data: the loaded source of the images.
-        size: of the images, pixels, or None for the profile's.
+        size: height and width of the images in pixels, or None for the profile's.
         cut: index of the client's last layer, or None for the target's default.
         attack: the loaded attack.
         defense: the loaded defense.
@@ -75,13 +75,12 @@ class Combination(NamedTuple):
 def resolve(request: Request, isolation: Isolation | None = None) -> list[Cell]:
     """Expand a request into cells.
 
-    The partition is the public one, or of the secret that is set here, see
+    The partition is the public one, or that of the secret that is set on this machine, see
     :mod:`splitsec.data.secret`.
 
     Args:
-        request: what is asked for.
-        isolation: how attacks are kept apart; by default all of them run, and are loaded, in
-            this process.
+        request: the request.
+        isolation: how attacks are isolated; by default all are loaded and run in this process.
 
     Returns:
         The cells; the seed varies fastest, then defense, attack, cut, size, data, target.
@@ -114,7 +113,7 @@ def load_plugins(
     Args:
         parsed: the plug-ins and settings of the request.
         profile: name of the profile whose defaults a plug-in may state.
-        isolation: how attacks are kept apart; those that are not built in are then described by
+        isolation: how attacks are isolated; those that are not built in are then described by
             a process of their own.
 
     Raises:
@@ -142,12 +141,11 @@ def combinations(request: Request, plugins: ConfiguredPlugins) -> Iterator[Combi
     """Yield the cells of a grid, the seed varying fastest.
 
     Args:
-        request: says which sizes, cuts and seeds.
-        plugins: what it names, loaded.
+        request: gives sizes, cuts and seeds.
+        plugins: its loaded plug-ins.
 
     Raises:
-        UsageError: a target has no such cut, or the data are not labelled for what it is
-            trained for.
+        UsageError: a target has no such cut, or the data are not labelled for its task.
     """
     data_sets: Sequence[ConfiguredPlugin | None] = plugins.data or [None]
     for target, data, size, cut, attack, defense, seed in itertools.product(
@@ -176,11 +174,12 @@ def make_spec(
     """Return the specification of one cell.
 
     Args:
-        request: gives what all its cells share; a field that the specification has is copied.
-        profile: gives what the request leaves open.
-        settings: of training and counts, which win over the profile's.
-        combination: what the cell does not share with the others.
-        partition_commitment: to the secret that the images are divided by, if any.
+        request: gives the values that all its cells share; fields that the specification has are
+            copied.
+        profile: gives the values that the request leaves open.
+        settings: settings of training and counts; they win over the profile's.
+        combination: the values of this cell alone.
+        partition_commitment: commitment to the secret that splits the images, if any.
 
     Raises:
         UsageError: a value is out of range.
@@ -213,7 +212,7 @@ def make_spec(
 
 
 def check_task(label: str, task: Task, data: ConfiguredPlugin) -> None:
-    """Raise a UsageError unless the data are labelled for what the target is trained for."""
+    """Raise a UsageError unless the data are labelled for the target's task."""
     labelled = data.plugin.cls.task
     if labelled != task:
         known = [one.name for one in list_plugins("data") if is_builtin("data", one.name)]
@@ -242,7 +241,7 @@ def check_splits(cells: Sequence[Cell]) -> None:
     """Split each target once, as the cells would.
 
     Raises:
-        UsageError: a target cannot be split so for images of this size.
+        UsageError: a target cannot be split at this cut for images of this size.
         PluginError: a target raised.
     """
     tried: set[str] = set()

@@ -1,4 +1,4 @@
-"""What the stages of a cell's evaluation return; :mod:`.writing` makes the record of it."""
+"""The results that the stages of an evaluation return; :mod:`.writing` makes the record of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Weights = Mapping[str, Mapping[str, Tensor]]
 
 
 class Stopwatch:
-    """Adds up what stages take.
+    """Adds up the seconds of stages.
 
     Attributes:
         seconds: stage to its seconds.
@@ -49,13 +49,13 @@ class Stopwatch:
 
 
 class Panel(NamedTuple):
-    """What the panel of a record shows, a column per victim.
+    """The contents of a record's panel, one column per victim.
 
     Attributes:
         title: names the cell.
         originals: shape (n, C, H, W), in [0, 1].
-        reconstructions: of the same shape.
-        trivial: what the strongest blind attacker guesses, of the same shape.
+        reconstructions: the same shape.
+        trivial: the same shape; the guesses of the strongest blind attacker.
         scores: measure to its value, once per column.
     """
 
@@ -66,7 +66,7 @@ class Panel(NamedTuple):
     scores: list[dict[str, float]]
 
     def pictures(self) -> Pictures:
-        """Return the images that it shows."""
+        """Return its images by name."""
         return {
             "originals": self.originals,
             "reconstructions": self.reconstructions,
@@ -76,16 +76,16 @@ class Panel(NamedTuple):
 
 @dataclass(frozen=True)
 class SessionResult:
-    """What an honest session yielded, as far as it got.
+    """The results of an honest session, as far as it got.
 
     Attributes:
-        exchanges: how many there were.
+        exchanges: number of exchanges.
         ended: why a defense ended it, or None.
         curves: loss, and measures on validation images.
-        utility: what the model is worth, once that is measured.
-        flags: raised by the session.
-        pictures: of the model at work.
-        weights: of the trained model.
+        utility: utility of the model, once it is measured.
+        flags: flags that the session raised.
+        pictures: example pictures of the model.
+        weights: weights of the trained model.
     """
 
     exchanges: int
@@ -99,12 +99,12 @@ class SessionResult:
 
 @dataclass(frozen=True)
 class MountedAttack:
-    """How the sessions of an attack went.
+    """Summary of the sessions of an attack.
 
     Attributes:
-        exchanges: of all the sessions that it attacked.
-        ended: why a defense ended the first of them that was ended, or None.
-        weights: of the clients, as an active attack left them.
+        exchanges: number of exchanges in all sessions that it attacked.
+        ended: why a defense ended one of them (the first that was ended), or None.
+        weights: the clients' weights after an active attack.
     """
 
     exchanges: int
@@ -114,13 +114,13 @@ class MountedAttack:
 
 @dataclass(frozen=True)
 class AttackScores:
-    """What an attack recovered.
+    """Scores of an attack.
 
     Attributes:
         victims: scores of both sets of victims.
-        leakage: the headline.
-        panel: what the panel shows.
-        flags: raised by the scores.
+        leakage: the headline number.
+        panel: contents of the panel.
+        flags: flags that the scores raised.
         notes: sentences for the reader.
     """
 
@@ -133,16 +133,16 @@ class AttackScores:
 
 @dataclass(frozen=True)
 class CellResult:
-    """What a cell has yielded, as far as it got; what is missing was not reached.
+    """The results of a cell, as far as it got; stages that it did not reach are None or empty.
 
     Attributes:
-        session: its honest session.
-        threat: what its attack declares.
-        mounted: how the attack's sessions went.
-        scores: what the attack recovered.
-        access: what the attack used.
-        curves: the attack's own.
-        flags: raised by the cell itself.
+        session: results of its honest session.
+        threat: threat model that its attack declares.
+        mounted: summary of the attack's sessions.
+        scores: scores of the attack.
+        access: access that the attack used.
+        curves: curves of the attack.
+        flags: flags that the cell itself raised.
     """
 
     session: SessionResult | None = None
@@ -155,5 +155,5 @@ class CellResult:
 
 
 def raised(**flags: bool) -> tuple[str, ...]:
-    """Return the names of the flags that are raised, words joined by hyphens."""
+    """Return the names of the flags that are true, with hyphens between words."""
     return tuple(name.replace("_", "-") for name, is_raised in flags.items() if is_raised)

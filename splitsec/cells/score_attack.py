@@ -1,6 +1,6 @@
-"""Scoring an attack on both sets of victims, beside blind attackers.
+"""Scores an attack on both sets of victims, and compares it with blind attackers.
 
-An attack never scores itself: it is handed smashed data, and what it returns is measured here.
+An attack never scores itself: it receives smashed data, and its reconstructions are measured here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PANEL_COLUMNS = 8
 
 @dataclass(frozen=True)
 class AttackedSession:
-    """A session that an attack saw, and what was sent in it.
+    """A session that an attack saw, and the smashed data of held-out images.
 
     Attributes:
         trained: the session.
@@ -46,16 +46,16 @@ class AttackedSession:
 
 
 class SessionBaselines:
-    """What blind attackers reach on both sets of victims of a session.
+    """Scores of blind attackers on both sets of victims of a session.
 
-    It depends on the images alone, so it is measured once for all attacks of a session.
+    They depend only on the images, so they are measured once for all attacks of a session.
 
     Args:
         data: the session's images.
         victims: (client, row) of its training victims.
 
     Attributes:
-        references: what public images alone give; fitted by :meth:`fit`.
+        references: guesses made from public images alone; set by :meth:`fit`.
     """
 
     references: References
@@ -66,7 +66,7 @@ class SessionBaselines:
         self._fitted = False
 
     def fit(self, lpips: Lpips | None) -> None:
-        """Fit the blind attackers, unless that was done."""
+        """Fit the blind attackers once; later calls do nothing."""
         if not self._fitted:
             public, validation = self._data.public.all(), self._data.validation.all()
             self.references = References.fit(
@@ -76,12 +76,12 @@ class SessionBaselines:
 
     @cached_property
     def held_out(self) -> Baselines:
-        """On the held-out images."""
+        """Scores on the held-out images."""
         return self.references.on(self._data.held_out.all(), self._generator("held-out"))
 
     @cached_property
     def training(self) -> Baselines:
-        """On the training victims."""
+        """Scores on the training victims."""
         images = victim_images(self._data.private, self._victims)
         return self.references.on(images, self._generator("training victims"))
 
@@ -96,14 +96,14 @@ def score_attack(
     baselines: SessionBaselines,
     progress: Progress,
 ) -> AttackScores:
-    """Score both sets of victims; training victims not where the attack was given them.
+    """Score both sets of victims, but no training victims that were granted to the attack.
 
     Args:
         attacker: the attack.
         side: the private side of its sessions.
-        sessions: those that the attack saw.
-        baselines: of the images.
-        progress: told of each part.
+        sessions: the sessions that the attack saw.
+        baselines: scores of blind attackers.
+        progress: receives progress reports.
     """
     with progress.stage("scoring", 4) as stage:
         lpips = _lpips(progress)
@@ -143,7 +143,7 @@ def score_attack(
 
 
 class _VictimSet:
-    """One set of victims and what the attack made of it."""
+    """One set of victims and the attack's reconstructions of them."""
 
     def __init__(
         self, victims: Literal["training", "held_out"], baselines: Baselines, made: Tensor
@@ -155,11 +155,11 @@ class _VictimSet:
 
 
 def _headline(training: _VictimSet | None, held_out: _VictimSet, ended: bool) -> _VictimSet:
-    """Return the set of which more leaks: a defense has to protect both.
+    """Return the set with the higher leakage, since a defense has to protect both.
 
-    What a client sends while it is trained and what it sends once it is in use can differ much:
-    batch normalisation is in another mode, and the encoder no longer moves. A client whose
-    defense ended the session is not used, so nothing is sent afterwards.
+    Smashed data in training and in use can differ much: batch normalisation is in another mode,
+    and the encoder no longer changes. A client whose defense ended the session is never used, so
+    its held-out images are never sent.
     """
     if training is None:
         return held_out
@@ -176,8 +176,8 @@ def _recovered_traffic(
 ) -> tuple[Tensor, bool]:
     """Return reconstructions of the training victims, and whether all of them had been sent.
 
-    What was last sent for a victim is attacked. A victim that was not sent in some session counts
-    as the public mean image: nothing was recovered.
+    The attack receives the last smashed data of each victim. A victim that was not sent in some
+    session is scored with the public mean image, because nothing was recovered.
     """
     sent = [session.trained.traffic.sent for session in sessions]
     reached = [row for row, victim in enumerate(side.victims) if all(victim in one for one in sent)]
@@ -219,8 +219,8 @@ def _lpips(progress: Progress) -> Lpips | str:
 
 
 _LPIPS: dict[str | None, Lpips | str] = {}
-"""LPIPS, or why it is unavailable, by the file that the person named: a network that hangs is
-waited for once per run."""
+"""LPIPS, or why it is unavailable, by the file that the person named. Kept so that a run waits for
+a download that hangs only once."""
 
 
 def _load_lpips(announce: Callable[[str], None]) -> Lpips | str:
@@ -245,7 +245,7 @@ def _flags(scores: VictimScores) -> tuple[str, ...]:
 
 
 def _panel(title: str, scored: _VictimSet) -> Panel:
-    """Choose what the panel shows: the first victims, which are a random sample."""
+    """Return the panel of the first victims, which are a random sample."""
     baselines, reconstructions = scored.baselines, scored.reconstructions
     privacy, shown = scored.scores.privacy, slice(0, _PANEL_COLUMNS)
     reference = baselines.references.strongest["mse"]

@@ -1,4 +1,4 @@
-"""What an honestly trained model is worth to its clients, for the record."""
+"""Measures the utility of an honestly trained model, for the record."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from splitsec.training.trained import TrainedSession
 
 
 class UtilityScore(NamedTuple):
-    """What a model is worth, and whether it learned more than a constant answer.
+    """The utility of a model, and whether it learned more than a constant answer.
 
     Attributes:
-        utility: for the record.
-        learned: whether it can be told from the trivial predictor.
+        utility: measures for the record.
+        learned: whether it differs significantly from the trivial predictor.
     """
 
     utility: Utility
@@ -36,9 +36,9 @@ class UtilityScore(NamedTuple):
 
 
 def score_utility(label: str, released: Tensor, outputs: Tensor, data: Data) -> UtilityScore:
-    """Score the model on the held-out images, as their release gives it.
+    """Score the model's outputs on the held-out images.
 
-    The images are divided over the clients, in order; each has its own figures too.
+    The images are divided among the clients in order, and each client has its own figures too.
 
     Args:
         label: names the target in errors.
@@ -61,10 +61,10 @@ def score_utility(label: str, released: Tensor, outputs: Tensor, data: Data) -> 
 
 
 def validation_scores(trained: TrainedSession, data: Data) -> dict[str, float]:
-    """Return measures on validation images, the one that chooses an epoch first.
+    """Return measures on validation images; the first of them chooses the epoch.
 
     Args:
-        trained: a session that is under way.
+        trained: a session that is still running.
         data: its images.
     """
     part = data.validation

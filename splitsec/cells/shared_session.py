@@ -1,4 +1,4 @@
-"""The honest session of cells that differ in their attack alone."""
+"""Runs the honest session once for all cells that differ only in their attack."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from splitsec.training.trained import TrainedSession
 
 
 class SharedSession:
-    """The honest session of cells that differ in their attack alone; run once, when needed.
+    """The honest session of cells that differ only in their attack; it runs once, when needed.
 
     Args:
         cells: the cells.
         data: their images.
-        checkpoints: where the session and its attacks are saved.
+        checkpoints: saves the session and its attacks.
 
     Attributes:
         data: their images.
         side: the private side.
-        trained: what the session left behind.
+        trained: the trained session.
         released: smashed data of the held-out images.
-        baselines: what blind attackers reach.
-        result: what it yielded, as far as it got; None before it has been trained.
-        clock: what its stages took.
+        baselines: scores of blind attackers.
+        result: its results, as far as it got; None before training.
+        clock: seconds of its stages.
     """
 
     side: PrivateSide
@@ -56,10 +56,10 @@ class SharedSession:
         self._attackers: dict[int, Attacker | SplitsecError] = {}
 
     def run(self, progress: Progress) -> SessionResult:
-        """Run the session, with all attacks that listen, unless that was done.
+        """Run the session with all attacks that listen; later calls return its result.
 
         Raises:
-            SplitsecError: it failed, now or before.
+            SplitsecError: the session failed, now or in an earlier call.
         """
         if not self._has_run:
             self._has_run = True
@@ -74,7 +74,7 @@ class SharedSession:
         return self.result
 
     def attacker(self, cell: Cell) -> Attacker:
-        """Return a cell's attack, built with all others of the session when first asked for.
+        """Return a cell's attack; the first call builds all attacks of the session.
 
         Raises:
             SplitsecError: it could not be built.
@@ -108,7 +108,7 @@ class SharedSession:
                 progress, [one for one in built if one.listens], self._validate, self.clock.seconds
             )
         session = self.trained.session
-        # What listeners and validation took is not training.
+        # The time of listeners and validation does not count as training.
         elsewhere = sum(one.heard.seconds for one in built)
         elsewhere += self.clock.seconds.get("validation", 0)
         self.clock.add("honest training", session.seconds_before - elsewhere)
@@ -121,7 +121,7 @@ class SharedSession:
         )
 
     def _measure(self) -> None:
-        """Measure what the trained model is worth, and add it to the result."""
+        """Measure the utility of the trained model, and add it to the result."""
         assert self.result is not None, "it is trained first"
         cell = self._cells[0]
         with self.clock.timed("test"):

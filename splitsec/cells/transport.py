@@ -1,4 +1,4 @@
-"""Cells as they travel to other processes, and as they come back from records."""
+"""Turns cells into messages for other processes, and messages or records into cells."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from splitsec.records.spec import CellSpec
 
 
 class CellMessage(BaseModel):
-    """A cell as it travels to another process on this machine.
+    """A message that describes a cell to another process on this machine.
 
     Attributes:
         spec: its specification.
-        plugins: kind to how the plug-in was asked for, such as ``./mine.py:Mine``.
-        isolation: how its attack is kept apart.
-        attack: what is known of an attack that is not to be loaded there.
+        plugins: kind to the plug-in's name or path, such as ``./mine.py:Mine``.
+        isolation: how its attack is isolated.
+        attack: description of an attack that must not be loaded there.
     """
 
     spec: CellSpec
@@ -38,7 +38,7 @@ class CellMessage(BaseModel):
 
     @classmethod
     def of(cls, cell: Cell) -> CellMessage:
-        """Return a cell as it travels."""
+        """Return the message of a cell."""
         plugins = {one.plugin.kind: one.plugin.spec for one in cell.plugins}
         return cls(
             spec=cell.spec, plugins=plugins, isolation=cell.isolation, attack=cell.description
@@ -46,14 +46,14 @@ class CellMessage(BaseModel):
 
 
 def load_cell(sent: CellMessage) -> Cell:
-    """Build a cell from its specification, where it was resolved before.
+    """Build a cell from its message; another process resolved it before.
 
     Args:
-        sent: the cell as it travelled.
+        sent: the message.
 
     Raises:
         PluginError: a plug-in cannot be loaded.
-        UsageError: it no longer has such parameters.
+        UsageError: a plug-in no longer has such parameters.
     """
 
     def load(kind: Kind) -> ConfiguredPlugin:
@@ -71,12 +71,12 @@ def build_again(
 
     Args:
         spec: the specification.
-        plugins: kind to how the plug-in is asked for here.
-        isolation: as of :func:`resolve`.
+        plugins: kind to the plug-in's name or path on this machine.
+        isolation: as for :func:`resolve`.
 
     Raises:
         PluginError: a plug-in cannot be loaded.
-        UsageError: it no longer has such parameters.
+        UsageError: a plug-in no longer has such parameters.
     """
     asked = plugins["attack"]
     kept = isolation_of(asked, isolation)

@@ -1,4 +1,4 @@
-"""The record of a cell, and what is kept beside it."""
+"""Makes the record of a cell from its results, and writes it with its artifacts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from splitsec.records.trained_models import write_weights
 
 
 class Ending(NamedTuple):
-    """How a cell ended, and why where it did not end well."""
+    """The status of a cell, and the reason if it is not ``"ok"``."""
 
     status: Status
     reason: str | None = None
@@ -42,8 +42,8 @@ def make_record(
         data: its images.
         ending: how it ended.
         provenance: what ran where.
-        result: what it has yielded; what was not reached is missing in the record, too.
-        seconds: that each stage took.
+        result: its results; stages that it did not reach are missing in the record, too.
+        seconds: stage to its seconds.
     """
     session, scores = result.session, result.scores
     history = {}
@@ -84,7 +84,7 @@ def make_record(
 
 
 def _session(result: CellResult) -> dict[str, Any]:
-    """Return how long the sessions lasted, as the record has it."""
+    """Return the record's fields about the length of the sessions."""
     session, mounted = result.session, result.mounted
     lasted: dict[str, Any] = {}
     if session is not None and result.threat is not None:
@@ -105,13 +105,13 @@ def _peak_memory_bytes() -> int | None:
 
 
 def write_cell(store: Path, record: Record, result: CellResult, keep_models: bool) -> Record:
-    """Write what a cell leaves behind, and the record last: one that is there has its artifacts.
+    """Write a cell's artifacts and then its record, so that a record always has its artifacts.
 
     Args:
         store: folder in which the record's own folder is made.
         record: the record.
-        result: what is kept beside it.
-        keep_models: whether trained models are.
+        result: holds the artifacts.
+        keep_models: whether trained models are kept.
 
     Returns:
         The record as written.
