@@ -29,16 +29,8 @@ _MOST_VALUES = 1 << 48
 _KINDS = {
     str(kind).removeprefix("torch."): kind
     for kind in (
-        torch.float16,
-        torch.bfloat16,
-        torch.float32,
-        torch.float64,
-        torch.uint8,
-        torch.int8,
-        torch.int16,
-        torch.int32,
-        torch.int64,
-        torch.bool,
+        *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+        *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
     )
 }
 
@@ -259,29 +251,22 @@ def _bytes_of(values: Tensor) -> memoryview:
 
 
 def _checked_header(header: Any) -> tuple[str, Any, list[_TensorHeader]]:
-    if not isinstance(header, list) or len(header) != 3:
-        raise MalformedError("it sent JSON that is no frame")
-    kind, content, described = header
-    if not isinstance(kind, str) or not isinstance(described, list):
-        raise MalformedError("it sent JSON that is no frame")
-    if len(described) > _MOST_TENSORS:
-        raise MalformedError(f"it sent {len(described):,} tensors")
-    return kind, content, [_checked_tensor(one) for one in described]
+    match header:
+        case [str(kind), content, list(described)]:
+            if len(described) > _MOST_TENSORS:
+                raise MalformedError(f"it sent {len(described):,} tensors")
+            return kind, content, [_checked_tensor(one) for one in described]
+    raise MalformedError("it sent JSON that is no frame")
 
 
 def _checked_tensor(given: Any) -> _TensorHeader:
-    if not isinstance(given, list) or len(given) != 4:
-        raise MalformedError("it sent a tensor that is not described")
-    name, kind, shape, strides = given
-    if not isinstance(name, str) or not isinstance(kind, str) or kind not in _KINDS:
-        raise MalformedError("it sent a tensor of an unknown kind")
-    for numbers in (shape, strides):
-        if not isinstance(numbers, list) or len(numbers) > _MOST_DIMENSIONS:
-            raise MalformedError("it sent a tensor of no shape")
-        if not all(type(number) is int and 0 <= number < _MOST_VALUES for number in numbers):
-            raise MalformedError("it sent a tensor of no shape")
-    if math.prod(filter(None, shape)) >= _MOST_VALUES:
-        raise MalformedError("it sent a tensor of no shape")
-    if len(shape) != len(strides) or not _dense(shape, strides):
-        raise MalformedError("it sent a tensor whose values overlap or have gaps")
-    return _TensorHeader(name, _KINDS[kind], shape, strides)
+    match given:
+        case [str(name), str(kind), list(shape), list(strides)] if kind in _KINDS:
+            numbers = all(type(one) is int and 0 <= one < _MOST_VALUES for one in shape + strides)
+            many = len(shape) > _MOST_DIMENSIONS
+            if not numbers or many or math.prod(filter(None, shape)) >= _MOST_VALUES:
+                raise MalformedError("it sent a tensor of no shape")
+            if len(shape) != len(strides) or not _dense(shape, strides):
+                raise MalformedError("it sent a tensor whose values overlap or have gaps")
+            return _TensorHeader(name, _KINDS[kind], shape, strides)
+    raise MalformedError("it sent a tensor of an unknown kind")

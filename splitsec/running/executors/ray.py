@@ -8,6 +8,7 @@ and where a task runs, and that its process or its node is gone, is for Ray to s
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import tempfile
@@ -30,7 +31,7 @@ from splitsec.errors import SplitsecError, UsageError, WorkerError
 from splitsec.metrics.lpips_weights import FILE_VARIABLE
 from splitsec.plugins.names import Kind
 from splitsec.plugins.packing import PackedPlugin, pack_plugin
-from splitsec.progress import Silent
+from splitsec.progress import Relay
 from splitsec.records.cell_progress import CellProgress
 from splitsec.records.record import Record, Status, read_record
 from splitsec.records.store import artifact, keep_record, record_folder
@@ -78,12 +79,12 @@ class _Errand(BaseModel):
 
 @dataclass
 class _Task:
-    """A session at Ray, and the cells that it has not given yet; the first is under way."""
+    """A session at Ray, and its cells that have no record yet; the deadline is the first one's."""
 
     stream: Any
     cells: list[Cell]
     node: str | None = None
-    since: float | None = None
+    deadline: float = math.inf
     over: bool = False
 
 
@@ -125,10 +126,10 @@ class Ray:
                 f"{address} is for Ray's client, which cannot stream records; start splitsec on "
                 "a machine of the cluster, with --address HOST:PORT of its head"
             )
-        self._address = address
-        self._gpus = gpus
-        self._timeout = timeout
-        self._keep_models = keep_models
+        self.address = address
+        self.gpus = gpus
+        self.timeout = timeout
+        self.keep_models = keep_models
 
     def run(
         self, queue: Queue, store: Path, progress: CellProgress
@@ -145,8 +146,8 @@ class Ray:
             return
         queue.put_back(first)
         running: list[_Task] = []
-        with _connected(self._address):
-            cluster = _Cluster(self._gpus, self._timeout, self._keep_models, store, progress)
+        with _connected(self.address):
+            cluster = _Cluster(self, store, progress)
             try:
                 while True:
                     while (
@@ -198,22 +199,13 @@ def _connected(address: str | None) -> Iterator[None]:
 class _Cluster:
     """Sessions handed to the cluster by one run, and what comes of them."""
 
-    def __init__(
-        self,
-        gpus: float,
-        timeout: float | None,
-        keep_models: bool,
-        store: Path,
-        progress: CellProgress,
-    ) -> None:
+    def __init__(self, settings: Ray, store: Path, progress: CellProgress) -> None:
         import ray
 
         self._ray = ray
         # Each task has a process of its own: nothing that a plug-in leaves behind is met again.
         self._work = ray.remote(max_calls=1, max_retries=0)(_work)
-        self._gpus = gpus
-        self._timeout = timeout
-        self._keep_models = keep_models
+        self._settings = settings
         self._store = store
         self._progress = progress
         self._core = core_sha256()
@@ -223,20 +215,20 @@ class _Cluster:
 
     def submit(self, cells: list[Cell]) -> _Task:
         """Hand a session to Ray."""
-        wanted = {"CPU": float(cells[0].spec.threads), "GPU": self._gpus}
+        wanted = {"CPU": float(cells[0].spec.threads), "GPU": self._settings.gpus}
         self._say_if_no_node_has(wanted)
         errand = _Errand(
             cells=[
                 _CellMessage(
                     cell=CellMessage.of(cell),
                     plugins={one.plugin.kind: pack_plugin(one.plugin) for one in cell.plugins},
-                    identity=cell.identity(self._data_sha256(cell)),
+                    identity=cell.identity(self._images.of(cell.data_spec())),
                 )
                 for cell in cells
             ],
             environment={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             folder=str(Path.cwd()),
-            keep_models=self._keep_models,
+            keep_models=self._settings.keep_models,
         )
         work = self._work.options(
             num_cpus=wanted["CPU"],
@@ -248,19 +240,18 @@ class _Cluster:
 
     def ready(self, running: Sequence[_Task]) -> list[_Task]:
         """Wait until a task has something to say, has died, or is late; return these."""
-        begun = [task.since for task in running if task.since is not None]
-        until = None
-        if self._timeout is not None and begun:
-            until = max(0.0, min(begun) + self._timeout - time.monotonic())
+        earliest = min(task.deadline for task in running)
+        until = None if earliest == math.inf else max(0.0, earliest - time.monotonic())
         said, _ = self._ray.wait([task.stream for task in running], timeout=until)
-        return [task for task in running if task.stream in said or self._late(task)]
+        now = time.monotonic()
+        return [task for task in running if task.stream in said or now >= task.deadline]
 
     def receive(self, task: _Task) -> list[tuple[Cell, Record]]:
         """Return the records that a task has just given, or failed to give; often none."""
         exceptions = self._ray.exceptions
         if not self._ray.wait([task.stream], timeout=0)[0]:
             self.cancel(task)
-            said = f"it took longer than {self._timeout:g} seconds; its process was ended"
+            said = f"it took longer than {self._settings.timeout:g} seconds; its process was ended"
             return [self._without_result(task, "timeout", said)]
         try:
             kind, *content = self._ray.get(next(task.stream))
@@ -295,19 +286,15 @@ class _Cluster:
             self._ray.cancel(task.stream, force=True)
 
     def _begin(self, task: _Task) -> None:
-        task.since = time.monotonic()
+        if self._settings.timeout is not None:
+            task.deadline = time.monotonic() + self._settings.timeout
         self._progress.begin(task.cells[0].spec)
-
-    def _late(self, task: _Task) -> bool:
-        if self._timeout is None or task.since is None:
-            return False
-        return time.monotonic() - task.since >= self._timeout
 
     def _keep(self, task: _Task, text: str, files: Mapping[str, bytes]) -> tuple[Cell, Record]:
         """Write a record that has come."""
         cell = task.cells.pop(0)
         record = read_record(text, f"the record of {cell.spec.title()}")
-        if record.cell_id != cell.cell_id(self._data_sha256(cell)):
+        if record.cell_id != cell.cell_id(self._images.of(cell.data_spec())):
             raise WorkerError(f"node {task.node} gave the record of another cell")
         here = collect(cell)
         found = {"plugins": here.plugins, "command": here.command}
@@ -350,23 +337,10 @@ class _Cluster:
             self._said.add(text)
             self._progress.message(text)
 
-    def _data_sha256(self, cell: Cell) -> str:
-        return self._images.of(cell.data_spec())
-
 
 def _line(error: BaseException, which: int) -> str:
     """Return a line of an error's text, which may be a node's whole traceback."""
     return (str(error).strip().splitlines() or [type(error).__name__])[which]
-
-
-class _MessageBuffer(Silent):
-    """Keeps messages until they are sent."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
 
 
 def _work(core: str, errand: str) -> Iterator[tuple[Any, ...]]:
@@ -393,20 +367,26 @@ def _run(errand: _Errand) -> Iterator[tuple[Any, ...]]:
             os.environ[name] = value
     with suppress(OSError):
         os.chdir(errand.folder)
-    heard = _MessageBuffer()
+    messages: list[str] = []
+
+    def keep(kind: str, *content: object) -> None:
+        if kind == "message":
+            messages.append(str(content[0]))
+
+    progress = Relay(keep)
     with tempfile.TemporaryDirectory(prefix="splitsec-") as temporary:
         folder = Path(temporary)
         cells = [sent.load(folder / str(place)) for place, sent in enumerate(errand.cells)]
-        data = load_data(cells[0].data_spec(), heard)
+        data = load_data(cells[0].data_spec(), progress)
         for cell, sent in zip(cells, errand.cells, strict=True):
             _check(cell.identity(data.sha256), sent.identity)
         for record in evaluate_cells(
-            cells, folder / "store", heard, data, keep_models=errand.keep_models
+            cells, folder / "store", progress, data, keep_models=errand.keep_models
         ):
             place = record_folder(folder / "store", record)
             files = {name: artifact(place, record, name).read_bytes() for name in record.artifacts}
-            while heard.messages:
-                yield "message", heard.messages.pop(0)
+            while messages:
+                yield "message", messages.pop(0)
             yield "record", record.to_json(), files
 
 
