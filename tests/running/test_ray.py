@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -267,7 +268,8 @@ def _other_source(patch: pytest.MonkeyPatch) -> None:
 
 
 def _other_images(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(executor._Cluster, "_data_sha256", lambda *_: "0")
+    hashes = SimpleNamespace(of=lambda spec: "0")
+    patch.setattr(executor, "ImageHashes", lambda progress: hashes)
 
 
 @pytest.mark.parametrize(
