@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from splitsec.cells.cell import Cell
-from splitsec.cells.identity import code_of
 from splitsec.checkpoint import Checkpoints
 from splitsec.errors import PluginError, SessionEnded, SplitsecError, blaming
 from splitsec.isolation.proxy import IsolatedAttack, Roles
@@ -118,7 +117,7 @@ class Attacker:
         The threat model is part of it, so a checkpoint saved under one is never used for another.
         """
         plugin = self.cell.attack.plugin
-        code = code_of(plugin)
+        code = [plugin.sha256, plugin.cls.__qualname__]
         return json.dumps([self.cell.spec.model_dump_json(), code, self.threat.model_dump()])
 
     def observe(self, exchange: Exchange) -> None:
