@@ -60,6 +60,9 @@ PLUGINS = {
         "splitsec.plugins.toolbox.layers.Resize",
         "splitsec.plugins.toolbox.layers.Standardise",
         "splitsec.plugins.toolbox.batching.batches",
+        "splitsec.plugins.toolbox.optimization.make_optimizer",
+        "splitsec.plugins.toolbox.optimization.set_rate",
+        "splitsec.plugins.toolbox.optimization.half_cosine",
         "splitsec.plugins.toolbox.distance_correlation.distance_correlation",
         "splitsec.plugins.toolbox.distance_correlation.corrected_squared_distance_correlation",
         "splitsec.plugins.toolbox.gradient_penalty.gradient_penalty",
@@ -223,12 +226,22 @@ def _declared(attribute: Any) -> str:
     if kind is not None:
         if str(kind).startswith("Annotated["):
             kind = kind.slice.elements[0]
-        kind = re.sub(r"^ClassVar\[(.*)\]$", r"\1", str(kind))
+        kind = re.sub(r"^ClassVar\[(.*)\]$", r"\1", _choices(attribute, kind))
         kind = re.sub(r"Annotated\[(\w+), [^\]]*\]", r"\1", kind)
         return f"{attribute.name}{_typed(kind, _default(attribute.value))}"
     argument = {one.name: one for one in attribute.parent["__init__"].parameters}
     same = argument.get(attribute.name)
     return f"{attribute.name}{_typed(None if same is None else same.annotation, '')}"
+
+
+def _choices(attribute: Any, kind: Any) -> str:
+    """Return a type as it is written, or the values that it stands for."""
+    try:
+        named = attribute.modules_collection[getattr(kind, "canonical_path", str(kind))]
+    except KeyError:  # a type of a library or of Python
+        return str(kind)
+    values = str(getattr(named, "value", ""))
+    return values if values.startswith("Literal[") else str(kind)
 
 
 def _default(value: Any) -> str:

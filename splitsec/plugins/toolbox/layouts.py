@@ -91,8 +91,15 @@ class MapLayout(NamedTuple):
     """How smashed data become maps.
 
     Attributes:
-        layers: from smashed data to maps; none where they are maps.
-        shape: of one map.
+        layers: layers from smashed data to maps; none where they are maps already.
+        shape: shape of one map.
+
+    Examples:
+        >>> from splitsec.plugins.toolbox.layouts import map_layout
+        >>> from splitsec.shapes import Shape
+        >>> layout = map_layout(Shape(64, 8, 8), image=Shape(3, 32, 32))
+        >>> layout.layers, str(layout.shape)  # maps stay as they are
+        ([], '64x8x8')
     """
 
     layers: list[nn.Module]

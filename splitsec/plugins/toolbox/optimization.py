@@ -23,10 +23,16 @@ def make_optimizer(
 
     Args:
         name: ``"adam"`` or ``"sgd"``.
-        weights: what it moves.
+        weights: the tensors that it changes.
         rate: the learning rate.
-        momentum: of SGD.
-        betas: of Adam.
+        momentum: momentum of SGD.
+        betas: both betas of Adam.
+
+    Examples:
+        >>> from torch import nn
+        >>> optimizer = make_optimizer("sgd", nn.Linear(3, 2).parameters(), rate=0.01, momentum=0.9)
+        >>> optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]
+        (0.01, 0.9)
     """
     if name == "adam":
         # One kernel for all weights: a quarter less time per step of a ResNet-34 at 32 px.
@@ -35,17 +41,30 @@ def make_optimizer(
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set an optimizer's learning rate, for all of its weights."""
+    """Set an optimizer's learning rate for all of its weights.
+
+    Examples:
+        >>> from splitsec.plugins.toolbox.optimization import make_optimizer
+        >>> from torch import nn
+        >>> optimizer = make_optimizer("adam", nn.Linear(3, 2).parameters(), rate=0.01)
+        >>> set_rate(optimizer, 0.001)
+        >>> optimizer.param_groups[0]["lr"]
+        0.001
+    """
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
 def half_cosine(done: float, total: float, least: float = 0.0) -> float:
-    """Return what is left of a learning rate that fades by half a cosine, in [least, 1].
+    """Return the factor of a learning rate that fades by half a cosine, in [least, 1].
 
     Args:
-        done: how much of the training is done, as steps or as a share.
-        total: how much it is in all, in the same unit.
-        least: where it stops to fade, relative.
+        done: how much of the training is done, in steps or as a share.
+        total: how much training there is, in the same unit.
+        least: the smallest factor.
+
+    Examples:
+        >>> [round(half_cosine(step, 100, least=0.01), 2) for step in (0, 25, 50, 100)]
+        [1.0, 0.85, 0.5, 0.01]
     """
     return max(0.5 * (1 + math.cos(math.pi * done / total)), least)
