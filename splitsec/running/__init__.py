@@ -1,1 +1,1 @@
-"""Grids of cells: which are run, where, and by whom."""
+"""Running: this room runs the cells of a grid, in this process, in workers or on a cluster."""

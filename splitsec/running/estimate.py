@@ -1,4 +1,4 @@
-"""What a grid will take, before it is run: cells, trainings, and time by past records."""
+"""Estimates the cells, trainings and time of a grid before it runs, from past records."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _ATTACK = ("attack", "scoring")
 
 
 class Plan(NamedTuple):
-    """What is left to do.
+    """The work that is left.
 
     Attributes:
-        cells: to be run.
-        trainings: honest sessions that they share.
-        seconds: of one worker for the cells whose like has been timed.
-        untimed: cells of a kind that was never timed.
+        cells: number of cells to run.
+        trainings: number of honest sessions that they share.
+        seconds: time of one worker for the cells of kinds that past records time.
+        untimed: number of cells of other kinds.
     """
 
     cells: Sequence[Cell]
@@ -31,11 +31,11 @@ class Plan(NamedTuple):
 
 
 def make_plan(cells: Sequence[Cell], past: Iterable[Record]) -> Plan:
-    """Estimate what cells take.
+    """Estimate the work of cells.
 
     Args:
-        cells: to be run.
-        past: records whose timings tell; those of the same target, data, sizes and plug-ins.
+        cells: the cells to run.
+        past: records; those with the same target, data, sizes and plug-ins give the timings.
     """
     sessions, attacks = _medians([one for one in past if one.status == "ok"])
     seconds, untimed = 0.0, 0
@@ -55,7 +55,7 @@ def make_plan(cells: Sequence[Cell], past: Iterable[Record]) -> Plan:
 def _medians(
     past: Sequence[Record],
 ) -> tuple[Callable[[CellSpec], float | None], Callable[[CellSpec], float | None]]:
-    """Return what gives the median seconds of a cell's session, and of its attack."""
+    """Return functions that give the median seconds of a cell's session and of its attack."""
 
     def told_by(
         stages: Sequence[str], key: Callable[[CellSpec], Hashable]

@@ -1,4 +1,7 @@
-"""Running grids: which cells have a record, which are run, and by whom."""
+"""Runs grids: reuses the records of finished cells and gives the other sessions to an executor.
+
+:mod:`splitsec.cells.evaluation` runs the cells of one session.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from splitsec.running.session_queue import Queue
 if TYPE_CHECKING:
     from splitsec.cells.cell import Cell
 
-_LOOK_AGAIN_SECONDS = 1.0  # whether another run has finished a session
+_LOOK_AGAIN_SECONDS = 1.0  # between looks for sessions that another run finished
 
 
 def evaluate(
@@ -44,19 +47,19 @@ def evaluate(
         attack: name or path of the attack, such as ``"fsha"`` or ``"./mine.py:Mine"``.
         defense: name or path of the defense.
         parameters: such as ``{"attack.fsha.iterations": 500, "training.epochs": 5}``.
-        isolate: whether the attack lives in a process of its own; by default it does unless it
-            is built in.
-        sandbox: whether bubblewrap keeps that process from network and files.
+        isolate: whether the attack runs in a process of its own; by default only built-in
+            attacks run in this process.
+        sandbox: whether bubblewrap denies that process the network and files.
         output: folder in which the record's own folder is made.
         keep_models: whether trained models are kept beside the record; see
             :func:`splitsec.load_model`.
-        progress: told of every stage; silent by default.
+        progress: receives progress reports; silent by default.
         **axes: any other field of :class:`splitsec.cells.requests.Request`, with one value:
             ``target``, ``data``, ``cut``, ``size``, ``channels``, ``clients``, ``profile``,
             ``seed``, ``public_from`` or ``threads``.
 
     Returns:
-        The record; its status is ``"failed"`` where the attack or training failed.
+        The record; its status is ``"failed"`` if the attack or the training failed.
 
     Raises:
         SplitsecError: the request is wrong, or the data cannot be loaded.
@@ -73,7 +76,7 @@ def evaluate(
 
 
 def _request(axes: Mapping[str, Any], parameters: Mapping[str, Any] | None) -> Request:
-    """Make a request from what :func:`evaluate` was given.
+    """Make a request from the arguments of :func:`evaluate`.
 
     Raises:
         UsageError: a keyword is unknown, or a value is out of range.
@@ -97,28 +100,27 @@ def run_cells(
     rerun: Rerun = "all",
     executor: Executor | None = None,
 ) -> Iterator[Record]:
-    """Run cells, and write each one's record and pictures when it is done.
+    """Run cells and write the record and pictures of each as it finishes.
 
-    Cells that differ in their attack alone share one honest session, to which their passive
-    attacks listen side by side. Several runs may work in one store at once: a session that
-    another run has begun is left to it, and its records are used.
+    Cells that differ only in their attack share one honest session, and all their passive attacks
+    listen to it. Several runs may use one store at once: if another run has begun a session, this
+    run leaves it alone and uses its records.
 
     Args:
-        cells: resolved cells; one that is there twice is run once.
+        cells: resolved cells; duplicates run once.
         store: folder in which each record's own folder is made.
-        progress: told of every cell and stage.
-        rerun: which cells are run although the store has their records.
-        executor: where sessions run; in this process by default.
+        progress: receives progress reports.
+        rerun: which cells run again although the store has their records.
+        executor: runs the sessions; in this process by default.
 
     Yields:
-        Records, those that were there first. What goes wrong inside a cell makes its record
-        ``"failed"``, or ``"skipped"`` where the attack cannot work on the target, with the
-        reason.
+        Records, existing ones first. An error inside a cell makes its record ``"failed"``, or
+        ``"skipped"`` if the attack cannot work on the target; the record has the reason.
 
     Raises:
-        DataError: the data of some cell cannot be loaded; no cell has begun.
+        DataError: the data of a cell cannot be loaded; no cell has run.
         OutputError: a record cannot be written.
-        WorkerError: a worker could not run its cells for a reason outside of them.
+        WorkerError: a worker could not run its cells for a reason outside them.
     """
     executor = executor or InProcess()
     cells = distinct(cells)
@@ -143,18 +145,18 @@ def run_cells(
 
 
 def distinct(cells: Sequence[Cell]) -> list[Cell]:
-    """Return cells without those that are there already, such as of two grids that overlap."""
+    """Return cells without duplicates, which two overlapping grids have."""
     return list({cell.spec.model_dump_json(): cell for cell in cells}.values())
 
 
 def take_shard(cells: Sequence[Cell], number: int, parts: int) -> list[Cell]:
-    """Return the cells of one of several parts that a request's sessions are dealt out to.
+    """Return the cells of one shard; the sessions of a request are dealt out to all shards.
 
-    A session's part is decided by its place in the request, whether it has records or not: shards
-    are disjoint, together they are the request, and each is the same when it is resumed.
+    Only a session's position in the request decides its shard, not whether it has records. Shards
+    are therefore disjoint, together they are the request, and each is the same when resumed.
 
     Args:
-        cells: resolved cells, all of the request.
+        cells: all resolved cells of the request.
         number: which shard, from 1 to ``parts``.
         parts: how many shards there are.
     """
@@ -170,13 +172,13 @@ def take_shard(cells: Sequence[Cell], number: int, parts: int) -> list[Cell]:
 def with_records(
     cells: Sequence[Cell], store: Path, progress: CellProgress, rerun: Rerun
 ) -> list[tuple[Cell, Record | None]]:
-    """Return each cell with its record, or None where it is to be run.
+    """Return each cell with its record, or with None if it must run.
 
     Args:
         cells: resolved cells.
         store: folder of records.
-        progress: told of records that cannot be believed.
-        rerun: which cells are run although they have a record.
+        progress: receives messages about invalid records.
+        rerun: which cells run again although they have a record.
 
     Raises:
         DataError: the data cannot be loaded.
@@ -195,7 +197,7 @@ def _run(queue: Queue, executor: Executor, store: Path, progress: CellProgress) 
         yield from queue.take_found()
         if queue:
             if not waiting:
-                progress.message("all sessions that are left are being run by another run")
+                progress.message("another run is working on all sessions that are left")
             waiting = True
             time.sleep(_LOOK_AGAIN_SECONDS)
 
@@ -203,9 +205,9 @@ def _run(queue: Queue, executor: Executor, store: Path, progress: CellProgress) 
 def _looking_up(
     cells: Sequence[Cell], store: Path, progress: CellProgress, rerun: Rerun
 ) -> Callable[[Cell], Record | None]:
-    """Return what gives a cell's record where there is one that is to be used."""
+    """Return a function that gives a cell's usable record, or None."""
     images = ImageHashes(progress)
-    for cell in cells:  # what is wrong with any of them is said before the first one runs
+    for cell in cells:  # errors in any of them appear before the first one runs
         images.of(cell.data_spec())
 
     def look_up(cell: Cell) -> Record | None:

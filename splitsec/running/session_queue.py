@@ -1,7 +1,7 @@
-"""What is left to run of a grid, by session; a session is claimed by one process at a time.
+"""The queue of a grid's sessions that are left to run; one process at a time claims a session.
 
-A claim is a lock on a file of the store, which the system gives up when its process dies. So two
-runs may work in one store, and each finds the records of the other.
+A claim is a lock on a file of the store; the system releases it when its process dies. Two runs may
+therefore use one store, and each finds the records of the other.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class _Claim:
 
 
 class Queue:
-    """Sessions to run: groups of cells that differ in their attack alone.
+    """Sessions to run: groups of cells that differ only in their attack.
 
     Args:
         sessions: groups of cells.
         store: folder of records.
-        look_up: returns a cell's record where there is one by now that is to be used.
+        look_up: returns a cell's usable record if it has one by now, else None.
     """
 
     def __init__(
@@ -46,15 +46,15 @@ class Queue:
         self._claims: dict[str, _Claim] = {}
 
     def __bool__(self) -> bool:
-        """Return whether any session waits, be it claimed by another run."""
+        """Return whether any session waits, including those that another run has claimed."""
         return bool(self._waiting)
 
     def take(self) -> list[Cell] | None:
         """Claim the next session that no other run has.
 
         Returns:
-            Its cells without those that have a record by now; None if all that wait are claimed
-            by other runs, or nothing waits.
+            Its cells that have no record by now; None if no session waits or other runs have
+            claimed all that wait.
 
         Raises:
             OutputError: the store cannot be written.
@@ -75,16 +75,16 @@ class Queue:
         return None
 
     def take_found(self) -> list[Record]:
-        """Return the records of cells that another run has meanwhile run; each once."""
+        """Return the new records that another run has made, each once."""
         found, self._found = self._found, []
         return found
 
     def put_back(self, cells: Sequence[Cell]) -> None:
-        """Put back cells of a session that was taken; they stay claimed, and are next."""
+        """Put back cells of a session that was taken; they stay claimed and come next."""
         self._waiting.appendleft(list(cells))
 
     def done(self, cell: Cell) -> None:
-        """Note that a cell has its record; with its last cell a session is given up."""
+        """Note that a cell has its record; the last cell of a session releases its claim."""
         key = cell.session_key()
         left = self._claims[key].left
         left.discard(cell.spec.model_dump_json())
@@ -92,7 +92,7 @@ class Queue:
             self._release(key)
 
     def close(self) -> None:
-        """Give up all claims."""
+        """Release all claims."""
         for key in list(self._claims):
             self._release(key)
 

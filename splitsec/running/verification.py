@@ -1,8 +1,8 @@
-"""Checking records that somebody else has made: what can be compared, and cells run again.
+"""Verifies records that somebody else made, by running their cells again.
 
-First what needs no run: whether a record is whole, and whether the cell that it tells of is the
-one that would be run here. Where a source, the images or the rules are others, so is the cell, and
-running it would say nothing about the record.
+The first step needs no run: it checks that a record is intact and that it describes the same cell
+as here. If a source, the images or the protocol differ, the cell differs too, and running it would
+say nothing about the record.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ SUBMISSION = "SUBMISSION.md"
 
 @dataclass
 class ClaimedRecord:
-    """A record and what came of checking it.
+    """A claimed record and the results of checking it.
 
     Attributes:
         where: its file, and the line of a ``.jsonl`` file.
-        folder: that its paths are seen from; None for one of a stream.
-        record: None where it could not be read.
-        problems: why its cell is not run again, a sentence each.
-        notes: what to know beside.
+        folder: folder that its paths are relative to; None for a line of a ``.jsonl`` file.
+        record: the record; None if it could not be read.
+        problems: reasons why its cell is not run again, one sentence each.
+        notes: further sentences for the reader.
         cell: the cell, once it is known to be the same.
-        rerun: the record of the cell that was run again.
-        comparison: of both.
+        rerun: the record of the new run.
+        comparison: comparison of both records.
     """
 
     where: str
@@ -64,12 +64,12 @@ class ClaimedRecord:
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing speaks against the record."""
+        """Whether no check contradicts the record."""
         return self.outcome in ("identical", "within tolerance", "not run")
 
 
 def read_claims(paths: Iterable[Path]) -> list[ClaimedRecord]:
-    """Read records, each for itself: one that cannot be believed is a claim with a problem.
+    """Read records one by one; an invalid record becomes a claim with a problem.
 
     Args:
         paths: folders, ``record.json`` or ``.jsonl`` files.
@@ -99,12 +99,12 @@ def read_claims(paths: Iterable[Path]) -> list[ClaimedRecord]:
 
 
 class Checker:
-    """Compares what records say with what is here, without running a cell.
+    """Compares records with the sources and images on this machine, without running a cell.
 
     Args:
-        plugins: plain name to the path, or name, of the plug-in to take for it.
-        progress: told of images being decoded.
-        isolation: how attacks are kept apart; one that is not built in is then not loaded here.
+        plugins: plain name to the path or name of the plug-in to use for it.
+        progress: receives progress reports while images are decoded.
+        isolation: how attacks are isolated; those that are not built in are then not loaded here.
     """
 
     def __init__(
@@ -118,16 +118,16 @@ class Checker:
         self._images = ImageHashes(progress)
 
     def check(self, claim: ClaimedRecord) -> None:
-        """Find what speaks against a claim, or else its cell."""
+        """Add to a claim its problems, or else its cell."""
         record = claim.record
         if record is None:
             return
         if record.seal is None:
-            claim.problems.append("it has no seal: nothing tells whether it was changed")
+            claim.problems.append("it has no seal, so changes to it cannot be detected")
         if record.protocol != PROTOCOL_VERSION:
             claim.problems.append(
-                f"it is of protocol {record.protocol}, and splitsec here is of "
-                f"{PROTOCOL_VERSION}: the same cell has other numbers"
+                f"it uses protocol {record.protocol}, and this splitsec uses protocol "
+                f"{PROTOCOL_VERSION}, which gives the same cell other numbers"
             )
         if record.evidence.origin != "claimed" and claim.folder and submission_of(claim.folder):
             claim.problems.append(
@@ -143,9 +143,9 @@ class Checker:
             claim.problems.append(str(error))
 
     def _find_plugins(self, claim: ClaimedRecord, record: Record) -> dict[Kind, str] | None:
-        """Return kind to how its plug-in is asked for here; None where one is another or missing.
+        """Return kind to its plug-in's name or path here; None if one differs or is missing.
 
-        The source of one that is named by a path is compared before it is imported.
+        A plug-in that is named by a path is imported only after its source has been compared.
         """
         from splitsec.cells.configured import is_apart
 
@@ -160,7 +160,7 @@ class Checker:
                 spec = locate(kind, record, claim.folder, self._plugins)
                 found = existing_path(kind, spec)
                 if found is None and kind == "attack" and is_apart(spec, self._isolation):
-                    specs[kind] = spec  # not to be imported here; its cell id tells its source
+                    specs[kind] = spec  # not imported here; the cell id covers its source
                     continue
                 here = source_sha256(found.path) if found else load_plugin(kind, spec).sha256
             except (SplitsecError, OSError) as error:
@@ -183,10 +183,10 @@ class Checker:
         return specs
 
     def _find_data(self, claim: ClaimedRecord, record: Record) -> str:
-        """Return how a record's images are asked for here.
+        """Return the name or path of a record's data set here.
 
-        It is they that count, whatever made them; but code that is named by a path is not
-        imported where it is other than the record says.
+        The images count, not the code that made them; but code that is named by a path is imported
+        only if its hash is the record's.
         """
         said = record.provenance.plugins.get("data")
         if said is None:
@@ -202,7 +202,7 @@ class Checker:
         return spec
 
     def _resolve(self, claim: ClaimedRecord, record: Record, specs: dict[Kind, str]) -> None:
-        """Give a claim its cell, if that is the one that the record tells of.
+        """Set a claim's cell, if it is the cell that the record describes.
 
         Raises:
             SplitsecError: the cell or its images are not available here.
@@ -226,24 +226,24 @@ class Checker:
             )
         if not claim.problems and cell.cell_id(images) != record.cell_id:
             claim.problems.append(
-                "its cell id is not that of its specification, sources and images: it was changed, "
-                "or is of a splitsec whose layers, networks or inversion were others"
+                "its cell id does not match its specification, sources and images: it was changed, "
+                "or it was made by a splitsec with other layers, networks or inversion"
             )
         if not claim.problems:
             claim.cell = cell
 
 
 def locate(kind: Kind, record: Record, folder: Path | None, given: Mapping[str, str]) -> str:
-    """Return how a record's plug-in is asked for here.
+    """Return the name or path of a record's plug-in on this machine.
 
     Args:
         kind: which of its plug-ins.
-        record: tells how it was asked for.
-        folder: of the record; a path is looked for there, above, and in the working folder.
-        given: plain name to the path, or name, of the plug-in to take for it.
+        record: has the name or path that the original run used.
+        folder: the record's folder; a path is searched there, above it, and in the working folder.
+        given: plain name to the path or name of the plug-in to use for it.
 
     Raises:
-        UsageError: it is named by a path, and nothing is there.
+        UsageError: the plug-in is named by a path, and no such file exists.
     """
     name = getattr(record.spec, kind)
     recorded = record.provenance.plugins[kind]["spec"]
@@ -266,10 +266,10 @@ def locate(kind: Kind, record: Record, folder: Path | None, given: Mapping[str, 
 
 
 def sources_of(claims: Iterable[ClaimedRecord], given: Mapping[str, str]) -> set[Path]:
-    """Return the files and folders that records name as plug-ins, imported by nobody.
+    """Return the files and folders that records name as plug-ins, without importing them.
 
-    A record can name any path: what is there counts only if its source is what the record says,
-    or if it was given here.
+    A record can name any path, so a file counts only if its hash is the record's or if the path
+    was given here.
     """
     found = {known.path for spec in given.values() if (known := path_of(spec)) is not None}
     for claim in claims:
@@ -281,7 +281,7 @@ def sources_of(claims: Iterable[ClaimedRecord], given: Mapping[str, str]) -> set
                     if here and source_sha256(here.path) == said[kind].get("sha256"):
                         found.add(here.path)
             except (SplitsecError, OSError):
-                continue  # which is said where the claim is checked
+                continue  # the check of the claim reports it
     return found
 
 
@@ -289,7 +289,7 @@ def parse_plugins(texts: Sequence[str]) -> dict[str, str]:
     """Read options such as ``my-attack=./my_attack.py``.
 
     Raises:
-        UsageError: one has another form.
+        UsageError: an option is malformed.
     """
     found = {}
     for text in texts:
@@ -301,15 +301,15 @@ def parse_plugins(texts: Sequence[str]) -> dict[str, str]:
 
 
 def submission_of(folder: Path) -> Path | None:
-    """Return the submission that a folder is in, or is, if any."""
+    """Return the submission that a folder is or belongs to, if any."""
     places = (folder, *folder.parents)
     return next((place for place in places if (place / SUBMISSION).is_file()), None)
 
 
 def sample_of(claims: Sequence[ClaimedRecord], count: int, seed: int) -> list[ClaimedRecord]:
-    """Choose claims whose cells can be run, at random but the same for the same seed.
+    """Choose claims whose cells can run, at random but the same for the same seed.
 
-    Those that are said to be ok are chosen before others.
+    Claims with the status ``"ok"`` come before others.
     """
     from splitsec.randomness import numpy_generator
 
@@ -330,17 +330,17 @@ def run_again(
     """Run the cells of claims, compare, and write each new record with the verdict.
 
     Args:
-        claims: with their cells.
+        claims: claims that have their cells.
         store: folder of the new records; cells that have one there are not run.
-        progress: told of every cell and stage.
-        executor: where sessions run.
+        progress: receives progress reports.
+        executor: runs the sessions.
         tolerances: see :func:`splitsec.records.agreement.compare`.
 
     Yields:
-        Claims, as they are done.
+        Claims, as they finish.
 
     Raises:
-        UsageError: a claim lies in the store; it would be compared with itself.
+        UsageError: a claim is inside the store and would be compared with itself.
         OutputError: the store cannot be written.
     """
     from splitsec.running.runs import run_cells
@@ -373,7 +373,7 @@ def _below(folder: Path, store: Path) -> bool:
 
 
 def _other_machine(claimed: Record, rerun: Record) -> list[str]:
-    """Say what was other where a cell was run again, if anything was."""
+    """Return a sentence on the differences between both machines, or nothing."""
     there, here = claimed.provenance, rerun.provenance
     differ = [
         f"{name} {here.packages.get(name, '(none)')}, not {version}"

@@ -125,7 +125,7 @@ DEFENSE = 'class Under(Defense):\n    """Does something."""\n'
             "    def release(self, images, smashed):\n"
             "        return smashed + torch.randn_like(smashed)\n",
             "failed",
-            "other values",
+            "different values",
         ),
         (
             "equal seeds",
@@ -135,7 +135,7 @@ DEFENSE = 'class Under(Defense):\n    """Does something."""\n'
             "failed",
             "state randomised = True",
         ),
-        ("equal seeds", "    randomised = True\n", "warning", "nothing that it sends is drawn"),
+        ("equal seeds", "    randomised = True\n", "warning", "draws no numbers"),
         (
             "leaves no trace",
             "    def begin(self, image, smashed, generator):\n        np.random.seed(0)\n",
@@ -259,7 +259,7 @@ GREY = (
         ("states itself", TARGET.replace("range(1)", "(0,)"), "failed", "must state its cuts"),
         ("same mathematics", TARGET + LAYERS.format(first="", more=""), "ok", "of 1 cuts"),
         ("splits", TARGET + TIED, "failed", "client and server share weights"),
-        ("same mathematics", TARGET + CARRIED, "failed", "carried past the wire"),
+        ("same mathematics", TARGET + CARRIED, "failed", "pass anything around the wire"),
         (
             "same mathematics",
             TARGET + RAISING,
@@ -304,7 +304,7 @@ TOKENS = "vit, cut 1: tokens, not maps"
         (WHERE, "", "raise NotApplicable('only for odd cuts')", "skipped", "only for odd cuts"),
         (TOKENS, "", "pass", "ok", "images of the right shape"),
         (TOKENS, "", "n, c, h, w = smashed.shape", "failed", "raised ValueError in reconstruct"),
-        ("threat model", ", queries=True", "pass", "warning", "declares queries and never asks"),
+        ("threat model", ", queries=True", "pass", "warning", "declares queries and never uses it"),
         (
             "repeats itself",
             "",
@@ -320,7 +320,7 @@ TOKENS = "vit, cut 1: tokens, not maps"
             "failed",
             r"number of threads in reconstruct\(\)",
         ),
-        ("leaves no trace", "", "torch.rand(3)", "ok", "as before"),
+        ("leaves no trace", "", "torch.rand(3)", "ok", "unchanged"),
     ],
 )
 def test_an_attack_that_breaks_its_contract(
@@ -329,7 +329,7 @@ def test_an_attack_that_breaks_its_contract(
     checks = (check,) if check in (WHERE, TOKENS) else (WHERE, check)
     source = ATTACK.format(declared=declared, first=first)
     finding = look(tmp_path, "attack", source, *checks)
-    if "LPIPS weights are not here" in finding.sentence:
+    if "LPIPS weights are missing" in finding.sentence:
         pytest.skip(finding.sentence)
     assert finding.verdict == verdict, finding
     _says(finding, says)
@@ -357,11 +357,11 @@ class Under(Source):
     ("check", "given", "verdict", "says"),
     [
         ("available", {}, "ok", "drawn"),
-        ("available", {"found": "False"}, "skipped", "images are not here"),
+        ("available", {"found": "False"}, "skipped", "images are missing"),
         ("catalogue", {}, "ok", "84 images, 84 patients|images"),
         ("catalogue", {"labels": "3"}, "failed", "labels 0 to 2; they index 2 classes"),
         ("decodes", {}, "failed", "in another order gave other images"),
-        ("decodes", {"dtype": "float"}, "failed", r"float64 of shape .*; uint8 of"),
+        ("decodes", {"dtype": "float"}, "failed", r"float64 of shape .*; expected uint8 of"),
     ],
 )
 def test_a_source_that_breaks_its_contract(
@@ -381,7 +381,7 @@ def test_a_source_that_breaks_its_contract(
             "class Settings(Parameters):\n    size: int = 3\n"
             "class Under(Defense):\n    'Does.'\n    Parameters = Settings\n",
             "failed",
-            "parameter size says nothing of itself",
+            "parameter size has no description",
         ),
     ],
 )

@@ -107,9 +107,9 @@ def test_a_source_is_found_above_the_record(mine: Path) -> None:
 def test_what_is_changed_without_a_run_is_said(mine: Path) -> None:
     record = load_record(first(mine))
     changes: dict[str, dict[str, Any]] = {
-        "it is of protocol 3": {"protocol": 3},
+        "it uses protocol 3": {"protocol": 3},
         "the images of phantom-fundus here are not": {"data": record.data | {"sha256": "0" * 64}},
-        "its cell id is not that of": {"spec": record.spec.model_copy(update={"profile": "paper"})},
+        "its cell id does not match": {"spec": record.spec.model_copy(update={"profile": "paper"})},
         "does not tell the source of its defense 'my-defense'": {
             "provenance": record.provenance.model_copy(update={"plugins": {}})
         },

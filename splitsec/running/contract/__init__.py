@@ -1,1 +1,1 @@
-"""What a plug-in promises, checked: one module per kind, the runner and its report."""
+"""The contract checks of plug-ins: one module per kind, the runner and its report."""

@@ -1,4 +1,4 @@
-"""What an attack promises."""
+"""The checks of an attack."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TARGETS: dict[str, dict[str, Any]] = {
     "unet, cut 1, grey images": {"target": "unet:width=4", "cut": "1", "channels": 1},
     "vit, cut 1: tokens, not maps": {"target": "vit:width=16,depth=1", "cut": "1"},
 }
-"""Targets and cuts on which an attack has to work, or to say that it does not apply."""
+"""Targets and cuts on which an attack must work or say that it does not apply."""
 
 _TRIED = "the first cell that worked"
 _REAL = "an undefended cell"
@@ -50,7 +50,7 @@ _REAL_SETTINGS = {
     "counts.held_out": 12,
     "counts.victims": 12,
 }
-_ALWAYS_USED = frozenset({"active", "labels", "client_settings"})  # not asked for by a call
+_ALWAYS_USED = frozenset({"active", "labels", "client_settings"})  # used without a call
 
 
 def works(subject: Subject, setting: str) -> Outcome:
@@ -72,12 +72,12 @@ def works(subject: Subject, setting: str) -> Outcome:
             "sigmoid or a clamp",
         )
     if not subject.cls.reconstructs:
-        return Outcome("ok", "it runs, and reconstructs nothing, as it says")
+        return Outcome("ok", "it runs and reconstructs nothing, as declared")
     return Outcome("ok", "images of the right shape, finite and in [0, 1]")
 
 
 def keeps_to_its_threat_model(subject: Subject) -> Outcome:
-    """Check that what is declared is used; what is not declared was refused by the view."""
+    """Check that the attack uses everything that it declares; the view refuses everything else."""
     views = subject.watch.views
     if not views or _TRIED not in subject.tried:
         return NO_CELL
@@ -87,17 +87,17 @@ def keeps_to_its_threat_model(subject: Subject) -> Outcome:
     if idle:
         return Outcome(
             "warning",
-            f"it declares {', '.join(idle)} and never asks for it; declare less: records and "
-            "tables take an attack for as strong as it says",
+            f"it declares {', '.join(idle)} and never uses it; declare less, because records and "
+            "tables rank an attack by the access that it declares",
         )
     said = ", ".join(sorted(declared)) or "nothing but the smashed data"
-    return Outcome("ok", f"it declares {said}, and asks for no more")
+    return Outcome("ok", f"it declares {said} and uses no more")
 
 
 def beats_a_blind_guess(subject: Subject) -> Outcome:
-    """Check that the attack recovers more than the trivial attackers on some undefended target."""
+    """Check that the attack beats the blind attackers on at least one undefended target."""
     if not subject.cls.reconstructs:
-        return Outcome("skipped", "it reconstructs nothing, as it says")
+        return Outcome("skipped", "it reconstructs nothing, as declared")
     worked = [name for name in TARGETS if name in subject.tried]
     if not worked:
         return NO_CELL
@@ -113,7 +113,7 @@ def beats_a_blind_guess(subject: Subject) -> Outcome:
         if leakage is None:
             return Outcome(
                 "warning",
-                "LPIPS weights are not here, so leakage is not known: splitsec doctor --fetch",
+                "the LPIPS weights are missing, so leakage is unknown: splitsec doctor --fetch",
             )
         seen.append(f"{leakage:.2f} on {record.spec.target}, cut {record.spec.cut}")
         if leakage > NOTHING_RECOVERED:
@@ -124,12 +124,12 @@ def beats_a_blind_guess(subject: Subject) -> Outcome:
         "failed",
         f"leakage {', '.join(seen)}, undefended; an attacker who sees nothing has up to "
         f"{NOTHING_RECOVERED}: "
-        "does it train long enough, and is what it returns in [0, 1], not in [-1, 1]?",
+        "does it train long enough, and does it return values in [0, 1], not in [-1, 1]?",
     )
 
 
 def cost(subject: Subject) -> Outcome:
-    """Say how long the attack takes, all in all and per exchange."""
+    """Report how long the attack takes, in total and per exchange."""
     if _REAL not in subject.tried:
         return NO_CELL
     record = subject.tried[_REAL][1]

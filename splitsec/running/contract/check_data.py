@@ -1,4 +1,4 @@
-"""What a source of images promises."""
+"""The checks of a data set."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ WATCHED = ("__init__", "availability", "catalogue", "decode", "decode_masks")
 FREE: tuple[str, ...] = ()
 
 SIZES = (16, 32)
-_SHOWN = 6  # images that are decoded for a look
+_SHOWN = 6  # images that the check decodes
 _TRIED = "a session"
 _MODELS = {"classification": "resnet:depth=18", "segmentation": "unet:width=4"}
 _COST_SIZE = 32
 _DIFFERS = (
-    "the same keys in another order gave other {}s; each may depend on its key alone, and random "
-    "numbers on a generator that is seeded by it"
+    "the same keys in another order gave other {}s; each may depend only on its key, and random "
+    "numbers only on a generator seeded from the key"
 )
 
 
@@ -51,19 +51,19 @@ def _found(subject: Subject) -> Availability:
 
 
 def available(subject: Subject) -> Outcome:
-    """Check that the source says whether its images are here."""
+    """Check that the source reports whether its images are available."""
     given = _found(subject)
     if not isinstance(given, Availability) or not given.sentence.strip():
         return Outcome("failed", "availability() must give an Availability with a sentence")
     if not given.found:
         return Outcome(
-            "skipped", f"its images are not here, so they are not checked: {given.sentence}"
+            "skipped", f"its images are missing, so they are not checked: {given.sentence}"
         )
     return Outcome("ok", given.sentence)
 
 
 def catalogue(subject: Subject) -> Outcome:
-    """Check the catalogue: one value per image, labels that index the classes, and no surprise."""
+    """Check the catalogue: one value per image, labels that index the classes, equal each time."""
     if not _found(subject).found:
         return Outcome("skipped", "its images are not here")
     with blaming(subject.configured.label, "catalogue()"):
@@ -74,7 +74,7 @@ def catalogue(subject: Subject) -> Outcome:
     )
     if not same or first.fingerprint != second.fingerprint:
         return Outcome(
-            "failed", "two catalogues differ; list the images in one order, and sort what is found"
+            "failed", "two catalogues differ; list the images in a fixed order: sort the files"
         )
     if not first.fingerprint:
         return Outcome("failed", "the fingerprint is empty; it must change whenever the images do")
@@ -85,13 +85,13 @@ def catalogue(subject: Subject) -> Outcome:
         said += ": " + ", ".join(f"{count} {name}" for name, count in named)
     if not first.disclosures:
         return Outcome(
-            "warning", f"{said}; it discloses nothing: say what a reader of results must know"
+            "warning", f"{said}; it discloses nothing; state what a reader of results must know"
         )
     return Outcome("ok", said)
 
 
 def decodes(subject: Subject) -> Outcome:
-    """Check images and masks at several sizes, and that an image depends on its key alone."""
+    """Check images and masks at several sizes, and that an image depends only on its key."""
     if not _found(subject).found:
         return Outcome("skipped", "its images are not here")
     source, label = subject.make(), subject.configured.label
@@ -104,7 +104,7 @@ def decodes(subject: Subject) -> Outcome:
                 if not np.array_equal(images, backwards):
                     return Outcome("failed", _DIFFERS.format("image"))
                 if _blank(images):
-                    return Outcome("warning", f"at {size} px all images are of one value")
+                    return Outcome("warning", f"at {size} px every image has a single value")
             if source.task == "segmentation":
                 masks = decode_masks_checked(source, keys, size, Silent())
                 backwards = decode_masks_checked(source, keys[::-1], size, Silent())[::-1]
@@ -120,7 +120,7 @@ def _blank(pixels: NDArray[np.uint8]) -> bool:
 
 
 def works(subject: Subject) -> Outcome:
-    """Check that the images are partitioned and that a whole cell runs on them."""
+    """Check that the images can be partitioned and that a whole cell runs on them."""
     if not _found(subject).found:
         return Outcome("skipped", "its images are not here")
     cells = subject.resolve(target=_MODELS[subject.cls.task])
@@ -132,7 +132,7 @@ def works(subject: Subject) -> Outcome:
 
 
 def cost(subject: Subject) -> Outcome:
-    """Say what an image takes to be decoded."""
+    """Report how long decoding an image takes."""
     if not _found(subject).found:
         return Outcome("skipped", "its images are not here")
     source = subject.make()
@@ -140,7 +140,9 @@ def cost(subject: Subject) -> Outcome:
     start = time.perf_counter()
     source.decode(keys, _COST_SIZE, 3, Silent())
     each = 1000 * (time.perf_counter() - start) / len(keys)
-    return Outcome("ok", f"{each:.1f} ms per image of {_COST_SIZE} px, once: they are cached")
+    return Outcome(
+        "ok", f"{each:.1f} ms per image of {_COST_SIZE} px; each is decoded once and cached"
+    )
 
 
 CHECKS: Sequence[Check] = (

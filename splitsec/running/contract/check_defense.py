@@ -1,4 +1,4 @@
-"""What a defense promises."""
+"""The checks of a defense."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TARGETS: dict[str, dict[str, Any]] = {
     "resnet, cut 3": {"target": "resnet:depth=18", "cut": "3"},
     "unet, cut 1, grey images": {"target": "unet:width=4", "cut": "1", "channels": 1},
 }
-"""Targets on which a session is run behind the defense."""
+"""Targets on which a defended session runs."""
 
 SHAPES: tuple[tuple[Shape, SmashedShape], ...] = (
     (Shape(3, 16, 16), Shape(8, 8, 8)),
@@ -38,7 +38,7 @@ SHAPES: tuple[tuple[Shape, SmashedShape], ...] = (
     (Shape(3, 16, 16), TokenShape(17, 8)),
     (Shape(1, 8, 8), VectorShape(12)),
 )
-"""Images and smashed data on which the hooks are called: maps, tokens and vectors."""
+"""Images and smashed data for calls of the hooks: maps, tokens and vectors."""
 
 _TRIED = "the first session that worked"
 _LEARNS: dict[str, Any] = {"target": "unet:width=4", "cut": "1", "size": 32, "channels": 1}
@@ -48,7 +48,7 @@ _DEFENDED, _BARE = "a defended session", "the same session without the defense"
 
 
 class _Hooks(NamedTuple):
-    """What the hooks gave for one batch."""
+    """The values that the hooks returned for one batch."""
 
     released: Tensor
     received: Tensor | None
@@ -57,7 +57,7 @@ class _Hooks(NamedTuple):
 
 
 def _call(subject: Subject, image: Shape, smashed: SmashedShape, alike: bool) -> _Hooks:
-    """Call the hooks as the wire does, for a random batch or one of equal images."""
+    """Call the hooks as the wire does, for a batch of random images or of equal ones."""
     label = subject.configured.label
     with blaming(label, "begin(), release(), receive() or penalty()"):
         with seeded_global_generator("check", {}):
@@ -86,7 +86,7 @@ def _call(subject: Subject, image: Shape, smashed: SmashedShape, alike: bool) ->
 
 
 def hooks(subject: Subject) -> Outcome:
-    """Check what the hooks give for maps, tokens and vectors, also where images are equal."""
+    """Check the hooks on maps, tokens and vectors, and on batches of equal images."""
     for image, smashed in SHAPES:
         for alike in (False, True):
             given = _call(subject, image, smashed, alike)
@@ -100,7 +100,7 @@ def hooks(subject: Subject) -> Outcome:
 
 
 def _wrong(given: _Hooks, smashed: SmashedShape) -> str | None:
-    """Say what is wrong with what the hooks gave, if anything is."""
+    """Return what is wrong with the hooks' values, or None."""
     due = (6, *smashed)
     wrong = _wrong_tensor("release", given.released, due)
     if given.received is not None:  # else it ended the session
@@ -123,12 +123,12 @@ def _wrong_tensor(method: str, value: object, due: tuple[int, ...]) -> str | Non
 
 
 def same_draws(subject: Subject) -> Outcome:
-    """Check that equal seeds give equal releases, and that `randomised` is told truly."""
+    """Check that equal seeds give equal releases, and that `randomised` is correct."""
     first, second = (_call(subject, *SHAPES[0], alike=False) for _ in range(2))
     if not torch.equal(first.released, second.released) or _value(first) != _value(second):
         return Outcome(
             "failed",
-            "equal seeds gave other values; draw from the generator that begin() is given",
+            "equal seeds gave different values; draw from the generator that begin() receives",
         )
     drawn = not torch.equal(*_releases(subject))
     if drawn and not subject.cls.randomised:
@@ -136,7 +136,7 @@ def same_draws(subject: Subject) -> Outcome:
             "failed", "release() draws random numbers; state randomised = True, so records say so"
         )
     if subject.cls.randomised and not drawn:
-        return Outcome("warning", "it states randomised = True, and nothing that it sends is drawn")
+        return Outcome("warning", "it states randomised = True, but release() draws no numbers")
     return Outcome("ok", "equal seeds give equal values")
 
 
@@ -145,7 +145,7 @@ def _value(given: _Hooks) -> float:
 
 
 def _releases(subject: Subject) -> tuple[Tensor, Tensor]:
-    """Return what is sent of the same batch behind two generators."""
+    """Return the releases of one batch with two different generators."""
     image, smashed = SHAPES[0]
     drawn = torch.Generator().manual_seed(0)
     images = torch.rand(6, *image, generator=drawn)
@@ -160,7 +160,7 @@ def _releases(subject: Subject) -> tuple[Tensor, Tensor]:
 
 
 def works(subject: Subject, setting: str) -> Outcome:
-    """Check that a session runs behind the defense."""
+    """Check that a session with the defense runs."""
     cells = subject.resolve(**TARGETS[setting])
     (record,) = subject.run(cells)
     if record.status != "ok":
@@ -176,7 +176,7 @@ def works(subject: Subject, setting: str) -> Outcome:
 
 
 def retains_utility(subject: Subject) -> Outcome:
-    """Say how much of a small segmentation model's utility is left behind the defense."""
+    """Report how much of a small segmentation model's utility the defense retains."""
     (cell,) = subject.resolve(_LEARNS_SETTINGS, **_LEARNS)
     (bare,) = small_cells(_LEARNS_SETTINGS, **_LEARNS)
     defended, undefended = subject.run([cell, bare])
@@ -198,9 +198,9 @@ def retains_utility(subject: Subject) -> Outcome:
 
 
 def cost(subject: Subject) -> Outcome:
-    """Say what the defense adds to a training step."""
+    """Report how much time the defense adds to a training step."""
     if _DEFENDED not in subject.tried:
-        return Outcome("skipped", "the session behind it could not be run")
+        return Outcome("skipped", "the defended session did not run")
     with_it, without = (_step_ms(subject.tried[name][1]) for name in (_DEFENDED, _BARE))
     return Outcome(
         "ok", f"a training step takes {with_it:.1f} ms with it, {without:.1f} ms without"

@@ -1,4 +1,4 @@
-"""What a target promises."""
+"""The checks of a target."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ WATCHED = ("__init__", "sizes", "possible_cuts", "preprocessing", "layers", "spl
 FREE = ("__init__", "preprocessing", "layers", "split")
 
 SHAPES = (Shape(1, 16, 16), Shape(3, 32, 32), Shape(3, 48, 48))
-"""Images for which every cut is tried; where a target takes others, the nearest that it takes."""
+"""Images for which every cut is tried; if a target takes others, the nearest that it takes."""
 
 _USUAL = SHAPES[1]
 _TRAINING = Training(epochs=1, batch_size=4, optimizer="sgd", learning_rate=0.01)
@@ -52,7 +52,7 @@ _TOLERANCE = 1e-4
 
 
 class _Split(NamedTuple):
-    """A target that was split for some images."""
+    """A target split at one cut for images of one shape."""
 
     image: Shape
     cut: int
@@ -60,7 +60,7 @@ class _Split(NamedTuple):
 
 
 def _taken(subject: Subject, image: Shape) -> Shape:
-    """Return the images that the target takes, as near as can be to some."""
+    """Return the image shape that the target takes and that is nearest to this one."""
     target: Target[Any] = subject.make()
     channels = nearest_size(target.channels, image.channels)
     height, width = (nearest_size(target.sizes(), one) for one in (image.height, image.width))
@@ -81,7 +81,7 @@ def _outputs(subject: Subject) -> int:
 
 
 def _splits(subject: Subject, refused: dict[str, int]) -> Iterator[_Split]:
-    """Yield the target split in every way; count what it refuses with a sentence."""
+    """Yield the target split in every way; count the splits that it refuses, by reason."""
     for image in dict.fromkeys(_taken(subject, image) for image in SHAPES):
         for cut in subject.make().possible_cuts():
             try:
@@ -104,7 +104,7 @@ def states_itself(subject: Subject) -> Outcome:
 
 
 def splits(subject: Subject) -> Outcome:
-    """Check every cut at several sizes, grey and colour: shapes, gradients, no writing."""
+    """Check every cut at several sizes, grey and colour: shapes, gradients, no in-place writes."""
     refused: dict[str, int] = {}
     done: dict[int, int] = {}
     for split in _splits(subject, refused):
@@ -130,7 +130,7 @@ def splits(subject: Subject) -> Outcome:
 
 
 def _wrong(subject: Subject, split: _Split) -> str | None:
-    """Say what is wrong with a split model's forward and backward pass, if anything is."""
+    """Return what is wrong with a split model's forward and backward pass, or None."""
     label, model = subject.configured.label, split.model
     if _shared(model):
         return "client and server share weights; on two machines each has its own"
@@ -142,7 +142,7 @@ def _wrong(subject: Subject, split: _Split) -> str | None:
     with seeded_global_generator("session", _ORDER), blaming(label, "forward()"):
         encoded = encode(model.client, images)
         sent = encoded.smashed.detach().clone().requires_grad_()
-        # Not a leaf, so that a server that writes into what it is sent is seen, not refused.
+        # Not a leaf: torch refuses in-place writes to leaves, and this check must detect them.
         crossed = sent * 1
         before = crossed.detach().clone()
         features = model.server(crossed)
@@ -165,7 +165,7 @@ def _wrong(subject: Subject, split: _Split) -> str | None:
 
 
 def _shared(model: SplitModel) -> bool:
-    """Return whether the server holds a weight that the client holds too."""
+    """Return whether client and server share a weight."""
     kept = [part for part in (model.client, model.head) if part is not None]
     clients = {id(weight) for part in kept for weight in part.parameters()}
     return any(id(weight) in clients for weight in model.server.parameters())
@@ -183,7 +183,7 @@ def _part(subject: Subject, image: Shape, count: int = 12) -> Part:
 
 
 def computes_the_same(subject: Subject) -> Outcome:
-    """Check that training across the wire gives the losses and weights of unsplit training."""
+    """Check that split training gives the losses and weights of unsplit training."""
     outputs = _outputs(subject)
     compared = 0
     image = _usual(subject)
@@ -197,7 +197,7 @@ def computes_the_same(subject: Subject) -> Outcome:
             return Outcome(
                 "failed",
                 f"cut {cut}: losses across the wire are {_said(ours)}, unsplit {_said(theirs)}; "
-                "is anything shared by client and server, or carried past the wire?",
+                "do client and server share anything, or pass anything around the wire?",
             )
         for part, other in zip(split_model, unsplit, strict=True):
             if part is not None and other is not None and not _alike(part, other):
@@ -205,7 +205,7 @@ def computes_the_same(subject: Subject) -> Outcome:
                     "failed", f"cut {cut}: weights differ from those of unsplit training"
                 )
         compared += 1
-    return Outcome("ok", f"losses and weights of {compared} cuts are those of unsplit training")
+    return Outcome("ok", f"losses and weights of {compared} cuts equal those of unsplit training")
 
 
 def _said(losses: list[float]) -> str:
@@ -220,7 +220,7 @@ def _alike(part: nn.Module, other: nn.Module) -> bool:
 
 
 def _train(subject: Subject, model: SplitModel, across: bool) -> list[float]:
-    """Train for three exchanges, across the wire or as one graph; return the losses."""
+    """Train for three exchanges, split or as one graph; return the losses."""
     target, part = subject.make(), _part(subject, _usual(subject))
     client = Client(
         part,
@@ -257,7 +257,7 @@ def _train(subject: Subject, model: SplitModel, across: bool) -> list[float]:
 
 
 def every_weight_learns(subject: Subject) -> Outcome:
-    """Check that a gradient reaches each weight that wants one."""
+    """Check that a gradient reaches every weight that requires one."""
     model = _split(subject, _usual(subject), _outputs(subject), subject.cls.default_cut)
     _train(subject, model, False)
     idle = [
@@ -297,7 +297,7 @@ def works(subject: Subject) -> Outcome:
 
 
 def cost(subject: Subject) -> Outcome:
-    """Say what a training step takes at the default cut, and how the client's share is."""
+    """Report the time of a training step at the default cut, and the size of the smashed data."""
     model = _split(subject, _usual(subject), _outputs(subject), subject.cls.default_cut)
     _train(subject, model, True)
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What the checks of a plug-in found, for a person and as JSON."""
+"""The report of a plug-in's checks, for a person and as JSON."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ Verdict = Literal["ok", "warning", "failed", "skipped"]
 
 
 class Outcome(NamedTuple):
-    """What one check says: a verdict, and a sentence that tells the author what to do."""
+    """The outcome of a check: a verdict, and a sentence that tells the author what to do."""
 
     verdict: Verdict
     sentence: str
 
 
 class CheckResult(BaseModel):
-    """One check of a plug-in.
+    """The result of one check of a plug-in.
 
     Attributes:
-        check: what was checked.
-        verdict: a warning does not fail the plug-in; what is skipped says why.
-        sentence: what was seen, and what to do about it.
-        seconds: that the check took.
+        check: name of the check.
+        verdict: a warning does not fail the plug-in.
+        sentence: what the check found and what to do, or why it was skipped.
+        seconds: duration of the check.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,12 +40,12 @@ class Report(BaseModel):
     """All checks of one plug-in.
 
     Attributes:
-        kind: attack, defense, target or data; None where it could not be told.
+        kind: attack, defense, target or data; None if unknown.
         name: its plain name.
-        spec: how it was asked for.
-        sha256: of its source; None where it could not be loaded.
-        parameters: with which it was checked.
-        findings: of all checks, in order.
+        spec: its name or path as given.
+        sha256: hash of its source; None if it could not be loaded.
+        parameters: the parameters of the checks.
+        findings: results of all checks, in order.
     """
 
     model_config = ConfigDict(frozen=True)

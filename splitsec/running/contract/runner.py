@@ -1,4 +1,4 @@
-"""Running the checks of one plug-in."""
+"""Runs the checks of one plug-in."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def check_plugin(
     Args:
         spec: a name, ``distribution/name`` or path, with parameters after it as on the command
             line: ``"fsha:iterations=40"``.
-        kind: attack, defense, target or data; may be left out where the spec names one kind only.
-        only: names of the checks to run; all by default. Some need what an earlier one ran, and
+        kind: attack, defense, target or data; needed only if plug-ins of several kinds match.
+        only: names of the checks to run; all by default. Some need cells of an earlier check and
             are skipped without it.
-        begun: told the name of each check that begins.
+        begun: called with the name of each check as it begins.
 
     Returns:
-        What each check found. A plug-in that cannot be loaded has one finding, which says why.
+        The result of each check. A plug-in that cannot be loaded has one result, which says why.
 
     Raises:
-        UsageError: nothing has that name or path, it names several kinds, or there is no such
+        UsageError: no plug-in has that name or path, several kinds have it, or there is no such
             parameter or check.
     """
     requests = parse_plugins(str(spec))
@@ -82,7 +82,7 @@ def check_plugin(
 
 
 def _only_kind(spec: str) -> Kind:
-    """Return the kind of a plug-in that is named without it."""
+    """Return the kind of a plug-in that was named without one."""
     kinds = kinds_of(spec)
     if len(kinds) > 1:
         raise UsageError(
@@ -93,11 +93,11 @@ def _only_kind(spec: str) -> Kind:
 
 
 def _loading(changes: set[str]) -> Outcome:
-    """Judge what importing the plug-in changed."""
+    """Return the outcome for the changes that importing the plug-in made."""
     worse = sorted(changes - {ENVIRONMENT})
     if worse:
         return Outcome(
-            "failed", f"importing it changes {', '.join(worse)}; do nothing at import but define"
+            "failed", f"importing it changes {', '.join(worse)}; only define things at import"
         )
     if changes:
         return Outcome("warning", "importing it changes the environment variables")

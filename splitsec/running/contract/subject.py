@@ -1,4 +1,4 @@
-"""The plug-in that is checked, what was seen of it, and the small cells that it is tried in."""
+"""The plug-in under test, the record of its calls, and the small cells that test it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from splitsec.running.contract.surroundings import SurroundingsWatch
 from splitsec.running.runs import run_cells
 
 NO_CELL = Outcome("skipped", "it needs a cell that ran in one of the checks above")
-"""Of a check whose cells could not be run, or were left out by ``--only``."""
+"""Outcome of a check whose cells did not run or were left out by ``--only``."""
 
 SMALL = {
     "training.epochs": 1,
@@ -31,14 +31,14 @@ SMALL = {
     "counts.held_out": 8,
     "counts.victims": 8,
 }
-"""Settings of the cells that say whether something works, not how well."""
+"""Settings of cells that show whether something works, not how well."""
 
 
 def small_cells(settings: dict[str, Any] | None = None, **request: Any) -> list[Cell]:
-    """Return small cells, by default without attack or defense, on 16 px and one thread.
+    """Return small cells, by default without attack or defense, at 16 px and on one thread.
 
     Args:
-        settings: beside :data:`SMALL`, such as ``{"training.epochs": 5}``.
+        settings: settings in addition to :data:`SMALL`, such as ``{"training.epochs": 5}``.
         **request: other fields of :class:`splitsec.cells.requests.Request`.
     """
     asked: dict[str, Any] = {"attack": "none", "defense": "none", "size": 16, "threads": 1}
@@ -51,11 +51,11 @@ class Subject:
     """A plug-in under test.
 
     Attributes:
-        configured: its class, watched, with its parameters.
-        request: how it was asked for, parameters and all.
-        folder: for records; nobody keeps it.
-        watch: what was seen of it.
-        tried: cells with their records that other checks look at again, by what they are for.
+        configured: its watched class and its parameters.
+        request: its name or path, with parameters.
+        folder: temporary folder for records.
+        watch: what its calls did.
+        tried: purpose to cells and their records, for later checks.
     """
 
     configured: ConfiguredPlugin
@@ -70,11 +70,11 @@ class Subject:
         return self.configured.plugin.cls
 
     def make(self) -> Any:
-        """Return an object of the class, where parameters are all that it is made from."""
+        """Return an object of a class that is made from parameters alone."""
         return self.cls(self.configured.parameters)
 
     def resolve(self, settings: dict[str, Any] | None = None, **request: Any) -> list[Cell]:
-        """Return small cells that use the plug-in; as :func:`small_cells`."""
+        """Return small cells that use the plug-in; arguments as for :func:`small_cells`."""
         kind = self.configured.plugin.kind
         cells = small_cells(settings, **{**request, kind: self.request})
         watched: dict[str, Any] = {kind: self.configured}
@@ -90,14 +90,14 @@ class Subject:
 
 
 class Check(NamedTuple):
-    """A check: its name, and what looks at the plug-in."""
+    """A check: its name and its function."""
 
     name: str
     look: Callable[[Subject], Outcome]
 
 
 def documented(subject: Subject) -> Outcome:
-    """Check that the plug-in and its parameters say what they are."""
+    """Check that the plug-in and its parameters are documented."""
     cls, kind = subject.cls, subject.configured.plugin.kind
     if not (cls.__doc__ or "").strip():
         return Outcome("failed", f"class {cls.__name__} has no docstring; say what it does")
@@ -106,7 +106,7 @@ def documented(subject: Subject) -> Outcome:
     if silent:
         return Outcome(
             "failed",
-            f"parameter {', '.join(silent)} says nothing of itself; give it "
+            f"parameter {', '.join(silent)} has no description; give it "
             "Field(default, description=...) with the unit and the paper's value",
         )
     due = [name for name, given in fields.items() if given.is_required()]
@@ -118,35 +118,35 @@ def documented(subject: Subject) -> Outcome:
         return Outcome(
             "warning",
             f"the file has no docstring, so `splitsec list {PLURALS[kind]}` has nothing to show; "
-            "begin it with method, paper and what deviates from it",
+            "begin it with the method, the paper and the deviations from it",
         )
     if not fields:
-        return Outcome("ok", "it says what it is, and has no parameters")
-    return Outcome("ok", f"it and its parameters say what they are: {', '.join(fields)}")
+        return Outcome("ok", "it is documented and has no parameters")
+    return Outcome("ok", f"it and its parameters are documented: {', '.join(fields)}")
 
 
 def left_alone(subject: Subject) -> Outcome:
-    """Check that nothing which the process shares was changed, in any call so far."""
+    """Check that no call so far changed the shared state of the process."""
     changes = subject.watch.changes
     if changes:
         said = "; ".join(f"{what} in {method}()" for what, method in sorted(changes.items()))
         return Outcome(
             "failed",
-            f"it changes what the whole process shares: {said}; draw from the generator that it "
-            "is given, and put back what it sets",
+            f"it changes state that the whole process shares: {said}; draw from the generator "
+            "that it receives, and restore what it sets",
         )
     calls = sum(subject.watch.calls.values())
     if not calls:
         return Outcome("skipped", "none of its methods were called")
-    return Outcome("ok", f"global generators, threads, dtype, folder as before in {calls} calls")
+    return Outcome("ok", f"{calls} calls left global generators, threads, dtype, folder unchanged")
 
 
 def repeats(subject: Subject, purpose: str) -> Outcome:
-    """Check that a cell which was run gives the same numbers when it is run again.
+    """Check that a cell gives the same numbers when it runs again.
 
     Args:
         subject: the plug-in.
-        purpose: under which the cell is found.
+        purpose: key of the cell in ``subject.tried``.
     """
     if purpose not in subject.tried:
         return NO_CELL
@@ -159,6 +159,6 @@ def repeats(subject: Subject, purpose: str) -> Outcome:
         return Outcome(
             "failed",
             f"the same cell gave other numbers the second time ({', '.join(differ)}); draw random "
-            "numbers from the generator that it is given, and keep nothing from run to run",
+            "numbers from the generator that it receives, and keep nothing from run to run",
         )
     return Outcome("ok", "the same cell, run twice, gives the same numbers")

@@ -1,4 +1,4 @@
-"""What a plug-in shares with the rest of the process and has to leave alone."""
+"""Watches the state of the process that a plug-in must not change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENVIRONMENT = "the environment variables"
 
 
 def surroundings() -> dict[str, object]:
-    """Return the state that all code in this process shares, by name."""
+    """Return the state shared by all code in this process, by name."""
     return {
         GENERATOR: torch.random.get_rng_state().numpy().tobytes(),
         "numpy's global generator": pickle.dumps(np.random.get_state()),  # noqa: NPY002 - the shared one
@@ -38,7 +38,7 @@ def surroundings() -> dict[str, object]:
 
 @contextmanager
 def seeing_changes(into: set[str], allowed: Collection[str] = ()) -> Iterator[None]:
-    """Add to ``into`` the names of what a block changed of its surroundings."""
+    """Add to ``into`` the names of the shared state that a block changed."""
     before = surroundings()
     try:
         yield
@@ -49,13 +49,13 @@ def seeing_changes(into: set[str], allowed: Collection[str] = ()) -> Iterator[No
 
 @dataclass
 class SurroundingsWatch:
-    """What was seen of a plug-in while it was used.
+    """Records what the calls of a plug-in did.
 
     Attributes:
-        changes: what it changed of its surroundings, and in which method.
-        views: that an attack was given.
-        seconds: method to what its calls took, together.
-        calls: method to their number.
+        changes: shared state that it changed, to the method that did.
+        views: views that an attack received.
+        seconds: method to the total seconds of its calls.
+        calls: method to the number of its calls.
     """
 
     changes: dict[str, str] = field(default_factory=dict)
@@ -64,13 +64,13 @@ class SurroundingsWatch:
     calls: dict[str, int] = field(default_factory=dict)
 
     def watched(self, cls: type[Any], methods: Collection[str], free: Collection[str]) -> type[Any]:
-        """Return a subclass that is watched, and behaves like the class in all else.
+        """Return a watched subclass that otherwise behaves like the class.
 
         Args:
             cls: the plug-in's class.
-            methods: that are watched, where the class has them.
-            free: those of them that may draw from torch's global generator, which the
-                framework seeds before and restores after them.
+            methods: methods to watch, if the class has them.
+            free: those that may draw from torch's global generator, because the framework seeds
+                it before and restores it after them.
         """
         wrapped = {
             name: _as_in(cls, name, self._wrapped(name, getattr(cls, name), name in free))
@@ -100,6 +100,6 @@ class SurroundingsWatch:
 
 
 def _as_in(cls: type[Any], name: str, call: Callable[..., Any]) -> Any:
-    """Return a wrapped method as the class has it: bound to objects, or to the class."""
+    """Return a wrapped method bound as in the class: to objects or to the class."""
     given = inspect.getattr_static(cls, name)
     return staticmethod(call) if isinstance(given, classmethod | staticmethod) else call

@@ -1,7 +1,7 @@
-"""Where sessions run: in this process, in worker processes, or on a cluster.
+"""Executors: they run sessions in this process, in worker processes, or on a cluster.
 
-An executor takes sessions from a queue whenever it has room for one, runs their cells, and gives
-their records as they come. What is run, and where records are kept, is none of its business.
+An executor takes a session from the queue whenever it has room, runs its cells, and yields their
+records as they finish. The caller decides which cells run and where records are kept.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ class Executor(Protocol):
     def run(
         self, queue: Queue, store: Path, progress: CellProgress
     ) -> Iterator[tuple[Cell, Record]]:
-        """Run sessions until the queue gives none.
+        """Run sessions until the queue is empty.
 
         Args:
             queue: gives sessions, and takes back cells whose process died.
             store: folder in which each record's own folder is made.
-            progress: told what begins, and of every stage.
+            progress: receives progress reports.
 
         Yields:
-            Cells with their records, as they come.
+            Cells with their records, as they finish.
         """
 
 

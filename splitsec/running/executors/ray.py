@@ -1,8 +1,8 @@
-"""Sessions as tasks on a Ray cluster, whose nodes need share no folder with this machine.
+"""Runs sessions as tasks on a Ray cluster, whose nodes need not share a folder with this machine.
 
-A task runs one session in a process of its own. Cells travel as JSON, plug-ins are loaded where
-they run, and records come back with the contents of their artifacts, to be written here. When
-and where a task runs, and that its process or its node is gone, is for Ray to say.
+A task runs one session in a process of its own. It receives cells as JSON, loads their plug-ins,
+and sends back records with their artifacts, which are written here. Ray schedules the tasks and
+detects processes and nodes that die.
 """
 
 from __future__ import annotations
@@ -37,21 +37,23 @@ from splitsec.records.record import Record, Status, read_record
 from splitsec.records.store import artifact, keep_record, record_folder
 from splitsec.running.session_queue import Queue
 
-_WAITING = 2  # sessions at Ray without room: an autoscaler sees them, other runs get the rest
-_LOSSES = 3  # nodes that a cell may be running on when they die
+_WAITING = (
+    2  # sessions queued at Ray: enough for an autoscaler to see, the rest stays for other runs
+)
+_LOSSES = 3  # a cell fails once this many nodes died while they ran it
 _CONNECT_SECONDS = 10.0
-_GRACE_SECONDS = 10.0  # in which a task that has given its last record tidies up
+_GRACE_SECONDS = 10.0  # for a task to clean up after its last record
 _ENVIRONMENT = ("SPLITSEC_DATA", "SPLITSEC_CACHE", FILE_VARIABLE, SECRET_FILE_VARIABLE)
 
 _QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # a cluster that is started for a run tells nobody
+    "RAY_USAGE_STATS_ENABLED": "0",  # no usage reports from a cluster started for a run
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # Ray would print nodes' faults on stdout
-    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of tasks that were given up
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # errors of cancelled tasks
 }
 
 
 class _CellMessage(BaseModel):
-    """A cell as it travels, with everything that decides its numbers where it was asked for."""
+    """A message that describes a cell, with the hashes that decide its numbers on the sender."""
 
     model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
@@ -60,7 +62,7 @@ class _CellMessage(BaseModel):
     identity: dict[str, Any]
 
     def load(self, folder: Path) -> Cell:
-        """Build the cell on a node, with its plug-ins' sources in a folder of theirs."""
+        """Build the cell on a node, with its plug-ins' sources in a folder of their own."""
         specs = {kind: one.unpack(folder / kind) for kind, one in self.plugins.items()}
         attack = self.cell.attack
         if attack is not None:
@@ -69,7 +71,7 @@ class _CellMessage(BaseModel):
 
 
 class _Errand(BaseModel):
-    """A session as it travels, with the environment and the working folder it was asked for in."""
+    """A message that describes a session, with the sender's environment and working folder."""
 
     cells: list[_CellMessage]
     environment: dict[str, str]
@@ -79,7 +81,7 @@ class _Errand(BaseModel):
 
 @dataclass
 class _Task:
-    """A session at Ray, and its cells that have no record yet; the deadline is the first one's."""
+    """A session at Ray and its cells without a record; the first cell has the deadline."""
 
     stream: Any
     cells: list[Cell]
@@ -91,21 +93,21 @@ class _Task:
 class Ray:
     """Runs sessions on a Ray cluster, as many at once as it has room for.
 
-    A session asks for as many CPUs as its cells have threads. A cell whose process dies is
-    recorded as failed, one that takes too long as timed out; the rest of its session begins
-    anew. What a node was running when it died is run again elsewhere.
+    A session requests as many CPUs as its cells have threads. A cell whose process dies is
+    recorded as failed, and one that takes too long as timed out; the rest of its session starts
+    again from scratch. If a node dies, its sessions run again on other nodes.
 
     Args:
-        address: ``HOST:PORT`` of the cluster's head, this machine being one of its nodes. By
+        address: ``HOST:PORT`` of the cluster's head; this machine must be one of its nodes. By
             default the cluster that ``RAY_ADDRESS`` names or that runs on this machine; if
             there is none, one is started for the run.
-        gpus: GPUs, or the share of one, that Ray sets aside for each session.
-        timeout: seconds that a cell may take, or None; the first cell of a session trains for
-            all of them. Waiting for room does not count.
+        gpus: number or fraction of GPUs that Ray reserves for each session.
+        timeout: seconds that a cell may take, or None; the first cell of a session includes its
+            training. Waiting for room does not count.
         keep_models: whether trained models are kept beside the records.
 
     Raises:
-        UsageError: Ray is not installed, or cannot be reached by such an address.
+        UsageError: Ray is not installed, or the address does not work with it.
     """
 
     def __init__(
@@ -138,8 +140,8 @@ class Ray:
 
         Raises:
             UsageError: the cluster cannot be reached.
-            WorkerError: a session could not be run for a reason outside of it, such as a defect
-                or the end of the cluster.
+            WorkerError: a session could not run for a reason outside it, such as a defect or the
+                end of the cluster.
         """
         first = queue.take()
         if first is None:
@@ -171,7 +173,7 @@ class Ray:
 
 @contextmanager
 def _connected(address: str | None) -> Iterator[None]:
-    """Connect to the cluster, unless this process is connected to one."""
+    """Connect to the cluster, unless this process is already connected to one."""
     import ray
 
     if ray.is_initialized():
@@ -197,13 +199,13 @@ def _connected(address: str | None) -> Iterator[None]:
 
 
 class _Cluster:
-    """Sessions handed to the cluster by one run, and what comes of them."""
+    """The sessions that one run has submitted to the cluster."""
 
     def __init__(self, settings: Ray, store: Path, progress: CellProgress) -> None:
         import ray
 
         self._ray = ray
-        # Each task has a process of its own: nothing that a plug-in leaves behind is met again.
+        # Each task has a process of its own, so that no plug-in's leftovers affect another task.
         self._work = ray.remote(max_calls=1, max_retries=0)(_work)
         self._settings = settings
         self._store = store
@@ -214,7 +216,7 @@ class _Cluster:
         self._said: set[str] = set()
 
     def submit(self, cells: list[Cell]) -> _Task:
-        """Hand a session to Ray."""
+        """Submit a session to Ray."""
         wanted = {"CPU": float(cells[0].spec.threads), "GPU": self._settings.gpus}
         self._say_if_no_node_has(wanted)
         errand = _Errand(
@@ -239,7 +241,7 @@ class _Cluster:
         return _Task(work.remote(self._core, errand.model_dump_json()), cells)
 
     def ready(self, running: Sequence[_Task]) -> list[_Task]:
-        """Wait until a task has something to say, has died, or is late; return these."""
+        """Wait for tasks that have sent something, have died, or are late, and return them."""
         earliest = min(task.deadline for task in running)
         until = None if earliest == math.inf else max(0.0, earliest - time.monotonic())
         said, _ = self._ray.wait([task.stream for task in running], timeout=until)
@@ -247,7 +249,7 @@ class _Cluster:
         return [task for task in running if task.stream in said or now >= task.deadline]
 
     def receive(self, task: _Task) -> list[tuple[Cell, Record]]:
-        """Return the records that a task has just given, or failed to give; often none."""
+        """Return the records that a task has just finished or failed to make; often none."""
         exceptions = self._ray.exceptions
         if not self._ray.wait([task.stream], timeout=0)[0]:
             self.cancel(task)
@@ -281,7 +283,7 @@ class _Cluster:
         return []
 
     def cancel(self, task: _Task) -> None:
-        """End a task's process, or take it back if it has none."""
+        """End a task's process, or withdraw the task if it has none."""
         with suppress(self._ray.exceptions.RayError):
             self._ray.cancel(task.stream, force=True)
 
@@ -291,7 +293,7 @@ class _Cluster:
         self._progress.begin(task.cells[0].spec)
 
     def _keep(self, task: _Task, text: str, files: Mapping[str, bytes]) -> tuple[Cell, Record]:
-        """Write a record that has come."""
+        """Write a received record."""
         cell = task.cells.pop(0)
         record = read_record(text, f"the record of {cell.spec.title()}")
         if record.cell_id != cell.cell_id(self._images.of(cell.data_spec())):
@@ -308,7 +310,7 @@ class _Cluster:
         return cell, keep_record(self._store, record, files)
 
     def _without_result(self, task: _Task, status: Status, reason: str) -> tuple[Cell, Record]:
-        """Write the record of the cell that was under way in a task that is over."""
+        """Write the record of the cell that was running when its task ended."""
         from splitsec.cells.evaluation import record_without_result
 
         task.over = True
@@ -318,7 +320,7 @@ class _Cluster:
     def _lost(self, task: _Task) -> list[tuple[Cell, Record]]:
         task.over = True
         node = f"node {task.node}" if task.node else "a node"
-        self._say_once(f"{node} of the cluster died; what it was running is run again elsewhere")
+        self._say_once(f"{node} of the cluster died; its sessions run again on other nodes")
         key = task.cells[0].spec.model_dump_json()
         self._losses[key] += 1
         if self._losses[key] < _LOSSES:
@@ -339,12 +341,12 @@ class _Cluster:
 
 
 def _line(error: BaseException, which: int) -> str:
-    """Return a line of an error's text, which may be a node's whole traceback."""
+    """Return one line of an error's text, which may be a node's whole traceback."""
     return (str(error).strip().splitlines() or [type(error).__name__])[which]
 
 
 def _work(core: str, errand: str) -> Iterator[tuple[Any, ...]]:
-    """Run a session on a node; yields what it has to say, its kind first."""
+    """Run a session on a node; yield its messages, each with its kind first."""
     import ray
 
     node = ray.get_runtime_context().get_node_id()[:8]
@@ -391,7 +393,7 @@ def _run(errand: _Errand) -> Iterator[tuple[Any, ...]]:
 
 
 def _check(here: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Raise an error unless a cell is the same on this node as where it was asked for."""
+    """Raise an error unless a cell is the same on this node as on the sender."""
     names = {"data": "the images", "sources": "a plug-in's source"}
     differ = [names.get(key, f"the {key}") for key in asked if here.get(key) != asked[key]]
     if differ:

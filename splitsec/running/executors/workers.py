@@ -1,8 +1,8 @@
-"""Cells in worker processes, side by side; a process that dies or hangs costs its cell alone.
+"""Runs sessions in parallel worker processes; a process that dies or hangs costs only its cell.
 
-A worker gets a whole session: cells that share one are run together, wherever they run. Cells
-travel as their specification and records come back as JSON; plug-ins are loaded where they run.
-Each worker leads a process group of its own, so that whatever a plug-in started ends with it.
+A worker runs a whole session, because its cells share the training. It receives the specifications
+of cells, loads their plug-ins, and sends records as JSON. Each worker leads a process group of its
+own, so that every process that a plug-in started ends with it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from splitsec.records.record import Record
 from splitsec.records.spec import CellSpec
 from splitsec.running.session_queue import Queue
 
-_GRACE_SECONDS = 10.0  # in which an interrupted worker writes what it was doing
+_GRACE_SECONDS = 10.0  # for an interrupted worker to write its record
 
 
 @dataclass
 class _Worker:
-    """A process and the cells that it has not given yet; the first is under way.
+    """A process and its cells without a record; the first of them is running.
 
-    Where several are shown, each stage says of which cell it is.
+    If several workers report progress, each stage names its cell.
     """
 
     process: BaseProcess
@@ -61,11 +61,11 @@ class _Worker:
         """End the process and all that it started."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        self.process.kill()  # it may have died before it had a group
+        self.process.kill()  # it may not have had a group yet
         self.process.join()
 
     def finish(self) -> None:
-        """Let the process, which has given its last record, end with all that it started."""
+        """Let the process end after its last record, with all that it started."""
         self._give_up_stage()
         self.lifeline.close()
         self.process.join(_GRACE_SECONDS)
@@ -73,7 +73,7 @@ class _Worker:
         self.replies.close()
 
     def tell(self, kind: str, *content: Any) -> None:
-        """Pass on what the process says of its progress."""
+        """Pass on a progress report of the process."""
         if kind == "message":
             self.progress.message(*content)
         elif kind == "begin":
@@ -91,7 +91,7 @@ class _Worker:
             self.stage = None
 
     def _give_up_stage(self) -> None:
-        """Show a stage that failed, or whose process is gone, no more; it was not done."""
+        """Stop showing a stage that failed or whose process ended; it was not finished."""
         with suppress(WorkerError), self.stages:
             raise WorkerError("the stage was given up")
         self.stage = None
@@ -112,12 +112,12 @@ class Workers:
 
     Processes are spawned, never forked, so a program that uses this must do so under
     ``if __name__ == "__main__":``. A cell whose process dies is recorded as failed, one that
-    takes too long as timed out; the rest of its session begins anew in another process.
+    takes too long as timed out; the rest of its session starts again in another process.
 
     Args:
-        count: processes at once.
-        timeout: seconds that a cell may take, or None; the first cell of a session trains for
-            all of them.
+        count: number of processes at once.
+        timeout: seconds that a cell may take, or None; the first cell of a session includes its
+            training.
         keep_models: whether trained models are kept beside the records.
     """
 
@@ -132,8 +132,8 @@ class Workers:
         """Run sessions; see :class:`splitsec.running.executors.Executor`.
 
         Raises:
-            WorkerError: a worker could not run its cells for a reason outside of them, such as
-                a full disk or a defect.
+            WorkerError: a worker could not run its cells for a reason outside them, such as a
+                full disk or a defect.
         """
         running: list[_Worker] = []
         try:
@@ -172,7 +172,7 @@ class Workers:
 
 
 def _ready(running: Sequence[_Worker], timeout: float | None) -> list[_Worker]:
-    """Wait until a worker has something to say, has died, or is late; return these."""
+    """Wait for workers that have sent something, have died, or are late, and return them."""
     until = None
     if timeout is not None:
         until = max(0.0, min(one.since for one in running) + timeout - time.monotonic())
@@ -185,7 +185,7 @@ def _ready(running: Sequence[_Worker], timeout: float | None) -> list[_Worker]:
 
 
 def _next(worker: _Worker, store: Path, timeout: float | None) -> Record | None:
-    """Return the record that the worker has just given, or failed to; None if it only spoke."""
+    """Return the record that a worker just finished or failed to make; None for other messages."""
     from splitsec.cells.evaluation import record_without_result
 
     cell = worker.cells[0]
@@ -207,7 +207,7 @@ def _next(worker: _Worker, store: Path, timeout: float | None) -> Record | None:
 
 
 def _stop(running: Sequence[_Worker]) -> None:
-    """Interrupt workers, let them write what they were doing, and end them."""
+    """Interrupt workers, let them write their records, and end them."""
     for worker in running:
         with suppress(ProcessLookupError):
             os.kill(worker.pid, signal.SIGINT)
@@ -230,7 +230,7 @@ def _work(
     from splitsec.cells.evaluation import evaluate_cells
 
     try:
-        with redirect_stdout(sys.stderr):  # what a library or a plug-in prints is no result
+        with redirect_stdout(sys.stderr):  # stdout is for results only
             cells = [load_cell(one) for one in sent]
             telling = _ParentProgress(lambda kind, *content: replies.send((kind, *content)))
             for record in evaluate_cells(cells, store, telling, keep_models=keep_models):
@@ -242,15 +242,15 @@ def _work(
 
 
 class _ParentProgress(Relay):
-    """Progress that is shown by the parent, which is sent the records for themselves."""
+    """Progress that the parent process shows; records are sent separately."""
 
     def begin(self, spec: CellSpec) -> None:
-        """Pass it on."""
+        """Pass on that a cell begins."""
         self._say("begin", spec)
 
 
 def _die_with_parent(lifeline: Connection) -> None:
-    """End this process group when the parent's end of the lifeline is gone."""
+    """End this process group when the parent's end of the lifeline closes."""
     with suppress(EOFError, OSError):
         lifeline.recv_bytes()
     os.killpg(0, signal.SIGKILL)
