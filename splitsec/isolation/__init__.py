@@ -1,8 +1,8 @@
-"""Attacks in processes of their own, which hold nothing private.
+"""Isolation: runs attacks in processes of their own, which hold nothing private.
 
-The host (:mod:`.host`) starts a guest (:mod:`.guest`) per attack and cell, and hands it what the
-attack's view grants and what crosses the wire, as frames (:mod:`.protocol`). The rest of splitsec
-calls an isolated attack (:mod:`.attack`) like any other.
+The host (:mod:`.host`) starts a guest (:mod:`.guest`) per attack and cell, and sends it the view's
+grants and the server's messages as frames (:mod:`.protocol`). The rest of splitsec calls an
+isolated attack (:mod:`.proxy`) like any other.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ GIB = 1 << 30
 
 
 class Isolation(BaseModel):
-    """Which attacks are isolated, how, and what they may use up. It decides no number.
+    """Which attacks are isolated, how, and within which limits. It affects no number.
 
     Attributes:
         attacks: ``"others"`` isolates those that are not built in, ``"all"`` every one.
-        sandbox: whether bubblewrap keeps them from network, files and other processes.
-        seconds: that an attack may take of one cell.
-        memory_gib: resident memory that its processes may have, together.
-        processes: that it may have at once.
-        hidden: folders that the sandbox must not show, beside those of the data and the cache.
+        sandbox: whether bubblewrap denies them network, files and other processes.
+        seconds: time limit of an attack per cell.
+        memory_gib: limit on the resident memory of all its processes together.
+        processes: limit on its processes at once.
+        hidden: folders that the sandbox hides, in addition to the data and the cache.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,14 +40,14 @@ class Isolation(BaseModel):
 
     @property
     def kind(self) -> Literal["process", "sandbox"]:
-        """What records call it."""
+        """Its name in records."""
         return "sandbox" if self.sandbox else "process"
 
 
 def isolation_for(
     isolate: bool | None, *, sandbox: bool, hidden: tuple[str, ...] = (), **limits: float
 ) -> Isolation | None:
-    """Return the isolation that was asked for, or None where every attack runs in-process.
+    """Return the requested isolation, or None if every attack runs in this process.
 
     Args:
         isolate: whether attacks are isolated; None for those that are not built in.
@@ -56,7 +56,7 @@ def isolation_for(
         **limits: ``seconds``, ``memory_gib`` and ``processes`` of :class:`Isolation`.
 
     Raises:
-        UsageError: the sandbox is asked for without isolation.
+        UsageError: the sandbox is requested without isolation.
     """
     if isolate is False:
         if sandbox:

@@ -1,4 +1,4 @@
-"""How grants cross between the private side and a guest, by their form."""
+"""Encodes grants for a guest and decodes them there, by their form."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def encode_grant(name: str, form: Form, value: Any) -> Answer:
     """Return a grant as JSON values and tensors.
 
     Args:
-        name: of the grant; its tensors are named after it.
-        form: what the grant is; answers are asked for, and never encoded.
+        name: name of the grant; its tensors are named after it.
+        form: form of the grant; the guest requests answers one by one, so they have no encoding.
         value: the grant.
     """
     if form == "tensor":
@@ -36,13 +36,13 @@ def encode_grant(name: str, form: Form, value: Any) -> Answer:
 
 
 def decode_grant(name: str, form: Form, sent: Answer, build: Callable[[], SplitModel]) -> Any:
-    """Return a grant from what :func:`encode_grant` gave.
+    """Return a grant from the output of :func:`encode_grant`.
 
     Args:
-        name: of the grant.
-        form: what it is.
-        sent: its JSON values, and tensors among which are its own.
-        build: builds the split model anew, with any weights.
+        name: name of the grant.
+        form: form of the grant.
+        sent: its JSON values, and tensors that include its own.
+        build: builds a new split model, with any weights.
     """
     if form == "tensor":
         return sent.tensors[name]
@@ -61,13 +61,13 @@ def decode_grant(name: str, form: Form, sent: Answer, build: Callable[[], SplitM
 
 
 def encode_network(name: str, module: nn.Module) -> Answer:
-    """Return a network's modes and its weights, the names of these after ``name``."""
+    """Return a network's modes and its weights, which are named after ``name``."""
     weights = {f"{name}/{key}": value for key, value in module.state_dict().items()}
     return Answer([one.training for one in module.modules()], weights)
 
 
 def fill_network(module: nn.Module, name: str, sent: Answer) -> nn.Module:
-    """Give a network the weights that were sent under a name, and its modes."""
+    """Load the weights and modes that were sent under a name into a network."""
     module.load_state_dict(_named(name, sent.tensors))
     for part, training in zip(module.modules(), sent.content, strict=True):
         part.training = training

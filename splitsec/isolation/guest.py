@@ -1,6 +1,6 @@
-"""What runs in a guest's process: it builds the attack from what was sent, and answers calls.
+"""Runs in a guest's process: builds the attack from the host's message and answers calls.
 
-Nothing private is here: no image but the attack's own, no client, no partition.
+Nothing private is in this process: no images but the attack's own, no client, no partition.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from splitsec.shapes import Shape, smashed_shape_of
 from splitsec.state import UnfitError, put_back, take
 
 _MOST_FILE_BYTES = 4 << 30
-_MOST_TEXT = 10_000  # of an error; the host shows less
+_MOST_TEXT = 10_000  # characters of an error; the host shows fewer
 
 
 class Resident:
     """An attack in its process.
 
     Args:
-        channel: to the host.
+        channel: connection to the host.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -59,7 +59,7 @@ class Resident:
         self._attack: Attack[Any] | None = None
 
     def serve(self) -> None:
-        """Answer calls until the host is gone."""
+        """Answer calls until the host closes the channel."""
         while True:
             try:
                 frame = self._channel.receive(None)
@@ -76,7 +76,7 @@ class Resident:
                 answer = getattr(self, f"_{method}")(given)
         except SplitsecError as error:
             failure = error
-        if os.getpid() != self._process:  # a copy that the attack has forked
+        if os.getpid() != self._process:  # a process that the attack forked
             os._exit(1)
         if failure is None:
             try:
@@ -92,7 +92,7 @@ class Resident:
         return self._attack
 
     def _configure(self, given: Answer) -> Answer:
-        """Load a plug-in, and say what is asked of its class before any session."""
+        """Load a plug-in, and return the facts about its class that are needed before a session."""
         from splitsec.isolation.unloaded import configure_here
 
         return Answer(configure_here(given.content))
@@ -106,7 +106,7 @@ class Resident:
         parameters = build_parameters(self._label, plugin.cls.Parameters, told["parameters"])
         view = _view(told, tensors, self._channel)
         generator = torch.Generator().manual_seed(told["generator"])
-        # Building the view's networks has drawn numbers; on the private side they were there.
+        # Building the view's networks drew numbers here, which it did not do on the private side.
         with globally_seeded(seed), blaming(self._label, "__init__()"):
             self._attack = plugin.cls(parameters, view, generator)
         return Answer()
@@ -175,13 +175,13 @@ class Resident:
 
 
 class _AskingView(View):
-    """A view whose later grants are asked for on the private side, which counts them."""
+    """A view that requests later grants from the private side, which counts their use."""
 
     _channel: Channel
     _build: Callable[[], SplitModel]
 
     def take(self, name: str) -> Any:
-        """Return a grant; one that did not exist at the start is asked for."""
+        """Return a grant; request it from the host if it did not exist at the start."""
         grant = GRANTS[name]
         if grant.time == "start" or grant.form is None or not getattr(self._threat, name):
             return super().take(name)
@@ -195,7 +195,7 @@ class _AskingView(View):
 
 
 class _HostShelf:
-    """Keeps the attack's checkpoints at the host, which never looks into them."""
+    """Keeps the attack's checkpoints at the host, which never parses them."""
 
     part_of_no_state = True
 
@@ -203,24 +203,24 @@ class _HostShelf:
         self._channel = channel
 
     def read(self, name: str) -> bytes | None:
-        """Ask for what was kept last."""
+        """Return the last checkpoint from the host, or None."""
         kept = _ask(self._channel, f"read {name}").tensors.get("kept")
         return None if kept is None else kept.numpy().tobytes()
 
     def keep(self, name: str, content: bytes | memoryview) -> None:
-        """Have it kept in the place of what was."""
+        """Replace the checkpoint at the host."""
         _ask(self._channel, f"keep {name}", {"kept": torch.frombuffer(content, dtype=torch.uint8)})
 
     def remove(self, name: str) -> None:
-        """Have it kept no longer."""
+        """Remove the checkpoint from the host."""
         _ask(self._channel, f"remove {name}")
 
 
 def _ask(channel: Channel, name: str, tensors: Mapping[str, Tensor] | None = None) -> Frame:
-    """Ask the host for something, or to do something.
+    """Send a request to the host and return its answer.
 
     Raises:
-        SplitsecError: it would not.
+        SplitsecError: the host refused.
     """
     channel.send("ask", name, tensors)
     frame = channel.receive(None)
@@ -231,7 +231,7 @@ def _ask(channel: Channel, name: str, tensors: Mapping[str, Tensor] | None = Non
 
 
 def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Channel) -> View:
-    """Build the attack's view again from what was sent."""
+    """Build the attack's view from the host's message."""
     plugin = load_plugin("target", told["target"])
     label, values = f"target {plugin.name!r}", told["target_parameters"]
     target: Target[Any] = plugin.cls(build_parameters(label, plugin.cls.Parameters, values))
@@ -240,7 +240,7 @@ def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Chann
     def split() -> SplitModel:
         return split_target(label, target, image, told["outputs"], told["cut"])
 
-    spare = split()  # for networks that are asked for later: building one then would draw numbers
+    spare = split()  # for networks requested later: building one then would draw numbers
     server = split().server
     fill_network(server, "server", Answer(told["server"], tensors))
     threat = ThreatModel(**told["threat"])
@@ -277,31 +277,31 @@ def _message(given: Answer) -> Message:
 
 
 def _given_back(values: object) -> Answer:
-    """Return what an attack gave, or the name of its kind where it is no tensor."""
+    """Return an attack's tensor, or the name of its type if it is not a tensor."""
     if isinstance(values, Tensor):
         return Answer(tensors={"values": values})
     return Answer(type(values).__name__)
 
 
 def _limit() -> None:
-    """Take from this process what no attack needs."""
+    """Limit what this process can do and how it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted host ends it
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_FILE_BYTES, _MOST_FILE_BYTES))
-    with suppress(OSError):  # Linux alone: if memory runs out, this is what the system ends
+    with suppress(OSError):  # Linux only: if memory runs out, the system ends this process first
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _end_with_host(handle: int) -> None:
-    """End this process and its group when the host's end of the channel is gone."""
+    """End this process and its group when the host closes the channel."""
     poll = select.poll()
-    poll.register(handle, 0)  # nothing but the end of it
+    poll.register(handle, 0)  # only the end of the channel wakes it
     poll.poll()
     os.killpg(0, signal.SIGKILL)
 
 
 def main() -> None:
-    """Serve a host, at the other end of the socket whose number is the one argument."""
+    """Serve the host at the other end of a socket; the only argument is the socket's number."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     _limit()
     threading.Thread(target=_end_with_host, args=(connection.fileno(),), daemon=True).start()

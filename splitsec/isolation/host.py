@@ -1,4 +1,4 @@
-"""The private side of an isolated attack: starts its process, calls it, and believes nothing."""
+"""The private side of an isolated attack: starts its process, calls it, and checks every answer."""
 
 from __future__ import annotations
 
@@ -48,29 +48,29 @@ _ERRORS = {
 
 
 class Answer(NamedTuple):
-    """What one side gives the other: JSON values, and tensors by name."""
+    """Arguments or results of a call: JSON values, and tensors by name."""
 
     content: Any = None
     tensors: Mapping[str, Tensor] = {}
 
 
 GrantHandler = Callable[[str, Frame], Answer]
-"""What answers a guest that asks for a grant: its name and the frame, to what it is given."""
+"""Answers a guest's request for a grant, from the grant's name and the frame."""
 
 
 class Guest:
-    """A process in which an attack lives.
+    """A process that runs an attack.
 
     Args:
         label: names the attack in errors.
-        isolation: how it is kept, and what it may use up.
-        sources: files and folders that it is read from.
+        isolation: how it is isolated, and its limits.
+        sources: files and folders of its source.
 
     Attributes:
-        failure: why it is called no more, or None; every call raises it.
+        failure: why it failed, or None; every later call raises it.
 
     Raises:
-        UsageError: there is no such isolation on this machine.
+        UsageError: this machine does not support that isolation.
     """
 
     def __init__(self, label: str, isolation: Isolation, sources: Sequence[Path]) -> None:
@@ -110,16 +110,16 @@ class Guest:
         """End the process and all that it started."""
         self._channel.close()
         self._watch.stop()
-        with suppress(RecursionError):  # of folders within folders: they stay
+        with suppress(RecursionError):  # deeply nested folders stay
             self._folder.cleanup()
 
     @property
     def used(self) -> float:
-        """Seconds that the attack took, with what the private side took for its sake."""
+        """Seconds that the attack took, including the private side's work for it."""
         return self._channel.used
 
     def charge(self, used: float) -> None:
-        """Let the attack have used so many seconds in all, if it did not use more."""
+        """Raise the attack's used time to a total of seconds, if it is lower."""
         self._channel.used = max(self._channel.used, used)
 
     def call(
@@ -132,20 +132,20 @@ class Guest:
         asks_bytes: int = 0,
         progress: Progress | None = None,
     ) -> Answer:
-        """Call a method of the guest; torch's global generator is seeded there as it is here.
+        """Call a method of the guest; torch's global generator gets the same seed there as here.
 
         Args:
-            method: its name.
-            given: what it is given.
-            most_bytes: that the tensors of its answer may take.
-            asked: answers what it asks for meanwhile.
-            asks_bytes: of tensors that it may ask with.
-            progress: told of its stages.
+            method: name of the method.
+            given: arguments.
+            most_bytes: limit on the tensors of the answer.
+            asked: answers the guest's requests during the call.
+            asks_bytes: limit on the tensors of those requests.
+            progress: receives progress reports.
 
         Raises:
-            SplitsecError: what the attack raised, or a ``PluginError`` where its process broke
-                the rules or is gone; every later call raises that again.
-            TimeLimitError: it took longer than it may.
+            SplitsecError: the attack raised it, or a ``PluginError`` because its process broke
+                the rules or ended; every later call raises that again.
+            TimeLimitError: the attack exceeded its time limit.
         """
         if self.failure is not None:
             raise self.failure
@@ -181,7 +181,7 @@ class Guest:
             )
 
     def _fail(self, said: str, kind: type[PluginError] = PluginError) -> NoReturn:
-        """End the process, and raise the error; each later call raises it again."""
+        """End the process and raise the error; every later call raises it again."""
         self.failure = kind(self._watch.verdict or said)
         self._watch.stop()
         raise self.failure from None
@@ -203,7 +203,7 @@ class Guest:
         return f"{self._label} {found.said} ({found.option}); its processes were ended"
 
     def _end(self) -> str:
-        """Return in words what became of the process, which has closed its channel."""
+        """Return in words how the process ended, after its channel closed."""
         try:
             code = self._process.wait(_DYING_SECONDS)
         except subprocess.TimeoutExpired:
@@ -231,7 +231,7 @@ class _StageDisplay:
         self._opened = 0
 
     def tell(self, content: Any) -> None:
-        """Show what a guest says of its progress."""
+        """Show a progress report of a guest."""
         match content:
             case ["stage", str(name), int(total)] if 0 <= total < _MOST_STEPS:
                 self._stages.close()
@@ -252,7 +252,7 @@ class _StageDisplay:
 
 
 def _raise(content: Any) -> NoReturn:
-    """Raise what the attack raised, as far as it may raise such."""
+    """Raise the attack's error, if attacks may raise errors of its class."""
     match content:
         case [str(kind), str(text)]:
             raise _ERRORS.get(kind, PluginError)(short(text))

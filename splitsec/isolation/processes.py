@@ -1,4 +1,4 @@
-"""A guest's processes: what they use, their end, and what they print."""
+"""Watches a guest's processes: limits their use, ends them, and passes on their output."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from splitsec.isolation.sandbox import EXTRA_PROCESSES
 
 LOOK_EVERY_SECONDS = 0.2
 MARK_VARIABLE = "SPLITSEC_GUEST"
-"""In the environment of a guest's processes: by its value :class:`Tree` knows them."""
+"""Environment variable of a guest's processes; :class:`Tree` recognises them by its value."""
 
-_LOOK_SHARE = 0.05  # of one core at most, where there are very many processes
+_LOOK_SHARE = 0.05  # of one core at most, if there are very many processes
 _PASSED_ON_BYTES = 64 << 10
 _MOST_TEXT = 600  # characters
-_ROUNDS = 100  # of ending processes that may start others meanwhile
+_ROUNDS = 100  # of ending processes, which may start others in the meantime
 
 
 class Usage(NamedTuple):
-    """What a guest's processes use together."""
+    """Number and memory of a guest's processes together."""
 
     processes: int
     memory_bytes: int
 
 
 class Excess(NamedTuple):
-    """What processes use too much of: in words, and the option that allows more."""
+    """A limit that processes exceed: a sentence, and the option that raises it."""
 
     said: str
     option: str
 
 
 def excess(usage: Usage, allowed: Isolation) -> Excess | None:
-    """Return what processes use too much of, or None.
+    """Return the limit that processes exceed, or None.
 
     Args:
         usage: what they use.
-        allowed: what they may; in the sandbox, bubblewrap's own processes do not count.
+        allowed: their limits; in the sandbox, bubblewrap's own processes do not count.
     """
     processes = usage.processes - (EXTRA_PROCESSES if allowed.sandbox else 0)
     if processes > allowed.processes:
@@ -61,15 +61,15 @@ def excess(usage: Usage, allowed: Isolation) -> Excess | None:
 
 
 class Tree:
-    """A process, all that it started, and what these started.
+    """A process and all its descendants.
 
-    Read from Linux's ``/proc``; elsewhere it is the process's group. A process counts by its
-    parent, by its session, because it counted before, or by a mark in the environment that it was
-    started with. One that gets rid of all of these is lost; in the sandbox there is no way out.
+    Linux's ``/proc`` gives them; on other systems the process's group does. A process belongs to
+    the tree by its parent, by its session, because it belonged before, or by a mark in its initial
+    environment. One that loses all of these escapes; in the sandbox none can.
 
     Args:
         root: id of the process, which leads a session of its own.
-        mark: is in its environment, and in nobody else's.
+        mark: value in the environment of its processes and no others.
     """
 
     def __init__(self, root: int, mark: str) -> None:
@@ -79,9 +79,9 @@ class Tree:
         self._begun = 0  # when the first one started
 
     def usage(self) -> Usage:
-        """Look how many processes there are, and how much memory is theirs.
+        """Return the number of processes and their memory.
 
-        If memory runs out, they are what the system ends, whatever they said of themselves.
+        It also makes the system end them first if memory runs out, whatever they set themselves.
         """
         found = self._look()
         for one in found:
@@ -90,14 +90,14 @@ class Tree:
         return Usage(len(found), sum(one.memory_bytes for one in found))
 
     def kill(self) -> None:
-        """End them all, and whatever they start meanwhile."""
+        """End all processes, including those that they start in the meantime."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._root, signal.SIGKILL)
         for _ in range(_ROUNDS):
             found = self._look()
             if not found:
                 return
-            for how in (signal.SIGSTOP, signal.SIGKILL):  # what is stopped starts no other
+            for how in (signal.SIGSTOP, signal.SIGKILL):  # a stopped process starts no others
                 for one in found:
                     with suppress(ProcessLookupError, PermissionError):
                         os.kill(one.pid, how)
@@ -149,7 +149,7 @@ def _running() -> dict[int, _Process]:
 
 
 def _environment(pid: int) -> bytes:
-    """Return what a process was started with, as far as it may be read."""
+    """Return a process's initial environment, or nothing if it is not readable."""
     try:
         return Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
@@ -157,12 +157,12 @@ def _environment(pid: int) -> bytes:
 
 
 class ProcessWatch(threading.Thread):
-    """Ends a guest that uses too much, and passes on the beginning of what it prints.
+    """Ends a guest that exceeds its limits, and passes on the beginning of its output.
 
     Args:
-        process: the guest's, with its output in ``stdout``.
-        mark: is in its environment, and in nobody else's.
-        judge: says what is wrong with what it uses, or None.
+        process: the guest's process, with its output in ``stdout``.
+        mark: value in the environment of its processes and no others.
+        judge: returns a sentence if the usage is too high, else None.
 
     Attributes:
         verdict: why it was ended, or None.
@@ -183,7 +183,7 @@ class ProcessWatch(threading.Thread):
         self._output: IO[bytes] | None = process.stdout
 
     def run(self) -> None:
-        """Watch until it is stopped."""
+        """Watch until :meth:`stop` is called."""
         pause, due = LOOK_EVERY_SECONDS, time.monotonic()
         while not self._over.is_set():
             self._listen(max(0.0, due - time.monotonic()))
@@ -199,8 +199,8 @@ class ProcessWatch(threading.Thread):
             due = time.monotonic() + pause
 
     def stop(self) -> None:
-        """End the guest with all that it started, and the watch; once it is, do nothing."""
-        if self._stopped:  # its number may be another process's by now
+        """End the guest, all that it started, and the watch; a second call does nothing."""
+        if self._stopped:  # its id may belong to another process by now
             return
         self._stopped = True
         self._over.set()
@@ -208,7 +208,7 @@ class ProcessWatch(threading.Thread):
         self._tree.kill()
         self._process.kill()
         self._process.wait()
-        for _ in range(_ROUNDS):  # what it said last
+        for _ in range(_ROUNDS):  # its last output
             if self._output is not None:
                 self._listen(0)
         if self._output is not None:
@@ -216,7 +216,7 @@ class ProcessWatch(threading.Thread):
             self._output = None
 
     def _listen(self, seconds: float) -> None:
-        """Pass on what is printed, for so long; past the limit it is read, and dropped."""
+        """Pass on output for some seconds; output beyond the limit is read and dropped."""
         if self._output is None:
             self._over.wait(seconds)
             return
@@ -235,11 +235,11 @@ class ProcessWatch(threading.Thread):
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return a text of another's making without characters that steer a terminal."""
+    """Return an untrusted text without characters that control a terminal."""
     return "".join(one if one.isprintable() or one in keep else " " for one in text)
 
 
 def short(text: str) -> str:
-    """Return a line of another's making, harmless and not too long."""
+    """Return an untrusted text as one printable line of limited length."""
     text = printable(text[: 2 * _MOST_TEXT])
     return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}..."

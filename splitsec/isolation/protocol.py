@@ -1,7 +1,7 @@
 """Frames between a host and its guest: a line of JSON, and tensors as raw bytes.
 
-No pickle crosses in either direction. A receiver believes nothing: lengths are limited, and kinds
-of values and sizes checked, before memory is set aside for them.
+No pickle crosses in either direction. A receiver limits lengths and checks types and sizes before
+it allocates memory.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _KINDS = {
 
 
 class Frame(NamedTuple):
-    """What crosses at once.
+    """One message.
 
     Attributes:
         kind: ``call``, ``return``, ``raise``, ``ask`` or ``progress``.
         content: JSON values.
-        tensors: by name.
+        tensors: name to tensor.
     """
 
     kind: str
@@ -50,15 +50,15 @@ class Frame(NamedTuple):
 
 
 class MalformedError(Exception):
-    """What arrived is not a frame, or is larger than the call allows."""
+    """The other side sent something that is not a frame or is larger than the call allows."""
 
 
 class ClosedError(Exception):
-    """The other side is gone."""
+    """The other side has closed the connection."""
 
 
 class TimeUpError(Exception):
-    """The other side took longer than it may."""
+    """The other side exceeded its time limit."""
 
 
 class Channel:
@@ -66,10 +66,10 @@ class Channel:
 
     Args:
         connection: a stream socket.
-        seconds: that waiting for the other side may take in all, or None for no limit.
+        seconds: limit on the total time of waiting for the other side, or None for no limit.
 
     Attributes:
-        used: seconds that it took until now.
+        used: seconds that the other side has taken so far.
     """
 
     part_of_no_state = True  # an attack that holds one is saved without it
@@ -87,7 +87,7 @@ class Channel:
 
     @contextmanager
     def charging(self) -> Iterator[None]:
-        """Count all time that passes inside as the other side's, or more if that is set inside."""
+        """Charge the time of the block to the other side, or more if the block charged more."""
         before, start = self.used, time.monotonic()
         try:
             yield
@@ -102,12 +102,12 @@ class Channel:
         Args:
             kind: see :class:`Frame`.
             content: JSON values.
-            tensors: by name; on the CPU. Strides are kept where the tensor is dense.
+            tensors: name to tensor on the CPU. Strides of dense tensors are kept.
 
         Raises:
-            MalformedError: it cannot be sent.
-            ClosedError: the other side is gone.
-            TimeUpError: it reads too slowly.
+            MalformedError: the frame cannot be sent.
+            ClosedError: the other side has closed the connection.
+            TimeUpError: the other side reads too slowly.
         """
         flat = {name: _flat(tensor.detach()) for name, tensor in (tensors or {}).items()}
         described = [
@@ -130,12 +130,12 @@ class Channel:
         """Wait for a frame.
 
         Args:
-            most_bytes: of tensors in all, by the kind of frame; None believes the other side.
+            most_bytes: kind of frame to the limit on all its tensors; None trusts the other side.
 
         Raises:
-            MalformedError: what comes is no frame, or larger.
-            ClosedError: the other side is gone.
-            TimeUpError: nothing came for too long.
+            MalformedError: the other side sent something that is not a frame or is too large.
+            ClosedError: the other side has closed the connection.
+            TimeUpError: the other side exceeded its time limit.
         """
         (length,) = _PREFIX.unpack(self._read(_PREFIX.size))
         if length > MOST_HEADER_BYTES:
@@ -158,14 +158,14 @@ class Channel:
         for one in described:
             values = torch.empty(math.prod(one.shape), dtype=one.dtype)
             self._read_into(_bytes_of(values))
-            if one.dtype == torch.bool:  # any other byte than 0 and 1 would be undefined
+            if one.dtype == torch.bool:  # bytes other than 0 and 1 would be undefined
                 values = values.view(torch.uint8) != 0
             tensors[one.name] = values.as_strided(one.shape, one.strides)
         return Frame(kind, content, tensors)
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
-        """Wait for the other side, on its time."""
+        """Charge the time of waiting in the block to the other side."""
         left = self._allowed - self.used
         if left <= 0:
             raise TimeUpError
@@ -181,7 +181,7 @@ class Channel:
             self.used += time.monotonic() - start
 
     def _read(self, length: int) -> bytes:
-        """Read bytes; memory is set aside as they come."""
+        """Read bytes; memory is allocated as they arrive."""
         read = bytearray()
         while len(read) < length:
             with self._waiting():
@@ -201,7 +201,7 @@ class Channel:
 
 
 class _Flat(NamedTuple):
-    """A tensor's values in the order in which they lie in memory."""
+    """A tensor's values in memory order."""
 
     values: Tensor
     shape: list[int]
@@ -209,7 +209,7 @@ class _Flat(NamedTuple):
 
 
 class _TensorHeader(NamedTuple):
-    """A tensor that is about to come."""
+    """Description of a tensor that follows."""
 
     name: str
     dtype: torch.dtype
@@ -233,7 +233,7 @@ def _flat(tensor: Tensor) -> _Flat:
 
 
 def _dense(shape: list[int], strides: list[int]) -> bool:
-    """Return whether values lie without gaps and overlaps, in whatever order."""
+    """Return whether values have no gaps or overlaps in memory, in any order."""
     if 0 in shape:
         return True
     due = 1

@@ -1,4 +1,4 @@
-"""An attack that lives in another process, as the sessions see it."""
+"""Stands for an isolated attack: forwards each call to its guest and checks the answer."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ from splitsec.plugins.view import View
 from splitsec.progress import Progress
 from splitsec.state import UnfitError
 
-_DOUBLE_BYTES = 8  # of the largest kind of value that may be answered
+_DOUBLE_BYTES = 8  # of the largest type that an answer may have
 _MOST_QUERY_BYTES = 1 << 30
 _MOST_STATE_BYTES = 4 << 30
 _MOST_KEPT = 20  # stages
 _MOST_SESSIONS = 32  # that an attack may run
 _MOST_NUMBER = 10**9  # that a plan may hold
-_MOST_BATCHES = 4  # of a client's own that it has to hold at once
-_MOST_IMAGES = 64  # that it has to hold at once, if these are more
+_MOST_BATCHES = 4  # of the client's batch size that it must hold at once
+_MOST_IMAGES = 64  # that it must hold at once, if these are more
 _USED = struct.Struct("<d")  # seconds, before each checkpoint of a guest
-_MOST_VALUE = 1e30  # of a curve: more cannot be drawn
+_MOST_VALUE = 1e30  # of a curve: larger values cannot be drawn
 _MOST_CURVES, _MOST_POINTS, _MOST_NAME = 100, 1_000_000, 100
 
 
 @dataclass(frozen=True)
 class Roles:
-    """The plug-ins that a guest loads, and how it is kept.
+    """The plug-ins that a guest loads, and its isolation.
 
     Attributes:
         attack: the attack, loaded or described.
         target: the target, of which the guest builds its own copies.
-        attack_parameters: resolved, as JSON values.
-        target_parameters: resolved, as JSON values.
+        attack_parameters: resolved parameters, as JSON values.
+        target_parameters: resolved parameters, as JSON values.
         cut: index of the client's last layer.
         batch_size: images per exchange that clients choose.
-        isolation: how the guest is kept apart.
+        isolation: how the guest is isolated.
     """
 
     attack: Plugin
@@ -66,15 +66,15 @@ class Roles:
 
 
 class IsolatedAttack(Attack[Any]):
-    """Forwards every call to a guest, and checks what comes back.
+    """Forwards every call to a guest and checks its answer.
 
     Args:
-        roles: what the guest loads, and how it is kept.
-        view: what its threat model grants; what is used of it is counted here.
-        seed: of the attack's own generator.
+        roles: the plug-ins that the guest loads, and its isolation.
+        view: the grants of its threat model; their use is counted here.
+        seed: seed of the attack's own generator.
 
     Raises:
-        SplitsecError: the attack raised while it was built, or broke the rules.
+        SplitsecError: building the attack raised, or the guest broke the rules.
     """
 
     def __init__(self, roles: Roles, view: View, seed: int) -> None:
@@ -99,7 +99,7 @@ class IsolatedAttack(Attack[Any]):
 
     @classmethod
     def threat_model(cls, parameters: Any) -> ThreatModel:
-        """Raise an error: the framework asks the plug-in's own class."""
+        """Raise an error: the framework calls the plug-in's own class."""
         raise PluginError("an isolated attack is asked for no threat model")
 
     def close(self) -> None:
@@ -169,7 +169,7 @@ class IsolatedAttack(Attack[Any]):
         """Ask the guest; see :class:`splitsec.Attack`.
 
         Raises:
-            PluginError: they are no curves, or too long to be kept.
+            PluginError: the guest returned no curves, or curves that are too long.
         """
         given = self._call("curves").content
         if not isinstance(given, dict) or len(given) > _MOST_CURVES:
@@ -186,7 +186,7 @@ class IsolatedAttack(Attack[Any]):
         return given
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the guest's state, as bytes that are never read on this side.
+        """Return the guest's state, as bytes that this side never parses.
 
         Raises:
             UnfitError: the guest cannot give it.
@@ -199,9 +199,9 @@ class IsolatedAttack(Attack[Any]):
         return {"state": state, "seconds": torch.tensor(self._guest.used, dtype=torch.float64)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Give the guest back what :meth:`state_dict` gave; what it had used by then is used.
+        """Send a saved state back to the guest; the time that it had used then stays used.
 
-        Where it does not take it, the attack fails when it is next called, and nobody else does.
+        If the guest refuses it, only this attack fails, at its next call.
         """
         if "seconds" in state:
             self._guest.charge(state["seconds"].item())
@@ -232,14 +232,14 @@ class IsolatedAttack(Attack[Any]):
         )
 
     def _directed(self, method: str, message: Message, most_bytes: int) -> Tensor:
-        """Ask the guest in the session that it directs: what clients took for that is its time."""
+        """Call the guest in a session that it controls; the clients' time counts as its own."""
         self._guest.charge(self._used + time.monotonic() - self._since)
         values = self._tensor(method, _sent(message), most_bytes)
         self._answered()
         return values
 
     def _answered(self) -> None:
-        """Remember when the guest answered, and what it had used by then."""
+        """Remember when the guest answered and how much time it had used."""
         self._since, self._used = time.monotonic(), self._guest.used
 
     def _tensor(self, method: str, given: Answer, most_bytes: int) -> Tensor:
@@ -257,7 +257,7 @@ class IsolatedAttack(Attack[Any]):
         return answer.tensors[name]
 
     def _grant(self, name: str, frame: Frame) -> Answer:
-        """Answer the guest where it asks for what exists only later, or changes."""
+        """Answer the guest's request for a grant that exists only later or changes."""
         form = GRANTS[name].form if name in GRANTS else None
         if form == "answers":
             return Answer(tensors={"smashed": self._view.query(self._images(frame))})
@@ -269,10 +269,10 @@ class IsolatedAttack(Attack[Any]):
         raise MalformedError("it asked for something that there is not")
 
     def _saved(self, what: str, stage: str, frame: Frame) -> Answer:
-        """Read, keep or remove a checkpoint of the guest: bytes that are never read on this side.
+        """Read, keep or remove a checkpoint of the guest: bytes that this side never parses.
 
-        What there is may be no more than a state: a guest cannot fill the disk. With it is kept
-        how much of its time the attack had used, which it does not get again.
+        A checkpoint is limited to the size of a state, so that a guest cannot fill the disk. It
+        includes the time that the attack had used, which stays used.
         """
         shelf, name = self.checkpoints.shelf, self.checkpoints.name(f"isolated {stage}")
         if shelf is None:
@@ -302,7 +302,7 @@ class IsolatedAttack(Attack[Any]):
         return Answer()
 
     def _images(self, frame: Frame) -> Tensor:
-        """Return the images that the guest asks about, as a client's encoder may see them."""
+        """Return the images of the guest's query, checked for a client's encoder."""
         images = frame.tensors.get("images")
         due = tuple(self._image)
         if images is None or images.dim() != 4 or tuple(images.shape[1:]) != due:
@@ -319,7 +319,7 @@ class IsolatedAttack(Attack[Any]):
 
 
 def _opening(roles: Roles, view: View, seed: int) -> Answer:
-    """Return all that a guest is told before the session; what is not declared is not in it."""
+    """Return everything that a guest receives before the session: only declared grants."""
     threat = view.threat
     content: dict[str, Any] = {
         "label": roles.attack.label,
@@ -354,7 +354,7 @@ def _opening(roles: Roles, view: View, seed: int) -> Answer:
 
 @torch.no_grad()
 def _features_of(view: View) -> int:
-    """Return how many values the honest server's network makes of one image's smashed data."""
+    """Return the number of features that the honest server's network computes for one image."""
     server = copy.deepcopy(view.server_architecture).eval()
     features: Tensor = server(torch.zeros(1, *view.smashed_shape))
     return features.numel()

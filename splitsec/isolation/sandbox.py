@@ -1,11 +1,11 @@
-"""The sandbox: a process started by bubblewrap, with next to nothing of this machine around it.
+"""Builds the command that runs a process in bubblewrap's sandbox.
 
-It has no network, no other processes, and no capabilities. It sees, read-only, the system's
-libraries, Python with its packages, splitsec and the plug-ins' sources; it may write into
-``/tmp`` and ``/dev/shm``, which are small, in memory, and gone with it.
+The process has no network, no other processes and no capabilities. It can read the system's
+libraries, Python with its packages, splitsec and the plug-ins' sources. It can write to ``/tmp``
+and ``/dev/shm``, which are small, in memory, and disappear with it.
 
-An attack's sandbox hides private data. A splitsec that runs strangers' defenses and targets sees
-the data, and starts sandboxes for its attacks within its own.
+An attack's sandbox hides private data. A splitsec that runs untrusted defenses and targets runs in
+an outer sandbox that shows the data, and starts its attacks' sandboxes inside.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from splitsec.plugins.loading import folder_of
 from splitsec.plugins.names import KINDS
 
 CONFINED_VARIABLE = "SPLITSEC_CONFINED"
-"""In the environment of a splitsec that runs in a sandbox, and may start others within."""
+"""Environment variable of a splitsec that runs in an outer sandbox and may start inner ones."""
 
 EXTRA_PROCESSES = 2  # bubblewrap itself, and the first process inside
 
@@ -56,8 +56,8 @@ _ENVIRONMENT = (
     "ONEDNN_MAX_CPU_ISA",
 )
 _ROOM_BYTES = 256 << 20
-_OUTER_ROOM_BYTES = 4 << 30  # what splitsec makes of images for a while is in it
-_SOMEBODY = 1000  # who is called so inside is the same user outside
+_OUTER_ROOM_BYTES = 4 << 30  # holds splitsec's temporary files of images
+_SOMEBODY = 1000  # user id inside; outside it is the current user
 _PACKAGES = {"site-packages", "dist-packages"}
 
 
@@ -65,7 +65,7 @@ def check_sandbox() -> str:
     """Return the path of bubblewrap.
 
     Raises:
-        UsageError: it is not installed.
+        UsageError: bubblewrap is not installed.
     """
     found = shutil.which("bwrap")
     if found is None:
@@ -75,8 +75,8 @@ def check_sandbox() -> str:
         )
     if "--disable-userns" not in _help(found):
         raise UsageError(
-            "the sandbox needs bubblewrap 0.8 or newer: the one that is installed cannot keep what "
-            "is inside from making namespaces of its own"
+            "the sandbox needs bubblewrap 0.8 or newer: the installed one cannot stop processes "
+            "inside from making namespaces of their own"
         )
     return found
 
@@ -89,10 +89,10 @@ def _help(bubblewrap: str) -> str:
 
 
 def environment(home: str) -> dict[str, str]:
-    """Return the environment variables of a process whose code is not trusted.
+    """Return the environment variables of a process that runs untrusted code.
 
     Args:
-        home: its folder, for files too that it makes for a while.
+        home: its home folder, also for temporary files.
     """
     kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     return {**kept, "HOME": home, "TMPDIR": home}
@@ -110,13 +110,13 @@ def sandboxed(
     """Return the command that runs another one in the sandbox.
 
     Args:
-        command: what runs inside: in ``/tmp``, or in the working folder if it is ``outer``.
-        shown: files and folders that it may read beside Python's.
-        hidden: folders that it must not see even where they are inside of others, beside those
-            of data, downloads and the cache; an ``outer`` one may see all that it is shown.
+        command: the command to run, in ``/tmp``, or in the working folder if ``outer``.
+        shown: files and folders that it may read, in addition to Python's.
+        hidden: folders that it must not see even inside shown ones, in addition to those of data,
+            downloads and the cache; an ``outer`` sandbox sees everything in ``shown``.
         outer: whether it can start sandboxes of its own, as splitsec does.
-        writable: folders that it may write into.
-        elsewhere: what else it may read, by the path that this has inside.
+        writable: folders that it may write to.
+        elsewhere: path inside to a further file or folder that it may read there.
 
     Raises:
         UsageError: bubblewrap is not installed.
@@ -138,14 +138,14 @@ def sandboxed(
     private = (data_folder(), cache_folder(), medmnist_folder())
     hiding = () if outer else (*private, *map(Path, hidden))
     options += _shown(places, hiding)
-    if os.environ.get(CONFINED_VARIABLE):  # within a sandbox no other /proc can be made
+    if os.environ.get(CONFINED_VARIABLE):  # a sandbox inside another cannot mount a new /proc
         for path in ("/proc/cpuinfo", "/proc/meminfo"):
             options += ["--ro-bind-try", path, path]
     else:
         options += ["--proc", "/proc"]
     if not outer:
-        options += ["--disable-userns"]  # or it could have capabilities of its own
-    elif os.getuid() == 0:  # without capabilities, root may make no sandbox within
+        options += ["--disable-userns"]  # otherwise it could gain capabilities
+    elif os.getuid() == 0:  # without capabilities, root cannot start an inner sandbox
         options += ["--uid", str(_SOMEBODY), "--gid", str(_SOMEBODY)]
     for path, place in (elsewhere or {}).items():
         options += ["--ro-bind", str(place.absolute()), path]
@@ -157,10 +157,10 @@ def sandboxed(
 
 
 def _shown(places: set[Path], hiding: Iterable[Path]) -> list[str]:
-    """Return the options that show places, and hide others inside of them."""
+    """Return the options that show places and hide others inside them."""
     options: list[str] = []
     covered = set(_covered(places, hiding))
-    # The outermost first, so that what is hidden inside of what is shown is, and the reverse.
+    # The outermost first, so that a later option overrides that of the folder around it.
     for place in sorted(places | covered, key=lambda path: (len(path.parts), path in covered)):
         if place in covered:
             options += ["--tmpfs", str(place), "--remount-ro", str(place)]
@@ -170,7 +170,7 @@ def _shown(places: set[Path], hiding: Iterable[Path]) -> list[str]:
 
 
 def _covered(shown: Iterable[Path], hidden: Iterable[Path]) -> Iterator[Path]:
-    """Yield where folders that are to be hidden could be seen inside of what is shown."""
+    """Yield the paths inside shown places at which hidden folders would be visible."""
     for folder in (path.resolve() for path in hidden if path.is_dir()):
         for place in shown:
             if folder.is_relative_to(place.resolve()):
@@ -178,7 +178,7 @@ def _covered(shown: Iterable[Path], hidden: Iterable[Path]) -> Iterator[Path]:
 
 
 def _pythons() -> set[Path]:
-    """Return where Python, its packages and splitsec are; none is the working folder."""
+    """Return the folders of Python, its packages and splitsec, never the working folder."""
     packages = [Path(path) for path in sys.path if Path(path).name in _PACKAGES]
     own = [Path(__file__).parents[1], *(folder_of(kind) for kind in KINDS)]
     prefixes = [Path(sys.prefix), Path(sys.base_prefix), *map(Path, site.getsitepackages())]

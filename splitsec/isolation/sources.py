@@ -1,4 +1,4 @@
-"""Where a plug-in's source is, found without running any of it."""
+"""Finds a plug-in's source without running any of it."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def _find(name: str, path: list[str] | None) -> ModuleSpec | None:
 
 
 def source_of_module(name: str) -> Path:
-    """Return what of a module a plug-in's hash is of: its file, or its folder if a package."""
+    """Return the source that a plug-in's hash covers: the module's file, or a package's folder."""
     file = module_file(name)
     return file.parent if file.name == "__init__.py" else file
 
 
 def shown_of(plugin: Plugin) -> Path:
-    """Return the file or folder that a plug-in needs to see of its own to be loaded."""
+    """Return the file or folder that must be visible to load a plug-in."""
     point = entry_point_of(plugin.kind, plugin.spec)
     if point is None:
         return Path(plugin.source).resolve()
@@ -55,10 +55,10 @@ def shown_of(plugin: Plugin) -> Path:
 
 
 def check_unchanged(plugin: Plugin) -> None:
-    """Check that a plug-in's source is still what its cell's id says.
+    """Check that a plug-in's source still has the hash in its cell's id.
 
     Raises:
-        PluginError: it has been changed, or is gone.
+        PluginError: the source has changed or is missing.
     """
     try:
         same = source_sha256(Path(plugin.source)) == plugin.sha256

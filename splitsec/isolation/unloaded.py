@@ -1,7 +1,7 @@
-"""What is known of an attack that is never loaded here: a guest loads it, and describes it.
+"""Describes an isolated attack without importing it: a guest imports it and sends a description.
 
-Importing a plug-in runs its code. So an isolated one is not even imported where private data are:
-its parameters are checked, and its threat model asked for, in a process of their own.
+Importing a plug-in runs its code, so the process with the private data never does. A guest checks
+the attack's parameters and computes its threat model.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from splitsec.plugins.parameters import Parameters, build_parameters, merge
 from splitsec.plugins.source_code import code_sha256, source_sha256
 from splitsec.plugins.view import View
 
-_SECONDS = 900.0  # that describing an attack may take
+_SECONDS = 900.0  # time limit for describing an attack
 
 
 class AttackRequest(NamedTuple):
-    """A request for an attack: how it is asked for, and its parameters, the last ones winning."""
+    """A request for an attack: its name or path, and layers of parameters, of which later win."""
 
     spec: str
     layers: Sequence[Mapping[str, Any]]
 
 
 class _GuestAnswer(BaseModel):
-    """What a guest says of an attack."""
+    """A guest's description of an attack."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -49,19 +49,19 @@ class _GuestAnswer(BaseModel):
 
 
 class Description(BaseModel):
-    """An attack with its parameters, as far as it is known without loading it.
+    """An attack and its parameters, described without loading it.
 
     Attributes:
-        name: as records have it.
-        module: where its class is defined.
-        spec: how it was asked for.
+        name: its name in records.
+        module: module that defines its class.
+        spec: its name or path as given.
         source: its file or folder.
-        sha256: of its source.
-        code: hash of what its source does.
+        sha256: hash of its source.
+        code: hash of its code without comments and docstrings.
         cls: the name of its class.
         reconstructs: see :class:`splitsec.Attack`.
-        parameters: resolved, as JSON values.
-        threat: what it declares with these parameters.
+        parameters: resolved parameters, as JSON values.
+        threat: its threat model with these parameters.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,13 +78,13 @@ class Description(BaseModel):
     threat: ThreatModel
 
     def plugin(self) -> Plugin:
-        """Return a plug-in whose class stands for the one that is not loaded."""
+        """Return a plug-in with a stand-in for the class that is not loaded."""
         return Plugin(
             "attack", self.name, self.spec, _stand_in(self), self.source, self.sha256, self.code
         )
 
     def moved(self, spec: str) -> Description:
-        """Return the same of a plug-in that is asked for in another way here."""
+        """Return the same description under another name or path."""
         source = plugin_path("attack", spec) or source_of_module(self.module)
         told = {
             "spec": spec,
@@ -100,13 +100,13 @@ class Description(BaseModel):
 
 
 class _CheckedParameters(Parameters):
-    """Parameters that were checked elsewhere."""
+    """Parameters that the guest has checked."""
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
 
 class StandIn(Attack[Any]):
-    """Stands for the class of an attack that is not loaded here."""
+    """Stands for the class of an attack that is not loaded in this process."""
 
     description: Description
 
@@ -115,11 +115,11 @@ class StandIn(Attack[Any]):
 
     @classmethod
     def threat_model(cls, parameters: Parameters) -> ThreatModel:
-        """Return what was declared."""
+        """Return the declared threat model."""
         return cls.description.threat
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
-        """Raise an error: there is nothing here."""
+        """Raise an error: the attack is not loaded."""
         raise PluginError("an attack that is not loaded reconstructs nothing")
 
 
@@ -135,8 +135,8 @@ def describe(
 
     Args:
         requests: the attacks.
-        profile: whose defaults are theirs.
-        isolation: how they are kept.
+        profile: name of the profile that gives their defaults.
+        isolation: how they are isolated.
 
     Raises:
         UsageError: there is no such plug-in or parameter.
@@ -148,7 +148,7 @@ def describe(
         path = plugin_path("attack", spec)
         point = entry_point_of("attack", spec)
         if path is None and point is None:
-            load_plugin("attack", spec)  # neither: this says what is wrong with the name
+            load_plugin("attack", spec)  # neither: this raises the error about the name
         shown = [] if path is None else [path.resolve()]
         if point is not None:
             shown = [source_of_module(point.module.split(".")[0])]
@@ -187,14 +187,14 @@ def _checked(label: str, content: Any) -> _GuestAnswer:
 
 
 def _source_in(module: str, entry: str, label: str) -> Path:
-    """Return the source of a module, if it is of the package that the entry point names."""
+    """Return the source of a module, if it is in the package that the entry point names."""
     if module.split(".", maxsplit=1)[0] != entry.split(".", maxsplit=1)[0]:
-        raise PluginError(f"{label} says that its class is of another package than its own")
+        raise PluginError(f"{label} describes a class from another package than its own")
     return source_of_module(module)
 
 
 def configure_here(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Load a plug-in, for use in a guest, and say what :class:`Description` needs.
+    """Load a plug-in in a guest, and return the values that :class:`Description` needs.
 
     Args:
         asked: label, spec, layers and profile.
