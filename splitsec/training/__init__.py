@@ -1,1 +1,1 @@
-"""Split training across the wire."""
+"""Training: this room runs split training between clients and a server across the wire."""

@@ -1,4 +1,7 @@
-"""The private side of the wire: images, encoder, defense, and what was sent of the victims."""
+"""The private side of the wire: a client's images, encoder, head, optimizer and defense.
+
+Smashed data leave it through :mod:`.release`.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,14 @@ from splitsec.training.wire import Wire
 class Client:
     """The private side: one hospital's images, its optimizer and its defense.
 
-    Several clients share one ``model``: that is the hand-over of weights.
+    Clients share one ``model``, which stands for handing the weights from one to the next.
 
     Attributes:
         part: its images and labels.
         sender: its encoder and its defense.
         head: the end of the model in the U-shaped configuration, else None.
-        loss: of outputs and targets, which it computes itself if it has a head.
-        optimizer: its own optimizer, whose state it keeps between turns.
+        loss: loss of outputs and targets, which it computes itself if it has a head.
+        optimizer: its own optimizer; its state persists between turns.
     """
 
     part: Part
@@ -57,7 +60,7 @@ class Client:
             step: index of the exchange.
 
         Returns:
-            The task loss, where the client computes it.
+            The task loss if the client computes it, else None.
 
         Raises:
             SessionEnded: the defense refused the server's gradient.
@@ -92,7 +95,7 @@ class Client:
         return loss
 
     def _finish(self, features: Tensor, skips: tuple[Tensor, ...], targets: Tensor) -> float:
-        """Run the head and its loss; gradients are left in the features, skips and head."""
+        """Run the head and its loss; leave gradients in the features, skips and head."""
         assert self.head is not None
         with blaming(self.sender.names[0], "the client's head or loss()"):
             loss = self.loss(self.head(features, *skips), targets)
@@ -118,7 +121,7 @@ class Client:
         penalty: Tensor | None,
         weight: float,
     ) -> None:
-        """Bring all gradients to the encoder and step; ``weight`` scales the task's."""
+        """Pass all gradients to the encoder and step; ``weight`` scales the task's gradient."""
         head = self.head
         if head is not None and weight != 1:
             for parameter in head.parameters():

@@ -14,13 +14,13 @@ class HonestServer:
     """A server that trains its part of the model, on shared labels or on the client's gradient.
 
     Args:
-        model: its part.
-        loss: of outputs and labels, where labels are shared.
-        optimizer: of its weights.
-        name: of the target, for errors.
+        model: its part of the model.
+        loss: loss of outputs and labels, used if labels are shared.
+        optimizer: optimizer of its weights.
+        name: name of the target, for errors.
 
     Attributes:
-        losses: task loss of every exchange, where labels are shared.
+        losses: task loss of every exchange, if labels are shared.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class HonestServer:
         self._pending: tuple[Tensor, Tensor] | None = None
 
     def features(self, message: Message) -> Tensor:
-        """Return the features, and keep their graph until the client's gradient comes."""
+        """Return the features, and keep their graph until the client's gradient arrives."""
         smashed = message.smashed.requires_grad_()
         features = self._forward(smashed)
         self._pending = smashed, features

@@ -1,4 +1,7 @@
-"""Split training across the wire: clients take turns, batch by batch."""
+"""The training loop: clients take turns and exchange batches with the server.
+
+:mod:`.client` does one step; :mod:`.wire` carries its messages.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,13 @@ from splitsec.training.wire import Wire
 
 @dataclass
 class Session:
-    """What a session left behind.
+    """The course of a session.
 
     Attributes:
-        exchanges: how many took place.
+        exchanges: number of exchanges so far.
         ended: why a defense ended it early, or None.
-        losses: task loss of every exchange, where clients compute it.
-        seconds_before: what a process spent on it that was killed.
+        losses: task loss of every exchange, if clients compute it.
+        seconds_before: seconds that an earlier, killed process spent on it.
     """
 
     exchanges: int = 0
@@ -43,8 +46,8 @@ class Schedule:
 
     Attributes:
         training: the clients' settings.
-        order: what the shuffling depends on.
-        exchanges: how many there are at most.
+        order: values that seed the shuffling.
+        exchanges: maximum number of exchanges.
         batch_size: images per exchange that the server dictates, or None for the clients' own.
     """
 
@@ -54,20 +57,20 @@ class Schedule:
     batch_size: int | None = None
 
     def turns(self, clients: Sequence[Client]) -> Iterator[tuple[int, Client, Tensor]]:
-        """Yield (epoch, client, rows) for ever; see :func:`schedule`."""
+        """Yield (epoch, client, rows) without end; see :func:`schedule`."""
         size = self.batch_size or self.training.batch_size
         return schedule(clients, self.training, size, self.order)
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """What is done around the exchanges of a session.
+    """Calls around the exchanges of a session.
 
     Attributes:
-        note: gives a short text for the progress display, such as the loss.
+        note: returns a short text for the progress display, such as the loss.
         before_exchange: called with the index of each exchange.
-        after_epoch: called whenever every client has seen its images once more.
-        saving: opens the stage that saves the session, and tells from where it goes on.
+        after_epoch: called after every epoch of all clients.
+        saving: opens the stage that saves the session, and gives the exchange to resume from.
     """
 
     note: Callable[[], str] = str
@@ -82,13 +85,13 @@ def schedule(
     batch_size: int,
     order: Mapping[str, Any],
 ) -> Iterator[tuple[int, Client, Tensor]]:
-    """Yield (epoch, client, rows) for ever, in round robin turns.
+    """Yield (epoch, client, rows) without end, in round robin turns.
 
     Args:
-        clients: who takes turns, in an order drawn once.
-        training: gives the turn.
+        clients: the clients; the order of their turns is drawn once.
+        training: gives the length of a turn.
         batch_size: images per exchange.
-        order: what the shuffling depends on.
+        order: values that seed the shuffling.
 
     Yields:
         Epoch from 0, the client whose turn it is, and the rows of its next batch.
@@ -122,7 +125,7 @@ def schedule(
 
 
 def exchanges_in(clients: Sequence[Client], training: Training) -> int:
-    """Return how many exchanges an honest session of ``training.epochs`` takes."""
+    """Return the number of exchanges in an honest session of ``training.epochs``."""
     generator = torch.Generator()
     per_epoch = sum(
         len(batches(len(client.part), training.batch_size, generator)) for client in clients
@@ -142,16 +145,16 @@ def run_session(
     """Run split training for a number of exchanges, or until a defense ends it.
 
     Args:
-        name: of the stage, for progress.
+        name: name of the stage, for progress.
         clients: the private side.
         wire: the way to the server.
         schedule: whose turn it is, and for how long.
-        progress: told of every exchange.
-        session: is filled as it goes, or None for a new one.
-        hooks: what is done around the exchanges.
+        progress: receives a progress report per exchange.
+        session: the session to fill, or None for a new one.
+        hooks: calls around the exchanges.
 
     Returns:
-        How the session went. The client's model is left in training mode.
+        The session. The client's model is left in training mode.
     """
     session, hooks = session or Session(), hooks or Hooks()
     one_epoch = schedule.training.model_copy(update={"epochs": 1})

@@ -1,4 +1,4 @@
-"""Optimizers of clients and of the honest server, and how their learning rate decays."""
+"""Makes the optimizers of clients and the honest server, and decays their learning rates."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def make_optimizer(
 
     Args:
         training: the clients' settings.
-        *modules: what that side holds.
-        learning_rate: dictated by the server, or None for the clients' own.
+        *modules: the side's modules.
+        learning_rate: learning rate set by the server, or None for the clients' own.
     """
     rate = learning_rate or training.learning_rate
     held = [weight for module in modules if module is not None for weight in module.parameters()]
@@ -43,7 +43,7 @@ def decay(optimizers: Sequence[torch.optim.Optimizer], training: Training, done:
 
 
 class _NoOptimizer(torch.optim.Optimizer):
-    """Stands in where a side has no weights, such as a server that only pools."""
+    """The optimizer of a side without weights, such as a server that only pools."""
 
     def __init__(self) -> None:
         super().__init__([torch.zeros(1)], {})

@@ -1,4 +1,7 @@
-"""The door: what leaves a client passes here, encoded and released by its defense."""
+"""The door: all smashed data that leave a client pass here, encoded and released by its defense.
+
+:mod:`.wire` carries them on to the server.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,14 @@ from splitsec.randomness import derive_seed, seeded_global_generator
 
 @dataclass
 class Sender:
-    """What stands between a client's images and the wire: its encoder and its defense.
+    """The encoder and the defense between a client's images and the wire.
 
     Attributes:
         encoder: the client's encoder.
         defense: the client's defense.
-        generator: what the defense draws from.
+        generator: the defense's generator.
         client: index of the client, from 0.
-        names: of the target and of the defense, for errors.
+        names: names of the target and of the defense, for errors.
     """
 
     encoder: nn.Module
@@ -42,7 +45,7 @@ class Sender:
         """Encode images of shape (N, C, H, W) and release their smashed data.
 
         Returns:
-            What the encoder gives, and what is sent in place of its smashed data, attached.
+            The encoder's output, and the released smashed data, still attached to its graph.
 
         Raises:
             PluginError: the target or the defense broke its contract.
@@ -57,14 +60,14 @@ class Sender:
 
     @torch.no_grad()
     def send_in_evaluation(self, images: Tensor, purpose: str, batch_size: int = 64) -> Encoding:
-        """Return what is released of images, with the encoder in evaluation mode.
+        """Release images with the encoder in evaluation mode.
 
-        What the defense draws depends on the session's seed and on ``purpose``. Neither the
-        session's own draws nor the state of the defense are disturbed.
+        The session's seed and ``purpose`` decide the defense's random numbers. The session's own
+        draws and the state of the defense do not change.
 
         Args:
             images: shape (N, C, H, W), in [0, 1].
-            purpose: what the smashed data are for.
+            purpose: use of the smashed data.
             batch_size: images at once.
 
         Returns:

@@ -1,4 +1,4 @@
-"""How clients and an honest server train."""
+"""The settings of training, such as epochs and learning rate."""
 
 from __future__ import annotations
 

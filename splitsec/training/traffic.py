@@ -1,4 +1,4 @@
-"""What was last sent for each training victim."""
+"""Keeps the last smashed data that crossed the wire for each training victim."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Traffic:
-    """Remembers, for the scorer, what was last sent for each victim of the training set.
+    """Remembers, for the scorer, the last smashed data of each training victim.
 
     Attributes:
         sent: (client, row) to the smashed data, without batch axis, as it crossed the wire.

@@ -1,4 +1,4 @@
-"""What a session left behind, and what can be asked of it."""
+"""The trained session: its clients and weights, and the releases, queries and pairs from them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _AT_ONCE = 64  # images in evaluation mode
 
 @dataclass
 class TrainedSession:
-    """What a session left behind, held by the framework only.
+    """A finished session, held by the framework only.
 
     Attributes:
         model: all parts of the split model; after an active attack the server's is untrained.
         clients: the private side; they share one model.
-        session: how it went.
-        losses: the task loss of every exchange, where anybody computed it.
-        traffic: what was last sent for each training victim.
+        session: its course.
+        losses: the task loss of every exchange, if a client or the honest server computed it.
+        traffic: the last smashed data of each training victim.
         epochs: measure to its value on validation images after each epoch, or empty.
         honest: whether the server was the honest one.
     """
@@ -43,7 +43,7 @@ class TrainedSession:
     def release(self, images: Tensor, purpose: str) -> Tensor:
         """Return released smashed data of images of shape (N, C, H, W), in evaluation mode.
 
-        The images are divided over the clients, in order.
+        The images are divided among the clients, in order.
         """
         return torch.cat(
             [
@@ -57,8 +57,8 @@ class TrainedSession:
         """Return released smashed data and the model's outputs, in evaluation mode.
 
         Args:
-            images: shape (N, C, H, W), in [0, 1]; divided over the clients, in order.
-            purpose: decides what a randomised defense draws.
+            images: shape (N, C, H, W), in [0, 1]; divided among the clients, in order.
+            purpose: seeds a randomised defense, together with the session's seed.
         """
         modules = [part for part in self.model if part is not None]
         modes = [module.training for module in modules]
@@ -80,15 +80,15 @@ class TrainedSession:
         return {name: value.detach().clone() for name, value in state.items()}
 
     def answers(self) -> Callable[[Tensor, int], Tensor]:
-        """Return what answers queries: it holds the first client's encoder and defense alone.
+        """Return a function that answers queries; it holds only the first client's sender.
 
-        It takes images of shape (N, C, H, W), in [0, 1], and how many were asked about before.
+        It takes images of shape (N, C, H, W), in [0, 1], and the number of earlier queries.
         """
         sender = self.clients[0].sender
         return lambda images, asked: sender.send_in_evaluation(images, f"query {asked}").smashed
 
     def pairs(self) -> dict[str, Tensor]:
-        """Return all private ``images``, and what is released of them as ``smashed``."""
+        """Return all private ``images``, and their released smashed data as ``smashed``."""
         images = [client.part.all() for client in self.clients]
         smashed = [
             client.sender.send_in_evaluation(own, "pairs").smashed

@@ -1,7 +1,7 @@
-"""The wire between clients and the server: the one boundary, and what may cross it.
+"""The wire between clients and the server, which copies everything that crosses.
 
-Everything that crosses is a :class:`Message`, features or a gradient, detached and copied by
-:class:`Wire`. No graph, module or data set can be reached from the other side.
+Only a :class:`Message`, features or a gradient cross, detached and copied by :class:`Wire`. The
+other side cannot reach a graph, module or data set through them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from splitsec.training.traffic import Traffic
 
 
 class Server(Protocol):
-    """Whoever sits at the far end of the wire."""
+    """A server at the far end of the wire, honest or not."""
 
     def features(self, message: Message) -> Tensor:
         """Return features of ``message`` for the client's head (U-shaped only)."""
@@ -31,11 +31,11 @@ class Wire:
     """Carries messages one way, features and gradients the other, within this process.
 
     Args:
-        server: who answers.
-        listeners: see every exchange, on the server's side, with a flag each: whether the
-            listener gets the labels.
+        server: answers every message.
+        listeners: attacks that see every exchange on the server's side, each with a flag:
+            whether it gets the labels.
         server_labels: whether the server gets the labels.
-        traffic: keeps, for the scorer, what crosses for the victims.
+        traffic: keeps the victims' smashed data for the scorer.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class Wire:
         """Send smashed data and return the server's features for the client's head, checked.
 
         Args:
-            message: what the client sends.
-            rows: of the client's images in the batch; they do not cross.
+            message: the client's message.
+            rows: rows of the client's images in the batch; they do not cross.
 
         Raises:
             PluginError: the answer is not a float tensor.
-            DivergedError: what is sent or answered is not finite.
+            DivergedError: the message or the answer is not finite.
         """
         self._check_sent(message.smashed, "the client's smashed data", message.step)
         features = self._server.features(self._carry(message, rows))
@@ -69,7 +69,7 @@ class Wire:
                 f"the server answered exchange {message.step} with {kind_of(features)}; "
                 "expected features, a float tensor"
             )
-        self._check_sent(features, "what the server answered", message.step)
+        self._check_sent(features, "the server's answer", message.step)
         return features.detach().clone()
 
     def exchange(
@@ -78,13 +78,13 @@ class Wire:
         """Send a message and return the server's gradient, checked.
 
         Args:
-            message: what the client sends.
-            features: what the server sent before, in the U-shaped configuration.
-            rows: of the client's images in the batch; they do not cross.
+            message: the client's message.
+            features: the server's earlier answer, in the U-shaped configuration.
+            rows: rows of the client's images in the batch; they do not cross.
 
         Raises:
             PluginError: the answer is not a float tensor of the smashed data's shape.
-            DivergedError: what is sent or answered is not finite.
+            DivergedError: the message or the answer is not finite.
         """
         smashed = message.smashed
         self._check_sent(smashed, "the client's smashed data", message.step)
@@ -110,7 +110,7 @@ class Wire:
         return gradient
 
     def _carry(self, message: Message, rows: Tensor | None) -> Message:
-        """Return what crosses to the server; the scorer keeps the victims' share of the same."""
+        """Return the copy that crosses to the server, and keep the victims' part for the scorer."""
         crossing = self._copy(message, self._server_labels)
         if self._traffic is not None and rows is not None:
             self._traffic.record(message.client, rows, crossing.smashed)
