@@ -1,1 +1,1 @@
-"""Images: loaded, decoded, cached, and partitioned once into who holds them."""
+"""Data: this room loads, decodes and caches images and splits them into parts."""

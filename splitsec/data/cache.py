@@ -1,4 +1,4 @@
-"""A cache of decoded, resized images and masks: one memory-mapped array per data set and size."""
+"""Caches decoded, resized images and masks: one memory-mapped array per data set and size."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def cached_images(
 ) -> NDArray[np.uint8]:
     """Return images from the cache, or make and keep them.
 
-    A file whose hash is not the one that was written beside it is reported and made again. A
-    folder that cannot be written is reported, and the images are used without being kept.
+    A file whose hash differs from the one beside it is reported and made again. If the folder
+    cannot be written, that is reported, and the images are used without being kept.
 
     Args:
         key: JSON values of everything that decides the images.
         make: decodes them, shape (N, C, H, W).
-        progress: told of a damaged file or an unwritable folder.
+        progress: receives messages about a damaged file or an unwritable folder.
 
     Returns:
-        A read-only memory map, or the array itself where it could not be kept.
+        A read-only memory map, or the array itself if it could not be kept.
     """
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
     file = cache_folder() / "images" / f"{name}.npy"
@@ -65,7 +65,7 @@ def _read(file: Path, progress: Progress) -> NDArray[np.uint8] | None:
 
 
 def _write(file: Path, images: NDArray[np.uint8]) -> None:
-    """Write array and hash, the hash last: without it the array is not read."""
+    """Write the array and then its hash; an array without a hash is not read."""
     _sidecar(file).unlink(missing_ok=True)
     write_atomically(file, lambda there: np.save(there, images, allow_pickle=False))
     write_text(_sidecar(file), sha256_of(file))

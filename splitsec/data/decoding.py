@@ -1,4 +1,4 @@
-"""Decoding and resizing image files."""
+"""Decodes and resizes image files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         kind = "floats" if image.mode.startswith("F") else "32-bit or signed integers"
         raise DataError(
-            f"its pixels are {kind}, of which nobody says what is black and what is white; "
+            f"its pixels are {kind}, whose values for black and white are unknown; "
             "save it with 8 or 16 bits per channel"
         )
     return image
@@ -66,10 +66,10 @@ def to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def decode_file(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
-    """Read one image file, as :func:`resize` does.
+    """Read one image file and resize it, see :func:`resize`.
 
     Raises:
-        DataError: the file is missing, damaged, too large, no image, or of unknown range.
+        DataError: the file is missing, damaged, too large, not an image, or of unknown range.
     """
     try:
         with Image.open(path) as image:
@@ -77,7 +77,7 @@ def decode_file(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
             image.load()
     except UnidentifiedImageError:
         raise DataError(f"cannot read the image {path}: it is of no known format") from None
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
+    except Exception as error:  # Pillow's decoders raise many types on damaged bytes
         raise DataError(f"cannot read the image {path}: {reason(error)}") from error
     try:
         return resize(image, size, channels)
@@ -86,7 +86,7 @@ def decode_file(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
 
 
 def reason(error: Exception) -> str:
-    """Return what an exception says, on one line; its type's name if it says nothing."""
+    """Return the message of an exception on one line, or its type's name if it has none."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(said.split()).rstrip(".") or type(error).__name__
 

@@ -1,4 +1,4 @@
-"""Images and tables in folders that a person gives."""
+"""Finds and reads images and tables in folders that a person names."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def read_csv(file: Path, columns: Sequence[str]) -> pd.DataFrame:
 
     Args:
         file: text in UTF-8, with or without a byte order mark.
-        columns: that must be there and have a value in each row.
+        columns: columns that must exist and have a value in each row.
 
     Raises:
-        DataError: the file is missing, unreadable or empty, lacks a column, or has a row in
-            which a column is empty or reads as missing ("nan", "NA").
+        DataError: the file is missing, unreadable or empty, lacks a column, or has a row with
+            an empty or missing value ("nan", "NA") in a column.
     """
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
@@ -47,7 +47,7 @@ def read_csv(file: Path, columns: Sequence[str]) -> pd.DataFrame:
         raise DataError(f"there is no CSV at {file}") from None
     except UnicodeDecodeError:
         raise DataError(f"cannot read the CSV {file}: it is not text in UTF-8") from None
-    except Exception as error:  # a compressed CSV may raise whatever its decompressor does
+    except Exception as error:  # the decompressor of a compressed CSV may raise any type
         raise DataError(f"cannot read the CSV {file}: {reason(error)}") from error
     if not isinstance(table.index, pd.RangeIndex):
         raise DataError(f"{file} has rows of more fields than its header")
@@ -73,13 +73,13 @@ def find_images(folder: Path, names: Sequence[str], csv: Path) -> list[Path]:
     """Return each name's file; the extension may be left out.
 
     Args:
-        folder: where the images are.
-        names: as the rows of the CSV give them.
-        csv: for what is said of a row.
+        folder: folder of the images.
+        names: names in the rows of the CSV.
+        csv: path of the CSV, for errors.
 
     Raises:
-        DataError: the folder cannot be read, or a row names a file that is not there, two
-            files, or a file that an earlier row has named.
+        DataError: the folder cannot be read, or a row names a missing file, two files, or a
+            file that an earlier row has named.
     """
     present = _files(folder)
     stems: dict[str, list[Path]] = {}
@@ -102,7 +102,7 @@ def find_images(folder: Path, names: Sequence[str], csv: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Return the files right in a folder by name."""
+    """Return the files directly in a folder, by name."""
     try:
         with os.scandir(folder) as entries:
             return {entry.name: folder / entry.name for entry in entries if entry.is_file()}
@@ -111,7 +111,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _elsewhere(folder: Path, name: str) -> list[Path]:
-    """Return the file of a name that leads into another folder, if there is one."""
+    """Return the file of a name that contains a folder, if it exists."""
     try:
         return [folder / name] if (folder / name).is_file() else []
     except OSError as error:
@@ -119,7 +119,7 @@ def _elsewhere(folder: Path, name: str) -> list[Path]:
 
 
 def fingerprint(files: Sequence[Path]) -> str:
-    """Return a hash of files' names, sizes and times of change.
+    """Return a hash of files' names, sizes and modification times.
 
     Raises:
         DataError: a file cannot be reached.

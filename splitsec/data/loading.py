@@ -1,4 +1,4 @@
-"""From a data specification to partitioned images."""
+"""Loads, decodes and partitions the images of a data specification."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def load_data(spec: DataSpec, progress: Progress) -> Data:
     """Load, decode (or take from the cache) and partition a data set.
 
     Args:
-        spec: which images, of what size, in which parts.
-        progress: told of decoding.
+        spec: the images, their size and their parts.
+        progress: receives progress reports while images are decoded.
 
     Raises:
         DataError: images or masks are missing, unreadable, too few or of one class.
@@ -66,10 +66,10 @@ def load_data(spec: DataSpec, progress: Progress) -> Data:
 
 
 class ImageHashes:
-    """Hashes of the images of data specifications; those of one are loaded once.
+    """Hashes of the images of data specifications; each specification is loaded once.
 
     Args:
-        progress: told of decoding.
+        progress: receives progress reports while images are decoded.
     """
 
     def __init__(self, progress: Progress) -> None:
@@ -110,9 +110,7 @@ def _decoded(
         "keys": hashlib.sha256(keys.tobytes()).hexdigest(),
         "size": spec.size,
     }
-    if not is_builtin(
-        "data", plugin.spec
-    ):  # the built-in ones' fingerprints say what they draw or read
+    if not is_builtin("data", plugin.spec):  # fingerprints of built-in sources cover their code
         key["code"] = plugin.sha256
     images = cached_images(
         key | {"channels": spec.channels},

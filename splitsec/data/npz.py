@@ -1,7 +1,7 @@
-"""Arrays of an ``.npz`` archive, of which headers and rows are read without the whole.
+"""Reads headers and single rows of arrays in an ``.npz`` archive, without the whole array.
 
-Members of an archive cannot be memory-mapped: they are usually deflated. So rows are read in one
-pass, from the first to the last, and only the wanted ones are kept.
+Members of an archive are usually deflated and cannot be memory-mapped. Rows are therefore read in
+one pass, from the first to the last, and only the wanted ones are kept.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0
 
 
 class ArrayHeader(NamedTuple):
-    """What an array says of itself.
+    """The header of an array.
 
     Attributes:
-        shape: of the whole array.
-        by_columns: whether the first axis varies fastest (Fortran's order).
-        dtype: of its values.
+        shape: shape of the whole array.
+        by_columns: whether the first axis varies fastest (Fortran order).
+        dtype: type of its values.
     """
 
     shape: tuple[int, ...]
@@ -44,11 +44,11 @@ def array_header(archive: ZipFile, name: str) -> ArrayHeader:
 
     Args:
         archive: an open ``.npz`` file.
-        name: of the array, without ``.npy``.
+        name: name of the array, without ``.npy``.
 
     Raises:
-        ValueError: there is no such array, it holds Python objects, or it is cut short. A damaged
-            archive raises whatever :mod:`zipfile` and numpy raise.
+        ValueError: there is no such array, it holds Python objects, or it is truncated. Errors of
+            :mod:`zipfile` and numpy about a damaged archive pass through.
     """
     with _opened(archive, name) as (_, header):
         return header
@@ -69,11 +69,11 @@ def read_array(archive: ZipFile, name: str) -> NDArray[Any]:
 def read_rows(archive: ZipFile, name: str, wanted: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
     """Yield some rows of an array, each of shape ``header.shape[1:]``, one at a time.
 
-    All of the array is read, so that its checksum is compared, but no more than a row is kept.
+    The whole array is read, so that its checksum is compared, but only one row is kept at a time.
 
     Args:
         archive: an open ``.npz`` file.
-        name: of the array, without ``.npy``.
+        name: name of the array, without ``.npy``.
         wanted: positions of rows, ascending.
 
     Raises:
@@ -88,7 +88,7 @@ def read_rows(archive: ZipFile, name: str, wanted: NDArray[np.int64]) -> Iterato
                     content, following = stream.read(header.row_bytes), row + 1
                 yield np.frombuffer(content, header.dtype).reshape(header.shape[1:])
             _skip(stream, (header.shape[0] - following) * header.row_bytes)
-            stream.read(1)  # the end, at which zipfile compares the checksum
+            stream.read(1)  # zipfile compares the checksum at the end
             return
     yield from read_array(archive, name)[wanted]
 
@@ -100,7 +100,7 @@ def _skip(stream: IO[bytes], count: int) -> None:
 
 @contextmanager
 def _opened(archive: ZipFile, name: str) -> Iterator[tuple[IO[bytes], ArrayHeader]]:
-    """Open an array behind its header."""
+    """Open an array and read past its header."""
     member = f"{name}.npy"
     if member not in archive.namelist():
         raise ValueError(f"it has no array {name}")

@@ -1,10 +1,9 @@
-"""Dividing images into private, public, validation and held-out parts.
+"""Splits images into private, public, validation and held-out parts.
 
-No image is in two parts; images of one patient, and exact or near duplicates, stay together.
-The partition depends on the data specification alone (and on a secret, where it commits to one),
-never on a cell's seed. The order in which
-images are taken depends neither on how many are wanted nor by whom: of a data set that exists
-(phantoms are drawn to measure) a smaller part holds the first images of a larger one, and the
+No image is in two parts; images of one patient, and exact or near duplicates, stay together. The
+partition depends only on the data specification (and on a secret, if it commits to one), never on a
+cell's seed. The order of the images does not depend on the sizes of the parts: in an existing data
+set (phantoms are drawn as needed) a smaller part holds the first images of a larger one, and the
 held-out images stay the same when clients or private images are added.
 """
 
@@ -31,7 +30,7 @@ _SIGNATURE = 16
 _SPARE = 1.15  # candidates decoded beyond what is needed, since duplicates may be dropped
 _CHUNK = 1024
 _UNBALANCED = 0.05  # share of a part by which a class may miss its equal share
-# Where duplicates straddle pools that the publishers fixed, the rightmost pool keeps them.
+# If duplicates are in several pools that the publishers fixed, the rightmost pool keeps them.
 _PRECEDENCE = (SHIFTED, ANY, TRAIN, VALIDATION, TEST)
 
 Rows = NDArray[np.int64]
@@ -62,14 +61,14 @@ def wanted(spec: DataSpec) -> dict[str, int]:
 
 
 def candidates(catalogue: Catalogue, spec: DataSpec) -> Rows:
-    """Choose the rows to decode: whole groups, classes mixed as they are or equally.
+    """Choose the rows to decode: whole groups, with classes in proportion or balanced.
 
     Args:
         catalogue: all images.
-        spec: how many are needed.
+        spec: gives the numbers of images.
 
     Returns:
-        Rows in the order in which parts take them, a few more than needed where there are.
+        Rows in the order in which parts take them, with a few spare ones if available.
 
     Raises:
         DataError: a pool has fewer images than its parts need.
@@ -93,7 +92,7 @@ def candidates(catalogue: Catalogue, spec: DataSpec) -> Rows:
 
 
 def _generator(spec: DataSpec, **stage: str) -> np.random.Generator:
-    """Return what one pool or part is shuffled by."""
+    """Return the generator that shuffles one pool or part."""
     source = {"name": spec.name, "parameters": spec.parameters, "partition": spec.partition}
     if spec.partition_commitment is not None:
         source["secret"] = partition_key(spec.partition_commitment)
@@ -125,7 +124,7 @@ def _mixed(rows: Rows, catalogue: Catalogue, generator: np.random.Generator) -> 
 
 
 def _strata(labels: Rows, groups: Rows, count: int) -> Rows:
-    """Return each group's class, or -1 where its images are of several, shape (count,)."""
+    """Return each group's class, or -1 if its images have several, shape (count,)."""
     lowest, highest = np.full(count, labels.max(initial=0)), np.zeros(count, np.int64)
     np.minimum.at(lowest, groups, labels)
     np.maximum.at(highest, groups, labels)
@@ -177,7 +176,7 @@ def _signatures(images: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _counts(starts: NDArray[np.int64], extent: int) -> NDArray[np.int64]:
-    """Return how many rows ``reduceat`` sums from each start."""
+    """Return the number of rows that ``reduceat`` sums from each start."""
     return np.maximum(np.diff(np.append(starts, extent)), 1)
 
 
@@ -193,7 +192,7 @@ def assign(
         rows: candidates, in order.
         together: group of each candidate.
         catalogue: all images.
-        spec: how many each part needs.
+        spec: gives the number of images per part.
 
     Returns:
         Part to positions in ``rows``, in the order in which they were taken.
@@ -231,7 +230,7 @@ def assign(
 
 
 def _refuse_unbalanced(part: str, catalogue: Catalogue, rows: Rows, spec: DataSpec) -> None:
-    """Raise a DataError where a part that should hold the classes equally does not."""
+    """Raise a DataError if a part that should be balanced is not."""
     counts = np.bincount(catalogue.labels[rows], minlength=len(catalogue.classes))
     due = len(rows) / len(counts)
     if np.abs(counts - due).max() > max(2.0, _UNBALANCED * len(rows)):

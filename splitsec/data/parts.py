@@ -1,4 +1,4 @@
-"""Parts of a data set: who holds which images."""
+"""The parts of a data set: the images of each client, of the attacker, and held-out ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from splitsec.plugins.source import Task
 
 @dataclass(frozen=True)
 class Part:
-    """Images of one role.
+    """The images of one part.
 
     Attributes:
         images: shape (N, C, H, W), uint8.
@@ -42,7 +42,7 @@ class Part:
         return self.batch(range(len(self)))
 
     def targets(self, rows: Sequence[int]) -> Tensor:
-        """Return what a model is trained towards, copied.
+        """Return the targets that a model learns, copied.
 
         Returns:
             Labels as int64, shape (n,); for segmentation masks as float32, shape (n, 1, H, W).
@@ -58,14 +58,14 @@ class Data:
     """A partitioned data set.
 
     Attributes:
-        spec: what was asked.
+        spec: the data specification.
         classes: names of the classes; labels index them. None for segmentation.
         sha256: hash of the decoded images, labels and masks of all parts, in order.
         private: one part per client, disjoint.
         public: the attacker's images.
-        validation: choose between trivial attackers.
-        held_out: trained nothing.
-        disclosures: what a reader of results must know, in sentences.
+        validation: images that choose the strongest blind attacker.
+        held_out: images that train nothing.
+        disclosures: sentences that a reader of results must know.
     """
 
     spec: DataSpec
@@ -79,12 +79,12 @@ class Data:
 
     @property
     def task(self) -> Task:
-        """What the images are labelled for."""
+        """The task that the images are labelled for."""
         return "classification" if self.held_out.masks is None else "segmentation"
 
     @property
     def outputs(self) -> int:
-        """Outputs of a model for the task: one per class, or one map of logits."""
+        """Number of a model's outputs for the task: one per class, or one map of logits."""
         return len(self.classes) if self.task == "classification" else 1
 
     def parts(self) -> dict[str, Part]:
@@ -97,7 +97,7 @@ class Data:
         }
 
     def balance(self) -> dict[str, dict[str, float]]:
-        """Return how each part is composed, as JSON values.
+        """Return the composition of each part, as JSON values.
 
         Returns:
             Part to class to number of images; for segmentation, part to ``images``, their

@@ -1,12 +1,12 @@
-"""A secret partition: only who has the secret can tell who holds which images.
+"""A secret partition: nobody without the secret knows which images are private.
 
-Whoever knows the partition of a public data set can write a plug-in that already holds the
-private images. So an official run may take the partition from a secret. A record has the secret's
-commitment alone, a hash: records of one secret can be told from others and compared, and when the
-secret is revealed, anybody can check that it is the one, and that the images follow from it.
+Anyone who knows the partition of a public data set can write a plug-in that already contains the
+private images. An official run can therefore derive the partition from a secret. A record has only
+the secret's commitment, a hash: records of the same secret are comparable, and once the secret is
+revealed, anyone can check it against the commitment and the images.
 
-The secret is looked for in the environment, which worker processes inherit. It is in no
-specification, record or message.
+The secret comes from the environment, which worker processes inherit. No specification, record or
+message contains it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAKE_ONE = "python -c 'import secrets; print(secrets.token_hex())' makes one"
 
 
 def commitment() -> str | None:
-    """Return the commitment to the secret that is set here; None for the public partition.
+    """Return the commitment to the secret set on this machine; None for the public partition.
 
     Raises:
         UsageError: the secret cannot be read, or could be guessed.
@@ -37,14 +37,14 @@ def commitment() -> str | None:
 
 
 def partition_key(committed: str) -> str:
-    """Return what the partition is derived from, which tells nothing of the secret.
+    """Return the key that the partition is derived from; it does not reveal the secret.
 
     Args:
         committed: the commitment of the specification.
 
     Raises:
-        DataError: the secret is not here, or is another one.
-        UsageError: it cannot be read, or could be guessed.
+        DataError: the secret is missing, or is another one.
+        UsageError: the secret cannot be read, or could be guessed.
     """
     secret = _secret()
     if secret is None:
@@ -62,7 +62,7 @@ def partition_key(committed: str) -> str:
 
 @contextmanager
 def secret_from(file: Path | None) -> Iterator[None]:
-    """Take the secret from a file for a while, whatever the environment says; None changes nothing.
+    """Use the secret of a file in the block, instead of the environment's; None changes nothing.
 
     Raises:
         UsageError: the file cannot be read, or the secret could be guessed.

@@ -1,4 +1,4 @@
-"""Data sets with their parameters, ready to be asked for images."""
+"""Builds the sources of data sets from their names and parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def get_source(spec: str, parameters: Mapping[str, Any]) -> Any:
 
     Args:
         spec: name, ``distribution/name`` or path, see :mod:`splitsec.plugins.loading`.
-        parameters: of the source.
+        parameters: parameters of the source.
 
     Raises:
         UsageError: an unknown name or parameter.

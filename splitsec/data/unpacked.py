@@ -1,4 +1,4 @@
-"""Sources that are a downloaded folder, found where it was unpacked."""
+"""The base of data sets that read a folder which a person downloaded and unpacked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from splitsec.plugins.source import Availability, Source
 
 
 class UnpackedParameters(Parameters):
-    """Parameters of a data set that the person unpacks."""
+    """Parameters of a data set that a person unpacks."""
 
     path: str = Field("", description="where it was unpacked; empty: the data folder")
 
@@ -25,12 +25,12 @@ P = TypeVar("P", bound=UnpackedParameters)
 
 
 class UnpackedFolder(Source[P]):
-    """A source whose folder is recognised by what it must hold.
+    """A source that recognises its folder by a folder inside it.
 
     Attributes:
-        name: of the source, for errors.
-        archive: what it is called where it is downloaded.
-        holds: a folder that must be in the unpacked one.
+        name: name of the source, for errors.
+        archive: name of the download.
+        holds: folder that must be inside the unpacked one.
     """
 
     name: ClassVar[str]
@@ -39,10 +39,10 @@ class UnpackedFolder(Source[P]):
 
     @abstractmethod
     def usual_places(self) -> list[Path]:
-        """Return where the folder is looked for if no path is given, the best place first."""
+        """Return the places to look for the folder if no path is given, the best first."""
 
     def availability(self) -> Availability:
-        """Say where the folder is or must be put."""
+        """Report where the folder is or must be put."""
         try:
             root = self._root()
         except DataError as error:
@@ -56,7 +56,7 @@ class UnpackedFolder(Source[P]):
         """Return the unpacked folder.
 
         Raises:
-            DataError: it is nowhere, or a place cannot be looked into.
+            DataError: the folder is missing, or a place cannot be read.
         """
         root = self._root()
         if root is None:

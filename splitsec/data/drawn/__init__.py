@@ -1,1 +1,1 @@
-"""Drawn images: fundus photographs and chest X-rays."""
+"""Draws phantoms: fundus photographs and chest X-rays that need no download."""

@@ -1,11 +1,11 @@
-"""Drawn frontal chest X-rays, with masks of the lungs.
+"""Draws frontal chest X-rays with masks of the lungs.
 
-Image ``index`` of a stream depends on the stream's seed and on ``index`` alone, so a longer
-stream begins with the shorter one, and on the same person whatever the size. A film is drawn as
-radiographs come about: shadows add up along the beam, air takes away, and a tone curve turns the
-sum into grey. Ribs therefore cross each other and shine through the heart.
+Image ``index`` of a stream depends only on the stream's seed and on ``index``, so a longer stream
+begins with the shorter one; every size shows the same person. A film is drawn the way radiographs
+form: tissue adds to the shadow along the beam, air reduces it, and a tone curve turns the sum into
+grey. Ribs therefore cross each other and show through the heart.
 
-No label hangs on a film; its mask is drawn from the same borders as the lungs themselves.
+Films have no labels; a mask is drawn from the same borders as the lungs.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class _Scanner(NamedTuple):
     """How a hospital takes and prints its films; pairs are ranges."""
 
     zoom: tuple[float, float]
-    height: float  # of the film's middle: where the hila come to lie
+    height: float  # of the film's middle, which places the hila
     stretch: tuple[float, float]  # width over height: films are squeezed to a square
     softness: tuple[float, float]  # of the tone: 1 shows the lungs grey, 0 dark
     exposure: tuple[float, float]
     toe: tuple[float, float]  # the shadow up to which a film is black
-    fog: tuple[float, float]  # the light of a film where nothing is
+    fog: tuple[float, float]  # the light of an empty film
     grain: tuple[float, float]
     cropped: float  # probability of a black border below
     labelled: float  # probability of a printed label
@@ -123,7 +123,7 @@ class _Pose(NamedTuple):
 
 
 class _Start(NamedTuple):
-    """What a film and its mask have in common; drawn first, so that a mask needs no film."""
+    """The part that a film and its mask share; drawn first, so that a mask needs no film."""
 
     pose: _Pose
     chest: Chest
@@ -134,18 +134,18 @@ class _Start(NamedTuple):
 def draw_cxr(
     seed: int, index: int, size: int, style: Style = "standard"
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Draw one film of a stream, and where its lungs are.
+    """Draw one film of a stream and the mask of its lungs.
 
     Args:
-        seed: of the stream.
+        seed: seed of the stream.
         index: position in the stream, from 0.
         size: height and width in pixels.
         style: ``"shifted"`` is another hospital: hard contrast, dark lungs, printed labels,
             black borders, wider patients.
 
     Returns:
-        Grey film and mask of the lungs (0 or 1), each of shape (1, size, size). The mask is as
-        radiologists draw it: both lung fields, without what lies behind heart and diaphragm.
+        Grey film and mask of the lungs (0 or 1), each of shape (1, size, size). The mask follows
+        radiologists' practice: both lung fields without the parts behind heart and diaphragm.
     """
     generator, scanner = _generator(seed, index), _SCANNERS[style]
     factor = _supersampling(size)
@@ -166,7 +166,7 @@ def draw_cxr(
 
 
 def draw_cxr_mask(seed: int, index: int, size: int, style: Style = "standard") -> NDArray[np.uint8]:
-    """Draw the mask of a film alone, as :func:`draw_cxr` does, in a fraction of the time."""
+    """Draw only the mask of a film, the same as :func:`draw_cxr` in a fraction of the time."""
     factor = _supersampling(size)
     start = _begin(_generator(seed, index), _SCANNERS[style], size * factor)
     return _mask(start.lungs, factor)
@@ -198,7 +198,7 @@ def _grid(side: int) -> tuple[Field, Field]:
 
 
 def _averaged(field: Field, factor: int) -> Field:
-    """Average blocks, summing in an order of our own: numpy's depends on the machine."""
+    """Average blocks, summing in a fixed order, since numpy's order depends on the machine."""
     if factor == 1:
         return field
     rows = field[::factor]
@@ -224,7 +224,7 @@ def _pose(generator: np.random.Generator, scanner: _Scanner) -> _Pose:
 def _add_texture(
     generator: np.random.Generator, chest: Chest, place: Place, lungs: Lungs, shadow: Field
 ) -> None:
-    """Add the unevenness of tissue, the lungs' fine texture, and in some an opacity."""
+    """Add the unevenness of tissue, the lungs' fine texture, and on some films an opacity."""
     side = len(shadow)
     coarse, fine = _noise(generator, side, 6), _noise(generator, side, 40)
     shadow += 0.03 * coarse * np.clip(shadow * 4, 0, 1)
@@ -272,10 +272,10 @@ def _crop(generator: np.random.Generator, scanner: _Scanner, lungs: Lungs, light
 
 
 def _letter(generator: np.random.Generator, scanner: _Scanner, light: Field) -> None:
-    """Add a lead letter on the side that it names, and in some a printed label."""
+    """Add a lead letter on the side that it names, and on some films a printed label."""
     uniform = generator.uniform
     labelled = uniform(0, 1) < scanner.labelled
-    right = uniform(0, 1) < 0.5 and not labelled  # where the label would hide a letter
+    right = uniform(0, 1) < 0.5 and not labelled  # a label would hide the letter on the right
     across = uniform(0.74, 0.9) if right else uniform(0.04, 0.18)
     down, cell = uniform(0.03, 0.14), uniform(0.009, 0.014)
     if uniform(0, 1) < 0.75:

@@ -1,11 +1,11 @@
-"""The organs of a phantom chest, each as the shadow that it casts.
+"""Draws the organs of a phantom chest, each as the shadow that it casts.
 
 Chest coordinates: x is 0 at the spine and grows towards the right of the film, which is the
 patient's left; y is 0 at the hila and grows downwards; 1 is half a film at zoom 1. Most organs
 are symmetric and drawn over ``away``, the distance from the spine.
 
-Fields are float32 and made of sums, products, quotients and square roots, which round alike on
-every machine; scalars are Python's floats, so that no version of numpy widens a field.
+Fields are float32 and use only sums, products, quotients and square roots, which round the same on
+every machine; scalars are Python floats, so that no version of numpy widens a field.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.floating[Any]]  # float32, which the stubs of numpy lose next to scalars
+Field = NDArray[np.floating[Any]]  # float32, but numpy's stubs lose the width next to scalars
 
 _RIBS = 12
-_INFLATION = (0.58, 0.78)  # of the tissue on a beam, what lungs take away
+_INFLATION = (0.58, 0.78)  # share of the tissue on a beam that lungs replace
 
 
 class Chest(NamedTuple):
-    """What organs share of a person."""
+    """The measures of a person that all organs share."""
 
     half: float  # half width of the rib cage
     apex: float  # y of the lungs' tops
@@ -101,8 +101,8 @@ def draw_chest(generator: np.random.Generator, width: float) -> Chest:
     """Draw a person.
 
     Args:
-        generator: where every random choice is drawn from.
-        width: of the population's mean rib cage; 1 is lean.
+        generator: generator of all random choices.
+        width: width of the population's mean rib cage; 1 is lean.
     """
     normal, uniform = generator.normal, generator.uniform
     right = normal(0.36, 0.075)
@@ -163,7 +163,7 @@ def draw_lungs(generator: np.random.Generator, chest: Chest, place: Place) -> Lu
         _floor(generator, chest, chest.domes[0], place),
     )
     inside = np.minimum(np.minimum(wall, floor), np.minimum(-middle, np.minimum(inner, top)))
-    # behind heart and diaphragm there is lung too, though it does not count as lung field
+    # The lung continues behind heart and diaphragm, but that part is not lung field.
     behind = 0.45 * step((away - 0.12) * (1 / 0.07)) * step((y + 0.1) * 5)
     beside = behind + (1 - behind) * step(middle * (-1 / 0.016))
     below = 0.35 * np.clip(1 + 4 * floor, 0, 1)
@@ -183,7 +183,7 @@ def _floor(generator: np.random.Generator, chest: Chest, dome: float, place: Pla
 
 
 def draw_tissue(generator: np.random.Generator, chest: Chest, place: Place, lungs: Lungs) -> Field:
-    """Return torso, neck, shoulders and arms, with the lungs taken out: the first shadow."""
+    """Return the shadow of torso, neck, shoulders and arms, without the lungs."""
     uniform = generator.uniform
     away, y = place.away, place.y
     joint_x, joint_y = chest.joint
@@ -245,7 +245,7 @@ def add_abdomen(
 
 
 def add_spine(generator: np.random.Generator, place: Place, shadow: Field) -> None:
-    """Add vertebrae with their discs, and take away the windpipe and the main bronchi."""
+    """Add vertebrae with their discs, and subtract the windpipe and the main bronchi."""
     uniform = generator.uniform
     away, y = place.away, place.y
     half = uniform(0.07, 0.085) + 0.015 * np.clip(y, -1, 1)
@@ -336,11 +336,11 @@ def add_opacity(
     """Add a mottled patch to one lung, such as an infiltrate.
 
     Args:
-        generator: where every random choice is drawn from.
-        chest: of the person.
-        place: of the canvas.
+        generator: generator of all random choices.
+        chest: measures of the person.
+        place: coordinates of the canvas.
         mottle: texture of about unit deviation in the lungs, 0 elsewhere.
-        shadow: what it is added to.
+        shadow: field to add the patch to.
     """
     uniform = generator.uniform
     side = 1.0 if uniform(0, 1) < 0.5 else -1.0

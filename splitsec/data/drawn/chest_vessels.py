@@ -1,4 +1,4 @@
-"""The vessels of a phantom's lungs: branching lines that fan out of the hila."""
+"""Draws the vessels of a phantom's lungs: branching lines that fan out from the hila."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def draw_vessels(
     """Draw the vessels of both lungs.
 
     Args:
-        generator: where every random choice is drawn from.
-        project: from chest coordinates, shape (n, 2), to the film, [-1, 1] wide and high.
-        side: of the canvas, pixels.
+        generator: generator of all random choices.
+        project: maps chest coordinates, shape (n, 2), to the film, [-1, 1] wide and high.
+        side: side of the canvas in pixels.
 
     Returns:
         Their shadow, shape (side, side).
@@ -86,7 +86,7 @@ def _lines(
 
 
 def _densified(values: Points, factor: int) -> Points:
-    """Lay points between those of lines, shape (lines, points, ...)."""
+    """Interpolate further points on lines, shape (lines, points, ...)."""
     if factor == 1:
         return values
     points = values.shape[1]

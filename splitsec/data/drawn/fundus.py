@@ -1,13 +1,13 @@
-"""Drawn fundus photographs: a stylised eye, seen through a camera.
+"""Draws fundus photographs: a stylised eye, seen through a camera.
 
-Image ``index`` of a stream depends on the stream's seed and on ``index`` alone, so a longer
-stream begins with the shorter one, and on the same eye whatever the size. An eye has an optic
-disc, a macula, a tree of vessels, a pigmented background and, where it is diseased, lesions;
-a photograph has a pose, an illumination, a colour, a mask, blur and noise. Blood is drawn as
-optical density (Beer-Lambert), so crossings are darker than either vessel.
+Image ``index`` of a stream depends only on the stream's seed and on ``index``, so a longer stream
+begins with the shorter one; every size shows the same eye. An eye has an optic disc, a macula, a
+tree of vessels, a pigmented background and, if it is diseased, lesions; a photograph has a pose, an
+illumination, a colour, a mask, blur and noise. Blood is drawn as optical density (Beer-Lambert), so
+crossings are darker than either vessel.
 
-Half of the images, one of each two neighbours, show diabetic retinopathy; lesions alone make
-the label: nothing else in eye or camera depends on it.
+Half of the images, one of each pair of neighbours, show diabetic retinopathy. Only lesions depend
+on the label; nothing else in eye or camera does.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def draw_fundus(
     """Draw one photograph of a stream.
 
     Args:
-        seed: of the stream.
+        seed: seed of the stream.
         index: position in the stream, from 0.
         size: height and width in pixels.
         camera: ``"shifted"`` is another camera and population: darker, closer, disc-centred.
@@ -152,7 +152,7 @@ def _clouds(generator: np.random.Generator, side: int, knots: int, fields: int) 
     """Return smooth random fields of about unit deviation, shape (fields, side, side)."""
     grid = generator.normal(size=(fields, knots, knots)).astype(np.float32)
     weights = _interpolation(side, knots)
-    # einsum without a BLAS: the sums come out alike whatever the number of threads
+    # einsum without a BLAS gives the same sums for any number of threads
     rows = np.einsum("yk,fkl->fyl", weights, grid)
     drawn: Image = np.einsum("fyl,xl->fyx", rows, weights)
     return drawn
@@ -218,7 +218,7 @@ def _vessel_density(vessels: Vessels, view: _View, side: int) -> Image:
     reach = float(vessels.lengths.max())
     nodes = view.project(vessels.nodes)
     density = np.zeros((side, side), dtype=np.float32)
-    # vessels of like length share one number of points, so that each batch is one array
+    # vessels of similar length share one number of points, so that each batch is one array
     edges = (0.0, 0.12, 0.3, 0.7, reach + 1)
     for low, high in pairwise(edges):
         chosen = (vessels.lengths >= low) & (vessels.lengths < high)
@@ -343,7 +343,7 @@ def _clusters(
 
 
 def _blend(scene: Image, amount: Image, colour: Floats, skin: Floats) -> None:
-    """Cover the scene with a bright lesion where ``amount`` says."""
+    """Cover the scene with a bright lesion, of opacity ``amount``."""
     if not amount.any():
         return
     cover = 0.9 * (1 - np.exp(-amount))

@@ -1,4 +1,4 @@
-"""Growing the retinal vessels of a phantom eye.
+"""Grows the retinal vessels of a phantom eye.
 
 A tree is grown in retinal coordinates: the fovea is the origin, the optic disc lies at
 positive x (a right eye; a left one is mirrored by its pose), y points down, and 1 is the
@@ -43,7 +43,7 @@ def grow_vessels(generator: np.random.Generator, disc: Floats) -> Vessels:
     """Grow arteries and veins out of the optic disc, with two generations of branches.
 
     Args:
-        generator: where every random choice is drawn from.
+        generator: generator of all random choices.
         disc: centre of the optic disc, shape (2,).
 
     Returns:

@@ -1,4 +1,4 @@
-"""What drawn sources share: a stream of phantoms, and a shifted stream beside it."""
+"""The base of both phantom data sets: a stream of phantoms and a shifted stream."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Phantoms(Source[PhantomParameters]):
     """Drawn images, any number: key 2i is image i of the stream, 2i + 1 of the shifted one.
 
     Attributes:
-        name: of the source.
-        version: of the drawing; raised whenever the same index gives another picture.
-        classes: names of the classes, or none where images are labelled with masks.
+        name: name of the source.
+        version: version of the drawing; raised whenever an index gives another picture.
+        classes: names of the classes; empty if images are labelled with masks.
     """
 
     Parameters: ClassVar[type[PhantomParameters]] = PhantomParameters
@@ -37,16 +37,16 @@ class Phantoms(Source[PhantomParameters]):
 
     @abstractmethod
     def labels(self, keys: Sequence[int]) -> NDArray[np.int64]:
-        """Return the labels of some keys; zeros where images are labelled with masks."""
+        """Return the labels of some keys; zeros if images are labelled with masks."""
 
     def availability(self) -> Availability:
-        """Phantoms are always there."""
+        """Report that phantoms are always available."""
         return Availability(True, "drawn on demand; nothing to download")
 
     def catalogue(self, spec: DataSpec) -> Catalogue:
         """List as many phantoms as are needed; shifted ones come from another population."""
         shifted = np.arange(spec.public if spec.public_from == "shifted" else 0)
-        # A few spare ones, should two be drawn alike.
+        # A few spare ones, in case two are duplicates.
         plain = np.arange(spec.total - len(shifted) + spec.total // 50 + 10)
         keys = np.concatenate([2 * plain, 2 * shifted + 1])
         return Catalogue(
