@@ -1,1 +1,1 @@
-"""Measures of what a reconstruction gives away, and of what a model is still worth."""
+"""Metrics: the leakage of reconstructions and the utility of models."""

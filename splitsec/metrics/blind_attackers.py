@@ -1,6 +1,6 @@
-"""Trivial attackers: reconstructions made without looking at any smashed data.
+"""Blind (trivial) attackers: reconstructions made without any smashed data.
 
-An attack has to beat them before it can be said to have recovered anything.
+An attack has recovered something only if it beats them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ NAMES = ("mean-image", "median-image", "random-image", "constant")
 
 @dataclass(frozen=True)
 class TrivialAttackers:
-    """What can be made of public images alone.
+    """Reconstructions made from public images alone.
 
     Attributes:
         public: (N, C, H, W), in [0, 1]; the random image is drawn from them.
@@ -33,12 +33,12 @@ class TrivialAttackers:
     def fit(cls, public: Tensor) -> TrivialAttackers:
         """Fit the trivial attackers to public images (N, C, H, W), N >= 1."""
         mean = public.mean(dim=0)
-        # Channel by channel, since a median copies and sorts what it is given.
+        # Channel by channel, since a median copies and sorts its input.
         median = torch.stack([channel.median(dim=0).values for channel in public.unbind(dim=1)])
         return cls(public=public, mean=mean, median=median, colour=mean.mean(dim=(1, 2)))
 
     def reconstructions(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Reconstruct ``count`` victims unseen.
+        """Reconstruct ``count`` victims without seeing them.
 
         Args:
             count: number of victims.

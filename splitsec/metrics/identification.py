@@ -1,12 +1,12 @@
-"""Identification: can the victim be picked out of a gallery by the reconstruction?
+"""Identification: how often a reconstruction picks its victim out of a gallery.
 
-Rank 1: a reconstruction identifies its victim when it is strictly nearer to that victim than
-to every other one in the gallery. A tie is a failure, and so is a reconstruction that two
-victims share, since it points at neither: one image for everybody identifies nobody.
+Rank 1: a reconstruction identifies its victim if it is strictly nearer to that victim than to
+every other one in the gallery. A tie is a failure, and so is a reconstruction that two victims
+share, since it points at neither.
 
-Galleries are random sets of ``GALLERY`` victims. Instead of drawing some, the exact mean over
-all of them is returned: with ``c`` of the ``N - 1`` others at least as near, a gallery that
-holds the victim holds none of them with probability C(N-1-c, G-1) / C(N-1, G-1).
+Galleries are random sets of ``GALLERY`` victims. The exact mean over all galleries is returned
+instead of a sample: with ``c`` of the ``N - 1`` others at least as near, a gallery that holds the
+victim holds none of them with probability C(N-1-c, G-1) / C(N-1, G-1).
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def identification(
         public_mean: (C, H, W), mean of the public images.
 
     Returns:
-        The rate by structure and by pixel, and the gallery: ``GALLERY``, or all victims where
-        there are fewer.
+        The rate by structure and by pixel, and the size of the gallery: ``GALLERY``, or the
+        number of victims if that is smaller.
     """
     gallery = min(GALLERY, len(victims))
     shared = _shared(reconstructions)
@@ -64,7 +64,7 @@ def identification(
 
 
 def structure(images: Tensor, public_mean: Tensor) -> Tensor:
-    """Remove from images what a population or a colour tells about them.
+    """Remove from images everything that the population's mean or a colour predicts.
 
     Subtract the public mean image, then from each image its channel means, and divide by the
     norm of what is left (contrast). An image with nothing left becomes zero.
@@ -128,7 +128,7 @@ def _chance_of_no_rival(rivals: Tensor, gallery: int) -> Tensor:
 
 
 def _shared(reconstructions: Tensor) -> Tensor:
-    """Tell which reconstructions are, bit by bit, also those of another victim: (N,) bool."""
+    """Return which reconstructions equal another victim's bit by bit: (N,) bool."""
     _, inverse, counts = torch.unique(
         reconstructions.flatten(1), dim=0, return_inverse=True, return_counts=True
     )

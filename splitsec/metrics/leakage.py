@@ -1,8 +1,8 @@
-"""Skill and leakage: how much better than knowing nothing a reconstruction is.
+"""Skill and leakage: how much better a reconstruction is than a blind attacker's.
 
-The skill score of forecast verification: 1 is perfect, 0 is no better than the reference,
-below 0 worse. Errors are averaged over images first: a ratio of means, since a mean of ratios
-that are clipped image by image gives credit for luck.
+Skill is the skill score of forecast verification: 1 is perfect, 0 is no better than the reference,
+below 0 is worse. It is a ratio of mean errors, because a mean of ratios that are clipped per image
+would reward luck.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def skill(error: float, reference: float) -> float | None:
         reference: mean error of the strongest trivial attacker on the same victims.
 
     Returns:
-        At most 1; ``None`` where the reference makes no error, so that nothing can beat it.
+        At most 1; ``None`` if the reference makes no error, so that nothing can beat it.
     """
     return 1 - error / reference if reference > 0 else None
 
 
 def leakage(skills: Sequence[float | None]) -> float | None:
-    """Return the mean of skills, clipped to [0, 1] once; ``None`` where one is missing."""
+    """Return the mean of skills, clipped to [0, 1] once; ``None`` if one is missing."""
     known = [value for value in skills if value is not None]
     if len(known) < len(skills):
         return None
@@ -51,7 +51,7 @@ def leakage_per_image(
         references: for each of ``ERRORS``, the mean error of the strongest trivial attacker.
 
     Returns:
-        (N,) float64; ``None`` where an error is missing or a reference is 0.
+        (N,) float64; ``None`` if an error is missing or a reference is 0.
     """
     if any(name not in errors or references.get(name, 0.0) <= 0 for name in ERRORS):
         return None

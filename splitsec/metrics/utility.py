@@ -1,4 +1,4 @@
-"""Utility: what a model is worth to its clients, beside the trivial predictor."""
+"""Utility: how well a model does its task, compared with the trivial predictor."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class ClassificationUtility(NamedTuple):
 
     Attributes:
         accuracy: share classified right, in [0, 1].
-        auc: area under the ROC curve, in [0, 1]; 0.5 says nothing.
+        auc: area under the ROC curve, in [0, 1]; 0.5 is chance.
         auc_interval: 95 % bootstrap interval of ``auc`` over images.
         trivial_accuracy: accuracy of always predicting the majority class of the training data.
         trivial_auc: 0.5, since a constant prediction ranks nothing.
-        n: held-out images.
+        n: number of held-out images.
     """
 
     accuracy: float
@@ -51,7 +51,7 @@ def classification_utility(
         resamples: bootstrap resamples of the N images.
 
     Returns:
-        Accuracy and AUC, with the trivial predictor's.
+        Accuracy and AUC of the classifier and the trivial predictor.
     """
     count = len(labels)
     majority = np.bincount(training_labels).argmax()
@@ -77,15 +77,15 @@ def roc_auc(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
     """Return the area under the ROC curve; ties count half (the Mann-Whitney statistic).
 
     Two classes are ranked by the difference of their scores. More than two: one class against
-    the rest by its softmax probability, averaged over the classes that are there and are not
-    alone.
+    the rest by its softmax probability, averaged over the classes that occur among the labels
+    but are not the only one.
 
     Args:
         scores: (N, K) logits, K >= 2.
         labels: (N,) classes, in [0, K).
 
     Returns:
-        In [0, 1]; 0.5 where all labels are of one class, since nothing can be ranked.
+        In [0, 1]; 0.5 if all labels are of one class, since nothing can be ranked.
     """
     classes = scores.shape[1]
     if classes == 2:
@@ -108,11 +108,11 @@ def _binary_auc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> fl
 
 
 class Overlap(NamedTuple):
-    """How masks agree, image by image, each of shape (N,) and in [0, 1].
+    """The agreement of masks per image, each of shape (N,) and in [0, 1].
 
     Attributes:
-        jaccard: intersection over union; 1 where both masks are empty.
-        dice: twice the intersection over the sum of both; 1 where both masks are empty.
+        jaccard: intersection over union; 1 if both masks are empty.
+        dice: twice the intersection over the sum of both; 1 if both masks are empty.
         accuracy: share of pixels that agree.
     """
 
@@ -149,11 +149,11 @@ class SegmentationUtility(NamedTuple):
         jaccard: intersection over union.
         jaccard_interval: 95 % t-interval of its mean over images.
         dice: the Dice coefficient.
-        accuracy: share of pixels right.
+        accuracy: share of correct pixels.
         trivial_jaccard: intersection over union of the mean training mask, thresholded at one half.
         trivial_dice: Dice coefficient of that mask.
-        trivial_accuracy: share of pixels that it gets right.
-        n: held-out images.
+        trivial_accuracy: share of its correct pixels.
+        n: number of held-out images.
     """
 
     jaccard: float

@@ -1,4 +1,4 @@
-"""From reconstructions to scores: every measure of one set of victims."""
+"""Scores the reconstructions of one set of victims with every measure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from splitsec.metrics.yardsticks import Yardsticks, equivalent_components
 
 
 class ClampedImages(NamedTuple):
-    """Reconstructions (N, C, H, W) in [0, 1], and the share of values that lay outside."""
+    """Reconstructions (N, C, H, W) in [0, 1], and the share of values that were outside."""
 
     images: Tensor
     share: float
@@ -37,14 +37,14 @@ class ClampedImages(NamedTuple):
 
 @dataclass(frozen=True)
 class References:
-    """What public images alone give: trivial attackers, yardsticks, and the bar to clear.
+    """The trivial attackers and yardsticks fitted to public images.
 
     Attributes:
         attackers: the trivial attackers.
-        yardsticks: the oracles told a few numbers.
-        strongest: per error (``mse``, ``ssim``, and ``lpips`` where it was measured), the name
-            of the trivial attacker with the smallest mean error on validation images.
-        lpips: the perceptual distance, or ``None`` where its weights could not be had.
+        yardsticks: oracles that know a few numbers of each victim.
+        strongest: per error (``mse``, ``ssim``, and ``lpips`` if it was measured), the name of
+            the trivial attacker with the smallest mean error on validation images.
+        lpips: the perceptual distance, or ``None`` if its weights are unavailable.
     """
 
     attackers: TrivialAttackers
@@ -77,7 +77,7 @@ class References:
         return cls(attackers, Yardsticks.fit(public), strongest, lpips)
 
     def on(self, victims: Tensor, generator: torch.Generator) -> Baselines:
-        """Score the trivial attackers and yardsticks on victims; the same for every attack.
+        """Score the trivial attackers and yardsticks on victims, once for all attacks.
 
         Args:
             victims: (N, C, H, W), in [0, 1].
@@ -105,14 +105,14 @@ class References:
 
 @dataclass(frozen=True)
 class Baselines:
-    """What trivial attackers and yardsticks reach on one set of victims.
+    """Scores of trivial attackers and yardsticks on one set of victims.
 
     Attributes:
-        references: what they were fitted to.
+        references: the fitted trivial attackers and yardsticks.
         measure: measures the errors of images against the victims.
         bar: per error, the strongest trivial attacker's mean error on these victims.
-        random_leakage: (N,), leakage per image of the random-image attacker; ``None`` where
-            an error is missing.
+        random_leakage: (N,), leakage per image of the random-image attacker; ``None`` if an
+            error is missing.
         trivial: name to scores.
         yardsticks: name to scores.
     """
@@ -184,17 +184,17 @@ class Baselines:
 
 
 def clamp(reconstructions: Tensor, shape: torch.Size) -> ClampedImages:
-    """Check what an attack returned and bring it into [0, 1].
+    """Check an attack's reconstructions and clamp them to [0, 1].
 
     Args:
-        reconstructions: what an attack returned.
+        reconstructions: the attack's return value.
         shape: the victims' shape (N, C, H, W).
 
     Returns:
-        Float32 images in [0, 1], and the share of values that needed it.
+        Float32 images in [0, 1], and the share of values that were clamped.
 
     Raises:
-        PluginError: it is not a tensor of real numbers of that shape.
+        PluginError: the value is not a tensor of real numbers of that shape.
         DivergedError: a value is not finite.
     """
     if not isinstance(reconstructions, Tensor) or not reconstructions.is_floating_point():

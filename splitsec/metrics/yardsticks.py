@@ -1,7 +1,7 @@
-"""Yardsticks: oracles that are told only a few numbers about each victim.
+"""Yardsticks: oracles that know only a few numbers about each victim.
 
-They fill in the rest from the public population, and so say what a leakage is worth: an attack
-that does as well as the first three principal components has recovered about three numbers.
+They complete the image from the public population and so give leakage a scale: an attack that does
+as well as the first three principal components has recovered about three numbers.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 COMPONENTS = (1, 3, 10, 30, 100)
-"""Numbers of principal components that yardsticks are told."""
+"""Numbers of principal components that yardsticks know."""
 
 _FEATURES_PER_CHUNK = 8192
-_ROUNDING = 1e-13  # mean square of what float32 leaves of equal images
+_ROUNDING = 1e-13  # mean square of float32's rounding errors between equal images
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Yardsticks:
         """Reconstruct victims (N, C, H, W) from a few numbers about each.
 
         Returns:
-            ``colour`` (told each channel's least-squares gain on the public mean image) and
-            ``components-k`` (told the first k principal components); (N, C, H, W), in [0, 1].
+            ``colour`` (knows each channel's least-squares gain on the public mean image) and
+            ``components-k`` (knows the first k principal components); (N, C, H, W), in [0, 1].
         """
         coordinates = (victims - self.mean).flatten(1) @ self.basis.T
         images = {"colour": self._colour(victims)}
@@ -67,7 +67,7 @@ class Yardsticks:
 
 
 class EquivalentComponents(NamedTuple):
-    """How many principal components would do as well, and whether that is only a lower bound."""
+    """The number of principal components that does as well, and whether it is a lower bound."""
 
     components: float
     capped: bool
@@ -80,12 +80,12 @@ def equivalent_components(
 
     Args:
         mse: mean squared error of the reconstructions.
-        mean_image_mse: of the public mean image, which is told nothing: 0 components.
+        mean_image_mse: MSE of the public mean image, which counts as 0 components.
         components_mse: number of components to MSE.
 
     Returns:
-        0 where the mean image does as well; linear in MSE up to 1 component, linear in log k
-        beyond; capped at the largest number of components.
+        0 if the mean image does as well; linear in MSE up to 1 component, linear in log k beyond;
+        capped at the largest number of components.
     """
     known = [(0, mean_image_mse), *sorted(components_mse.items())]
     if mse >= mean_image_mse:
@@ -102,9 +102,9 @@ def equivalent_components(
 def _principal_axes(centred: Tensor, count: int) -> Tensor:
     """Return the first right singular vectors (count, D) of centred rows (N, D), float32.
 
-    By the eigenvectors of the smaller of the two Gram matrices, summed in float64: large
-    images make a full decomposition far too slow. Axes along which the images do not vary come
-    out as zero: they tell nothing.
+    They come from the eigenvectors of the smaller of the two Gram matrices, summed in float64,
+    because a full decomposition is far too slow for large images. Axes along which the images do
+    not vary are zero.
     """
     rows, features = centred.shape
     if features <= rows:
