@@ -12,6 +12,7 @@ from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.cli.verify import command
 from splitsec.errors import DataError, UsageError
+from splitsec.isolation import Isolation
 from splitsec.progress import Silent
 from splitsec.records.record import Record, load_record
 from splitsec.records.store import write_record
@@ -31,10 +32,11 @@ class Mine(Defense):
 '''
 
 
-def evaluate(folder: Path, **given: Any) -> list[Record]:
+def evaluate(folder: Path, isolation: Isolation | None = None, **given: Any) -> list[Record]:
     """Run tiny cells of the defense in ``folder / "my_defense.py"`` into ``folder / "results"``."""
     asked = {"attack": "none", "defense": str(folder / "my_defense.py")} | given
-    cells = resolve(Request(target="resnet", size=16, settings=TINY, threads=1, **asked))
+    request = Request(target="resnet", size=16, settings=TINY, threads=1, **asked)
+    cells = resolve(request, isolation)
     return list(run_cells(cells, folder / "results", Silent()))
 
 
