@@ -1,4 +1,4 @@
-"""The command line. Commands are imported when they run, so that help does not wait for torch."""
+"""The command line. A command is imported when it runs, so that help does not wait for torch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _COMMANDS = {
 
 
 class _LazyGroup(click.Group):
-    """A group whose commands are imported only when they are asked for."""
+    """A group that imports a command only when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -84,7 +84,7 @@ def run(arguments: list[str] | None = None) -> int:
         click.echo(f"error: {error}", err=True)
         return Exit.USAGE
     except BrokenPipeError:
-        # Whoever read our output has gone; nothing more can be said to them.
+        # The reader of our output has closed it, so no message can reach them.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.FAILED
     except Exception:

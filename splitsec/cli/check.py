@@ -1,4 +1,4 @@
-"""``splitsec check``: does a plug-in keep its contract?"""
+"""``splitsec check``: check that a plug-in keeps its contract."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim
 @click.option(
     "--sandbox",
     is_flag=True,
-    help="Do all of it inside of bubblewrap, for code that you have not read: without network, "
-    "data, home and other processes.",
+    help="Run the checks in bubblewrap, for code that you have not read: no network, data, home "
+    "or other processes.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The report as one line of JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one line of JSON.")
 def command(words: tuple[str, ...], only: tuple[str, ...], sandbox: bool, as_json: bool) -> int:
     """Check that a plug-in keeps its contract: it loads, runs, repeats itself and leaves no trace.
 
     SPEC is a name, distribution/name, a file or a folder, with parameters after it as in
-    fsha:iterations=300. The kind may be left out where the SPEC is of one kind only. Takes a
-    minute or a few; nothing is kept.
+    fsha:iterations=300. The kind is needed only if plug-ins of several kinds match. The checks
+    take a few minutes and keep no files.
 
     Exits 0 if no check failed (warnings are advice), 1 if one did, 4 if the request is wrong.
     """
@@ -48,7 +48,7 @@ def command(words: tuple[str, ...], only: tuple[str, ...], sandbox: bool, as_jso
     if sandbox:
         return _say(_check_in_sandbox(spec, kind, only), as_json)
     results = sys.stdout
-    with redirect_stdout(sys.stderr):  # whatever a plug-in prints is not a result
+    with redirect_stdout(sys.stderr):  # stdout is for the report only
         report = _check(spec, kind, only)
     with redirect_stdout(results):
         return _say(report, as_json)
@@ -63,12 +63,12 @@ def _say(report: Report, as_json: bool) -> int:
 
 
 def _read(words: tuple[str, ...]) -> tuple[Kind | None, str]:
-    """Take kind and SPEC from what was typed."""
+    """Return kind and SPEC from the arguments."""
     if len(words) == 1:
         return None, words[0]
     if len(words) != 2:
         raise UsageError(
-            "splitsec check takes one plug-in, and its kind before it if need be: splitsec check "
+            "splitsec check takes one plug-in, and its kind before it if needed: splitsec check "
             f"attack ./my_attack.py ({len(words)} words were given)"
         )
     for kind in KINDS:

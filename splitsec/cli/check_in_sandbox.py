@@ -1,4 +1,4 @@
-"""``splitsec check --sandbox``: the same command, inside; the plug-in is imported nowhere else."""
+"""``splitsec check --sandbox``: runs the check in a sandbox and imports the plug-in only there."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ from splitsec.plugins.source_code import source_sha256
 from splitsec.running.contract.report import Report
 
 LIMITS = Isolation(sandbox=True, seconds=3600)
-"""What a check may use up."""
+"""Default limits of a check."""
 
-_MOST_BYTES = 1 << 20  # of a report, and of what is said beside it
+_MOST_BYTES = 1 << 20  # of a report, and of the output beside it
 _MOST_FILE_BYTES = 64 << 20
 _MOST_TOLD = 600  # characters
 
 
 class ReportRequest(NamedTuple):
-    """What a report has to be of.
+    """A request for a report on one plug-in.
 
     Attributes:
         spec: name, file or folder, without parameters.
-        kind: what it is, or None where it is of one kind only.
-        sha256: of its source, or None where that is not known here.
+        kind: kind of the plug-in, or None if only one kind matches.
+        sha256: hash of its source, or None if unknown here.
         only: checks to run; all if empty.
     """
 
@@ -58,7 +58,7 @@ class ReportRequest(NamedTuple):
     only: Sequence[str]
 
     def answered_by(self, report: Report) -> bool:
-        """Return whether a report is about that plug-in and has every check that was asked for."""
+        """Return whether a report is about that plug-in and has every requested check."""
         if (report.spec, report.name) != (self.spec, plain_name(self.spec)):
             return False
         if self.kind not in (report.kind, None):
@@ -74,22 +74,22 @@ class ReportRequest(NamedTuple):
 def check_in_sandbox(
     spec: str, kind: Kind | None, only: Sequence[str] = (), limits: Isolation = LIMITS
 ) -> Report:
-    """Run ``splitsec check`` in the sandbox, where a plug-in that nobody has read can do no harm.
+    """Run ``splitsec check`` in the sandbox, where an unread plug-in can do no harm.
 
     Args:
         spec: name, file or folder, with parameters.
-        kind: what it is, or None where it is of one kind only.
+        kind: kind of the plug-in, or None if only one kind matches.
         only: checks to run; all if empty.
-        limits: what it may use up.
+        limits: limits on time, memory and processes.
 
     Returns:
-        The report, as the process in the sandbox gives it: code that shares a process with the
-        checks can change what they say. It is of this plug-in and of these checks, and holds
-        nothing that steers a terminal.
+        The report from the process in the sandbox. Code that shares a process with the checks can
+        falsify their verdicts. It is about this plug-in and these checks, and has no characters
+        that control a terminal.
 
     Raises:
-        UsageError: the request is wrong, or there is no sandbox here.
-        PluginError: there is no report of this plug-in, or it used up too much.
+        UsageError: the request is wrong, or this machine has no sandbox.
+        PluginError: the process gave no report on this plug-in, or exceeded a limit.
     """
     asked = parse_plugins(spec)[0].spec
     path = existing_path("plug-in", asked)
@@ -107,7 +107,7 @@ def check_in_sandbox(
         variables[FILE_VARIABLE] = str(weights)
     words = [*([kind] if kind else []), spec, *(f"--only={name}" for name in only), "--json"]
     command = [sys.executable, "-P", "-m", "splitsec", "check", *words]
-    # Before bubblewrap begins: what it has started already would not inherit the limit.
+    # Before bubblewrap starts, because processes that it has already started would not inherit it.
     limited = ["prlimit", f"--fsize={_MOST_FILE_BYTES}:{_MOST_FILE_BYTES}"]
     command = [*limited, *sandboxed(command, shown)]
     with tempfile.TemporaryFile() as reported, tempfile.TemporaryFile() as said:
@@ -142,7 +142,7 @@ def check_in_sandbox(
 
 
 def _harmless(value: Any) -> Any:
-    """Return what a report is made of, with texts that are short and steer no terminal."""
+    """Return the values of a report with short, printable texts."""
     match value:
         case str():
             return short(value)
@@ -154,7 +154,7 @@ def _harmless(value: Any) -> Any:
 
 
 def _wait(process: subprocess.Popen[bytes], mark: str, limits: Isolation) -> str | None:
-    """Wait for a process to end; return what it used up, if that was the end of it."""
+    """Wait for a process to end; return the limit that it exceeded, if that ended it."""
     tree, deadline = Tree(process.pid, mark), time.monotonic() + limits.seconds
     try:
         while process.poll() is None:

@@ -1,4 +1,4 @@
-"""``splitsec doctor``: what is here, and how to get what is missing."""
+"""``splitsec doctor``: report what this machine has, and how to get what is missing."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from splitsec.cli.exit_codes import Exit
 @click.option("--fetch", is_flag=True, help="Fetch the LPIPS weights now if they are missing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 def command(fetch: bool, as_json: bool) -> int:
-    """Say which packages, devices, data and weights are here, and how to get the others.
+    """Show which packages, devices, data and weights are available, and how to get the others.
 
-    Looks at this machine only, unless --fetch is given. Exits 0 if the default command can
-    run, 1 otherwise.
+    Uses no network unless --fetch is given. Exits 0 if the default command can run, 1 otherwise.
     """
     from splitsec.cli.examination import examine
 
@@ -33,7 +32,7 @@ def command(fetch: bool, as_json: bool) -> int:
     for finding in findings:
         mark = "ok" if finding.ok else "MISSING" if finding.needed else "absent"
         lead = f"{mark:<7}  {finding.what:<{width}}  "
-        # Only at spaces, so that paths and commands stay whole.
+        # Wrapped only at spaces, so that paths and commands stay whole.
         lines = textwrap.wrap(
             finding.sentence,
             max(30, columns - len(lead)),

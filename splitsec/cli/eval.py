@@ -25,12 +25,12 @@ def command(**options: Any) -> int:
     """
     request = take_request(options)
     if not request.seed:
-        click.echo("the grid is empty: --seeds 0 asks for no cell", err=True)
+        click.echo("the grid is empty: --seeds 0 gives no cell", err=True)
         return Exit.EMPTY
     execution = take_execution(options)
 
     def cells(isolation: Isolation | None) -> list[Any]:
-        # Torch takes seconds to import: not before the options are known to be in order.
+        # Importing torch takes seconds, so errors in options are found first.
         from splitsec.cells.resolve import resolve
 
         return resolve(request, isolation)

@@ -1,4 +1,4 @@
-"""What is here and what is missing: packages, devices, data, weights and folders."""
+"""Examines the machine's packages, devices, data, weights and folders for ``splitsec doctor``."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _NEEDED_BYTES = 3_000_000_000  # memory of the default command
 
 
 class Requirement(NamedTuple):
-    """One thing that was looked at.
+    """One requirement and its state.
 
     Attributes:
         what: its name.
-        ok: whether it is there.
+        ok: whether it is met.
         needed: whether the default command cannot run without it.
-        sentence: what was found, or how to get it.
+        sentence: its state, or how to meet it.
     """
 
     what: str
@@ -37,7 +37,7 @@ class Requirement(NamedTuple):
 
 
 def examine(fetch: bool = False) -> list[Requirement]:
-    """Look at everything that an evaluation may need.
+    """Examine everything that an evaluation may need.
 
     Args:
         fetch: also fetch the LPIPS weights if they are missing; nothing else is downloaded.
@@ -52,7 +52,7 @@ def examine(fetch: bool = False) -> list[Requirement]:
 
 
 def _packages() -> list[Requirement]:
-    """Import what computes, torch first: the others fail with it."""
+    """Import the packages that compute, torch first, because the others fail without it."""
     torch = _package("torch", "pip install torch torchvision")
     if not torch.ok:
         return [torch]
@@ -71,7 +71,7 @@ def _packages() -> list[Requirement]:
 def _package(name: str, advice: str) -> Requirement:
     try:
         importlib.import_module(name)
-    # A torchvision that was built for another torch fails in many ways.
+    # A torchvision built for another torch fails with many types of errors.
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         return Requirement(name, False, True, f"cannot be imported ({reason}); {advice}")
@@ -92,7 +92,7 @@ def _devices() -> Requirement:
 
 
 def _memory() -> Requirement:
-    """Report the machine's memory; systems that do not tell it are given the benefit."""
+    """Report the machine's memory; assume enough if the system does not report it."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -158,7 +158,7 @@ def _data_folder() -> Requirement:
 
 
 def _size(folder: Path) -> int:
-    """Return the bytes of all files in a folder; files that vanish meanwhile count nothing."""
+    """Return the bytes of all files in a folder; files that disappear meanwhile count nothing."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:

@@ -1,4 +1,4 @@
-"""Running cells from the command line: what ``eval`` and ``run`` share."""
+"""Runs cells from the command line, for ``eval``, ``run`` and ``verify``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Shard(NamedTuple):
-    """One of several parts that a grid's sessions are dealt out to; numbered from 1."""
+    """One of several parts of a grid's sessions, numbered from 1."""
 
     number: int
     parts: int
@@ -40,21 +40,21 @@ def _read_shard(ctx: click.Context, param: click.Parameter, text: str | None) ->
 
 
 class Execution(NamedTuple):
-    """How cells are run.
+    """The options of running cells.
 
     Attributes:
         executor: where sessions run: on this machine or on a Ray cluster.
-        workers: processes on this machine.
-        address: of the cluster, or None for Ray's own choice.
-        gpus: GPUs that Ray sets aside for each session.
-        shard: the part of the grid that is run, or None for all of it.
+        workers: number of processes on this machine.
+        address: address of the cluster, or None for Ray's own choice.
+        gpus: GPUs that Ray reserves for each session.
+        shard: the part of the grid to run, or None for all of it.
         timeout: seconds that a cell may take, or None.
-        isolate: whether attacks have processes of their own; None for those not built in.
-        sandbox: whether bubblewrap keeps these from network and files.
-        attack_seconds: that an isolated attack may take of a cell.
-        attack_memory: GiB that it may have.
-        attack_processes: that it may have at once.
-        rerun: which cells are run again that have a record.
+        isolate: whether attacks run in processes of their own; None for those not built in.
+        sandbox: whether bubblewrap denies these the network and files.
+        attack_seconds: time limit of an isolated attack per cell.
+        attack_memory: its memory limit in GiB.
+        attack_processes: its limit of processes at once.
+        rerun: which cells with a record run again.
         output: folder for records.
         keep_models: whether trained models are kept beside them.
         as_json: whether records are printed as JSON.
@@ -81,7 +81,7 @@ class Execution(NamedTuple):
     secret_file: Path | None = None
 
     def isolation(self) -> Isolation | None:
-        """Return how attacks are kept apart, or None for not at all."""
+        """Return the isolation of attacks, or None if none is isolated."""
         hidden = () if self.output is None else (str(self.output),)
         return isolation_for(
             self.isolate,
@@ -93,7 +93,7 @@ class Execution(NamedTuple):
         )
 
     def check(self) -> None:
-        """Raise a UsageError where options do not go together."""
+        """Raise a UsageError if options contradict each other."""
         self.isolation()
         if self.sandbox:
             from splitsec.isolation.sandbox import check_sandbox
@@ -112,7 +112,7 @@ class Execution(NamedTuple):
             raise UsageError(f"{option} is for a Ray cluster; add --executor ray")
 
     def make_executor(self) -> Any:
-        """Return what runs sessions."""
+        """Return the executor of the sessions."""
         if self.executor == "ray":
             from splitsec.running.executors.ray import Ray
 
@@ -236,28 +236,28 @@ _STORE_OPTIONS = (
 
 
 def executor_options(function: F) -> F:
-    """Add the options that say where cells are run, and on which partition of the images."""
+    """Add the options for the executor and the partition of the images."""
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
 
 
 def execution_options(function: F) -> F:
-    """Add the options that say how a grid is run and kept; the last ones in the help."""
+    """Add the options for running a grid and keeping its records; they are last in the help."""
     for option in reversed(_STORE_OPTIONS):
         function = option(function)
     return executor_options(function)
 
 
 def take_execution(options: dict[str, Any], **given: Any) -> Execution:
-    """Take these options out of all those given.
+    """Take the options of an execution out of a command's options.
 
     Args:
-        options: of a command; what is taken is gone from them.
-        **given: values of those that the command does not have.
+        options: options of the command; the ones taken are removed.
+        **given: values for options that the command does not have.
 
     Raises:
-        UsageError: they do not go together.
+        UsageError: options contradict each other.
     """
     taken = {name: options.pop(name) for name in Execution._fields if name not in given}
     execution = Execution(**taken, **given)
@@ -272,14 +272,14 @@ def execute(
     """Resolve cells, run them, and print their records.
 
     Args:
-        cells: resolves them, given how attacks are kept apart; a library may print meanwhile.
-        how: how they are run.
+        cells: resolves them, given the isolation; libraries may print while it runs.
+        how: the options of running them.
 
     Returns:
         The exit code.
     """
     results = sys.stdout
-    # Whatever a library or a plug-in prints is not a result.
+    # Output of libraries and plug-ins is not a result.
     with redirect_stdout(sys.stderr), secret_from(how.secret_file):
         from splitsec.cli.progress_bars import shown
         from splitsec.records.store import check_writable
@@ -287,7 +287,7 @@ def execute(
 
         resolved = distinct(cells(how.isolation()))
         if not resolved:
-            click.echo("the grid is empty: this request makes no cell", err=True)
+            click.echo("the grid is empty: this request gives no cell", err=True)
             return Exit.EMPTY
         if how.shard is not None:
             resolved = take_shard(resolved, *how.shard)
@@ -332,7 +332,7 @@ def _report(record: Any, how: Execution) -> None:
 
 
 def _say_plan(cells: Sequence[Any], how: Execution) -> None:
-    """Print what would be run, and an estimate from the timings of past records."""
+    """Print the cells that would run, and an estimate from the timings of past records."""
     from splitsec.cli.progress_bars import duration, shown
     from splitsec.errors import DataError
     from splitsec.records.store import load_records
@@ -354,7 +354,7 @@ def _say_plan(cells: Sequence[Any], how: Execution) -> None:
     by = f"with --workers {how.workers}" if how.executor == "local" else "one after the other"
     estimate = f"; about {about} {by}" if timed else ""
     if plan.untimed and plan.cells:
-        estimate += f"; {plan.untimed} are of a kind that no record here has timed"
+        estimate += f"; no timing yet for {plan.untimed} of them"
     click.echo(
         f"{len(cells)} cells: {len(cells) - len(plan.cells)} have a record, {len(plan.cells)} to "
         f"run in {plan.trainings} trainings{estimate}"

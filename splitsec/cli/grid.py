@@ -15,7 +15,7 @@ from splitsec.cli.execution import execute, execution_options, take_execution
 @click.argument("grid", type=click.Path(path_type=Path))
 @execution_options
 def command(grid: Path, **options: Any) -> int:
-    """Run every cell of GRID, a TOML file or an official track; the same command again resumes.
+    """Run every cell of GRID, a TOML file or an official track; repeat the command to resume.
 
     \b
     profile = "quick"

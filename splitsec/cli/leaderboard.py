@@ -97,7 +97,7 @@ def command(
 
 
 def _counts(evidence: Evidence, only_verified: bool) -> bool:
-    """Return whether a record is to be looked at."""
+    """Return whether a record counts."""
     return evidence.origin == "here" or not only_verified
 
 
@@ -170,7 +170,7 @@ def _print(boards: Sequence[Board]) -> None:
 
 
 def _narrow(words: pd.DataFrame, measured: Sequence[str]) -> pd.DataFrame:
-    """Return text for a narrow terminal: below a measure its interval, and whose leakage it is."""
+    """Return text for a narrow terminal: intervals and worst attacks go below the measures."""
     rules = {name: {r" \((.*)\)$": r"\n\1"} for name in measured}
     words = words.replace(rules, regex=True)
     if "worst attack" in words:

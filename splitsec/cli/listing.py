@@ -1,4 +1,4 @@
-"""``splitsec list``: what there is, found without importing any plug-in."""
+"""``splitsec list``: list plug-ins without importing any of them."""
 
 from __future__ import annotations
 

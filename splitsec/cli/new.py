@@ -1,4 +1,4 @@
-"""``splitsec new``: write a plug-in that works, to be edited into one's own."""
+"""``splitsec new``: write a working plug-in for its author to edit."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from splitsec.plugins.names import KINDS
 def command(kind: Any, name: str, package: bool, output: Path) -> None:
     """Write a new attack, defense, target or data source, and its test.
 
-    What is written already runs and passes `splitsec check`: edit it step by step, and check
-    again. Nothing is ever overwritten.
+    The new plug-in runs and passes `splitsec check`: edit it step by step, and check again.
+    Existing files are never overwritten.
     """
     from splitsec.plugins.scaffold.writing import plan_scaffold, write_scaffold
 

@@ -1,4 +1,4 @@
-"""Progress on the terminal: a bar with time left for each stage, or plain lines elsewhere."""
+"""Shows progress: bars with the time left on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from splitsec.records.record import Record
 from splitsec.records.spec import CellSpec
 
 _REPORT_EVERY_SECONDS = 60.0
-_ROOMY = 100  # characters in a line from which bars are longer, and notes are shown
+_ROOMY = 100  # characters in a line from which bars are longer and notes appear
 _BAR, _ROOMY_BAR, _NOTE = 10, 20, 18  # characters
 
 
@@ -31,19 +31,19 @@ def duration(seconds: float) -> str:
 
 
 def seconds_left(elapsed: float, done: float, total: float) -> float | None:
-    """Return how long the rest takes at the average speed so far, or None where it is unknown."""
+    """Return the seconds left at the average speed so far, or None if unknown."""
     return max(0.0, elapsed * (total - done) / done) if elapsed and done else None
 
 
 class Tally:
-    """What has become of the cells of a grid so far.
+    """Counts the running, finished and failed cells of a grid.
 
     Args:
-        cells: of the grid.
-        clock: gives the time, seconds.
+        cells: number of cells of the grid.
+        clock: returns the time in seconds.
 
     Attributes:
-        done: cells that have a record.
+        done: number of cells that have a record.
     """
 
     def __init__(self, cells: int, clock: Callable[[], float]) -> None:
@@ -56,7 +56,7 @@ class Tally:
         self._ends: Counter[str] = Counter()
 
     def begin(self, spec: CellSpec) -> None:
-        """Count a cell that begins; one that begins anew, because its node died, once."""
+        """Count a cell that begins; one that begins again because its node died counts once."""
         self._running.add(spec.model_dump_json())
         if self._began is None:
             self._began = self._clock()
@@ -71,9 +71,9 @@ class Tally:
         self._ends[status if status in ("ok", "skipped") else "failed"] += 1
 
     def seconds_left(self) -> float | None:
-        """Return how long the rest takes, or None where it is unknown.
+        """Return the seconds left for the grid, or None if unknown.
 
-        By the cells that were run: those whose record was there took no time.
+        The speed is that of the cells that ran; cells with an existing record took no time.
         """
         if self._began is None:
             return None
@@ -81,13 +81,13 @@ class Tally:
         return seconds_left(self._clock() - self._began, self._ran, to_run)
 
     def words(self) -> str:
-        """Return how many cells run, and how the others ended."""
+        """Return in words how many cells run, and how the others ended."""
         counts = {"running": len(self._running), "ok": 0, "failed": 0, "skipped": 0} | self._ends
         return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 class _ShownStage:
-    """A stage: a bar on a terminal, elsewhere a line per minute."""
+    """A stage: a bar on a terminal, or a line per minute elsewhere."""
 
     def __init__(self, bars: Progress, name: str, total: int) -> None:
         self.task = bars.add_task(name, total=total, note="", left="")
@@ -124,8 +124,8 @@ class Bars:
     """A ``splitsec.progress.Progress`` on stderr.
 
     Args:
-        console: where to draw.
-        cells: cells of the grid.
+        console: the console to draw on.
+        cells: number of cells of the grid.
     """
 
     def __init__(self, console: Console, cells: int) -> None:
@@ -133,7 +133,7 @@ class Bars:
         self._cells = cells
         self._tally = Tally(cells, time.monotonic)
         roomy = console.width >= _ROOMY
-        # The name gets what the others leave, so that numbers are never cut.
+        # The name gets the remaining width, so that numbers are never cut.
         name = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         note = Column(max_width=_NOTE, no_wrap=True, overflow="ellipsis")
         self._bars = Progress(
@@ -177,7 +177,7 @@ class Bars:
             _say(self._console, f"begins: {spec.title()}")
 
     def end(self, record: Record) -> None:
-        """Count a cell that has its record, be it from an earlier run."""
+        """Count a cell that has its record, from this or an earlier run."""
         self._tally.end(record)
         self._show_tally()
         _say(
@@ -196,12 +196,12 @@ class Bars:
             )
 
     def message(self, text: str) -> None:
-        """Tell the person one sentence."""
+        """Print a sentence for the person."""
         _say(self._console, f"note: {text}")
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Take the bars away while results are printed."""
+        """Hide the bars while results are printed."""
         self.stop()
         yield
         self.start()
@@ -224,7 +224,7 @@ def shown(cells: int) -> Iterator[Bars]:
     """Show the progress of a grid on stderr.
 
     Args:
-        cells: cells of the grid.
+        cells: number of cells of the grid.
     """
     bars = Bars(Console(stderr=True), cells)
     bars.start()

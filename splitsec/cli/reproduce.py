@@ -1,4 +1,4 @@
-"""``splitsec reproduce``: run tracks, or take their records, and draw their tables and figures."""
+"""``splitsec reproduce``: make the tables and figures of tracks from new or existing records."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ from splitsec.records.store import artifact, check_writable, record_folder
     help="Processes.  [default: as many as leave each of a cell's threads a core]",
 )
 def command(name: str, profile: str, output: Path, workers: int | None) -> int:
-    """Make a table or figure of the original report again: NAME is table1, figure8 ... or all.
+    """Reproduce a table or figure of the original report: NAME is table1, figure8 ... or all.
 
-    With all, a page that sets them beside the report's is written as OUTPUT.md. Exits 0 if every
-    cell ran, 1 if some failed.
+    With all, a page that compares them with the report's is written as OUTPUT.md. Exits 0 if
+    every cell ran, 1 if some failed.
     """
     if name != "all" and name not in list_tracks():
         raise UsageError(unknown_name("track", name, ["all", *list_tracks()]))
@@ -66,9 +66,9 @@ def command(name: str, profile: str, output: Path, workers: int | None) -> int:
 def _run(
     tracks: Sequence[Track], profile: str, folder: Path, workers: int | None
 ) -> list[list[Record]]:
-    """Return each track's records, running what is not there yet.
+    """Return each track's records; run the cells that have none.
 
-    A cell that several tracks have is run once, and cells of different tracks share sessions.
+    A cell of several tracks runs once, and cells of different tracks share sessions.
     """
     from splitsec.cli.progress_bars import shown
     from splitsec.running.executors.workers import Workers
@@ -98,15 +98,15 @@ def _key(cell: Cell) -> str:
 def draw(track: Track, records: Sequence[Record], output: Path) -> list[Path]:
     """Write a track's table (CSV, Markdown, LaTeX) or figure (PNG, SVG) from its records.
 
-    A figure of attacks has its numbers in a table too.
+    A figure of attacks also gets a table of its numbers.
 
     Args:
         track: the track.
-        records: of its cells; those that failed are counted, and not drawn.
+        records: records of its cells; failed ones are counted but not drawn.
         output: folder of the table or figure, with the records in ``records``.
 
     Returns:
-        The files; none where no cell is ok.
+        The files; empty if no cell is ok.
     """
     done = [record for record in records if record.status == "ok"]
     if not done:

@@ -1,4 +1,4 @@
-"""The options of ``splitsec eval`` that say what is run: one for each axis of a request."""
+"""Makes the options of ``splitsec eval`` from the request: one for each axis."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def request_options(function: F) -> F:
 
 
 def take_request(options: dict[str, Any]) -> Request:
-    """Take a request's options out of all those given.
+    """Take the options of a request out of a command's options.
 
     Args:
-        options: of a command; what is taken is gone from them.
+        options: options of the command; the ones taken are removed.
 
     Raises:
-        UsageError: two options do not go together, or a value is out of range.
+        UsageError: two options contradict each other, or a value is out of range.
     """
     asked = {name: options.pop(name) for name in Request.model_fields}
     seeds = options.pop("seeds")
@@ -49,7 +49,7 @@ def take_request(options: dict[str, Any]) -> Request:
 
 
 def _details(name: str, field: FieldInfo, option: Option) -> dict[str, Any]:
-    """Return what click is told of an axis: its help, type, default and completion."""
+    """Return click's arguments for an axis: its help, type, default and completion."""
     details: dict[str, Any] = {
         "help": field.description,
         "metavar": option.metavar,
@@ -69,7 +69,7 @@ def _details(name: str, field: FieldInfo, option: Option) -> dict[str, Any]:
 
 
 def _type_of(field: FieldInfo) -> click.ParamType[Any]:
-    """Return how click reads a field; lists are text, which the model itself reads."""
+    """Return the click type of a field; the model itself parses lists, which are text here."""
     annotation = field.annotation
     optional = type(None) in get_args(annotation)
     kind = get_args(annotation)[0] if optional else annotation

@@ -23,10 +23,10 @@ from splitsec.cli.verify import plugin_option
 def command(records: tuple[Path, ...], output: Path, plugins: tuple[str, ...]) -> int:
     """Assemble a folder to propose from RECORDS: folders, record.json or .jsonl files.
 
-    It holds the records, marked as claims and without the folders of this machine, their
-    pictures, the source of plug-ins that are not built in, and a checklist, SUBMISSION.md, whose
-    open boxes are yours to tick. Refused are records that no rank could come of: failed ones
-    only, several protocols or profiles, or a source that was changed since.
+    It contains the records (marked as claims, without paths of this machine), their pictures, the
+    source of plug-ins that are not built in, and a checklist, SUBMISSION.md, for you to complete.
+    Records that cannot be ranked are refused: only failed ones, several protocols or profiles, or
+    a source that has changed since.
     """
     from splitsec.leaderboard.submission import assemble
     from splitsec.records.store import find_records

@@ -1,6 +1,6 @@
-"""A record in words and tables, for a person who has to decide something.
+"""Prints a record in words and tables, for a person who has to decide something.
 
-It fits 80 columns, and nothing in it is said by colour alone.
+The summary fits in 80 columns and does not rely on colour alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from splitsec.records.wording import (
     with_interval,
 )
 
-_FRAME = 6  # columns of a terminal that the frame of a title takes
+_FRAME = 6  # columns of a terminal for the frame of a title
 
 _VICTIMS = {
     "training": "training images, from what was sent during the session",
@@ -42,9 +42,9 @@ def print_summary(record: Record, console: Console, folder: Path | None = None) 
     """Print a record's summary.
 
     Args:
-        record: any record, failed ones too.
-        console: where to print.
-        folder: where the record and its pictures are, if known.
+        record: any record, including failed ones.
+        console: the console to print on.
+        folder: folder of the record and its pictures, if known.
     """
     title = Text(record.spec.title(), style="bold")
     fits = len(title) <= console.width - _FRAME
@@ -82,7 +82,7 @@ def _heading(text: str, console: Console) -> None:
 
 
 def _say(text: str, console: Console) -> None:
-    """Print plain text; it may hold brackets that are no markup. List items hang."""
+    """Print plain text; brackets in it are not markup. List items have a hanging indent."""
     if text.startswith("- "):
         table = Table.grid(padding=(0, 1, 0, 0))
         table.add_row(Text("-"), Text(text[2:]))
@@ -231,7 +231,7 @@ def _print_files(record: Record, console: Console, folder: Path | None) -> None:
         files = {"record": folder / "record.json", **files}
         lines = [f"{what}: {file}" for what, file in files.items()] + lines
     for line in lines:
-        # Not wrapped, so that paths and commands can be copied whole.
+        # Not wrapped, so that a reader can copy paths and commands.
         console.print(Text(f" {line}"), soft_wrap=True)
     console.print()
 

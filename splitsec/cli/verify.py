@@ -1,4 +1,4 @@
-"""``splitsec verify``: run the cells of records again, and say whether the numbers agree."""
+"""``splitsec verify``: run the cells of records again and report whether the numbers agree."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ plugin_option = click.option(
     "plugins",
     multiple=True,
     metavar="NAME=PATH",
-    help="Where the source of a plug-in is that came from a path.  [default: as the record says, "
-    "seen from its folder or one above]",
+    help="Source of a plug-in that the record names by a path.  [default: the record's path, "
+    "relative to its folder or one above]",
 )
-"""For commands that need the sources that records are of."""
+"""Option of commands that need the sources of records."""
 
 
 @click.command("verify")
@@ -45,14 +45,14 @@ plugin_option = click.option(
     metavar="FOLDER",
     help="Folder of the data sets.  [default: SPLITSEC_DATA]",
 )
-@click.option("--sample", type=click.IntRange(1), help="Run so many cells, chosen by --seed.")
+@click.option("--sample", type=click.IntRange(1), help="Run this many cells, chosen by --seed.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of --sample.")
 @click.option(
     "--tolerance",
     "tolerances",
     multiple=True,
     metavar="MEASURE=VALUE",
-    help="How far numbers may be apart.  [default: "
+    help="Allowed difference of numbers.  [default: "
     f"{', '.join(f'{name}={value:g}' for name, value in TOLERANCES.items())}]",
 )
 @click.option(
@@ -62,7 +62,7 @@ plugin_option = click.option(
     help="Keep the new records, with the verdicts; cells that have one there are not run.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per record on stdout.")
-@click.option("--dry-run", is_flag=True, help="Compare what can be compared; run nothing.")
+@click.option("--dry-run", is_flag=True, help="Check the records without running cells.")
 @executor_options
 def command(
     records: tuple[Path, ...],
@@ -76,12 +76,12 @@ def command(
 ) -> int:
     """Run the cells of RECORDS again, and compare the numbers: folders, record.json or .jsonl.
 
-    First come seal, protocol, sources and images, which need no run: where one differs, the
-    record is of another cell, and is not run. Then numbers are identical, within tolerance, or
-    differ, and a table says in what. A record of a secret partition needs the secret.
+    The seal, protocol, sources and images are checked first: if one differs, the record is of
+    another cell, which is not run. Otherwise the numbers are identical, within tolerance, or
+    differ, and a table shows the differences. A record of a secret partition needs the secret.
 
-    With --sandbox the whole command is in one: defenses and targets that RECORDS name by a path see
-    the data, and neither network nor home; attacks have their own, within, and do not see the data.
+    With --sandbox the whole command runs in a sandbox: defenses and targets that RECORDS name by a
+    path see the data, but no network or home; attacks run in inner sandboxes without the data.
 
     Exits 0 if all agree, 1 if one differs or could not be run, 4 if the request is wrong.
     """
@@ -136,7 +136,7 @@ def _confined(
     data_root: Path | None,
     output: Path | None,
 ) -> int:
-    """Run the same command in a sandbox, where it sees what it is asked about."""
+    """Run the same command in a sandbox that shows the records and their sources."""
     from splitsec.cli.verify_in_sandbox import run_confined
     from splitsec.running.verification import (
         SUBMISSION,
@@ -150,7 +150,7 @@ def _confined(
         raise UsageError("--sandbox leaves the command no network, which --executor ray needs")
     given = parse_plugins(plugins)
     places = [*records, data_root, execution.secret_file, *sources_of(read_claims(records), given)]
-    within = [submission_of(path.absolute()) for path in records]  # so that it is known inside
+    within = [submission_of(path.absolute()) for path in records]  # so that the sandbox shows it
     places += [folder / SUBMISSION for folder in within if folder is not None]
     shown = [place for place in places if place is not None and place.exists()]
     words = click.get_current_context().find_root().obj
@@ -159,7 +159,7 @@ def _confined(
 
 @contextmanager
 def _data_in(folder: Path | None) -> Iterator[None]:
-    """Look for data sets in a folder for a while; None changes nothing."""
+    """Look for data sets in a folder within the block; None changes nothing."""
     if folder is None:
         yield
         return
@@ -175,7 +175,7 @@ def _data_in(folder: Path | None) -> Iterator[None]:
 
 @contextmanager
 def _store(output: Path | None) -> Iterator[Path]:
-    """Give the folder of the new records, one that goes away unless it was named."""
+    """Give the folder of the new records, a temporary one unless it was named."""
     from splitsec.records.store import check_writable
 
     kept = None if output is None else nullcontext(str(output))

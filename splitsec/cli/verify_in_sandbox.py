@@ -1,4 +1,4 @@
-"""A whole command in a sandbox: for strangers' defenses and targets, which run beside the data."""
+"""Runs a whole command in a sandbox, for untrusted defenses and targets, which see the data."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _PASSED_ON = ("TERM", "COLUMNS", "NO_COLOR", "FORCE_COLOR", SECRET_VARIABLE)
 def run_confined(arguments: Sequence[str], shown: Iterable[Path], writable: Iterable[Path]) -> int:
     """Run splitsec in the sandbox, and return its exit code.
 
-    It has no network, and sees the data, Python, splitsec and what it is shown: no home, no other
-    processes. What it caches is gone with it; of what is cached here it sees what was downloaded.
+    It has no network, home or other processes. It sees the data, Python, splitsec, the downloads in
+    this machine's cache, and the places in ``shown``. Its own cache is temporary.
 
     Args:
-        arguments: of the command line.
+        arguments: arguments of the command line.
         shown: files and folders that it may read.
-        writable: folders that it may write into; they are made.
+        writable: folders that it may write to; they are created.
 
     Raises:
         UsageError: bubblewrap is not installed.
@@ -50,7 +50,7 @@ def run_confined(arguments: Sequence[str], shown: Iterable[Path], writable: Iter
             shown.append(place)
             variables[name] = str(place.absolute())
     checkout = Path(__file__).resolve().parents[2]
-    if (checkout / ".git").exists():  # records tell the commit
+    if (checkout / ".git").exists():  # records have the commit
         shown.append(checkout)
     variables |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     command = [sys.executable, "-P", "-m", "splitsec", *arguments]

@@ -121,7 +121,7 @@ def test_a_dry_run_runs_nothing_and_knows_what_is_there(tmp_path: Path) -> None:
     file, output = str(written(tmp_path, GRID)), tmp_path / "out"
     said = ask("run", file, "--dry-run", "--output", str(output)).stdout
     assert "18 cells: 0 have a record, 18 to run in 10 trainings" in said
-    assert "18 are of a kind that no record here has timed" in said
+    assert "no timing yet for 18 of them" in said
     assert not output.exists()
     first = load_grid(Path(file)).cells()[0]
     data = load_data(first.data_spec(), Silent())
