@@ -26,7 +26,7 @@ from torch import Tensor
 from splitsec import errors
 from splitsec.checkpoint import Checkpoints
 from splitsec.errors import PluginError, SplitsecError, blaming
-from splitsec.isolation.forms import decode_grant, fill_network
+from splitsec.isolation.grant_codec import decode_grant, fill_network
 from splitsec.isolation.host import Answer
 from splitsec.isolation.protocol import Channel, ClosedError, Frame, MalformedError
 from splitsec.plugins.attack import Attack, Hijacking

@@ -16,11 +16,11 @@ from torch import Tensor
 from splitsec.checkpoint import Checkpoints
 from splitsec.errors import DivergedError, PluginError, SplitsecError
 from splitsec.isolation import Isolation
-from splitsec.isolation.forms import encode_grant, encode_network
+from splitsec.isolation.grant_codec import encode_grant, encode_network
 from splitsec.isolation.host import Answer, Guest
+from splitsec.isolation.plugin_paths import check_unchanged, shown_of
 from splitsec.isolation.processes import short
 from splitsec.isolation.protocol import Frame, MalformedError
-from splitsec.isolation.sources import check_unchanged, shown_of
 from splitsec.plugins.attack import Attack, Hijacking
 from splitsec.plugins.grants import GRANTS, ThreatModel
 from splitsec.plugins.loading import Plugin, absolute_spec

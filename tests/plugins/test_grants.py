@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from splitsec.data.parts import Data, Part
 from splitsec.errors import PluginError, ThreatModelViolation
-from splitsec.isolation.forms import decode_grant, encode_grant
+from splitsec.isolation.grant_codec import decode_grant, encode_grant
 from splitsec.plugins.grants import GRANTS, Grant, Holdings, ThreatModel, given
 from splitsec.plugins.target import SplitModel
 from splitsec.plugins.view import ServerKnowledge, View
