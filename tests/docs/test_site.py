@@ -49,7 +49,8 @@ def test_the_search_works_from_disk_and_nothing_is_loaded_from_elsewhere(site: P
         )
         for name in ("start.html", "methods/attacks.html"):
             page.goto((site / name).as_uri())
-            page.fill("input[name=query]", "gradient_scale")
+            # Keys, since the search listens to nothing else once it is ready.
+            page.locator("input[name=query]").press_sequentially("gradient_scale")
             first = page.wait_for_selector(".md-search-result__item a")
             assert first is not None
             address = (first.get_attribute("href") or "").partition("?")[0]
