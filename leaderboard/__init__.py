@@ -1,4 +1,4 @@
-"""Ranking, tables and pages made from records; reads records and never trains."""
+"""The leaderboard: ranks records and makes tables and pages of them, without any training."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def load(*paths: str | Path) -> pd.DataFrame:
         *paths: folders, searched for ``record.json``; such files; or ``.jsonl`` files.
 
     Returns:
-        The columns of :func:`splitsec.records_frame`, of the headline's victims, with timings
+        The columns of :func:`splitsec.records_frame`, for the headline's victims, with timings
         and the counts and training settings of the specification.
 
     Raises:
-        DataError: nothing is there, or a record cannot be read.
+        DataError: there is no record, or one cannot be read.
     """
     from splitsec.leaderboard import tables
     from splitsec.records.store import load_records

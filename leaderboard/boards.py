@@ -1,4 +1,4 @@
-"""Boards as text: a table of words, CSV, JSON, Markdown and LaTeX."""
+"""Writes boards as text: a table of words, CSV, JSON, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ MEASURES = ("leakage", "utility", "retained")
 def in_words(board: Board) -> pd.DataFrame:
     """Return a board's rows as text, measures with their intervals.
 
-    Columns that would say nothing are left out: the evidence where all was run here, and why
-    rows are unranked where none is.
+    Empty columns are left out: the evidence if all cells were run here, and the reasons if all
+    rows are ranked.
     """
     lines: list[dict[str, str]] = []
     for row in board.rows.to_dict("records"):
@@ -89,4 +89,4 @@ FORMS: dict[str, Callable[[Sequence[Board]], str]] = {
     "markdown": to_markdown,
     "latex": to_latex,
 }
-"""Format to what writes boards in it."""
+"""Format to the function that writes it."""

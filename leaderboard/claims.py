@@ -1,4 +1,4 @@
-"""What the report says, tested on records: differences paired by seed, with 95 % intervals."""
+"""Tests the report's claims on records: differences paired by seed, with 95 % intervals."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from splitsec.leaderboard.tracks import ReportClaim
 
 
 class Verdict(NamedTuple):
-    """How a claim fares.
+    """The outcome of testing a claim.
 
     Attributes:
         claim: the claim.
-        outcome: whether it holds; "cannot be told" where the interval allows either.
-        difference: mean over seeds of the measure minus what it is compared with.
+        outcome: whether it holds; "cannot be told" if the interval allows either.
+        difference: mean over seeds of the measure minus its reference.
         low: lower end of the 95 % t-interval; None for a single seed.
         high: upper end of that interval.
-        seeds: how many pairs.
+        seeds: number of pairs.
     """
 
     claim: ReportClaim
@@ -36,8 +36,8 @@ def weigh(claim: ReportClaim, frame: pd.DataFrame) -> Verdict:
     """Test one claim.
 
     Args:
-        claim: what is said.
-        frame: of :func:`splitsec.leaderboard.tables.load`.
+        claim: the claim.
+        frame: data frame of :func:`splitsec.leaderboard.tables.load`.
 
     Raises:
         DataError: the claim names a column that the records do not have.

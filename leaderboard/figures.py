@@ -1,4 +1,4 @@
-"""Figures from records and the pictures that they keep; each as PNG and SVG."""
+"""Draws figures from records and their pictures, each as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
     FigureCanvasAgg(figure)
     files = [path.with_suffix(".png"), path.with_suffix(".svg")]
     for file in files:
-        # Without a date, so that the same records give the same file.
+        # No date in the file, so that the same records give the same file.
         metadata = {"Software": None} if file.suffix == ".png" else {"Date": None}
         write_atomically(
             file,
@@ -47,10 +47,10 @@ def curves(
     """Draw training curves, one panel per curve and one line per combination of ``lines``.
 
     Args:
-        title: above the figure.
-        records: seeds of one line are averaged.
-        lines: columns of :func:`splitsec.leaderboard.tables.load` that tell lines apart.
-        names: of the curves, as ``stage/name``.
+        title: text above the figure.
+        records: the records; seeds of one line are averaged.
+        lines: columns of :func:`splitsec.leaderboard.tables.load` that distinguish lines.
+        names: names of the curves, as ``stage/name``.
 
     Raises:
         DataError: no record has such a curve.
@@ -105,8 +105,8 @@ def images(title: str, rows: Sequence[tuple[str, NDArray[Any]]]) -> Figure:
     """Draw rows of images beside their names.
 
     Args:
-        title: above the figure.
-        rows: name and images of shape (n, C, H, W) as bytes, C being 1 or 3.
+        title: text above the figure.
+        rows: name and images of shape (n, C, H, W) as bytes, with C 1 or 3.
     """
     columns = max(len(pictures) for _, pictures in rows)
     figure = Figure(figsize=(1.4 + _INCH * columns, 0.5 + _INCH * len(rows)), layout="constrained")
@@ -130,12 +130,12 @@ def images(title: str, rows: Sequence[tuple[str, NDArray[Any]]]) -> Figure:
 def attacked(
     title: str, records: Sequence[tuple[Record, Pictures]], columns: Sequence[str]
 ) -> Figure:
-    """Draw the first victims, and what was recovered of them in each record.
+    """Draw the first victims and their reconstructions in each record.
 
     Args:
-        title: above the figure.
-        records: with their pictures.
-        columns: of :func:`splitsec.leaderboard.tables.load`; they tell rows apart.
+        title: text above the figure.
+        records: records and their pictures.
+        columns: columns of :func:`splitsec.leaderboard.tables.load` that distinguish rows.
     """
     first = records[0][1]
     rows = [("original", first["originals"])]
@@ -159,7 +159,7 @@ def masks(title: str, pictures: Pictures) -> Figure:
 
 
 def activations(title: str, pictures: Pictures) -> Figure:
-    """Draw a few channels of what each layer of the client makes of one image."""
+    """Draw a few channels of each client layer's activations for one image."""
     named = sorted(
         (name for name in pictures if name.startswith("layer ")),
         key=lambda name: int(name.split()[1]),

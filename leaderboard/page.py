@@ -1,4 +1,4 @@
-"""The page that sets the report's tables and figures beside ours, from records alone."""
+"""Writes the page that compares the report's tables and figures with ours, from records alone."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def page(tracks: Sequence[tuple[Track, Sequence[Record]]], folder: Path, beside:
     """Return the page as Markdown.
 
     Args:
-        tracks: with the records of each.
-        folder: where tables and figures are.
+        tracks: each track and its records.
+        folder: folder of the tables and figures.
         beside: folder of the page, for its links.
     """
     records = list({one.cell_id: one for _, ones in tracks for one in ones}.values())
@@ -39,7 +39,7 @@ def page(tracks: Sequence[tuple[Track, Sequence[Record]]], folder: Path, beside:
 
 
 def settings(records: Sequence[Record]) -> str:
-    """Return in a sentence what numbers are of; the report's figures are of its own runs."""
+    """Return a sentence on the settings of the numbers and of the report's own figures."""
     said = sorted(
         {
             f"{one.spec.data} at {one.spec.size} px, {one.spec.private} private images of "
@@ -88,7 +88,7 @@ def _preface(records: Sequence[Record]) -> str:
 
 
 def _disclosures(records: Sequence[Record]) -> list[str]:
-    """Return what the sources say of their images, once."""
+    """Return the disclosures of the sources, each once."""
     return list(
         dict.fromkeys(
             f"{one.spec.data}: {said}"

@@ -1,9 +1,9 @@
-"""Ranking defenses, attacks and targets, from records alone.
+"""Ranks defenses, attacks and targets from records alone.
 
-A board is of one setting (target, cut, data, sizes, training, profile) and one kind of access:
-attacks that have more than a split-learning server has are ranked apart. Numbers are taken per
-seed, and a row is better than another where the 95 % interval of their paired differences says
-so; rows that cannot be told apart share a rank.
+A board has one setting (target, cut, data, sizes, training, profile) and one kind of access:
+attacks with more access than a split-learning server are ranked separately. A row is better than
+another if the 95 % interval of their differences, paired by seed, excludes zero; rows that cannot
+be told apart share a rank.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from splitsec.metrics.schema import NOTHING_RECOVERED
 from splitsec.records.record import INVALIDATING, PROTOCOL_VERSION, Evidence, Record
 
 UTILITY_FLOOR = 0.5
-"""Share of the undefended model's worth below which a defense is not ranked."""
+"""Share of the undefended model's utility below which a defense is not ranked."""
 
 _ACCESS = {
     "server": "attacks with what a split-learning server has",
@@ -34,8 +34,8 @@ class Board(NamedTuple):
     Attributes:
         title: setting and kind of access, in words.
         rows: one per defense, attack or target; columns as in :func:`rank`.
-        notes: what a reader must know, such as attacks that do not count.
-        access: ``server``, ``queries`` or ``oracle``: what the attacks have.
+        notes: sentences that a reader must know, such as attacks that do not count.
+        access: access of the attacks: ``server``, ``queries`` or ``oracle``.
         cells: one per cell of the board: ``cell_id`` and the names of its ``attack``,
             ``defense`` and ``target``, as in the rows.
     """
@@ -56,8 +56,8 @@ def rank(records: Iterable[Record], by: By, floor: float = UTILITY_FLOOR) -> lis
     - Targets: by the worst case of their undefended cells.
 
     Args:
-        records: any records; cells without an attack count for nothing here.
-        by: what is ranked.
+        records: any records; cells without an attack do not count.
+        by: kind of the rows.
         floor: share of the undefended model's utility that a ranked defense retains.
 
     Returns:
@@ -87,7 +87,7 @@ def rank(records: Iterable[Record], by: By, floor: float = UTILITY_FLOOR) -> lis
 
 
 def _outdated(protocol: int) -> list[str]:
-    """Return what a reader must know of a board that another version has measured."""
+    """Return the note of a board that another version measured."""
     if protocol == PROTOCOL_VERSION:
         return []
     return [
@@ -97,7 +97,7 @@ def _outdated(protocol: int) -> list[str]:
 
 
 def _frame(records: Sequence[Record], by: By) -> pd.DataFrame:
-    """Return one row per record, with what ranking needs."""
+    """Return one row per record, with the columns that ranking needs."""
     names = plugin_names(records)
     rows = []
     for one in records:
@@ -137,7 +137,7 @@ def _worth(record: Record) -> dict[str, float | None]:
 
 def _access(record: Record) -> str:
     threat = record.threat_model
-    if threat is None:  # it failed before it had said so
+    if threat is None:  # it failed before it declared one
         return "server"
     if threat.pairs or threat.client_weights:
         return "oracle"
@@ -162,7 +162,7 @@ def _boarded(group: pd.DataFrame, by: By, floor: float) -> Board:
 
 
 def _controlled(group: pd.DataFrame, notes: list[str]) -> list[str]:
-    """Return the attacks that recover something where nothing defends; note the others."""
+    """Return the attacks that recover something undefended; add notes on the others."""
     counting = []
     for attack, cells in group.groupby("attack", sort=False):
         undefended = cells[cells["defense"] == "none"]["leakage"].dropna()
@@ -223,13 +223,13 @@ def _leakages(cells: pd.DataFrame, across: str) -> pd.DataFrame:
 def _row(
     name: str, cells: pd.DataFrame, table: pd.DataFrame, leakage: pd.Series[float]
 ) -> dict[str, Any]:
-    """Return what every row has.
+    """Return the values that every row has.
 
     Args:
-        name: of the defense, attack or target.
+        name: name of the defense, attack or target.
         cells: its cells.
-        table: their leakage, missing where a cell has none.
-        leakage: per seed; used where nothing is missing.
+        table: their leakage, missing if a cell has none.
+        leakage: leakage per seed; used if no cell is missing.
     """
     missing = int(table.isna().sum().sum())
     return {
@@ -243,15 +243,15 @@ def _row(
 
 
 RERUN = "re-run here"
-"""The evidence of a row all of whose cells were run by who keeps the records."""
+"""The evidence of a row whose cells were all run by the keeper of the records."""
 
 
 def evidence(cells: Iterable[Evidence]) -> str:
-    """Return in words whose numbers a row's are.
+    """Return in words how many of a row's cells are claims and how many were re-run here.
 
     Returns:
-        ``re-run here``, ``claimed`` or ``2 of 5 re-run``, and how many of the cells that were
-        run again differ from what had been claimed of them.
+        ``re-run here``, ``claimed`` or ``2 of 5 re-run``, and how many re-run cells disagree with
+        their claims.
     """
     known = list(cells)
     here = [one for one in known if one.origin == "here"]
@@ -322,14 +322,14 @@ _COLUMNS = (
 
 
 def _better(one: dict[str, Any], other: dict[str, Any], sign: int) -> bool:
-    """Return whether paired differences tell that one row is better than another."""
+    """Return whether one row is better than another by their paired differences."""
     differences = sign * (other["per seed"] - one["per seed"])
     _, low, _ = interval(differences.dropna().tolist())
     return low is not None and low > 0
 
 
 def _dominates(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Return whether one row leaks no more and is worth no less, and one of both strictly."""
+    """Return whether one row has no more leakage and no less utility, and one strictly better."""
     if one.get("retained") is None or other.get("retained") is None:
         return False
     leaks = one["leakage"] - other["leakage"]

@@ -1,4 +1,4 @@
-"""Settings of boards: what the cells of one board have in common, and what names its rows."""
+"""Settings of boards: the values that all cells of a board share, and the names of its rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _AXES = {
 
 
 def setting_of(record: Record, by: By) -> str:
-    """Return what the cells of one board have in common: in words, then whole, after a NUL."""
+    """Return the values that a board's cells share: in words, then complete, after a NUL."""
     spec = record.spec
     counts = f"{spec.private} private, {spec.public} public, {spec.held_out} held-out images"
     parts = [
@@ -48,7 +48,7 @@ def setting_of(record: Record, by: By) -> str:
 
 
 def titles_of(settings: Iterable[str]) -> dict[str, str]:
-    """Return each setting's words, with what differs where two have the same words."""
+    """Return each setting's words, with the differences if two have the same words."""
     alike: dict[str, dict[str, dict[str, str]]] = {}
     for setting in settings:
         words, _, whole = setting.partition("\0")
@@ -76,10 +76,10 @@ def _leaves(values: object, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 def plugin_names(records: Sequence[Record]) -> Callable[[CellSpec], dict[str, str]]:
-    """Return what names a cell's attack, defense and target, as rows of boards are named.
+    """Return a function that names a cell's attack, defense and target as rows of boards do.
 
     Args:
-        records: a name has the parameters in which they differ.
+        records: the records; a name has the parameters in which they differ.
     """
     seen: dict[tuple[str, str, str], dict[str, Any]] = {}
     for record in records:

@@ -1,4 +1,4 @@
-"""A submission: records as claims, their pictures, the plug-ins' source, and a checklist."""
+"""Assembles a submission: records as claims, pictures, plug-ins' source, and a checklist."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from splitsec.running.verification import SUBMISSION, locate
 
 
 class SubmittedPlugin(NamedTuple):
-    """A plug-in that is not built in, and where its source is in the submission."""
+    """A plug-in that is not built in, and the path of its source in the submission."""
 
     plugin: Plugin
     name: str
@@ -34,7 +34,7 @@ class SubmittedPlugin(NamedTuple):
 
     @property
     def spec(self) -> str:
-        """How it is asked for from the submission's folder."""
+        """Its path relative to the submission's folder."""
         return f"{self.path}:{self.plugin.cls.__name__}"
 
 
@@ -43,15 +43,15 @@ def assemble(found: Sequence[StoredRecord], folder: Path, given: Mapping[str, st
 
     Args:
         found: records with their folders.
-        folder: where it belongs; its name is the submission's.
-        given: plain name to the path of a plug-in whose source is not where the record says.
+        folder: folder to create; its name is the submission's.
+        given: plain name to the path of a plug-in whose source is not at the record's path.
 
     Returns:
         The checklist.
 
     Raises:
         UsageError: the folder is in use.
-        DataError: the records do not go together, none is ok, or a source was changed since.
+        DataError: the records cannot be submitted together, none is ok, or a source has changed.
         OutputError: the folder cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -70,7 +70,7 @@ def assemble(found: Sequence[StoredRecord], folder: Path, given: Mapping[str, st
 
 
 def check(records: Sequence[Record]) -> None:
-    """Raise a DataError where records cannot be submitted together."""
+    """Raise a DataError if records cannot be submitted together."""
     if all(record.status != "ok" for record in records):
         reason = next((record.reason for record in records if record.reason), "no reason was given")
         raise DataError(
@@ -79,13 +79,13 @@ def check(records: Sequence[Record]) -> None:
     protocols = sorted({record.protocol for record in records})
     if protocols != [PROTOCOL_VERSION]:
         raise DataError(
-            f"these records are of protocol {' and '.join(map(str, protocols))}, and splitsec "
-            f"here is of {PROTOCOL_VERSION}; run the older cells again"
+            f"these records use protocol {' and '.join(map(str, protocols))}, and this splitsec "
+            f"uses protocol {PROTOCOL_VERSION}; run the older cells again"
         )
     profiles = sorted({record.spec.profile for record in records})
     if len(profiles) > 1:
         raise DataError(
-            f"these records are of the profiles {' and '.join(profiles)}, which are never ranked "
+            f"these records use the profiles {' and '.join(profiles)}, which are never ranked "
             "together; submit each on its own"
         )
 
@@ -93,11 +93,11 @@ def check(records: Sequence[Record]) -> None:
 def find_sources(
     found: Sequence[StoredRecord], given: Mapping[str, str]
 ) -> dict[tuple[Kind, str], SubmittedPlugin]:
-    """Return the plug-ins that are not built in, with the source that the records are of.
+    """Return the plug-ins that are not built in, with the source that made the records.
 
     Raises:
-        DataError: a source is not the one that a record is of, or records are of several.
-        UsageError: a source is not where the record says.
+        DataError: a source differs from a record's, or records have several versions.
+        UsageError: a source is not at the record's path.
         PluginError: a plug-in cannot be loaded.
     """
     submitted: dict[tuple[Kind, str], SubmittedPlugin] = {}
@@ -132,7 +132,7 @@ def find_sources(
 
 
 def _claim(record: Record, submitted: Mapping[tuple[Kind, str], SubmittedPlugin]) -> Record:
-    """Return a record as a claim whose plug-ins are found in the submission."""
+    """Return a record as a claim with paths to the plug-ins in the submission."""
     plugins = {name: dict(said) for name, said in record.provenance.plugins.items()}
     for (kind, name), one in submitted.items():
         if getattr(record.spec, kind) == name:
@@ -147,8 +147,8 @@ def render(name: str, records: Sequence[Record], submitted: Sequence[SubmittedPl
     """Return the checklist.
 
     Args:
-        name: of the submission.
-        records: all of them.
+        name: name of the submission.
+        records: all its records.
         submitted: the plug-ins that are not built in.
     """
     environment = Environment(
@@ -194,7 +194,7 @@ def render(name: str, records: Sequence[Record], submitted: Sequence[SubmittedPl
 
 
 def _facts(records: Sequence[Record]) -> dict[str, Any]:
-    """Return what the checklist says of records."""
+    """Return the checklist's facts about records."""
     threats = {
         one.spec.attack: threat_in_words(one, one.threat_model)
         for one in records
@@ -276,7 +276,7 @@ def _without_control(records: Sequence[Record]) -> str | None:
 
 
 def _missing(records: Sequence[Record]) -> str | None:
-    """Return how many cells are missing from the grid of all that was varied, or None."""
+    """Return how many cells are missing from the grid of all varied axes, or None."""
     there = {(*_place(one), one.spec.seed) for one in records}
     axes = [sorted(set(values), key=str) for values in zip(*there, strict=True)]
     wanted = list(itertools.product(*axes))

@@ -1,4 +1,4 @@
-"""Tables over seeds: means with 95 % t-intervals, from records alone."""
+"""Makes tables over seeds, with means and 95 % t-intervals, from records alone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _USUAL = "in-process"  # a flag that every cell of a built-in attack has
 
 
 def load(records: Sequence[Record]) -> pd.DataFrame:
-    """Return one row per record, with the headline's victims where an attack was scored.
+    """Return one row per record, with the headline's victims if an attack was scored.
 
     Args:
         records: any records.
@@ -78,14 +78,13 @@ def summarise(frame: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) 
 
     Args:
         frame: one row per record, see :func:`load`.
-        rows: columns that tell the rows of the table apart.
+        rows: columns that distinguish the rows of the table.
         columns: measures.
 
     Returns:
         The ``rows``, ``seeds`` (cells that are ok), ``expected`` (cells), and for each measure
         ``name``, ``name low`` and ``name high``; the interval of a single seed is the record's
-        own, over images, or missing.
-        ``flags`` says how many of the cells carry which.
+        own, over images, or missing. ``flags`` has each flag and its number of cells.
     """
     lines: list[dict[str, Any]] = []
     frame = frame.assign(**{name: None for name in rows if name not in frame})
@@ -111,7 +110,7 @@ def summarise(frame: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) 
 
 
 def interval(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
-    """Return mean and 95 % t-interval of its values over seeds; None where there is none."""
+    """Return mean and 95 % t-interval of values over seeds; None for each that is missing."""
     if not values:
         return None, None, None
     array = np.array(values, np.float64)
@@ -129,8 +128,8 @@ def in_words(
     """Return a table of text: each measure with its interval, and the report's figures.
 
     Args:
-        table: of :func:`summarise`.
-        rows: columns that tell the rows apart.
+        table: data frame of :func:`summarise`.
+        rows: columns that distinguish the rows.
         columns: measures.
         reported: the report's rows; matched by the ``rows`` that they name.
         report_columns: measures of the report.
@@ -144,7 +143,7 @@ def in_words(
             ends = values[f"{name} low"], values[f"{name} high"]
             line[name_of(name)] = with_interval(values[name], *ends, _form(name))
         found = next((one for one in left if _matches(one, values, rows)), None)
-        left = [one for one in left if one is not found]  # a row of the report stands once
+        left = [one for one in left if one is not found]  # each row of the report is used once
         for name in report_columns:
             given = None if found is None else found.get(name)
             line[f"report: {name_of(name)}"] = _reported(name, given)
@@ -160,11 +159,11 @@ def _matches(reported: dict[str, Any], values: Mapping[Hashable, Any], rows: Seq
 
 
 def label(record: Record, columns: Sequence[str]) -> str:
-    """Return in words what tells one record from its neighbours, such as ``dcor, alpha 0.5``.
+    """Return a label that distinguishes a record, such as ``dcor, alpha 0.5``.
 
     Args:
         record: any record.
-        columns: of :func:`load`; those that the record does not have are left out.
+        columns: columns of :func:`load`; those that the record does not have are left out.
     """
     values = load([record]).iloc[0]
     known = {name: values[name] for name in columns if name in values}
@@ -189,12 +188,12 @@ def _plain(value: object) -> str:
 
 
 def name_of(column: str) -> str:
-    """Return what a table calls a column."""
+    """Return the heading of a column."""
     return _NAMES.get(column, column)
 
 
 def _form(name: str) -> str:
-    """Return how a measure's numbers are written."""
+    """Return the number format of a measure."""
     return ".1%" if name in _SHARES else ".0f" if name.endswith("seconds") else ".3f"
 
 

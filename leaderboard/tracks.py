@@ -1,4 +1,4 @@
-"""Tracks: official grids, as data, and what is drawn from their records."""
+"""Tracks: official grids as data files, with the table or figure made from their records."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class _Frozen(BaseModel):
 
 
 class Scale(_Frozen):
-    """How large a track is under one profile.
+    """The size of a track under one profile.
 
     Attributes:
         data: data set.
         size: image size, or None for the profile's.
-        seeds: seeds 0 to n-1.
+        seeds: number of seeds; they run from 0 to n-1.
         threads: CPU threads of a cell, or None for the profile's.
-        settings: as of ``--set``; a grid's own settings win.
-        grid: replaces the track's grid where the profile needs another one.
+        settings: as for ``--set``; a grid's own settings win.
+        grid: replaces the track's grid if the profile needs another one.
     """
 
     data: str
@@ -56,17 +56,17 @@ class Scale(_Frozen):
 
 
 class ReportClaim(_Frozen):
-    """Something that the report says, as a difference that records can tell.
+    """A claim of the report, as a difference that can be computed from records.
 
     Attributes:
-        says: the report's words, or ours for what its figures show.
-        measure: what is compared, a column of :func:`splitsec.leaderboard.tables.load`.
-        of: columns and values that tell the records at issue.
+        says: the report's words, or ours for the content of its figures.
+        measure: the measure to compare, a column of :func:`splitsec.leaderboard.tables.load`.
+        of: columns and values that select the records.
         against: columns and values of the records that they are paired with by seed, or None.
-        value: the report's own figure, to be compared with instead.
-        expects: what the difference must be for the claim to hold.
+        value: the report's own figure, for a comparison with that instead.
+        expects: the difference for which the claim holds.
         margin: a difference within it counts as none.
-        why: what makes it hold, or not.
+        why: the reason that it holds or not.
     """
 
     says: str
@@ -89,19 +89,19 @@ class Track(_Frozen):
     """One table or figure.
 
     Attributes:
-        name: of its file.
-        title: above the table or figure.
-        report: what the report shows there.
-        note: what a reader should know of ours; no numbers, which come from records.
-        claims: what is tested on its records.
+        name: name of its file.
+        title: text above the table or figure.
+        report: description of the report's table or figure.
+        note: note on ours for the reader; without numbers, which come from records.
+        claims: claims to test on its records.
         kind: how it is drawn.
-        rows: columns that tell the rows of its table apart.
+        rows: columns that distinguish the rows of its table.
         columns: measures of its table, which figures of attacks have too.
-        lines: columns that tell a figure's lines or pictures apart.
-        curves: of a figure, as ``stage/name``.
-        report_columns: measures for which the original report has figures.
+        lines: columns that distinguish a figure's lines or pictures.
+        curves: curves of a figure, as ``stage/name``.
+        report_columns: measures for which the original report has numbers.
         reported: the original report's rows.
-        grid: what is run.
+        grid: requests to run.
         scales: profile to its size.
     """
 
@@ -124,7 +124,7 @@ class Track(_Frozen):
         """Return the track's cells under a profile.
 
         Raises:
-            UsageError: the track has no size for this profile, or asks for what cannot be.
+            UsageError: the track has no size for this profile, or a request is invalid.
         """
         if profile not in self.scales:
             known = ", ".join(self.scales)
@@ -150,7 +150,7 @@ def get_track(name: str) -> Track:
     """Return a track.
 
     Raises:
-        UsageError: there is none of that name, or its file is wrong.
+        UsageError: no track has that name, or its file is invalid.
     """
     if name not in list_tracks():
         raise UsageError(unknown_name("track", name, list_tracks()))

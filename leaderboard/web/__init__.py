@@ -1,5 +1,5 @@
-"""The leaderboard as a static page: one folder that opens from disk and asks no network.
+"""The leaderboard as a static page: one folder that opens from disk without a network.
 
-``content`` says what is on it, ``publication`` what of a record leaves the machine, ``folder``
-writes it; ``templates`` and ``assets`` are what a browser gets.
+``content`` makes its values, ``publication`` removes private parts of records, and ``folder``
+writes the page from ``templates`` and ``assets``.
 """

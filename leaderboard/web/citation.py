@@ -1,4 +1,4 @@
-"""How the page is cited, from the package's own metadata."""
+"""Makes the page's citation from the package's metadata."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def bibtex(versions: list[str], year: str) -> str:
     """Return the project as a BibTeX entry.
 
     Args:
-        versions: of splitsec that made the records, the last one of which is cited; may be empty.
-        year: of the latest record.
+        versions: versions of splitsec that made the records; the last is cited; may be empty.
+        year: year of the latest record.
 
     Raises:
         UsageError: splitsec was installed from a source without authors.
@@ -23,7 +23,7 @@ def bibtex(versions: list[str], year: str) -> str:
             "splitsec's metadata are older than its code and name no authors; install it again "
             "(pip install -e .)"
         )
-    # Inner braces keep names of groups whole, and letters as they are.
+    # Inner braces keep the names of groups whole and the case of letters.
     fields = {
         "author": f"{{{about['Author']}}}",
         "title": f"{{splitsec: {about['Summary']}}}",

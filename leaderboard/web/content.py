@@ -1,4 +1,4 @@
-"""What is on the page, as plain values: boards of ranked rows, and what they were made of."""
+"""The page's content as plain values: boards of ranked rows and the cells behind them."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ class Row(NamedTuple):
 
     Attributes:
         name: the defense, attack or target, with the parameters in which records differ.
-        target: plain name, for filters; so is ``cut``. Empty where the board has one for all.
+        target: plain name, for filters, like ``cut``; empty if the board has one for all rows.
         cut: index of the client's last layer.
-        rank: None where ``reason`` says why.
-        leakage: of the worst case, or the mean over defenses for an attack.
+        rank: the rank; None if there is a ``reason``.
+        leakage: worst case, or the mean over defenses for an attack.
         worst: the attack that leaks most.
         utility: AUC or Jaccard.
         retained: share of the undefended model's utility.
-        pareto: whether no other row both leaks less and is worth more.
-        cells: how many cells have a result.
-        expected: how many there should be.
-        evidence: whose numbers these are.
+        pareto: whether no other row has both less leakage and more utility.
+        cells: number of cells with a result.
+        expected: number of cells of a complete row.
+        evidence: how many of its cells are claims and how many were re-run here.
         reason: why there is no rank.
-        members: places of the row's cells in the gallery's list.
+        members: positions of the row's cells in the gallery's list.
     """
 
     name: str
@@ -70,19 +70,19 @@ class Table(NamedTuple):
     """A board as it is shown.
 
     Attributes:
-        key: names it in the page.
-        heading: what a reader recognises the setting by.
-        setting: the whole of it.
-        access: what the attacks have; one of ``ACCESS``.
-        target: for filters, as are ``cut``, ``data`` and ``profile``; empty if rows have their own.
+        key: its name in the page.
+        heading: short form of the setting.
+        setting: the complete setting.
+        access: access of the attacks, one of ``ACCESS``.
+        target: for filters, like ``cut``, ``data`` and ``profile``; empty if rows have their own.
         cut: index of the client's last layer.
         data: name of the data set.
-        profile: that gave the settings.
-        measure: what utility is.
-        notes: what a reader must know.
+        profile: profile that gave the settings.
+        measure: name of the utility.
+        notes: sentences that a reader must know.
         rows: best first.
-        claimed: whether the evidence of a row is other than all of it run here.
-        curves: rows that are strengths of one method, by place, weakest parameter first.
+        claimed: whether some row has cells that were not run here.
+        curves: positions of rows that are strengths of one method, weakest parameter first.
     """
 
     key: str
@@ -101,11 +101,11 @@ class Table(NamedTuple):
 
 
 def tables(records: Sequence[Record], by: By, floor: float) -> dict[str, list[Table]]:
-    """Return the boards of one ranking by what the attacks have, a realistic server first.
+    """Return the boards of one ranking by the attacks' access, a realistic server first.
 
     Args:
-        records: in the order of the gallery.
-        by: what is ranked.
+        records: the records, in the order of the gallery.
+        by: kind of the rows.
         floor: share of the undefended model's utility that a ranked defense retains.
     """
     places = {record.cell_id: place for place, record in enumerate(records)}
@@ -156,7 +156,7 @@ def _table(
 
 
 def _row(values: Mapping[str, Any], example: Record | None, members: list[int]) -> Row:
-    """Return a row; ``example`` is one of its cells where rows have targets of their own."""
+    """Return a row; ``example`` is one of its cells if rows have targets of their own."""
     ranked = not _missing(values.get("rank"))
     return Row(
         name=values["name"],
@@ -189,11 +189,11 @@ def _missing(value: object) -> bool:
 
 
 def _curves(examples: Sequence[Record], kind: str) -> list[list[int]]:
-    """Return places of rows that differ in one number alone, in its order, if several do.
+    """Return positions of rows that differ only in one number, in its order, if several do.
 
     Args:
         examples: a cell of each row.
-        kind: what the rows are: ``attack``, ``defense`` or ``target`` (whose number is the cut).
+        kind: kind of the rows: ``attack``, ``defense`` or ``target`` (whose number is the cut).
     """
     families: dict[str, list[int]] = {}
     for place, record in enumerate(examples):
@@ -225,9 +225,9 @@ def _settings(record: Record, kind: str) -> dict[str, Any]:
 
 
 def chart(table: Table) -> dict[str, Any] | None:
-    """Return what the privacy-utility scatter of a board draws; None for fewer than two points.
+    """Return the points of a board's privacy-utility scatter; None for fewer than two.
 
-    The horizontal axis is the utility retained, or utility itself where rows are targets.
+    The horizontal axis is the utility retained, or utility itself if rows are targets.
     """
     retains = any(row.retained for row in table.rows)
     points = {
@@ -273,13 +273,13 @@ def _point(row: Row, across: Measure) -> dict[str, Any]:
 
 
 def rounded(value: float | None, digits: int = 4) -> float | None:
-    """Return a number of that many significant digits, so that machines agree; None if not one."""
+    """Return a number with this many significant digits, so that machines agree; else None."""
     if value is None or not math.isfinite(value):
         return None
     return float(f"{value:.{digits}g}")
 
 
 def choices(values: Iterable[object]) -> list[str]:
-    """Return values once each, numbers in their order, as a filter offers them."""
+    """Return the choices of a filter: each value once, numbers in their order."""
     texts = {str(value) for value in values}
     return sorted(texts, key=lambda text: (int(text) if text.isdigit() else -1, text))

@@ -1,4 +1,4 @@
-"""Writing the page: made aside as a whole, then moved into its folder."""
+"""Writes the page completely beside its folder, then moves it there."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from splitsec.records.record import Record
 from splitsec.records.store import StoredRecord
 
 MARK = '<meta name="generator" content="splitsec leaderboard">'
-"""In the page's head; a folder without it is somebody else's."""
+"""Mark in the page's head; a folder without it is not one of our pages."""
 
 _OURS = ("assets", "cells", "records", PICTURES, "index.html")
 
 
 def check_folder(folder: Path) -> None:
-    """Raise a UsageError where a folder holds something that is not a page of ours."""
+    """Raise a UsageError if a folder has content other than one of our pages."""
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -49,7 +49,7 @@ def check_folder(folder: Path) -> None:
         raise UsageError(f"--output {folder} cannot be read: {error.strerror}") from None
     if not ours:
         raise UsageError(
-            f"--output {folder} holds something else than a leaderboard; name a new folder"
+            f"--output {folder} holds something other than a leaderboard; name a new folder"
         )
 
 
@@ -58,16 +58,16 @@ def write_page(found: Sequence[StoredRecord], folder: Path, by: By, floor: float
 
     Args:
         found: records with their folders.
-        folder: where the page belongs; other files of an earlier page's folder are kept.
-        by: which ranking is open first.
+        folder: folder of the page; other files in an earlier page's folder are kept.
+        by: the ranking that is open first.
         floor: share of the undefended model's utility that a ranked defense retains.
 
     Returns:
         The page's ``index.html``.
 
     Raises:
-        UsageError: the folder holds something else.
-        DataError: a record's picture is not one.
+        UsageError: the folder has other content.
+        DataError: a record's picture is not a PNG.
         OutputError: the folder cannot be written.
     """
     check_folder(folder)
@@ -83,7 +83,7 @@ def write_page(found: Sequence[StoredRecord], folder: Path, by: By, floor: float
 
 
 def _place(found: StoredRecord) -> tuple[object, ...]:
-    """Return what orders the gallery: by setting, those without an attack last."""
+    """Return the gallery's sort key: by setting, cells without an attack last."""
     spec = found.record.spec
     given = json.dumps(spec.parameters, sort_keys=True)
     return (
@@ -192,7 +192,7 @@ def _write_index(
 
 
 def _write_script(file: Path, name: str, value: dict[str, Any]) -> None:
-    """Write values as a script, since a page opened from disk may load nothing else."""
+    """Write values as a script, since a page opened from disk can load no other data."""
     text = json.dumps(without_folders(value), separators=(",", ":"), allow_nan=False)
     _write(file, f"splitsec.take({json.dumps(name)},{text});\n")
 

@@ -1,4 +1,4 @@
-"""The gallery's cells: what every card says, and what it says when it is opened."""
+"""The gallery's cells: the content of each card and of its details."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _VICTIMS = {"training": "private training images", "held_out": "private held-out
 def card(
     record: Record, names: Callable[[CellSpec], dict[str, str]], picture: Picture | None
 ) -> dict[str, Any]:
-    """Return what the gallery shows of a cell, sorts and filters by.
+    """Return the values of a cell that the gallery shows, sorts and filters.
 
     Args:
         record: any record.
-        names: of :func:`splitsec.leaderboard.settings.plugin_names`.
+        names: function of :func:`splitsec.leaderboard.settings.plugin_names`.
         picture: its picture, if it has one.
     """
     spec, named = record.spec, names(record.spec)
@@ -65,7 +65,7 @@ def _picture(record: Record, picture: Picture) -> dict[str, Any]:
 
 
 def alternative(record: Record) -> str:
-    """Return in numbers what a picture shows, for a reader who cannot see it."""
+    """Return the picture's content in words and numbers, for a reader who cannot see it."""
     spec = record.spec
     behind = "" if spec.defense == "none" else f" behind {spec.defense}"
     text = (
@@ -87,7 +87,7 @@ def alternative(record: Record) -> str:
 
 
 def _evidence(record: Record) -> str | None:
-    """Return whose numbers these are, where that is not plain."""
+    """Return whether the numbers are claimed or re-run, or None if they were run here."""
     if record.evidence.origin == "claimed":
         return "Claimed by the submitter; not re-run here."
     agreement = record.evidence.agreement
@@ -106,7 +106,7 @@ def _missing(record: Record) -> str:
 
 
 def details(record: Record) -> dict[str, Any]:
-    """Return what a cell says when it is opened: measures, threat model, curves, how to repeat."""
+    """Return the details of a cell: measures, threat model, curves, and its command."""
     about = record.provenance
     versions = ", ".join(f"{name} {version}" for name, version in about.packages.items())
     threat = record.threat_model
@@ -170,7 +170,7 @@ def _curve(curve: Curve) -> dict[str, Any]:
 
 
 def flag_words(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
-    """Return every flag that occurs, in words, with how often and whether it rules out a rank."""
+    """Return every flag that occurs, in words, with its count and whether it prevents a rank."""
     counts: dict[str, int] = {}
     for record in records:
         for flag in record.flags:

@@ -1,4 +1,4 @@
-"""What of a record is published: nothing of the folders of whoever ran it, and only pictures."""
+"""Prepares records for publication, without paths of their machine and with pictures only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CELL_ID = re.compile(r"[0-9a-f]{64}")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_HEAD = 24  # bytes, the last eight of which are width and height
 # The folders of an absolute path, POSIX or Windows, up to its last name; not those of a URL.
-# Names may hold spaces: rather a word too much goes than half a name stays.
+# Names may have spaces, so the pattern removes a word too many rather than leave half a name.
 _FOLDERS = re.compile(
     r"""(?<![\w./~-])(?:file://)?(?:/[^\s/'"`,;:()<>](?:[^/\n'"`,;:()<>]*[^\s/'"`,;:()<>])?)+/"""
     r"""|\b[A-Za-z]:\\(?:[^\\/:*?"<>|\n]+\\)+"""
@@ -30,7 +30,7 @@ _FOLDERS = re.compile(
 
 
 def without_folders(value: Any) -> Any:
-    """Return values as JSON has them, with absolute paths shortened to their last name."""
+    """Return JSON values with absolute paths shortened to their last name."""
     if isinstance(value, str):
         return _FOLDERS.sub("", value)
     if isinstance(value, dict):
@@ -41,13 +41,13 @@ def without_folders(value: Any) -> Any:
 
 
 def published(record: Record, picture: str | None) -> Record:
-    """Return a record as the page offers it, sealed anew.
+    """Return a record as the page offers it, with a new seal.
 
-    Its command is the one that runs this cell again, wherever it came from.
+    Its command is the one that runs this cell again, whatever command made the record.
 
     Args:
         record: any record.
-        picture: where its picture is, seen from the record's folder, if it has one.
+        picture: path of its picture relative to the record's folder, if it has one.
     """
     said = record.model_dump(mode="json", include=_TEXTS | {"cell_id", "status"})
     said["provenance"]["command"] = command(record)
@@ -58,10 +58,10 @@ def published(record: Record, picture: str | None) -> Record:
 
 
 def publish(found: StoredRecord, store: Path) -> Record:
-    """Write a record and its picture into a store, as they may be published.
+    """Write the publishable form of a record and its picture into a store.
 
     Raises:
-        DataError: its picture is not one.
+        DataError: its picture is not a PNG.
         OutputError: the store cannot be written.
     """
     picture = picture_of(found)
@@ -74,8 +74,8 @@ def publish(found: StoredRecord, store: Path) -> Record:
 def command(record: Record) -> list[str]:
     """Return the words of a ``splitsec eval`` that runs a cell again, every setting spelled out.
 
-    Empty where ``eval`` alone cannot ask for it: a partition of the data other than the usual one,
-    or one that is derived from a secret.
+    Empty if ``eval`` alone cannot request it: a partition other than the usual one, or one that is
+    derived from a secret.
     """
     spec = record.spec
     if spec.partition or spec.partition_commitment:
@@ -87,10 +87,10 @@ def command(record: Record) -> list[str]:
 
 
 def file_stem(record: Record) -> str:
-    """Return what the files of a cell are called.
+    """Return the stem of a cell's file names.
 
     Raises:
-        DataError: its id is not a hash, and no name for a file.
+        DataError: its id is not a hash, so it is not a safe file name.
     """
     if not _CELL_ID.fullmatch(record.cell_id):
         raise DataError(f"{record.spec.title()}: its cell_id {record.cell_id[:80]!r} is no SHA-256")
@@ -98,7 +98,7 @@ def file_stem(record: Record) -> str:
 
 
 class Picture(NamedTuple):
-    """A record's picture: a PNG of so many pixels, called by the hash of its content."""
+    """A record's picture: a PNG with its size in pixels, named after the hash of its content."""
 
     file: str
     content: bytes
@@ -107,11 +107,11 @@ class Picture(NamedTuple):
 
 
 def picture_of(found: StoredRecord) -> Picture | None:
-    """Return a record's picture; None where it has none or has lost it.
+    """Return a record's picture; None if it has none or the file is missing.
 
     Raises:
-        DataError: it names a file that is no PNG, or is neither in its own folder nor beside it;
-            a record that somebody sent must not publish other files.
+        DataError: it names a file that is not a PNG, or is neither in its own folder nor beside
+            it; a submitted record must not publish other files.
     """
     record, folder = found
     name = record.artifacts.get("panel")

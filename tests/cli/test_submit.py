@@ -146,7 +146,7 @@ def scored(attack: str, defense: str, seed: int, **changes: Any) -> Record:
     ("changes", "says"),
     [
         ({"status": "failed", "reason": "it diverged"}, r"none of 2 cells is ok \(the first: it"),
-        ({"protocol": 3}, "are of protocol 3, and splitsec here is of 5; run the older"),
+        ({"protocol": 3}, "use protocol 3, and this splitsec uses protocol 5; run the older"),
     ],
 )
 def test_records_that_no_rank_comes_of_are_refused(changes: dict[str, Any], says: str) -> None:
@@ -156,7 +156,7 @@ def test_records_that_no_rank_comes_of_are_refused(changes: dict[str, Any], says
 
 def test_profiles_are_submitted_apart() -> None:
     mixed = [scored("fsha", "none", 0), scored("fsha", "none", 0, spec={"profile": "paper"})]
-    with pytest.raises(DataError, match="of the profiles paper and quick, which are never"):
+    with pytest.raises(DataError, match="use the profiles paper and quick, which are never"):
         check(mixed)
 
 

@@ -175,7 +175,7 @@ def test_without_a_picture_the_page_says_so(tmp_path: Path) -> None:
         (["--format", "html"], "name it with --output FOLDER"),
         (["--format", "csv", "--output", "page"], "csv is printed"),
         (["--format", "html", "--output", "FILE"], "is a file"),
-        (["--format", "html", "--output", "FOREIGN"], "holds something else than a leaderboard"),
+        (["--format", "html", "--output", "FOREIGN"], "holds something other than a leaderboard"),
     ],
 )
 def test_bad_input_is_a_sentence(
