@@ -1,17 +1,17 @@
 """ADRA: a decoder trained on the smashed data of the honestly trained, frozen client.
 
-The report's adversarial reconstruction attack, after SLDML (2021); elsewhere an inverse network
-or black-box model inversion (He, Zhang, Lee, "Model inversion attacks against collaborative
-inference", ACSAC 2019). Passive. Where its pairs of images and smashed data come from is the
-threat model, and either has more than a split-learning server:
+This is the report's adversarial reconstruction attack, after SLDML (2021), also known as an inverse
+network or black-box model inversion (He, Zhang, Lee, "Model inversion attacks against collaborative
+inference", ACSAC 2019). It is passive. The source of its pairs of images and smashed data is its
+threat model; both sources give it more than a split-learning server has:
 
-- ``pairs=public`` (He et al.): the attacker asks the client for the smashed data of its own,
-  public images. Several queries per image show it what a randomised defense adds.
-- ``pairs=private`` (the report): an oracle hands it the private images with their smashed data.
+- ``pairs=public`` (He et al.): the attacker queries the client with its own, public images. Several
+  queries per image reveal the noise of a randomised defense.
+- ``pairs=private`` (the report): an oracle gives it the private images with their smashed data.
   Only held-out images are scored then.
 
 The report's settings are the ``paper`` profile. The default decoder adapts to any shape, and
-stops on pairs that it keeps aside.
+stops early on pairs that it holds out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""No attack: the honest session alone, for its utility, training curves and times."""
+"""No attack: runs only the honest session, for its utility, training curves and times."""
 
 from __future__ import annotations
 

@@ -4,12 +4,12 @@ Vepakomma, Singh, Gupta, Raskar, "NoPeek: information leakage reduction to share
 distributed deep learning", ICDM Workshops 2020. The client's loss on each batch is
 ``(1 - alpha) * task + alpha * dCor(images, smashed)``; NoPeek's own weights are 1000 and 0.1.
 
-The published distance correlation takes Euclidean distances and a final square root. It is
-biased upwards: in a batch of 32, independent Gaussians of image size give 0.999. The
-bias-corrected form is offered too. It estimates the square, and is negative about half of the
-time for independent data, so it is minimised as it is.
+The published distance correlation uses Euclidean distances and a final square root. It is biased
+upwards: in a batch of 32, independent Gaussians of image size give 0.999. The bias-corrected form
+is available too. It estimates the square and is negative about half of the time for independent
+data, so no root is taken.
 
-The server still chooses the scale of its gradient and thereby the balance of the two terms.
+The server still chooses the scale of its gradient, and with it the balance of the two terms.
 """
 
 from __future__ import annotations

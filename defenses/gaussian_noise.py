@@ -1,8 +1,8 @@
-"""Gaussian noise: the client adds noise to what it sends.
+"""Gaussian noise: the client adds noise to its smashed data.
 
-The simplest defense, and the curve that every other one must beat. Its noise is added to the
-smashed data as released, in training and afterwards alike, with a deviation that is a multiple
-of the batch's own: the scale of smashed data differs between targets and cuts.
+This is the simplest defense, and every other one must beat its curve. The noise is added on every
+release, in training and afterwards. Its deviation is a multiple of the batch's own, because the
+scale of smashed data differs between targets and cuts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""No defense: the client sends its smashed data as they are."""
+"""No defense: the client sends its smashed data unchanged."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from splitsec.plugins.parameters import Parameters
 
 
 class UndefendedBaseline(Defense[Parameters]):
-    """Leaves every hook as it is."""
+    """Changes no hook."""

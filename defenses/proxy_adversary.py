@@ -1,15 +1,15 @@
-"""Proxy adversary: the client trains a decoder against itself, and learns to defeat it.
+"""Proxy adversary: the client trains a decoder against itself and learns to defeat it.
 
-The report's defense; known elsewhere as adversarial representation learning (Liu et al., "PAN:
+This is the report's defense, also known as adversarial representation learning (Liu et al., "PAN:
 privacy adversarial network", 2019; Li et al., "DeepObfuscator", 2021). On each batch the client
 trains its own decoder, the proxy, to reconstruct the images from detached smashed data, and then
 ascends the proxy's loss: the gradient at the smashed data is ``alpha * task - (1 - alpha) *
-proxy``. The proxy says nothing about what a fresh attacker recovers: that is measured.
+proxy``. The proxy's loss is no evidence about a new attacker, whose success is measured separately.
 
 The report's alpha of 0.01 (the ``paper`` profile) leaves the task 1 % of the gradient, and its
-authors' classifier never leaves the majority class. The default here is the strongest of 0.5, 0.9
-and 0.97 whose utility on validation images, over five seeds, could not be told from that of the
-undefended model; how it was chosen stands in docs/results.md.
+authors' classifier always predicts the majority class. The default here is the strongest of 0.5,
+0.9 and 0.97 whose utility on validation images, over five seeds, did not differ significantly from
+that of the undefended model; docs/results.md describes the choice.
 """
 
 from __future__ import annotations

@@ -31,10 +31,10 @@ class ResNetParameters(Parameters):
 
 
 class _Conv2d(nn.Conv2d):
-    """A convolution that reads no padding where its map is one pixel.
+    """A convolution that skips the padding if its map has a single pixel.
 
-    A 3x3 kernel on a padded pixel is the product with its centre. Images of 32 px leave such maps
-    to the last stage, where torch's kernels spend nine times the work: a sixth of a training step.
+    A 3x3 kernel on a padded pixel equals a product with its centre. The last stage has such maps
+    for images of 32 px; torch's kernels do nine times the work there, a sixth of a training step.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -54,13 +54,13 @@ class ResNet(Target[ResNetParameters]):
     default_cut: ClassVar[int] = 3
 
     def preprocessing(self, image: Shape) -> nn.Module:
-        """Standardise by ImageNet's channel statistics; grey images by their mean."""
+        """Standardise with ImageNet's channel statistics; grey images with the mean of these."""
         if image.channels == 3:
             return Standardise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
         return Standardise((0.449,), (0.226,))
 
     def possible_cuts(self) -> range:
-        """Leave the server a layer: a client with private labels keeps the last one too."""
+        """Leave the server at least one layer; a client with private labels keeps the last one."""
         return self.cuts if self.parameters.labels == "shared" else self.cuts[:-1]
 
     def split(self, image: Shape, outputs: int, cut: int) -> SplitModel:
@@ -82,7 +82,7 @@ class ResNet(Target[ResNetParameters]):
             if type(module) is nn.Conv2d:
                 module.__class__ = _Conv2d  # the same weights, drawn by torchvision
         children = list(network.children())
-        # An in-place ReLU right after the cut would write into what crossed the wire.
+        # An in-place ReLU right after the cut would write into the received smashed data.
         for child in children:
             if isinstance(child, nn.ReLU):
                 child.inplace = False

@@ -1,10 +1,10 @@
-"""U-Net for segmentation, split in the shape of a U: the client keeps both ends and the masks.
+"""A U-Net for segmentation, U-shaped split: the client keeps both ends and the masks.
 
 Ronneberger, Fischer, Brox, "U-Net: convolutional networks for biomedical image segmentation",
 MICCAI 2015, with batch normalisation and padded convolutions. Cut n gives the client the first n
-encoder blocks and the last n decoder blocks with the output layer; the server has what is
-between. Skips of the client's own blocks stay on the client. The server sees smashed data and
-the gradient of its own output, never a mask.
+encoder blocks and the last n decoder blocks with the output layer; the server has the blocks
+between them. Skips of the client's own blocks stay on the client. The server sees smashed data
+and the gradient of its own output, never a mask.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ class UNet(Target[UNetParameters]):
         return range(2**self.parameters.depth, LARGEST_SIZE + 1)
 
     def possible_cuts(self) -> range:
-        """Give the client no more blocks of either side than there are."""
+        """Give the client one block of each side at least and all of them at most."""
         return range(1, min(self.cuts[-1], self.parameters.depth) + 1)
 
     def split(self, image: Shape, outputs: int, cut: int) -> SplitModel:
-        """Give the client ``cut`` blocks of either side."""
+        """Give the client ``cut`` blocks of each side."""
         given = self.parameters
         widths = [given.width * 2**level for level in range(given.depth + 1)]
-        # Drawn in the whole network's order, so that every cut starts from the same weights.
+        # Built in the whole network's order, so that every cut starts with the same weights.
         down = [Block(image.channels, widths[0])]
         down += [Block(*pair) for pair in pairwise(widths[:-1])]
         bottom = Block(widths[-2], widths[-1])
@@ -82,7 +82,7 @@ class UNet(Target[UNetParameters]):
         )
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return one minus the batch's mean soft Dice coefficient, plus cross-entropy if asked.
+        """Return one minus the batch's mean soft Dice coefficient, plus cross-entropy if set.
 
         Args:
             outputs: logits, shape (N, 1, H, W).
@@ -130,7 +130,7 @@ class UpBlock(nn.Module):
 
 
 def _descend(blocks: nn.ModuleList, features: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Run blocks with max-pooling after each; return what is left and what the blocks gave."""
+    """Run blocks with max-pooling after each; return the result and each block's output."""
     skips = []
     for block in blocks:
         skips.append(block(features))

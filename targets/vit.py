@@ -2,8 +2,8 @@
 
 Dosovitskiy et al., "An image is worth 16x16 words: transformers for image recognition at scale",
 ICLR 2021, with torchvision's encoder blocks; small by default, for images of 32 px. Cut 0 gives
-the client the embedding of patches, with the class token and the positions; cut n gives it the
-first n blocks too. Smashed data are tokens: one of the class, then one per patch, row by row. The
+the client the embedding of patches, with the class token and the positions; cut n also gives it
+the first n blocks. Smashed data are tokens: the class token, then one per patch, row by row. The
 server ends the network and computes the loss.
 """
 
@@ -49,11 +49,11 @@ class ViT(Target[ViTParameters]):
     default_cut: ClassVar[int] = 1
 
     def sizes(self) -> range:
-        """Take images that patches divide."""
+        """Take images whose sides are multiples of the patch."""
         return range(self.parameters.patch, LARGEST_SIZE + 1, self.parameters.patch)
 
     def possible_cuts(self) -> range:
-        """Cut after the patches or after any of the blocks that there are."""
+        """Cut after the patches or after any block."""
         return range(self.parameters.depth + 1)
 
     def preprocessing(self, image: Shape) -> nn.Module:

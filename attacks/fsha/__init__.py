@@ -1,15 +1,15 @@
 """FSHA: a malicious server hijacks the client's feature space and inverts it.
 
 Pasquini, Ateniese, Bernaschi, "Unleashing the tiger: inference attacks on split learning", CCS
-2021. Active: the server ignores the task, and from the first exchange sends gradients that make
-the client's smashed data look like those of a pilot encoder, whose inverse it trains on public
-images. It needs images of a similar kind, and nothing of the client but its smashed data.
+2021. The attack is active: the server ignores the task, and from the first exchange sends gradients
+that make the client's smashed data look like those of a pilot encoder, whose inverse it trains on
+public images. It needs images of a similar kind, and from the client only its smashed data.
 
-The paper's settings are the ``paper`` profile. The default ones differ, to be dependable within
-minutes on a CPU: light networks that adapt to any smashed data, a pilot that resembles the first
-layers of common networks, pilot and decoder trained a little before the first exchange, mirrored
-public images, rates and the sent gradient decayed by a cosine, and the decoder's weights
-averaged. None of it needs more than the paper's attacker has.
+The paper's settings are the ``paper`` profile. The defaults differ, to be reliable within minutes
+on a CPU: light networks that adapt to any smashed data, a pilot that resembles the first layers of
+common networks, pilot and decoder trained briefly before the first exchange, mirrored public
+images, rates and the sent gradient decayed by a cosine, and the decoder's weights averaged. None
+of this needs more than the paper's attacker has.
 """
 
 from __future__ import annotations
@@ -143,12 +143,12 @@ class Fsha(Attack[FshaParameters]):
 
     @classmethod
     def threat_model(cls, parameters: FshaParameters) -> ThreatModel:
-        """Declare an active server with public images of a similar kind."""
+        """Declare an active server that has public images of a similar kind."""
         dictates = parameters.batch_size is not None or parameters.client_lr is not None
         return ThreatModel(active=True, public_images=True, client_settings=dictates)
 
     def hijacking(self) -> Hijacking:
-        """Ask for as many exchanges as there are iterations."""
+        """Request one exchange per iteration."""
         given = self.parameters
         return Hijacking(given.iterations, given.batch_size, given.client_lr)
 
@@ -188,7 +188,7 @@ class Fsha(Attack[FshaParameters]):
         return self._curves
 
     def _begin(self, smashed: Tensor) -> Hijack:
-        """Build the networks for the smashed data seen, and train the autoencoder ahead."""
+        """Build the networks for the observed smashed data, and pretrain the autoencoder."""
         self._nonnegative = bool((smashed >= 0).all())
         hijack = self._build()
         for _ in range(self.parameters.pretraining):
@@ -202,13 +202,13 @@ class Fsha(Attack[FshaParameters]):
         return hijack
 
     def rebuild(self, state: Mapping[str, Any]) -> None:
-        """Build the networks again, before a checkpoint is put back."""
+        """Build the networks again, before a checkpoint is restored."""
         if state["_hijack"] is not None:
             self._nonnegative = state["_nonnegative"]
             self._build()
 
     def _build(self) -> Hijack:
-        """Build the networks; their weights are of the attack's own generator."""
+        """Build the networks, with weights from the attack's own generator."""
         given = self.parameters
         draw = int(torch.randint(2**62, (), generator=self.generator))
         with seeded_global_generator("fsha networks", {"draw": draw}):
@@ -231,7 +231,7 @@ class Fsha(Attack[FshaParameters]):
         image, smashed = self.view.image_shape, require_map(self.view.smashed_shape, _NAME)
         level = _level_of(image, smashed)
         wanted = self.parameters.networks
-        # The paper's pilot ends linearly, and so fits only a client that sends either sign.
+        # The paper's pilot ends linearly, so it fits only a client that sends both signs.
         if wanted == "light" or (wanted == "auto" and (level is None or nonnegative)):
             return Networks(
                 light_networks.build_pilot(image, smashed, nonnegative),

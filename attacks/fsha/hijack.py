@@ -1,9 +1,9 @@
 """The malicious server's training step: it answers smashed data with hijacking gradients.
 
 Pasquini, Ateniese, Bernaschi, "Unleashing the Tiger: Inference Attacks on Split Learning", CCS
-2021. The server ignores the task. On public images it trains a pilot encoder f~ with a decoder;
-a critic D learns to tell the client's smashed data z from f~'s features; and the client is sent
-the gradient that makes its smashed data look like f~'s to D, so that the decoder inverts them.
+2021. The server ignores the task. On public images it trains a pilot encoder f~ with a decoder; a
+critic D learns to distinguish the client's smashed data z from f~'s features; and the server sends
+the client the gradient that makes z look like f~'s features to D, so that the decoder inverts z.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class HijackSettings:
 
 
 class HijackStep(NamedTuple):
-    """What one exchange brought about; all values belong to the weights before the update.
+    """The results of one exchange; all values are for the weights before the update.
 
     Attributes:
-        gradient: of the client's hijacked loss with respect to the smashed data, same shape.
+        gradient: gradient of the client's hijacked loss at the smashed data, same shape.
         client_loss: mean D(z), or its cross-entropy against "public".
         autoencoder_loss: mean squared error of decoder(f~(public)), images in [-1, 1].
         critic_loss: the critic's adversarial loss, without the penalty.
@@ -62,7 +62,7 @@ class HijackStep(NamedTuple):
 
 
 class Hijack:
-    """Train pilot, decoder and critic on what comes over the wire, one exchange at a time.
+    """Trains pilot, decoder and critic on the client's smashed data, one exchange at a time.
 
     With z the smashed data and x public images, each step takes at the same weights
 
@@ -172,7 +172,7 @@ class Hijack:
 
 
 class _CriticTurn(NamedTuple):
-    """What one critic update yields; the gradient is the client's."""
+    """The results of one critic update; the gradient is the client's."""
 
     gradient: Tensor
     client_loss: float

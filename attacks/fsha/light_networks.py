@@ -1,12 +1,12 @@
 """Light networks for FSHA that adapt to any shape of smashed data.
 
-They differ from the paper's (:mod:`~splitsec.attacks.fsha.paper_networks`) where that makes the
-attack quick and dependable on a CPU:
+They differ from the paper's (:mod:`~splitsec.attacks.fsha.paper_networks`) to make the attack fast
+and reliable on a CPU:
 
-- The pilot is a shallow convolution, normalisation and ReLU per halving of the image: local, and
-  no more complex than what a client can compute, so that the client can follow it. It ends in a
-  ReLU if the smashed data are nonnegative, else linearly; otherwise the critic would tell the two
-  apart by their sign alone.
+- The pilot has one convolution, normalisation and ReLU per halving of the image. It is local and no
+  more complex than a client's layers, so that the client can imitate it. It ends in a ReLU if the
+  smashed data are nonnegative, else linearly; otherwise the critic could distinguish the two by
+  their sign alone.
 - The critic adds a score of local patches, averaged over positions, to a score of the whole map.
   Large maps first pass a strided stem.
 

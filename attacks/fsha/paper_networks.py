@@ -1,8 +1,8 @@
-"""The server's networks of the FSHA paper: pilot, decoder and discriminator, levels 1 to 4.
+"""The server's networks in the FSHA paper: pilot, decoder and discriminator, levels 1 to 4.
 
 Pasquini, Ateniese, Bernaschi, "Unleashing the Tiger", CCS 2021, and its authors' public code.
-All convolutions are 3x3 with TensorFlow's ``same`` padding and start as Keras starts them
-(Glorot uniform weights, zero biases). The pilot and the decoder are linear up to the decoder's
+All convolutions are 3x3 with TensorFlow's ``same`` padding and Keras's initialisation (Glorot
+uniform weights, zero biases). The pilot and the decoder are linear up to the decoder's
 last tanh, so images are scaled to [-1, 1]. The discriminator is the same plain stack at every
 level: the authors' level-specific strided stems are overwritten before use.
 
@@ -27,7 +27,7 @@ class SameConvTranspose2d(nn.ConvTranspose2d):
     """A 3x3 transposed convolution of stride 2 with TensorFlow's ``same`` padding.
 
     It is the gradient of :class:`SameConv2d` at stride 2 and even size: the output has twice
-    the input's rows and columns, and what falls beyond them at the bottom and right is cut off.
+    the input's rows and columns, and any surplus at the bottom and right is cut off.
     """
 
     def __init__(self, inputs: int, outputs: int):
@@ -98,8 +98,8 @@ def decoder(level: int, channels: int = 3, size: int = 32) -> nn.Sequential:
     Args:
         level: the client's level, 1 to 4.
         channels: channels of the images.
-        size: rows and columns of the images. Transposed convolutions double, so where the
-            size is no multiple of 2, 4 or 8 (level 1, 2 and 3, 4) the surplus is cut off.
+        size: rows and columns of the images. Transposed convolutions double, so if the size is
+            not a multiple of 2, 4 or 8 (level 1, 2 and 3, 4), the surplus is cut off.
 
     Returns:
         A network from features, (N, C, h, w), to images in [-1, 1], (N, channels, size, size).

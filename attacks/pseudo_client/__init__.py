@@ -1,25 +1,26 @@
-"""Pseudo-client: a passive server trains a client of its own, and inverts that.
+"""Pseudo-client: a passive server trains an imitation of the client and inverts it.
 
 After PCAT (Gao, Zhang, "PCAT: functionality and data stealing from split learning by
 pseudo-client attack", USENIX Security 2023) and SDAR (Zhu et al., "Passive inference attacks on
 split learning via adversarial regularization", NDSS 2025). It needs neither queries nor pairs: the
 server follows the protocol, and trains a pseudo-client on public labelled images so that
 
-- the server's own model, held fixed, classifies what it sends (PCAT), and
-- what it sends is distributed like what the client sends: by a critic that is told the labels
-  (SDAR), and by moments at each position of the map.
+- the server's own model, held fixed, classifies the pseudo-client's smashed data (PCAT), and
+- these smashed data have the same distribution as the client's: for a critic that knows the labels
+  (SDAR), and in their moments at each position of the map.
 
-The moments are ours. Medical images are taken from one angle, so that the mean over images is an
-image itself, and a mean map of smashed data is what the client makes of it: nearly a pair. Where
-labels are shared there is one per class. A decoder that inverts the pseudo-client is turned on
-what the client sends. Compared is what was sent last: where the training keeps an earlier epoch's
-client (``training.keep=best``), this is imitated less well.
+The moments are ours. Medical images have a fixed pose, so their mean is an image too, and the mean
+map of smashed data is nearly the client's output for it: almost a pair, one per class if labels are
+shared. A decoder that inverts the pseudo-client is then applied to the client's smashed data. The
+imitation follows the last smashed data, so it is worse if the training keeps an earlier epoch's
+client (``training.keep=best``).
 
-It has what a plain honest-but-curious server has: its own model, the labels that are shared with
-it, labelled images of a similar kind, and the client's architecture. PCAT and SDAR also try other
-architectures; this does not. Against a U-shaped client it trains a head of its own as well.
-PCAT is the ``paper`` profile. SDAR's decoder is trained along with its simulator, and by a second
-critic; here it is trained afterwards, by pairs alone.
+The attack has the access of a plain honest-but-curious server: its own model, the labels that are
+shared with it, labelled images of a similar kind, and the client's architecture. PCAT and SDAR also
+try other architectures; this attack does not. Against a U-shaped client it also trains a head.
+
+PCAT's settings are the ``paper`` profile. SDAR trains its decoder together with its simulator and
+with a second critic; here the decoder is trained afterwards, on pairs alone.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ _LOWEST_RATE = 0.05  # at the end of fit(), relative
 
 
 class PseudoClient(Attack[PseudoClientParameters]):
-    """Trains a stand-in for the client and inverts that."""
+    """Trains an imitation of the client and inverts it."""
 
     Parameters: ClassVar[type[PseudoClientParameters]] = PseudoClientParameters
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -138,7 +139,7 @@ class PseudoClient(Attack[PseudoClientParameters]):
 
     @classmethod
     def threat_model(cls, parameters: PseudoClientParameters) -> ThreatModel:
-        """Declare what an honest-but-curious server with labelled images of its own has."""
+        """Declare the access of an honest-but-curious server with labelled images of its own."""
         return ThreatModel(
             public_images=True,
             public_labels=True,
@@ -148,7 +149,7 @@ class PseudoClient(Attack[PseudoClientParameters]):
         )
 
     def observe(self, exchange: Exchange) -> None:
-        """Keep what is sent, and train the pseudo-client against the server model as it is now."""
+        """Keep the smashed data, and train the pseudo-client against the current server model."""
         message = exchange.message
         self._seen += 1
         self._kept.append((message.smashed, message.labels if self._classes else None))
@@ -158,7 +159,7 @@ class PseudoClient(Attack[PseudoClientParameters]):
             self._update(self._observed(), self.view.server_model)
 
     def fit(self, progress: Progress) -> None:
-        """Finish the pseudo-client, and train a decoder on what it makes of public images."""
+        """Finish the pseudo-client, and train a decoder on its smashed data of public images."""
         given = self.parameters
         observed, server = self._observed(), self.view.server_model
         name = "training the pseudo-client"
@@ -240,7 +241,7 @@ class PseudoClient(Attack[PseudoClientParameters]):
         return loss.item()
 
     def _task(self, server: nn.Module, encoded: Encoding, rows: Tensor) -> Tensor:
-        """Return the task's loss of what the server makes of it; its weights are held fixed."""
+        """Return the task's loss of the server's outputs; the server's weights are held fixed."""
         outputs = server.eval().requires_grad_(False)(encoded.smashed)
         if self._head is not None:
             outputs = self._head(outputs, *encoded.skips)
@@ -259,7 +260,7 @@ class PseudoClient(Attack[PseudoClientParameters]):
 
     @torch.no_grad()
     def _imitate(self) -> Tensor:
-        """Return what the pseudo-client sends of each public image, (N, c, h, w)."""
+        """Return the pseudo-client's smashed data of all public images, (N, c, h, w)."""
         self._encoder.eval()
         parts = torch.split(self.view.public_images, self.parameters.client_batch_size)
         return torch.cat([encode(self._encoder, part).smashed for part in parts])

@@ -1,7 +1,7 @@
-"""The critic of the pseudo-client: it tells the client's smashed data from its imitation.
+"""The critic of the pseudo-client, which distinguishes the client's smashed data from imitations.
 
-Unlike a critic of patches it knows where it looks. A medical image has its organ in its place;
-without that, imitations of inverted brightness or colour pass for real.
+Unlike a critic of patches it knows positions, since a medical image has its organ in a fixed place.
+Without positions, imitations with inverted brightness or colour pass for real.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from splitsec.plugins.toolbox.gradient_penalty import Rectifier
 _WIDTH = 64
 _SLOPE = 0.2
 _LARGEST = 8
-"""Rows and columns of the map that the last layers see."""
+"""Rows and columns of the last layers' input map."""
 
 
 class ConditionalCritic(nn.Module):
@@ -24,7 +24,7 @@ class ConditionalCritic(nn.Module):
 
     Args:
         shape: (c, h, w).
-        classes: how many; 0 if there are no labels.
+        classes: number of classes; 0 if there are no labels.
 
     Raises:
         ValueError: an extent is not positive.
@@ -67,7 +67,7 @@ class ConditionalCritic(nn.Module):
 
 
 class LabelledCritic(nn.Module):
-    """A critic that was told the labels (N,) of N maps, as a function of these maps alone."""
+    """A critic with fixed labels (N,) of N maps, as a function of these maps alone."""
 
     def __init__(self, critic: ConditionalCritic, labels: Tensor | None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the server has observed of the client, and how far an imitation is from it."""
+"""The smashed data that the server has observed, and the distance of an imitation from them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     Attributes:
         private: rows of the observed smashed data.
         public: rows of the public images, as many.
-        labels: of both, or None where they are not aligned.
+        labels: labels of both, or None if they are not aligned.
     """
 
     private: Tensor
@@ -35,13 +35,13 @@ class Batch(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Moments of smashed data, channel by channel in some unit.
+    """Moments of smashed data, with a unit per channel.
 
     Attributes:
         mean: (c, h, w).
         spread: standard deviation, (c, h, w).
         second: second moments of the channels, (c, c).
-        classes: the mean of each class of which there are enough, (c, h, w).
+        classes: the mean of each class with enough images, (c, h, w).
     """
 
     mean: Tensor
@@ -63,23 +63,23 @@ class Moments(NamedTuple):
         return cls(mean, spread, flat @ flat.T / flat.shape[1], classes)
 
     def over(self, unit: Tensor) -> Moments:
-        """Return the moments of what they were taken of, divided by a unit (c, 1, 1)."""
+        """Return the moments of the same maps divided by a unit (c, 1, 1)."""
         second = self.second / unit.flatten() / unit.flatten()[:, None]
         classes = {label: mean / unit for label, mean in self.classes.items()}
         return Moments(self.mean / unit, self.spread / unit, second, classes)
 
 
 class Observation:
-    """Smashed data that was observed, and its moments; these are computed when asked for.
+    """Observed smashed data and their moments, which are computed on first use.
 
     Args:
         smashed: parts of (N, c, h, w), as they crossed the wire; N at least 2 in all.
-        labels: (N,), or None where they are not shared.
-        public_labels: (M,) or masks (M, 1, H, W); used where ``labels`` are given.
-        classes: number of classes; 0 where ``labels`` are None.
+        labels: (N,), or None if they are not shared.
+        public_labels: (M,) or masks (M, 1, H, W); used if ``labels`` are given.
+        classes: number of classes; 0 if ``labels`` is None.
 
     Attributes:
-        labels: of :attr:`smashed`; None if fewer than two are of classes that public images have.
+        labels: labels of :attr:`smashed`; None if fewer than two have classes of public images.
     """
 
     def __init__(
@@ -123,18 +123,18 @@ class Observation:
         """Return the unit in which an imitation is compared, (c, 1, 1).
 
         Per channel it is the observed spread, or a quarter of the imitation's root mean square
-        distance from the observed mean where that is more. So no channel counts for much more
-        than another, not even one in which the client sends a constant.
+        distance from the observed mean if that is larger. Thus no channel counts much more than
+        another, not even one in which the client sends a constant.
         """
         away = (made.detach() - self._mean).square().mean((0, 2, 3)).sqrt() / _FARTHEST
         return self._spread.maximum(away[:, None, None]).clamp(min=_NOTHING)
 
     def standardise(self, smashed: Tensor, unit: Tensor) -> Tensor:
-        """Return smashed data (N, c, h, w) from the observed mean, in a unit (c, 1, 1)."""
+        """Return smashed data (N, c, h, w) minus the observed mean, in a unit (c, 1, 1)."""
         return (smashed - self._mean) / unit
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:
-        """Draw observed rows, and public rows with the same labels where these are known."""
+        """Draw observed rows, and public rows with the same labels if these are known."""
         private = torch.randint(self._count, (count,), generator=generator)
         if self.labels is None:
             public = torch.randint(self._public, (count,), generator=generator)
@@ -149,12 +149,12 @@ class Observation:
         return Batch(private, public, labels)
 
     def distance(self, made: Tensor, unit: Tensor, labels: Tensor | None) -> Tensor:
-        """Return how far the moments of an imitation are from what was observed.
+        """Return the distance between the moments of an imitation and the observed ones.
 
         Args:
             made: smashed data of the imitation, (N, c, h, w), standardised.
-            unit: in which they are; see :meth:`unit`.
-            labels: theirs, (N,), or None.
+            unit: their unit; see :meth:`unit`.
+            labels: their labels, (N,), or None.
 
         Returns:
             Scalar: the mean squared differences of the mean and of the standard deviation at each

@@ -1,9 +1,9 @@
 """35,000 real fundus photographs with grades (Kaggle diabetic-retinopathy-resized).
 
-Photographs of the Kaggle competition of 2015 (EyePACS), in the layout in which the data set
-unpacks: ``resized_train_cropped/resized_train_cropped/*.jpeg`` beside ``trainLabels*.csv`` with
-columns ``image`` and ``level``. Grade 0 is class 0, grades 1 to 4 are class 1; the classes are
-sampled equally, as the report does. ``10_left`` and ``10_right`` are one patient.
+The photographs come from the Kaggle competition of 2015 (EyePACS). The unpacked data set has
+``resized_train_cropped/resized_train_cropped/*.jpeg`` beside ``trainLabels*.csv`` with columns
+``image`` and ``level``. Grade 0 is class 0, grades 1 to 4 are class 1; the classes are sampled
+equally, as in the report. ``10_left`` and ``10_right`` belong to one patient.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _EYE = r"_(left|right)(\.\w+)?$"
 
 
 class DiabeticRetinopathy(UnpackedFolder[UnpackedParameters]):
-    """Fundus photographs, no retinopathy against any, classes sampled equally."""
+    """Fundus photographs without and with retinopathy, in equal numbers."""
 
     Parameters: ClassVar[type[UnpackedParameters]] = UnpackedParameters
     name: ClassVar[str] = "diabetic-retinopathy"
@@ -43,7 +43,7 @@ class DiabeticRetinopathy(UnpackedFolder[UnpackedParameters]):
         self._files: list[Path] = []
 
     def usual_places(self) -> list[Path]:
-        """Return the data folder's subfolders by either name, or by both."""
+        """Return the data folder's subfolders with either name, or with both."""
         names = (self.name, self.archive)
         return [data_folder() / name for name in names] + [data_folder() / "/".join(names)]
 
@@ -77,11 +77,11 @@ class DiabeticRetinopathy(UnpackedFolder[UnpackedParameters]):
 
     @staticmethod
     def _labels(root: Path) -> Path:
-        """Return the CSV that names the images as they are called in the folder."""
+        """Return the CSV whose names match the images in the folder."""
         found = sorted(root.glob("trainLabels*.csv"))
         if not found:
             raise DataError(f"there is no trainLabels*.csv in {root}")
-        # The data set has two: of the cropped images, and of all.
+        # The data set has two: one for the cropped images and one for all.
         cropped = [file for file in found if "cropped" in file.name]
         return cropped[0] if cropped else found[0]
 

@@ -40,7 +40,7 @@ class LabelledFolder(Source[FolderParameters]):
         self._files: list[Path] = []
 
     def availability(self) -> Availability:
-        """Say what the person must give."""
+        """Report which parameters a person must give."""
         return Availability(
             True,
             "any images: --data folder:path=FOLDER,csv=labels.csv,image_column=image,"

@@ -1,10 +1,10 @@
 """704 real chest X-rays with masks of the lungs (Montgomery and Shenzhen, Kaggle).
 
-In the layout in which Kaggle's "chest-xray-masks-and-labels" unpacks: ``Lung Segmentation/CXR_png``
-beside ``Lung Segmentation/masks``. Of about 800 films 704 have a mask: 138 of Montgomery County
-(``MCUCXR_*``, whose masks have the film's name) and 566 of Shenzhen (``CHNCXR_*``, whose masks end
-in ``_mask``). With a shifted public population, Montgomery's are in the attacker's hands and all
-other parts are of Shenzhen.
+Kaggle's "chest-xray-masks-and-labels" unpacks to ``Lung Segmentation/CXR_png`` and ``Lung
+Segmentation/masks``. Of about 800 films 704 have a mask: 138 from Montgomery County (``MCUCXR_*``,
+whose masks have the film's name) and 566 from Shenzhen (``CHNCXR_*``, whose masks end in
+``_mask``). With a shifted public population, the attacker's images are Montgomery's and all other
+parts are from Shenzhen.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class LungSegmentation(UnpackedFolder[UnpackedParameters]):
         self._pairs: list[_Pair] = []
 
     def usual_places(self) -> list[Path]:
-        """Return the data folder's subfolders by either name, and the ``data`` within them."""
+        """Return the data folder's subfolders with either name, and the ``data`` inside them."""
         roots = [data_folder() / name for name in (self.name, self.archive)]
         return roots + [root / "data" for root in roots]
 
@@ -126,7 +126,7 @@ def _pairs(films: Path, masks: Path) -> tuple[list[_Pair], int]:
 
 
 def _names(folder: Path) -> list[str]:
-    """Return the names of a folder's PNG files, sorted; hidden files are none."""
+    """Return the sorted names of a folder's PNG files, without hidden ones."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.is_file()]
@@ -148,16 +148,16 @@ def decode_mask(path: Path, film: Path, size: int) -> NDArray[np.uint8]:
     """Read one mask, average it down with antialiasing, and threshold it at one half.
 
     Args:
-        path: of the mask: dark is outside, its brightest value is lung.
-        film: the X-ray that it belongs to, which must have as many pixels.
-        size: height and width of the result, pixels.
+        path: path of the mask: black is outside, its brightest value is lung.
+        film: X-ray of the mask, which must have the same size.
+        size: height and width of the result in pixels.
 
     Returns:
         Shape (1, size, size), 1 in the lungs and 0 elsewhere.
 
     Raises:
         DataError: either file is unreadable, they differ in size, or the mask is empty, full, or
-            grey in more places than along edges.
+            grey away from edges.
     """
     mask = _pixels(path)
     try:
@@ -184,9 +184,9 @@ def _pixels(path: Path) -> NDArray[Any]:
 
 
 def _binary(mask: NDArray[Any], path: Path) -> NDArray[np.bool_]:
-    """Return where a mask is lung.
+    """Return the pixels of a mask that are lung.
 
-    Grey is right where black meets white, since software that resizes masks smooths their edges.
+    Grey is valid between black and white, since software that resizes masks smooths their edges.
     """
     top = int(mask.max())
     if not top:

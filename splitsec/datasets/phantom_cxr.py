@@ -22,13 +22,13 @@ class PhantomCxr(Phantoms):
     version: ClassVar[str] = "1"
 
     def labels(self, keys: Sequence[int]) -> NDArray[np.int64]:
-        """Return zeros: films are labelled with masks."""
+        """Return zeros, because films are labelled with masks."""
         return np.zeros(len(keys), np.int64)
 
     def decode(
         self, keys: Sequence[int], size: int, channels: int, progress: Progress
     ) -> NDArray[np.uint8]:
-        """Draw films; shifted ones are of another hospital."""
+        """Draw films; shifted ones come from another hospital."""
         films = np.empty((len(keys), channels, size, size), np.uint8)
         with progress.stage("drawing phantoms", len(keys)) as stage:
             for row, key in enumerate(keys):

@@ -22,13 +22,13 @@ class PhantomFundus(Phantoms):
     classes: ClassVar[tuple[str, ...]] = CLASSES
 
     def labels(self, keys: Sequence[int]) -> NDArray[np.int64]:
-        """Return healthy or not for each key."""
+        """Return 0 (healthy) or 1 (diabetic retinopathy) for each key."""
         return np.array([phantom_label(*self.place(key)) for key in keys], np.int64)
 
     def decode(
         self, keys: Sequence[int], size: int, channels: int, progress: Progress
     ) -> NDArray[np.uint8]:
-        """Draw photographs; shifted ones are of another camera."""
+        """Draw photographs; shifted ones come from another camera."""
         images = np.empty((len(keys), channels, size, size), np.uint8)
         with progress.stage("drawing phantoms", len(keys)) as stage:
             for row, key in enumerate(keys):

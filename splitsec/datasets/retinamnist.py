@@ -25,17 +25,17 @@ class RetinaMnistParameters(Parameters):
 
 
 class RetinaMnist(MedMnistSource[RetinaMnistParameters]):
-    """Real fundus photographs, no retinopathy against any."""
+    """Real fundus photographs without and with retinopathy."""
 
     Parameters: ClassVar[type[RetinaMnistParameters]] = RetinaMnistParameters
     patience: ClassVar[Patience] = Patience()
 
     def wish(self) -> FileWish:
-        """Return the file of the plain name, or the one that is given."""
+        """Return the file with the plain name, or the given one."""
         return FileWish(set_of("retinamnist"), self.parameters.path, SIZES[0])
 
     def labelled(self, file: MedMnistFile, known: MedMnistSet) -> LabelledImages:
-        """Return no retinopathy against any."""
+        """Return the classes without and with retinopathy."""
         return LabelledImages(
             (file.labels > 0).astype(np.int64),
             ("no retinopathy", "retinopathy"),

@@ -1,8 +1,8 @@
-"""The client of the FSHA paper, levels 1 to 4, with a small honest server head.
+"""The client network of the FSHA paper, levels 1 to 4, with a small honest server head.
 
 Pasquini, Ateniese, Bernaschi, "Unleashing the tiger: inference attacks on split learning", CCS
-2021. The cut is the paper's level. The paper's server never trains the task; the head here
-(mean over the map, one linear layer) is ours, so that utility can be measured.
+2021. The cut is the paper's level. The paper's server never trains the task; the head (mean over
+the map, one linear layer) is ours, so that utility can be measured.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CHANNELS = {1: 64, 2: 128, 3: 128, 4: 256}
 
 
 class FshaClient(Target[Parameters]):
-    """The paper's residual client; its smashed data carry either sign."""
+    """The paper's residual client; its smashed data have both signs."""
 
     cuts: ClassVar[range] = range(1, 5)
     default_cut: ClassVar[int] = 4

@@ -1,9 +1,9 @@
 """The client network of the FSHA paper, cut at levels 1 to 4.
 
 Pasquini, Ateniese, Bernaschi, "Unleashing the Tiger", CCS 2021, and its authors' public code:
-a small pre-activation ResNet without batch normalisation inside its residual blocks, whose
-smashed data end in a residual sum and so carry either sign. Convolutions are 3x3 with
-TensorFlow's ``same`` padding, and start as Keras starts them.
+a small pre-activation ResNet without batch normalisation inside its residual blocks. It ends in a
+residual sum, so its smashed data have both signs. Convolutions are 3x3 with TensorFlow's ``same``
+padding and Keras's initialisation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from splitsec.plugins.toolbox.layers import SameConv2d
 
 LEVELS = (1, 2, 3, 4)
 
-# Keras' own figures: moving averages keep 0.99 of the past, and epsilon is 1e-3.
+# Keras's values: moving averages keep 0.99 of the past, and epsilon is 1e-3.
 _BATCH_NORM_MOMENTUM = 0.01
 _BATCH_NORM_EPSILON = 1e-3
 

@@ -54,7 +54,7 @@ class MedMnist(MedMnistSource[MedMnistParameters]):
     patience: ClassVar[Patience] = Patience(total_seconds=3600)  # some files have gigabytes
 
     def wish(self) -> FileWish:
-        """Return what the parameters ask for."""
+        """Return the file that the parameters name."""
         given = self.parameters
         name = given.set or set_name(given.path.replace("\\", "/").rpartition("/")[2])
         if not name:
@@ -65,7 +65,7 @@ class MedMnist(MedMnistSource[MedMnistParameters]):
         return FileWish(set_of(name), given.path, given.pixels)
 
     def availability(self) -> Availability:
-        """Say where the file is or would come from; without a set, which sets are here."""
+        """Report where the file is or would come from; without a set, the sets that are here."""
         if self.parameters.set or self.parameters.path:
             return super().availability()
         here = ", ".join(sets_here()) or "none"
@@ -74,7 +74,7 @@ class MedMnist(MedMnistSource[MedMnistParameters]):
         )
 
     def labelled(self, file: MedMnistFile, known: MedMnistSet) -> LabelledImages:
-        """Return all classes, or the one that is asked for against the others."""
+        """Return all classes, or the chosen one against the others."""
         height, width = file.extent
         if self.parameters.pixels not in (0, width) or self.parameters.pixels not in (0, height):
             raise DataError(

@@ -1,4 +1,4 @@
-"""Files of MedMNIST's layout: one ``.npz`` with images and labels of three splits."""
+"""Reads files in MedMNIST's layout: one ``.npz`` with images and labels of three splits."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from splitsec.errors import DataError
 from splitsec.plugins.source import TEST, TRAIN, VALIDATION
 
 POOLS = {"train": TRAIN, "val": VALIDATION, "test": TEST}
-"""The publishers' splits, as arrays are called, to the pools of a catalogue."""
+"""The publishers' splits, by the names of their arrays, to the pools of a catalogue."""
 
 _BLOCK_BYTES = 1 << 20
-_MOST_CLASSES = 1000  # of a set that nobody describes; more are no classes but measurements
+_MOST_CLASSES = 1000  # of a set without a description; more would be measurements, not classes
 
 
 class MedMnistFile(NamedTuple):
-    """A file that was checked; its images are still in it.
+    """A checked file; its images have not been read.
 
     Attributes:
-        path: where it is.
-        labels: of all splits, one after another, shape (N,); shape (N, findings), 0 or 1, where
-            an image may have several.
+        path: path of the file.
+        labels: labels of all splits in order, shape (N,); shape (N, findings), 0 or 1, if an image
+            may have several.
         lengths: split to number of images.
-        extent: height and width of the images, pixels.
-        sha256: of the file.
-        md5: of the file, which is the checksum that MedMNIST states.
+        extent: height and width of the images in pixels.
+        sha256: SHA-256 of the file.
+        md5: MD5 of the file, the checksum that MedMNIST states.
     """
 
     path: Path
@@ -52,14 +52,14 @@ class MedMnistFile(NamedTuple):
 
 
 def read_file(path: Path, known: MedMnistSet) -> MedMnistFile:
-    """Check a file and read its labels; of its images no more than their headers.
+    """Check a file and read its labels, and only the headers of its images.
 
     Args:
         path: the ``.npz`` file.
         known: the set that it should hold.
 
     Raises:
-        DataError: the file cannot be read, or does not hold such a set.
+        DataError: the file cannot be read, or does not hold this set.
     """
     sha256, md5 = _checksums(path)
     with _unpacking(path, known) as archive:
@@ -86,9 +86,9 @@ def read_images(
     """Yield some images, one at a time, in the order of the file.
 
     Args:
-        file: where they are.
+        file: the file to read.
         known: the set that it holds.
-        keys: positions among the images of all splits, one after another.
+        keys: positions among the images of all splits in order.
 
     Yields:
         Position in ``keys``, and the image, uint8 of shape (height, width) or (height, width, 3).
@@ -104,14 +104,14 @@ def read_images(
             first, last = np.searchsorted(ascending, [start, start + length])
             if first < last:
                 rows = read_rows(archive, f"{split}_images", ascending[first:last] - start)
-                # Strict, so that the rows are read to their end, where the checksum is compared.
+                # Strict, so that the rows are read to the end, which compares the checksum.
                 yield from zip(order[first:last].tolist(), rows, strict=True)
             start += length
 
 
 def _checksums(path: Path) -> tuple[str, str]:
     """Return a file's SHA-256 and MD5, read once."""
-    # Systems under FIPS rules refuse MD5 unless told that it finds damage, not forgery.
+    # Systems under FIPS rules allow MD5 only if it is not used for security.
     sha256, md5 = hashlib.sha256(), hashlib.new("md5", usedforsecurity=False)
     try:
         with path.open("rb") as stream:
@@ -125,7 +125,7 @@ def _checksums(path: Path) -> tuple[str, str]:
 
 @contextmanager
 def _unpacking(path: Path, known: MedMnistSet) -> Iterator[ZipFile]:
-    """Open a file, and name it and what to do in whatever is raised while it is unpacked."""
+    """Open a file, and turn errors of unpacking into ones that name it and say what to do."""
     try:
         stream = path.open("rb")
     except OSError as error:
@@ -160,7 +160,7 @@ def _check_images(header: ArrayHeader, split: str, path: Path, known: MedMnistSe
 
 
 def _columns(labels: NDArray[Any], split: str, path: Path, known: MedMnistSet) -> NDArray[Any]:
-    """Return labels of shape (N,), or (N, findings) where an image may have several."""
+    """Return labels of shape (N,), or (N, findings) if an image may have several."""
     if known.findings:
         due = len(known.classes or ())
         if labels.ndim != 2 or labels.shape[1] != due:

@@ -1,4 +1,4 @@
-"""Downloads of MedMNIST's files, from where the installed medmnist package says that they are."""
+"""Downloads MedMNIST's files from the addresses in the installed medmnist package."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from splitsec.errors import DataError
 
 
 def package_is_here() -> bool:
-    """Return whether the medmnist package is installed, which says where files are."""
+    """Return whether the medmnist package, which has the files' addresses, is installed."""
     return importlib.util.find_spec("medmnist") is not None
 
 
 def fetch(known: MedMnistSet, pixels: int, file: Path, patience: Patience) -> None:
-    """Download a set from where the installed medmnist package says that it is.
+    """Download a set from the address in the installed medmnist package.
 
     Args:
         known: the set.
-        pixels: which of its sizes.
-        file: where to keep it; it appears there whole and with the MD5 that medmnist states,
-            or not at all.
+        pixels: size of its images.
+        file: path to keep it at; written only if complete and with the MD5 that medmnist states.
         patience: when to give up.
 
     Raises:
@@ -43,7 +42,7 @@ def fetch(known: MedMnistSet, pixels: int, file: Path, patience: Patience) -> No
         ) from error
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # A folder of its own: a download that was given up cannot write into one that is gone.
+        # A temporary folder, so that an abandoned download cannot write after it is removed.
         with tempfile.TemporaryDirectory(dir=file.parent, ignore_cleanup_errors=True) as folder:
             part = Path(folder) / file.name
             download(url, part, md5, patience, "md5")

@@ -1,4 +1,4 @@
-"""What MedMNIST states of its 2D sets: classes, channels, and checksums of the official files."""
+"""MedMNIST's 2D sets: their classes, channels and checksums of the official files."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ SIZES = (28, 64, 128, 224)
 """Heights and widths at which MedMNIST publishes a set, pixels; the first has the plain name."""
 
 SET_NAME = r"\w[\w-]*"
-"""What a set may be called, since files and folders have its name."""
+"""Pattern of a set's name, which files and folders have too."""
 
 
 @dataclass(frozen=True)
 class MedMnistSet:
-    """A set of images, of MedMNIST or of somebody else in the same layout.
+    """A set of images, from MedMNIST or in the same layout.
 
     Attributes:
-        name: as files are called, such as ``pneumoniamnist``.
-        title: as the publishers write it, such as ``PneumoniaMNIST``.
-        classes: names in the order of the labels; None where nobody states them.
+        name: name in file names, such as ``pneumoniamnist``.
+        title: the publishers' name, such as ``PneumoniaMNIST``.
+        classes: names in the order of the labels; None if unknown.
         channels: 1 (grey) or 3 (RGB); None for either.
         findings: whether an image may have several labels, or none.
         md5: pixels to the checksum of the official file.
@@ -40,7 +40,7 @@ class MedMnistSet:
         return self.classes is not None
 
     def file_name(self, pixels: int) -> str:
-        """Return what MedMNIST calls the file of a size, such as ``pneumoniamnist_64.npz``."""
+        """Return MedMNIST's name for the file of a size, such as ``pneumoniamnist_64.npz``."""
         return f"{self.name}.npz" if pixels == SIZES[0] else f"{self.name}_{pixels}.npz"
 
 
@@ -61,12 +61,12 @@ def official_sets() -> dict[str, MedMnistSet]:
 
 
 def set_of(name: str) -> MedMnistSet:
-    """Return a set by its name; one that MedMNIST does not publish states nothing."""
+    """Return a set by its name; for one that MedMNIST does not publish, all else is unknown."""
     return official_sets().get(name) or MedMnistSet(name, name)
 
 
 def set_name(file_name: str) -> str:
-    """Return the set that a file is of by its name: ``octmnist_64.npz`` is of ``octmnist``."""
+    """Return the set in a file's name: ``octmnist_64.npz`` holds ``octmnist``."""
     stem = file_name.removesuffix(".npz")
     for pixels in SIZES[1:]:
         stem = stem.removesuffix(f"_{pixels}")

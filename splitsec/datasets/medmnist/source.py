@@ -1,4 +1,4 @@
-"""A source whose images are in one file of MedMNIST's layout, wherever that is."""
+"""The base of data sets whose images are in one file of MedMNIST's layout."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ P = TypeVar("P", bound=Parameters)
 
 
 class FileWish(NamedTuple):
-    """The file that parameters ask for.
+    """The file that parameters name.
 
     Attributes:
         known: the set that it holds.
-        path: where a person says that it is; empty: in one of the usual places.
-        pixels: which size of the set; 0: any, the best for the cell.
+        path: path that a person gave; empty: one of the usual places.
+        pixels: size of the images; 0: any, the best for the cell.
     """
 
     known: MedMnistSet
@@ -43,12 +43,12 @@ class FileWish(NamedTuple):
 
 
 class LabelledImages(NamedTuple):
-    """What the images of a file are labelled as.
+    """The labels of a file's images.
 
     Attributes:
         labels: shape (N,), positions in ``classes``.
-        classes: names.
-        disclosures: what a reader of results must know of the set.
+        classes: names of the classes.
+        disclosures: sentences about the set that a reader of results must know.
     """
 
     labels: NDArray[np.int64]
@@ -71,7 +71,7 @@ class MedMnistSource(Source[P]):
 
     @abstractmethod
     def wish(self) -> FileWish:
-        """Return which file the parameters ask for.
+        """Return the file that the parameters name.
 
         Raises:
             UsageError: they name none.
@@ -82,12 +82,12 @@ class MedMnistSource(Source[P]):
         """Return classes and labels.
 
         Raises:
-            DataError: the images are of one class.
-            UsageError: the parameters ask for a class that there is not.
+            DataError: all images have the same class.
+            UsageError: the parameters name an unknown class.
         """
 
     def availability(self) -> Availability:
-        """Say where the file is or would come from."""
+        """Report where the file is or would come from."""
         wish = self.wish()
         try:
             found = _found(wish)
@@ -98,7 +98,7 @@ class MedMnistSource(Source[P]):
         return _missing(wish)
 
     def catalogue(self, spec: DataSpec) -> Catalogue:
-        """List all images; held-out ones come from the publishers' test split only."""
+        """List all images; held-out ones come only from the publishers' test split."""
         wish = self.wish()
         if spec.public_from == "shifted":
             raise UsageError(f"{wish.known.name} has no second population; use --public-from same")
@@ -117,7 +117,7 @@ class MedMnistSource(Source[P]):
     def decode(
         self, keys: Sequence[int], size: int, channels: int, progress: Progress
     ) -> NDArray[np.uint8]:
-        """Resize images; no others are kept in memory."""
+        """Resize images; only these are kept in memory."""
         wish = self.wish()
         file = self._read or self._load(wish, size)
         out = np.empty((len(keys), channels, size, size), np.uint8)
@@ -156,7 +156,7 @@ def sets_here() -> list[str]:
 
 
 def _folders(name: str) -> list[Path]:
-    """Return where the files of a set are looked for, the best place first."""
+    """Return the folders to search for a set's files, the best first."""
     return [data_folder() / name, data_folder(), _downloaded(name), medmnist_folder()]
 
 
@@ -165,10 +165,10 @@ def _downloaded(name: str) -> Path:
 
 
 def _found(wish: FileWish) -> dict[int, Path]:
-    """Return the files that are here, by their pixels.
+    """Return the available files, by their pixels.
 
     Raises:
-        DataError: a place cannot be looked into.
+        DataError: a folder cannot be read.
     """
     if wish.path:
         path = user_path(wish.path)
@@ -190,13 +190,13 @@ def _is_file(path: Path) -> bool:
 
 
 def _best(found: dict[int, Path], size: int) -> Path:
-    """Return the smallest file that need not be enlarged, else the largest."""
+    """Return the smallest file with images of at least this size, else the largest."""
     enough = [pixels for pixels in found if pixels >= size]
     return found[min(enough) if enough else max(found)]
 
 
 def _missing(wish: FileWish) -> Availability:
-    """Say how to get a file that is nowhere."""
+    """Report how to get a missing file."""
     known, pixels = wish.known, wish.pixels or SIZES[0]
     name = known.file_name(pixels)
     if wish.path:
