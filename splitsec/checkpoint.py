@@ -1,8 +1,8 @@
-"""Long stages save themselves, so that a cell that was killed goes on where it was.
+"""Saves long stages, so that a killed cell resumes when it runs again.
 
-A stage names the objects that make up its state, which is saved now and then (:mod:`.state`), and
-put back into the same objects, built anew, when the cell is run again. A stage whose state cannot
-be saved, or no longer fits, begins anew: a checkpoint saves time, and never decides a number.
+A stage names the objects that make up its state. The state is saved at intervals (:mod:`.state`)
+and restored into newly built objects when the cell runs again. A stage whose state cannot be saved,
+or no longer fits, starts from scratch: a checkpoint saves time and never changes a number.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from splitsec.files import write_bytes
 from splitsec.state import UnfitError, put_back, take
 
 EVERY_SECONDS = 180.0
-"""How often a running stage is saved."""
+"""Interval between the saves of a running stage."""
 
 _DIGEST = 32  # bytes
 
@@ -32,35 +32,35 @@ class Shelf(Protocol):
     """Keeps the content of checkpoints, each under a name of hexadecimal digits."""
 
     def read(self, name: str) -> bytes | None:
-        """Return what was kept last, or None.
+        """Return the last content, or None.
 
         Raises:
             OutputError: it cannot be read.
         """
 
     def keep(self, name: str, content: bytes | memoryview) -> None:
-        """Keep content in the place of what was kept.
+        """Keep content in place of the last.
 
         Raises:
             OutputError: there is no room for it.
         """
 
     def remove(self, name: str) -> None:
-        """Keep it no longer."""
+        """Remove the content."""
 
 
 class CheckpointFolder:
     """Checkpoints in files.
 
     Args:
-        path: folder for them; made when it is needed.
+        path: folder for them; created on first use.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self, name: str) -> bytes | None:
-        """Return what was kept last, or None.
+        """Return the last content, or None.
 
         Raises:
             OutputError: it cannot be read.
@@ -73,7 +73,7 @@ class CheckpointFolder:
             raise OutputError(str(error)) from error
 
     def keep(self, name: str, content: bytes | memoryview) -> None:
-        """Keep content in the place of what was kept; all of it is there, or nothing is changed.
+        """Keep content in place of the last, atomically.
 
         Raises:
             OutputError: it cannot be written.
@@ -93,16 +93,16 @@ class CheckpointFolder:
 
 
 class Checkpoints:
-    """Where the stages of a session and of its attacks are saved.
+    """Saves the stages of a session and of its attacks.
 
     Args:
         shelf: keeps them, or None to save nothing.
         depends_on: JSON values that decide the numbers; a checkpoint of others is never used.
-        announce: told when a stage goes on from a checkpoint, or cannot be saved.
-        every_seconds: how often a running stage is saved.
+        announce: called with a sentence if a stage resumes or cannot be saved.
+        every_seconds: interval between the saves of a running stage.
     """
 
-    part_of_no_state = True  # an attack holds it, and is saved without it
+    part_of_no_state = True  # an attack holds it but is saved without it
 
     def __init__(
         self,
@@ -117,23 +117,23 @@ class Checkpoints:
         self._announce = announce
 
     def within(self, depends_on: Any) -> Checkpoints:
-        """Return the same with more that decides the numbers."""
+        """Return the same with further values that decide the numbers."""
         both = [self._depends_on, depends_on]
         return Checkpoints(self.shelf, both, self._announce, self.every_seconds)
 
     def name(self, stage: str) -> str:
-        """Return the name under which a stage is kept."""
+        """Return the file name of a stage."""
         text = json.dumps([stage, self._depends_on, torch.__version__], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     def stage(self, name: str, **parts: object) -> SavedStage:
-        """Return a stage, its parts as they were when it was last saved, if it was.
+        """Return a stage, with its parts restored from its last save if there is one.
 
         Args:
-            name: of the stage, unique within the session or the attack.
+            name: name of the stage, unique within the session or the attack.
             **parts: the objects that make up its state: modules, optimizers, generators,
-                tensors, containers of such, and objects that hold such. What changes is held in
-                an object, since a number or a text cannot be put back in place.
+                tensors, containers of these, and objects that hold these. A number or a text
+                cannot be restored in place, so an object must hold it.
         """
         place = None
         if self.shelf is not None:
@@ -142,7 +142,7 @@ class Checkpoints:
 
 
 class _Place(NamedTuple):
-    """Where and how often a stage is saved."""
+    """The place and interval of a stage's saves."""
 
     shelf: Shelf
     name: str
@@ -150,11 +150,11 @@ class _Place(NamedTuple):
 
 
 class SavedStage:
-    """A stage that is saved now and then; made by :meth:`Checkpoints.stage`.
+    """A stage that is saved at intervals; made by :meth:`Checkpoints.stage`.
 
     Attributes:
-        position: steps that are done; the stage goes on from here.
-        seconds: what these took.
+        position: number of finished steps; the stage resumes after them.
+        seconds: time of these steps.
     """
 
     def __init__(
@@ -175,11 +175,11 @@ class SavedStage:
         self._since = self._begun = time.monotonic()
 
     def reached(self, position: int) -> None:
-        """Say how many steps are done; saves the stage if that was not done for a while."""
+        """Report the number of finished steps; save the stage if the interval has passed."""
         self._save_after(self._since, position)
 
     def finish(self, position: int) -> None:
-        """Say that the stage is done; it is saved if it took long."""
+        """Report that the stage is finished; save it if it took long."""
         self._save_after(self._begun, position)
 
     def _load(self, place: _Place) -> None:
@@ -189,18 +189,18 @@ class SavedStage:
                 return
             saved = _unpacked(kept)
             parts, state = self._parts, saved["parts"]
-            # Looked at whole before anything is put back, so that it is all or nothing.
+            # Checked as a whole before anything is restored, so that it is all or nothing.
             for name, part in parts.items():
                 put_back(part, state[name], dry=True)
         except (UnfitError, KeyError, OutputError) as error:
             place.shelf.remove(place.name)
-            self._announce(f"{self._name} begins anew: its checkpoint does not fit ({error})")
+            self._announce(f"{self._name} starts again: its checkpoint does not fit ({error})")
             return
         try:
             for name, part in parts.items():
                 put_back(part, state[name])
             torch.set_rng_state(saved["generator"])
-        except Exception as error:  # half of it is put back: nothing can go on from here
+        except Exception as error:  # partly restored, so the stage cannot continue
             place.shelf.remove(place.name)
             raise SplitsecError(
                 f"the checkpoint of {self._name} could not be put back ({error}), and was removed; "
@@ -223,12 +223,12 @@ class SavedStage:
             }
             place.shelf.keep(place.name, _packed(content))
         except (UnfitError, OutputError) as error:
-            self._announce(f"{self._name} cannot be saved, and will begin anew if killed: {error}")
+            self._announce(f"{self._name} cannot be saved; if killed, it starts again: {error}")
             self._place = None
 
 
 def _packed(content: dict[str, Any]) -> memoryview:
-    """Return tensors and values as torch has them, and the SHA-256 of that."""
+    """Return tensors and values in torch's format, followed by their SHA-256."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     digest = hashlib.sha256(buffer.getbuffer()).digest()

@@ -1,4 +1,4 @@
-"""Downloads that end: after so many seconds of silence, or so many seconds in all."""
+"""Downloads files, with limits on the seconds of silence and on the total time."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class DownloadError(Exception):
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait for a network.
+    """Limits on waiting for a network.
 
     Attributes:
-        silence_seconds: for a connection or for more bytes.
-        total_seconds: for everything, from looking up the server's name to the last byte.
+        silence_seconds: limit for a connection or for more bytes.
+        total_seconds: limit for everything, from looking up the server's name to the last byte.
     """
 
     silence_seconds: float = 10.0
@@ -44,14 +44,14 @@ def download(
 
     Args:
         url: what to download.
-        target: where to write it; what is there after an error is worthless.
+        target: path to write it to; its content after an error is invalid.
         digest_prefix: first hexadecimal digits of the file's checksum, or all of them.
         patience: when to give up.
-        algorithm: of the checksum, as the file's publisher states it.
+        algorithm: algorithm of the publisher's checksum.
 
     Raises:
         DownloadError: the server could not be reached, fell silent, took too long, or sent
-            something else.
+            another file.
     """
     outcome: list[str | BaseException] = []
     deadline = time.monotonic() + patience.total_seconds
@@ -62,8 +62,8 @@ def download(
         except BaseException as error:
             outcome.append(error)
 
-    # A thread, since looking up a name has no time limit of its own; a daemon, so that one
-    # which hangs does not keep the program alive.
+    # A thread, since looking up a name has no time limit of its own; a daemon, so that a thread
+    # that hangs does not keep the program alive.
     worker = threading.Thread(target=work, name="download", daemon=True)
     worker.start()
     worker.join(patience.total_seconds)
@@ -84,7 +84,7 @@ def _transfer(
     url: str, target: Path, algorithm: Algorithm, silence_seconds: float, deadline: float
 ) -> str:
     """Write ``url`` to ``target`` and return its checksum in hexadecimal digits."""
-    # Systems under FIPS rules refuse MD5 unless told that it finds damage, not forgery.
+    # Systems under FIPS rules allow MD5 only if it is not used for security.
     digest = hashlib.new(algorithm, usedforsecurity=False)
     request = urllib.request.Request(url, headers={"User-Agent": "splitsec"})
     with (

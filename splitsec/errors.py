@@ -34,7 +34,7 @@ class DataError(SplitsecError):
 
 
 class OutputError(SplitsecError):
-    """A result cannot be written to the place that was asked for."""
+    """A result cannot be written to the requested place."""
 
 
 class WorkerError(SplitsecError):
@@ -46,7 +46,7 @@ class WeightsUnavailableError(SplitsecError):
 
 
 class ThreatModelViolation(SplitsecError):  # noqa: N818 - the field's own term
-    """An attack asked for something that its threat model does not declare."""
+    """An attack requested something that its threat model does not declare."""
 
 
 class NotApplicable(SplitsecError):  # noqa: N818 - an outcome, not a fault

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and their hashes."""
+"""Writes files atomically, and hashes them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def write_atomically(
     """Write a file beside its place, flush it to the disk, and move it there in one step.
 
     Args:
-        path: where the file belongs.
-        write: writes it to the path that it is given.
-        named: returns where it belongs, once it is written, if that depends on its content.
+        path: path of the file.
+        write: writes the file to the path in its argument.
+        named: returns the file's path after writing, if its content decides the path.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -44,7 +44,7 @@ def write_atomically(
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all.
+    """Write a text file in UTF-8 atomically.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -57,7 +57,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write a file, whole or not at all.
+    """Write a file atomically.
 
     Raises:
         OutputError: the folder cannot be written.

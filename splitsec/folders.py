@@ -1,4 +1,4 @@
-"""The folders that splitsec reads from and writes to on its own account."""
+"""The folders that splitsec reads from and writes to by default."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from platformdirs import user_cache_path
 
 
 def cache_folder() -> Path:
-    """Return the folder for files that splitsec can make again: decoded images, weights.
+    """Return the cache folder, for files that can be made again: decoded images, weights.
 
     ``SPLITSEC_CACHE`` names it. Otherwise it is ``splitsec`` in the user's cache folder:
     ``XDG_CACHE_HOME`` or ``~/.cache`` on Linux and other Unix systems, ``~/Library/Caches``
@@ -21,7 +21,7 @@ def cache_folder() -> Path:
 
 
 def data_folder() -> Path:
-    """Return the folder where data sets are looked for.
+    """Return the folder in which data sets are searched.
 
     ``SPLITSEC_DATA`` names it. Otherwise it is ``data`` in :func:`cache_folder`. It is not
     created here.
@@ -32,5 +32,5 @@ def data_folder() -> Path:
 
 
 def medmnist_folder() -> Path:
-    """Return the folder where the medmnist package keeps what it downloads."""
+    """Return the folder of the medmnist package's downloads."""
     return Path("~/.medmnist").expanduser()

@@ -1,4 +1,4 @@
-"""How long stages report their progress, wherever it is shown."""
+"""The progress interface: long stages report their steps, and a command or process shows them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Stage(Protocol):
 
 
 class Progress(Protocol):
-    """Shows the stages of an evaluation to a person; methods that take long get one.
+    """Shows the stages of an evaluation to a person; long methods receive one.
 
     Examples:
         >>> from splitsec.progress import Silent
@@ -107,7 +107,7 @@ class Relay(Silent):
 
 
 class _RelayedStage:
-    """A stage that another process shows; it reports twice a second at most."""
+    """A stage that another process shows; it reports at most twice a second."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
@@ -121,7 +121,7 @@ class _RelayedStage:
             self.report(note)
 
     def report(self, note: str = "") -> None:
-        """Send on the steps that were not yet reported."""
+        """Send the steps that have not been reported yet."""
         self._last = time.monotonic()
         self._say("advance", self._steps, note)
         self._steps = 0

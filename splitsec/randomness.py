@@ -1,8 +1,8 @@
-"""Random numbers, derived stage by stage from what the stage depends on.
+"""Derives the seed of each stage's random numbers from the values that the stage depends on.
 
-No part of splitsec draws from the global generators: each stage (partition, initialisation,
-batch order, attack, ...) seeds its own from a hash of its name and of what it depends on, so
-adding a draw in one stage cannot shift another.
+No part of splitsec draws from the global generators: each stage (partition, initialisation, batch
+order, attack, ...) seeds its own generator from a hash of its name and of these values, so adding a
+draw in one stage cannot shift another.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 
 
 def derive_seed(stage: str, **depends_on: Any) -> int:
-    """Derive a seed in [0, 2**63) from a stage's name and what the stage depends on.
+    """Derive a seed in [0, 2**63) from a stage's name and the values that it depends on.
 
     Args:
         stage: name of the stage, for example ``"initialisation"``.

@@ -1,4 +1,4 @@
-"""The shapes of images and of smashed data: the one place that says what either may be.
+"""The shapes that images and smashed data may have.
 
 An image is always ``Shape(channels, height, width)``. Smashed data are a map, which has the same
 type, a sequence of tokens, or a vector. All three are tuples: ``torch.zeros(n, *shape)`` works on

@@ -1,8 +1,8 @@
-"""The state of objects as plain tensors and values, and back.
+"""Takes the state of objects as plain tensors and values, and restores it.
 
-What is saved is data, never objects: reading it runs no code. It is put back into objects that
-were built anew in the same way. An object that builds networks on its way has a method
-``rebuild(state)``, which is given its plain attributes and builds them again.
+A state is data, never objects, so reading it runs no code. It is restored into objects that were
+built again in the same way. An object that builds networks while it runs has a method
+``rebuild(state)``, which receives its plain attributes and builds the networks again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PLAIN = (bool, int, float, str, bytes, type(None))
 
 
 class UnfitError(Exception):
-    """A state cannot be saved, or does not fit what it is put into."""
+    """A state cannot be saved, or does not fit the object to restore."""
 
 
 def take(value: Any, where: str, above: tuple[int, ...] = ()) -> Any:
@@ -26,14 +26,13 @@ def take(value: Any, where: str, above: tuple[int, ...] = ()) -> Any:
 
     Args:
         value: a plain value, tensor, generator, module, optimizer or anything else with a
-            ``state_dict``; a list, tuple or mapping of these; or an object whose attributes are
-            such. Attributes that its owner was built with (parameters, view, functions) are
-            left out.
-        where: names it in errors.
+            ``state_dict``; a list, tuple or mapping of these; or an object with such attributes.
+            Attributes that its owner was built with (parameters, view, functions) are left out.
+        where: its name in errors.
         above: ids of the objects that hold it.
 
     Raises:
-        UnfitError: it is of another kind, or holds itself.
+        UnfitError: its type cannot be saved, or it holds itself.
     """
     if isinstance(value, _PLAIN):
         return value
@@ -70,24 +69,24 @@ def _stateful(value: object) -> bool:
 
 
 def _given(value: object) -> bool:
-    """Return whether an attribute is what its owner was built with, and does not change."""
+    """Return whether an attribute was given to its owner's constructor and does not change."""
     own = getattr(type(value), "part_of_no_state", False)
     return own or isinstance(value, type) or inspect.isroutine(value)
 
 
 def put_back(value: Any, saved: Any, *, dry: bool = False) -> Any:
-    """Put a state back into an object, or return it where it is a value.
+    """Restore a state into an object, or return it if it is a value.
 
     Args:
-        value: what was built anew.
-        saved: what :func:`take` gave.
-        dry: only see whether it fits.
+        value: the newly built object.
+        saved: the state from :func:`take`.
+        dry: only check whether it fits.
 
     Returns:
-        What belongs where ``value`` was.
+        The object or value to use in place of ``value``.
 
     Raises:
-        UnfitError: it does not fit.
+        UnfitError: the state does not fit.
     """
     if isinstance(saved, Tensor):
         return _put_tensor(value, saved, dry)
@@ -99,7 +98,7 @@ def put_back(value: Any, saved: Any, *, dry: bool = False) -> Any:
 
 
 def _put_tensor(value: Any, saved: Tensor, dry: bool) -> Tensor:
-    """Return a tensor: where it is trained the one that is there, as an optimizer holds it too."""
+    """Return a tensor: the existing one if it is trained, because an optimizer holds it too."""
     if not isinstance(value, Tensor) or not value.requires_grad:
         return saved
     if value.shape != saved.shape:

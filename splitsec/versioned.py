@@ -1,4 +1,4 @@
-"""Models of plain data that were published and may grow."""
+"""The base of published data models that may gain fields."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 
 
 class VersionedModel(BaseModel):
-    """A model to which fields were added after the first ones had been published.
+    """A model that gained fields after it was first published.
 
-    A later field has a default, and is left out of the JSON where it has it: what was written
-    before the field existed reads back, and is written again as it was. So neither a record's
-    seal nor a cell's id changes.
+    A later field has a default and is left out of the JSON if it has that value. JSON from before
+    the field existed therefore reads back and is written again unchanged, so that neither a
+    record's seal nor a cell's id changes.
 
     Attributes:
-        later: names of these fields.
+        later: names of the later fields.
     """
 
     later: ClassVar[tuple[str, ...]] = ()

@@ -141,7 +141,7 @@ def write_cell(store: Path, record: Record, result: CellResult, keep_models: boo
 
 
 def _bytes(images: NDArray[Any]) -> NDArray[Any]:
-    """Return images in [0, 1] as bytes; other arrays as they are."""
+    """Return images in [0, 1] as bytes; other arrays unchanged."""
     if images.dtype != np.float32:
         return images
     scaled: NDArray[Any] = np.rint(255 * images).clip(0, 255).astype(np.uint8)

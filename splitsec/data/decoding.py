@@ -33,7 +33,7 @@ def resize(image: Image.Image, size: int, channels: int) -> NDArray[np.uint8]:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Return grey of more than 8 bits as 8 bits, other images as they are."""
+    """Return grey of more than 8 bits as 8 bits, other images unchanged."""
     # Older Pillow reads PNG of 16 bits as mode "I"; it scales PGM to 0..65,535 in that mode.
     if image.mode in _SIXTEEN_BITS or (image.mode == "I" and image.format in ("PNG", "PPM")):
         values = np.asarray(image).astype(np.int64)

@@ -28,7 +28,7 @@ def encode_grant(name: str, form: Form, value: Any) -> Answer:
         return Answer(value, {})
     if form == "network":
         return encode_network(name, value)
-    assert form == "model", "answers are asked for"
+    assert form == "model", "answers are requested one by one"
     parts = {part: module for part, module in value._asdict().items() if module is not None}
     encoded = {part: encode_network(f"{name} {part}", module) for part, module in parts.items()}
     tensors = {key: one for answer in encoded.values() for key, one in answer.tensors.items()}
@@ -52,7 +52,7 @@ def decode_grant(name: str, form: Form, sent: Answer, build: Callable[[], SplitM
         return sent.content
     if form == "network":
         return fill_network(build().server, name, sent)
-    assert form == "model", "answers are asked for"
+    assert form == "model", "answers are requested one by one"
     model = build()
     for part, module in model._asdict().items():
         if module is not None:

@@ -188,7 +188,7 @@ class Guest:
 
     def _answer(self, frame: Frame, asked: GrantHandler) -> None:
         if not isinstance(frame.content, str):
-            raise MalformedError("it asked for nothing that has a name")
+            raise MalformedError("it asked for something without a name")
         try:
             answer = asked(frame.content, frame)
         except SplitsecError as error:

@@ -100,7 +100,9 @@ class IsolatedAttack(Attack[Any]):
     @classmethod
     def threat_model(cls, parameters: Any) -> ThreatModel:
         """Raise an error: the framework calls the plug-in's own class."""
-        raise PluginError("an isolated attack is asked for no threat model")
+        raise PluginError(
+            "the guest of an isolated attack declares its threat model, not the proxy"
+        )
 
     def close(self) -> None:
         """End its process."""
@@ -266,7 +268,7 @@ class IsolatedAttack(Attack[Any]):
         what, _, stage = name.partition(" ")
         if what in ("read", "keep", "remove"):
             return self._saved(what, stage, frame)
-        raise MalformedError("it asked for something that there is not")
+        raise MalformedError("it asked for something that does not exist")
 
     def _saved(self, what: str, stage: str, frame: Frame) -> Answer:
         """Read, keep or remove a checkpoint of the guest: bytes that this side never parses.
@@ -276,7 +278,7 @@ class IsolatedAttack(Attack[Any]):
         """
         shelf, name = self.checkpoints.shelf, self.checkpoints.name(f"isolated {stage}")
         if shelf is None:
-            raise MalformedError("it asked for something that there is not")
+            raise MalformedError("it asked for something that does not exist")
         if what == "read":
             kept = shelf.read(name)
             if kept is None or len(kept) <= _USED.size:

@@ -129,7 +129,7 @@ def test_what_does_not_fit_begins_anew(damage: str, tmp_path: Path) -> None:
     before = take(learner, "learner")
     saved = Checkpoints(CheckpointFolder(tmp_path), announce=told.append).stage("learning", **parts)
     assert saved.position == 0
-    assert "begins anew" in told[0]
+    assert "starts again" in told[0]
     assert str(take(learner, "learner")) == str(before), "nothing was put back"
     assert not file.exists()
 
@@ -141,7 +141,7 @@ def test_what_cannot_be_saved_is_said_once(tmp_path: Path) -> None:
     saved.reached(1)
     saved.reached(2)
     assert told == [
-        "a cannot be saved, and will begin anew if killed: state[0] is a set, which cannot be saved"
+        "a cannot be saved; if killed, it starts again: state[0] is a set, which cannot be saved"
     ]
     assert not list(tmp_path.glob("*"))
 
