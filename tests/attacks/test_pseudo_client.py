@@ -22,6 +22,7 @@ from splitsec.plugins.parameters import build_parameters
 from splitsec.plugins.target import SplitModel
 from splitsec.progress import Silent
 from splitsec.running.runs import run_cells
+from splitsec.shapes import Shape
 
 if TYPE_CHECKING:
     from splitsec.plugins.view import View
@@ -252,7 +253,7 @@ def test_the_last_images_are_remembered(remembered: int, kept: Sequence[int]) ->
         task="classification",
         u_shaped=False,
         outputs=2,
-        smashed_shape=(2, 4, 4),
+        smashed_shape=Shape(2, 4, 4),
         server_architecture=None,
         client_architecture=SplitModel(encoder, nn.Identity()),
     )
