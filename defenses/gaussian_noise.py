@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from splitsec.devices import beside
 from splitsec.plugins.defense import Defense
 from splitsec.plugins.parameters import Parameters
 from splitsec.shapes import Shape, SmashedShape
@@ -38,5 +39,5 @@ class GaussianNoise(Defense[GaussianNoiseParameters]):
 
     def release(self, images: Tensor, smashed: Tensor) -> Tensor:
         """Return the smashed data plus noise; gradients pass unchanged."""
-        noise = torch.randn(smashed.shape, generator=self._generator)
+        noise = beside(torch.randn(smashed.shape, generator=self._generator), smashed)
         return smashed + self.parameters.sigma * smashed.detach().std() * noise

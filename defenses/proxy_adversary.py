@@ -62,7 +62,7 @@ class ProxyAdversary(Defense[ProxyAdversaryParameters]):
     def begin(self, image: Shape, smashed: SmashedShape, generator: torch.Generator) -> None:
         """Build the proxy for the shapes of this session."""
         given = self.parameters
-        self._proxy = DECODERS[given.decoder](smashed, image)
+        self._proxy = self.device.put(DECODERS[given.decoder](smashed, image))
         self._optimizer = make_optimizer(
             given.optimizer, self._proxy.parameters(), given.learning_rate, momentum=given.momentum
         )

@@ -23,6 +23,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from splitsec.devices import beside
 from splitsec.errors import PluginError, UsageError
 from splitsec.plugins.attack import Attack, Hijacking
 from splitsec.plugins.grants import ThreatModel
@@ -212,7 +213,7 @@ class Fsha(Attack[FshaParameters]):
         given = self.parameters
         draw = int(torch.randint(2**62, (), generator=self.generator))
         with seeded_global_generator("fsha networks", {"draw": draw}):
-            networks = self._networks(self._nonnegative)
+            networks = self.view.device.put(self._networks(self._nonnegative))
         settings = HijackSettings(
             loss=given.loss,
             gradient_penalty=given.gradient_penalty,
@@ -252,10 +253,10 @@ class Fsha(Attack[FshaParameters]):
     def _public_batch(self, count: int) -> Tensor:
         """Draw public images in [-1, 1], shape (count, C, H, W)."""
         rows = torch.randint(len(self._public), (count,), generator=self.generator)
-        images = self._public[rows]
+        images = self._public[beside(rows, self._public)]
         if self.parameters.mirror:
             flip = torch.rand(count, 1, 1, 1, generator=self.generator) < 0.5
-            images = torch.where(flip, images.flip(3), images)
+            images = torch.where(beside(flip, images), images.flip(3), images)
         return images
 
     def _fade(self) -> float:

@@ -126,7 +126,7 @@ class PseudoClient(Attack[PseudoClientParameters]):
         aligned = parameters.align_labels and view.task == "classification" and not view.u_shaped
         self._classes = view.outputs if aligned else 0
         smashed = require_map(view.smashed_shape, "attack 'pseudo-client'")
-        self._critic = ConditionalCritic(smashed, self._classes)
+        self._critic = view.device.put(ConditionalCritic(smashed, self._classes))
         self._critic_optimizer = _adam(self._critic.parameters(), parameters.critic_lr)
         self._kept: list[tuple[Tensor, Tensor | None]] = []
         self._seen = 0

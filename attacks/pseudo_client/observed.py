@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from splitsec.devices import beside
+
 _FEWEST = 8
 """Images of a class in a batch for their mean to be compared."""
 
@@ -95,7 +97,8 @@ class Observation:
         self._rows = [(public_labels == one).nonzero().flatten() for one in range(classes)]
         self._known: Tensor | None = None
         if labels is not None:
-            known = torch.tensor([len(rows) > 0 for rows in self._rows])[labels].nonzero().flatten()
+            present = beside(torch.tensor([len(rows) > 0 for rows in self._rows]), labels)
+            known = present[labels].nonzero().flatten()
             if len(known) < 2:
                 self.labels = None
             else:
@@ -135,9 +138,10 @@ class Observation:
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:
         """Draw observed rows, and public rows with the same labels if these are known."""
-        private = torch.randint(self._count, (count,), generator=generator)
+        like = self.smashed
+        private = beside(torch.randint(self._count, (count,), generator=generator), like)
         if self.labels is None:
-            public = torch.randint(self._public, (count,), generator=generator)
+            public = beside(torch.randint(self._public, (count,), generator=generator), like)
             return Batch(private, public, None)
         labels = self.labels[private]
         public = torch.empty_like(private)
@@ -145,7 +149,7 @@ class Observation:
             if wanted:
                 rows = self._rows[label]
                 drawn = torch.randint(len(rows), (wanted,), generator=generator)
-                public[labels == label] = rows[drawn]
+                public[labels == label] = rows[beside(drawn, rows)]
         return Batch(private, public, labels)
 
     def distance(self, made: Tensor, unit: Tensor, labels: Tensor | None) -> Tensor:

@@ -221,6 +221,7 @@ def roles_of(cell: Cell) -> Roles:
         cut=cell.spec.cut,
         batch_size=cell.spec.training.batch_size,
         isolation=cell.isolation,
+        device=cell.device,
     )
 
 

@@ -16,6 +16,7 @@ from splitsec.cells.configured import (
     ConfiguredPlugin,
 )
 from splitsec.data.parts import Part
+from splitsec.devices import CPU, Device
 from splitsec.errors import UsageError
 from splitsec.isolation import Isolation
 from splitsec.isolation.unloaded import Description, StandIn
@@ -40,6 +41,7 @@ class Cell:
         data: the loaded source of the images.
         isolation: how its attack is isolated, or None if it runs in this process; not part of
             the cell's id.
+        device: where its models and batches live; not part of the cell's id.
     """
 
     spec: CellSpec
@@ -48,6 +50,7 @@ class Cell:
     target: ConfiguredPlugin
     data: ConfiguredPlugin
     isolation: Isolation | None = None
+    device: Device = CPU
 
     @property
     def image(self) -> Shape:
@@ -159,11 +162,14 @@ def validated(cls: type[M], values: Mapping[str, Any]) -> M:
 def build_model(
     cell: Cell, target: Target[Any], outputs: int, stage: str = "initialisation"
 ) -> SplitModel:
-    """Build a cell's split target; each stage name gives its own initial weights.
+    """Build a cell's split target on its device; each stage name gives its own initial weights.
+
+    Weights are drawn on the CPU, so that a seed means the same on every device.
 
     Raises:
         UsageError: the target cannot be split at this cut.
         PluginError: the target raised, or did not return a split model.
     """
     with seeded_global_generator(stage, cell.client_key()):
-        return split_target(cell.target.label, target, cell.image, outputs, cell.spec.cut)
+        model = split_target(cell.target.label, target, cell.image, outputs, cell.spec.cut)
+    return cell.device.put(model)

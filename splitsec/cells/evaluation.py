@@ -63,7 +63,8 @@ def evaluate_cells(
     data = data or load_data(cells[0].data_spec(), progress)
     key = cells[0].session_key()
     kept = CheckpointFolder(store / ".checkpoints" / key[:24])
-    checkpoints = Checkpoints(kept, [key, data.sha256, PROTOCOL_VERSION], progress.message)
+    depends_on = [key, data.sha256, PROTOCOL_VERSION, cells[0].device.name]
+    checkpoints = Checkpoints(kept, depends_on, progress.message)
     shared = SharedSession(cells, data, checkpoints)
     try:
         for cell in cells:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from splitsec.data.parts import Data
+from splitsec.devices import on_cpu
 from splitsec.plugins.toolbox.layouts import TokenGrid, grid_of
 from splitsec.shapes import Shape
 from splitsec.training.trained import TrainedSession
@@ -37,8 +38,10 @@ def examples(trained: TrainedSession, data: Data) -> dict[str, NDArray[Any]]:
     if data.task == "segmentation":
         _, outputs = trained.predict(images, "examples")
         kept["masks"] = data.held_out.targets(range(count)).numpy().astype(np.uint8)
-        kept["predicted"] = (outputs.numpy() > 0).astype(np.uint8)
-    return kept | _activations(trained.model.client, images[:1])
+        kept["predicted"] = (on_cpu(outputs).numpy() > 0).astype(np.uint8)
+    return kept | _activations(
+        trained.model.client, trained.clients[0].sender.device.put(images[:1])
+    )
 
 
 @torch.no_grad()
@@ -56,7 +59,7 @@ def _activations(client: nn.Module, image: Tensor) -> dict[str, NDArray[Any]]:
         maps = _as_maps(values, Shape(*image.shape[1:]))
         if index and maps is not None:
             # float16 is enough: these maps are only looked at.
-            kept[f"layer {index - 1}"] = maps[0, :_CHANNELS].half().numpy()
+            kept[f"layer {index - 1}"] = on_cpu(maps[0, :_CHANNELS]).half().numpy()
     client.train(training)
     return kept
 

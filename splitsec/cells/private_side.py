@@ -206,7 +206,7 @@ class PrivateSide:
             server_architecture=self.model("attacker's server").server,
         )
         granted = given(attacker.threat, "start", self.holdings())
-        return View(attacker.cell.spec.attack, attacker.threat, known, granted)
+        return View(attacker.cell.spec.attack, attacker.threat, known, granted, self.cell.device)
 
     def holdings(
         self, server: nn.Module | None = None, clients: TrainedSession | None = None
@@ -253,8 +253,9 @@ class PrivateSide:
         label = cell.defense.label
         with blaming(label, "begin()"), seeded_global_generator("defense's networks", draw):
             defense: Defense[Any] = cell.defense.plugin.cls(cell.defense.parameters)
+            defense.device = cell.device
             defense.begin(cell.image, self.smashed, generator)
-        return Sender(model.client, defense, generator, index, (self._label, label))
+        return Sender(model.client, defense, generator, index, (self._label, label), cell.device)
 
     def _refuse_undecided(self) -> None:
         """Raise a UsageError if the validation images cannot choose the best epoch."""

@@ -52,7 +52,7 @@ def collect(cell: Cell) -> Provenance:
         platform=f"{platform.system()} {platform.machine()}",
         processor=_processor(),
         core=core_sha256(),
-        device="cpu",
+        device=cell.device.name,
         threads=torch.get_num_threads(),
         commit=commit,
         dirty=dirty,

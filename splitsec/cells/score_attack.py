@@ -18,6 +18,7 @@ from splitsec.cells.attacker import Attacker
 from splitsec.cells.private_side import PrivateSide
 from splitsec.cells.results import AttackScores, Panel, raised
 from splitsec.data.parts import Data
+from splitsec.devices import CPU, Device, beside, on_cpu
 from splitsec.errors import WeightsUnavailableError
 from splitsec.metrics.lpips_weights import FILE_VARIABLE, load_backbone
 from splitsec.metrics.perceptual import Lpips
@@ -53,6 +54,7 @@ class SessionBaselines:
     Args:
         data: the session's images.
         victims: (client, row) of its training victims.
+        device: where images are measured.
 
     Attributes:
         references: guesses made from public images alone; set by :meth:`fit`.
@@ -60,8 +62,11 @@ class SessionBaselines:
 
     references: References
 
-    def __init__(self, data: Data, victims: Sequence[tuple[int, int]]) -> None:
+    def __init__(
+        self, data: Data, victims: Sequence[tuple[int, int]], device: Device = CPU
+    ) -> None:
         self._data = data
+        self._device = device
         self._victims = victims
         self._fitted = False
 
@@ -70,7 +75,7 @@ class SessionBaselines:
         if not self._fitted:
             public, validation = self._data.public.all(), self._data.validation.all()
             self.references = References.fit(
-                public, validation, lpips, self._generator("references")
+                public, validation, lpips, self._generator("references"), self._device
             )
             self._fitted = True
 
@@ -106,7 +111,7 @@ def score_attack(
         progress: receives progress reports.
     """
     with progress.stage("scoring", 4) as stage:
-        lpips = _lpips(progress)
+        lpips = _lpips(progress, attacker.cell.device)
         baselines.fit(lpips if isinstance(lpips, Lpips) else None)
         stage.advance(note="reference attackers")
         made = attacker.reconstruct([session.released for session in sessions])
@@ -185,7 +190,9 @@ def _recovered_traffic(
     reconstructions = mean.expand(len(side.victims), *mean.shape).clone()
     if reached:
         smashed = [torch.stack([one[side.victims[row]] for row in reached]) for one in sent]
-        reconstructions[reached] = attacker.reconstruct(smashed).to(mean.dtype)
+        rows = beside(torch.tensor(reached), mean)
+        made = attacker.reconstruct(smashed).to(mean.dtype)
+        reconstructions[rows] = beside(made, mean)
     return reconstructions, len(reached) == len(side.victims)
 
 
@@ -210,22 +217,22 @@ def _per_client(scored: _VictimSet, side: PrivateSide) -> list[float] | None:
     return [per_image[owners == client].mean().clamp(0, 1).item() for client in range(count)]
 
 
-def _lpips(progress: Progress) -> Lpips | str:
+def _lpips(progress: Progress, device: Device) -> Lpips | str:
     """Return LPIPS, or why it is unavailable."""
     file = os.environ.get(FILE_VARIABLE)
-    if file not in _LPIPS:
-        _LPIPS[file] = _load_lpips(progress.message)
-    return _LPIPS[file]
+    if (file, device.name) not in _LPIPS:
+        _LPIPS[file, device.name] = _load_lpips(progress.message, device)
+    return _LPIPS[file, device.name]
 
 
-_LPIPS: dict[str | None, Lpips | str] = {}
-"""LPIPS, or why it is unavailable, by the file that the person named. Kept so that a run waits for
-a download that hangs only once."""
+_LPIPS: dict[tuple[str | None, str], Lpips | str] = {}
+"""LPIPS, or why it is unavailable, by the file that the person named and by device. Kept so that a
+run waits for a download that hangs only once."""
 
 
-def _load_lpips(announce: Callable[[str], None]) -> Lpips | str:
+def _load_lpips(announce: Callable[[str], None], device: Device) -> Lpips | str:
     try:
-        return Lpips(load_backbone(announce=announce))
+        return Lpips(load_backbone(announce=announce), device)
     except WeightsUnavailableError as error:
         announce(str(error))
         return str(error)
@@ -252,14 +259,15 @@ def _panel(title: str, scored: _VictimSet) -> Panel:
     guess = baselines.references.attackers.reconstructions(
         len(reconstructions), torch_generator("panel")
     )[reference]
+    clamped = clamp(reconstructions, baselines.victims.shape)
     measures = {"MSE": privacy.mse, "PSNR": privacy.psnr, "SSIM": privacy.ssim}
     if privacy.lpips is not None:
         measures["LPIPS"] = privacy.lpips
     return Panel(
         title=title,
-        originals=baselines.victims[shown].numpy(),
-        reconstructions=clamp(reconstructions, baselines.victims.shape).images[shown].numpy(),
-        trivial=guess[shown].numpy(),
+        originals=on_cpu(baselines.victims[shown]).numpy(),
+        reconstructions=on_cpu(clamped.images[shown]).numpy(),
+        trivial=on_cpu(guess[shown]).numpy(),
         scores=[
             {name: measure.per_image[column] for name, measure in measures.items()}
             for column in range(min(_PANEL_COLUMNS, len(reconstructions)))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from splitsec.data.parts import Data, Part
+from splitsec.devices import on_cpu
 from splitsec.errors import DivergedError, PluginError
 from splitsec.metrics.utility import (
     accuracy,
@@ -49,6 +50,7 @@ def score_utility(label: str, released: Tensor, outputs: Tensor, data: Data) -> 
     Raises:
         DivergedError: the model's outputs are not finite.
     """
+    released, outputs = on_cpu(released), on_cpu(outputs)
     check_outputs(label, outputs, data.held_out, data)
     if not torch.isfinite(outputs).all():
         raise DivergedError("honest training diverged: the model's outputs are not finite")
@@ -69,6 +71,7 @@ def validation_scores(trained: TrainedSession, data: Data) -> dict[str, float]:
     """
     part = data.validation
     _, outputs = trained.predict(part.all(), "validation")
+    outputs = on_cpu(outputs)
     check_outputs(trained.clients[0].sender.names[0], outputs, part, data)
     scores = _measures(outputs, part.targets(range(len(part))), data)
     return {f"validation {name}": value for name, value in scores.items()}

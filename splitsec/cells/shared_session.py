@@ -81,7 +81,7 @@ class SharedSession:
         """
         if not self._attackers:
             self.side = PrivateSide(self._cells[0], self.data, self._checkpoints)
-            self.baselines = SessionBaselines(self.data, self.side.victims)
+            self.baselines = SessionBaselines(self.data, self.side.victims, self._cells[0].device)
             for one in self._cells:
                 self._attackers[id(one)] = self._build(one)
         built = self._attackers[id(cell)]

@@ -14,6 +14,7 @@ from splitsec.cells.configured import (
     isolation_of,
     with_parameters,
 )
+from splitsec.devices import CPU, Device
 from splitsec.isolation import Isolation
 from splitsec.isolation.unloaded import AttackRequest, Description, describe
 from splitsec.plugins.loading import load_plugin
@@ -29,19 +30,25 @@ class CellMessage(BaseModel):
         plugins: kind to the plug-in's name or path, such as ``./mine.py:Mine``.
         isolation: how its attack is isolated.
         attack: description of an attack that must not be loaded there.
+        device: where its models and batches live there.
     """
 
     spec: CellSpec
     plugins: dict[Kind, str]
     isolation: Isolation | None
     attack: Description | None
+    device: Device = CPU
 
     @classmethod
     def of(cls, cell: Cell) -> CellMessage:
         """Return the message of a cell."""
         plugins = {one.plugin.kind: one.plugin.spec for one in cell.plugins}
         return cls(
-            spec=cell.spec, plugins=plugins, isolation=cell.isolation, attack=cell.description
+            spec=cell.spec,
+            plugins=plugins,
+            isolation=cell.isolation,
+            attack=cell.description,
+            device=cell.device,
         )
 
 
@@ -61,7 +68,7 @@ def load_cell(sent: CellMessage) -> Cell:
 
     attack = load("attack") if sent.attack is None else described(sent.attack)
     others = (load("defense"), load("target"), load("data"))
-    return Cell(sent.spec, attack, *others, sent.isolation)
+    return Cell(sent.spec, attack, *others, sent.isolation, sent.device)
 
 
 def build_again(

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from splitsec import errors
 from splitsec.checkpoint import Checkpoints
+from splitsec.devices import Device
 from splitsec.errors import PluginError, SplitsecError, blaming
 from splitsec.isolation.grant_codec import decode_grant, fill_network
 from splitsec.isolation.host import Answer
@@ -238,7 +239,8 @@ def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Chann
     image = Shape(*told["image"])
 
     def split() -> SplitModel:
-        return split_target(label, target, image, told["outputs"], told["cut"])
+        model = split_target(label, target, image, told["outputs"], told["cut"])
+        return channel.device.put(model)
 
     spare = split()  # for networks requested later: building one then would draw numbers
     server = split().server
@@ -259,7 +261,7 @@ def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Chann
         for name, grant in threat.grants()
         if grant.time == "start" and grant.form is not None
     }
-    view = _AskingView(told["attack"], threat, known, granted)
+    view = _AskingView(told["attack"], threat, known, granted, channel.device)
     view._channel, view._build = channel, lambda: copy.deepcopy(spare)
     return view
 
@@ -301,11 +303,11 @@ def _end_with_host(handle: int) -> None:
 
 
 def main() -> None:
-    """Serve the host at the other end of a socket; the only argument is the socket's number."""
+    """Serve the host at the other end of a socket; arguments: the socket's number, the device."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     _limit()
     threading.Thread(target=_end_with_host, args=(connection.fileno(),), daemon=True).start()
-    Resident(Channel(connection)).serve()
+    Resident(Channel(connection, device=Device(sys.argv[2]))).serve()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from splitsec import errors
+from splitsec.devices import CPU, Device
 from splitsec.errors import PluginError, SplitsecError, TimeLimitError, UsageError
 from splitsec.isolation import Isolation
 from splitsec.isolation.processes import MARK_VARIABLE, ProcessWatch, Usage, excess, short
@@ -65,6 +66,7 @@ class Guest:
         label: names the attack in errors.
         isolation: how it is isolated, and its limits.
         sources: files and folders of its source.
+        device: where received tensors are put, on both sides.
 
     Attributes:
         failure: why it failed, or None; every later call raises it.
@@ -73,7 +75,9 @@ class Guest:
         UsageError: this machine does not support that isolation.
     """
 
-    def __init__(self, label: str, isolation: Isolation, sources: Sequence[Path]) -> None:
+    def __init__(
+        self, label: str, isolation: Isolation, sources: Sequence[Path], device: Device = CPU
+    ) -> None:
         if sys.platform == "win32":
             raise UsageError(
                 "attacks cannot be isolated on Windows; use --no-isolate for code that you trust"
@@ -86,7 +90,7 @@ class Guest:
             prefix="splitsec-attack-", ignore_cleanup_errors=True
         )
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-P", "-m", MODULE, str(theirs.fileno())]
+        command = [sys.executable, "-P", "-m", MODULE, str(theirs.fileno()), device.name]
         home = self._folder.name
         if isolation.sandbox:
             command, home = sandboxed(command, sources, isolation.hidden), "/tmp"
@@ -104,7 +108,7 @@ class Guest:
             )
         self._watch = ProcessWatch(self._process, mark, self._judge)
         self._watch.start()
-        self._channel = Channel(ours, isolation.seconds)
+        self._channel = Channel(ours, isolation.seconds, device)
 
     def close(self) -> None:
         """End the process and all that it started."""

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from splitsec.devices import CPU, Device, on_cpu
+
 MOST_HEADER_BYTES = 16 << 20
 
 _PREFIX = struct.Struct("!I")
@@ -67,14 +69,19 @@ class Channel:
     Args:
         connection: a stream socket.
         seconds: limit on the total time of waiting for the other side, or None for no limit.
+        device: where received tensors are put. Bytes stay on the CPU: they are checkpoints.
 
     Attributes:
+        device: where received tensors are put.
         used: seconds that the other side has taken so far.
     """
 
     part_of_no_state = True  # an attack that holds one is saved without it
 
-    def __init__(self, connection: socket.socket, seconds: float | None = None) -> None:
+    def __init__(
+        self, connection: socket.socket, seconds: float | None = None, device: Device = CPU
+    ) -> None:
+        self.device = device
         self._socket = connection
         self._allowed = math.inf if seconds is None else seconds
         self.used = 0.0
@@ -102,7 +109,7 @@ class Channel:
         Args:
             kind: see :class:`Frame`.
             content: JSON values.
-            tensors: name to tensor on the CPU. Strides of dense tensors are kept.
+            tensors: name to tensor; they cross as bytes. Strides of dense tensors are kept.
 
         Raises:
             MalformedError: the frame cannot be sent.
@@ -160,7 +167,8 @@ class Channel:
             self._read_into(_bytes_of(values))
             if one.dtype == torch.bool:  # bytes other than 0 and 1 would be undefined
                 values = values.view(torch.uint8) != 0
-            tensors[one.name] = values.as_strided(one.shape, one.strides)
+            values = values.as_strided(one.shape, one.strides)
+            tensors[one.name] = values if one.dtype == torch.uint8 else self.device.put(values)
         return Frame(kind, content, tensors)
 
     @contextmanager
@@ -222,8 +230,9 @@ class _TensorHeader(NamedTuple):
 
 
 def _flat(tensor: Tensor) -> _Flat:
-    if tensor.device.type != "cpu" or tensor.layout != torch.strided:
-        tensor = tensor.cpu().to_dense()
+    tensor = on_cpu(tensor)
+    if tensor.layout != torch.strided:
+        tensor = tensor.to_dense()
     shape, strides = list(tensor.shape), list(tensor.stride())
     if not _dense(shape, strides):
         tensor = tensor.contiguous()

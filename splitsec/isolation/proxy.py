@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from splitsec.checkpoint import Checkpoints
+from splitsec.devices import CPU, Device, zeros_for
 from splitsec.errors import DivergedError, PluginError, SplitsecError
 from splitsec.isolation import Isolation
 from splitsec.isolation.grant_codec import encode_grant, encode_network
@@ -54,6 +55,7 @@ class Roles:
         cut: index of the client's last layer.
         batch_size: images per exchange that clients choose.
         isolation: how the guest is isolated.
+        device: where its models and tensors live.
     """
 
     attack: Plugin
@@ -63,6 +65,7 @@ class Roles:
     cut: int
     batch_size: int
     isolation: Isolation
+    device: Device = CPU
 
 
 class IsolatedAttack(Attack[Any]):
@@ -89,7 +92,8 @@ class IsolatedAttack(Attack[Any]):
         plugins = [roles.attack, roles.target]
         for plugin in plugins:
             check_unchanged(plugin)
-        self._guest = Guest(self._label, roles.isolation, [shown_of(one) for one in plugins])
+        shown = [shown_of(one) for one in plugins]
+        self._guest = Guest(self._label, roles.isolation, shown, roles.device)
         try:
             self._call("open", _opening(roles, view, seed))
             self._answered()
@@ -358,7 +362,7 @@ def _opening(roles: Roles, view: View, seed: int) -> Answer:
 def _features_of(view: View) -> int:
     """Return the number of features that the honest server's network computes for one image."""
     server = copy.deepcopy(view.server_architecture).eval()
-    features: Tensor = server(torch.zeros(1, *view.smashed_shape))
+    features: Tensor = server(zeros_for(server, 1, *view.smashed_shape))
     return features.numel()
 
 

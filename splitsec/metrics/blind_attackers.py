@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from splitsec.devices import beside
+
 NAMES = ("mean-image", "median-image", "random-image", "constant")
 
 
@@ -52,7 +54,7 @@ class TrivialAttackers:
         images = (
             self.mean.expand(shape),
             self.median.expand(shape),
-            self.public[rows],
+            self.public[beside(rows, self.public)],
             self.colour[:, None, None].expand(shape),
         )
         return dict(zip(NAMES, images, strict=True))

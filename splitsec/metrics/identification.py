@@ -104,7 +104,7 @@ def _rivals(images: Tensor, originals: Tensor, squared_norms: Tensor) -> Tensor:
     Returns:
         (N,) int64.
     """
-    product = torch.zeros(len(images), len(originals), dtype=torch.float64)
+    product = images.new_zeros(len(images), len(originals), dtype=torch.float64)
     for start in range(0, images.shape[1], _FEATURES_PER_CHUNK):
         columns = slice(start, start + _FEATURES_PER_CHUNK)
         product += images[:, columns].double() @ originals[:, columns].double().T

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from splitsec.devices import CPU, Device
 from splitsec.errors import UsageError
 from splitsec.randomness import seeded_global_generator
 
@@ -29,19 +30,20 @@ class Lpips:
         >>> distance.distance(reconstructions, victims).mean()  # doctest: +SKIP
     """
 
-    def __init__(self, weights: dict[str, Tensor]) -> None:
-        """Build the distance on the CPU.
+    def __init__(self, weights: dict[str, Tensor], device: Device = CPU) -> None:
+        """Build the distance.
 
         Args:
             weights: state dict of AlexNet's ``features`` as torchvision names them; see
                 :func:`splitsec.metrics.lpips_weights.load_backbone`.
+            device: where the images are.
         """
         # The constructors draw weights, which are replaced below, and warn about an argument
         # that lpips passes to torchvision.
         with seeded_global_generator("lpips", {}), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
-        network = model.get_submodule("net")
+        network = device.put(model).get_submodule("net")
         # lpips groups the layers in slices but keeps torchvision's numbers: "slice2.3.weight".
         network.load_state_dict(
             {name: weights[name.split(".", 1)[1]] for name in network.state_dict()}
@@ -80,7 +82,7 @@ class Lpips:
         pairs = zip(torch.split(images, count), torch.split(references, count), strict=True)
         return torch.cat([_squared_distance(self.embed(a), self.embed(b)) for a, b in pairs])
 
-    def to(self, references: Tensor) -> Callable[[Tensor], Tensor]:
+    def against(self, references: Tensor) -> Callable[[Tensor], Tensor]:
         """Return :meth:`distance` to fixed references, for many sets of images.
 
         The references are embedded once, unless that would fill the memory.

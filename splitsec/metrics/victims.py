@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from splitsec.devices import CPU, Device
 from splitsec.errors import DivergedError, PluginError
 from splitsec.metrics import image_errors
 from splitsec.metrics.blind_attackers import TrivialAttackers
@@ -45,16 +46,23 @@ class References:
         strongest: per error (``mse``, ``ssim``, and ``lpips`` if it was measured), the name of
             the trivial attacker with the smallest mean error on validation images.
         lpips: the perceptual distance, or ``None`` if its weights are unavailable.
+        device: where images are measured.
     """
 
     attackers: TrivialAttackers
     yardsticks: Yardsticks
     strongest: Mapping[str, str]
     lpips: Lpips | None
+    device: Device = CPU
 
     @classmethod
     def fit(
-        cls, public: Tensor, validation: Tensor, lpips: Lpips | None, generator: torch.Generator
+        cls,
+        public: Tensor,
+        validation: Tensor,
+        lpips: Lpips | None,
+        generator: torch.Generator,
+        device: Device = CPU,
     ) -> References:
         """Fit to public images and choose the strongest trivial attackers.
 
@@ -63,7 +71,9 @@ class References:
             validation: (M, C, H, W), in [0, 1], images on which the attackers are compared.
             lpips: the perceptual distance, or ``None``.
             generator: draws the random-image attacker's images.
+            device: where images are measured, and ``lpips`` is.
         """
+        public, validation = device.put((public, validation))
         attackers = TrivialAttackers.fit(public)
         measure = _Measure.against(validation, lpips)
         errors = {
@@ -74,7 +84,7 @@ class References:
             error: min(errors, key=lambda name: errors[name][error].mean().item())
             for error in errors["mean-image"]
         }
-        return cls(attackers, Yardsticks.fit(public), strongest, lpips)
+        return cls(attackers, Yardsticks.fit(public), strongest, lpips, device)
 
     def on(self, victims: Tensor, generator: torch.Generator) -> Baselines:
         """Score the trivial attackers and yardsticks on victims, once for all attacks.
@@ -83,6 +93,7 @@ class References:
             victims: (N, C, H, W), in [0, 1].
             generator: draws the random-image attacker's images.
         """
+        victims = self.device.put(victims)
         trivial = self.attackers.reconstructions(len(victims), generator)
         measure = _Measure.against(victims, self.lpips)
         errors = {name: measure(images) for name, images in trivial.items()}
@@ -139,7 +150,8 @@ class Baselines:
             PluginError: the shape is not the victims', or the values are not real numbers.
             DivergedError: a value is not finite.
         """
-        images, clamped_share = clamp(reconstructions, self.victims.shape)
+        made = self.references.device.put(reconstructions)
+        images, clamped_share = clamp(made, self.victims.shape)
         errors = self.measure(images)
         rates = identification(images, self.victims, self.references.attackers.mean)
         skills = _skills(errors, self.bar)
@@ -207,7 +219,7 @@ def clamp(reconstructions: Tensor, shape: torch.Size) -> ClampedImages:
             f"the attack's reconstructions have shape {tuple(reconstructions.shape)}, "
             f"the victims have {tuple(shape)}"
         )
-    images = reconstructions.detach().to("cpu", torch.float32)
+    images = reconstructions.detach().float()
     if not images.isfinite().all():
         rows = int((~images.isfinite()).flatten(1).any(dim=1).sum())
         raise DivergedError(
@@ -227,7 +239,7 @@ class _Measure:
 
     @classmethod
     def against(cls, victims: Tensor, lpips: Lpips | None) -> _Measure:
-        return cls(victims, lpips.to(victims) if lpips is not None else None)
+        return cls(victims, lpips.against(victims) if lpips is not None else None)
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         errors = {

@@ -112,7 +112,7 @@ def _principal_axes(centred: Tensor, count: int) -> Tensor:
         values, vectors = _strongest(wide.T @ wide, count)
         return torch.where(values > _ROUNDING * centred.numel(), vectors, 0.0).T.float()
     chunks = torch.split(centred, _FEATURES_PER_CHUNK, dim=1)
-    gram = torch.zeros(rows, rows, dtype=torch.float64)
+    gram = centred.new_zeros(rows, rows, dtype=torch.float64)
     for chunk in chunks:
         gram += chunk.double() @ chunk.double().T
     values, vectors = _strongest(gram, count)

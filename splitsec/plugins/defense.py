@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from splitsec.devices import CPU, Device
 from splitsec.plugins.parameters import Parameters
 from splitsec.shapes import Shape, SmashedShape
 
@@ -28,6 +29,8 @@ class Defense(Generic[P]):
         Parameters: the parameter class.
         parameters: this defense's parameters.
         profiles: parameter defaults that differ under a profile.
+        device: where images and smashed data are; a network that the defense builds is put there.
+            It is set before ``begin``.
         randomised: whether ``release`` draws random numbers; records carry a flag then.
 
     Examples:
@@ -49,6 +52,7 @@ class Defense(Generic[P]):
     Parameters: ClassVar[type[Parameters]] = Parameters
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     randomised: ClassVar[bool] = False
+    device: Device = CPU
 
     def __init__(self, parameters: P) -> None:
         self.parameters = parameters
@@ -64,8 +68,9 @@ class Defense(Generic[P]):
         Args:
             image: shape of one image.
             smashed: shape of one image's smashed data: a map, tokens or a vector.
-            generator: the only source of random numbers that the defense may use. Constructors
-                of modules may also draw from torch's global generator.
+            generator: the only source of random numbers that the defense may use, on the CPU;
+                :func:`splitsec.devices.beside` copies a draw. Constructors of modules may also
+                draw from torch's global generator.
         """
 
     def release(self, images: Tensor, smashed: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from splitsec.devices import zeros_for
 from splitsec.errors import PluginError, UsageError, blaming
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.source import Task
@@ -328,7 +329,7 @@ def _zeros_through(client: nn.Module, image: Shape) -> Tensor:
     training = client.training
     client.eval()
     try:
-        return encode(client, torch.zeros(1, *image)).smashed
+        return encode(client, zeros_for(client, 1, *image)).smashed
     finally:
         client.train(training)
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NoReturn
 
 from torch import Tensor, nn
 
+from splitsec.devices import CPU, Device
 from splitsec.errors import PluginError, ThreatModelViolation
 from splitsec.plugins.grants import GRANTS, Access, ThreatModel
 from splitsec.plugins.source import Task
@@ -64,6 +65,7 @@ class View:
         threat: the threat model that it declares.
         known: what every server knows; its attributes are attributes of the view.
         granted: what the threat model grants at the start, by name.
+        device: where what it grants is put.
 
     Attributes:
         image_shape: shape of one image.
@@ -74,6 +76,8 @@ class View:
         loss: the task's loss as a function of outputs and targets.
         u_shaped: whether clients keep the model's head and the labels.
         server_architecture: a freshly initialised copy of the server's own network.
+        device: where all tensors and networks of the view are, and what crosses the wire. An
+            attack puts its own networks there.
 
     Examples:
         >>> import torch
@@ -100,9 +104,15 @@ class View:
     )
 
     def __init__(
-        self, attack: str, threat: ThreatModel, known: ServerKnowledge, granted: Mapping[str, Any]
+        self,
+        attack: str,
+        threat: ThreatModel,
+        known: ServerKnowledge,
+        granted: Mapping[str, Any],
+        device: Device = CPU,
     ) -> None:
         self._threat = threat
+        self.device = device
         self.image_shape = known.image_shape
         self.smashed_shape = known.smashed_shape
         self.outputs = known.outputs
@@ -139,9 +149,8 @@ class View:
 
         The framework calls this. What the threat model does not declare is left out.
         """
-        self._granted |= {
-            name: value for name, value in granted.items() if getattr(self._threat, name)
-        }
+        declared = {name: value for name, value in granted.items() if getattr(self._threat, name)}
+        self._granted |= self.device.put(declared)
 
     def deny(self, what: str) -> NoReturn:
         """Raise ``ThreatModelViolation`` for something that the threat model does not declare."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from splitsec.devices import on_cpu
 from splitsec.errors import DataError, blaming
 from splitsec.plugins.loading import load_plugin
 from splitsec.plugins.parameters import build_parameters
@@ -49,7 +50,7 @@ def write_weights(path: Path, named: Mapping[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
     # Tensors of a file may share no memory, and must lie in order.
-    save_file({name: value.contiguous().clone() for name, value in named.items()}, path)
+    save_file({name: on_cpu(value).contiguous().clone() for name, value in named.items()}, path)
 
 
 def load_model(folder: str | Path) -> SplitModel:

@@ -67,7 +67,10 @@ class Client:
             PluginError: the target or the defense broke its contract.
         """
         defense = self.sender.names[1]
-        images, targets = self.part.batch(rows.tolist()), self.part.targets(rows.tolist())
+        chosen = rows.tolist()
+        images, targets = self.sender.device.put(
+            (self.part.batch(chosen), self.part.targets(chosen))
+        )
         self.optimizer.zero_grad()
         encoded, released = self.sender.send(images)
         loss = None

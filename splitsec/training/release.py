@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from splitsec.devices import CPU, Device
 from splitsec.errors import PluginError, blaming
 from splitsec.plugins.defense import Defense
 from splitsec.plugins.messages import kind_of
@@ -29,6 +30,7 @@ class Sender:
         generator: the defense's generator.
         client: index of the client, from 0.
         names: names of the target and of the defense, for errors.
+        device: where the encoder is; images are put there.
     """
 
     encoder: nn.Module
@@ -36,6 +38,7 @@ class Sender:
     generator: torch.Generator = field(default_factory=torch.Generator)
     client: int = 0
     names: tuple[str, str] = ("the target", "the defense")
+    device: Device = CPU
 
     def copied_defense(self) -> Defense[Parameters]:
         """Return a copy of the defense that draws from the same generator."""
@@ -66,7 +69,7 @@ class Sender:
         draws and the state of the defense do not change.
 
         Args:
-            images: shape (N, C, H, W), in [0, 1].
+            images: shape (N, C, H, W), in [0, 1], on any device.
             purpose: use of the smashed data.
             batch_size: images at once.
 
@@ -82,7 +85,7 @@ class Sender:
         try:
             with seeded_global_generator("release", draw):
                 for batch in torch.split(images, batch_size):
-                    encoded, released = sender.send(batch)
+                    encoded, released = sender.send(self.device.put(batch))
                     parts.append((released, *encoded.skips))
         finally:
             self.encoder.train(training)
@@ -92,8 +95,12 @@ class Sender:
 
 
 def check_shape(given: object, due: Tensor, who: str) -> None:
-    """Raise a PluginError unless ``given`` is a float tensor of the shape of ``due``."""
-    if isinstance(given, Tensor) and given.shape == due.shape and given.is_floating_point():
-        return
-    shape = tuple(due.shape)
-    raise PluginError(f"{who} gave {kind_of(given)}; expected a float tensor of shape {shape}")
+    """Raise a PluginError unless ``given`` is a float tensor, of the shape and device of ``due``."""
+    if not isinstance(given, Tensor) or given.shape != due.shape or not given.is_floating_point():
+        shape = tuple(due.shape)
+        raise PluginError(f"{who} gave {kind_of(given)}; expected a float tensor of shape {shape}")
+    if given.device != due.device:
+        raise PluginError(
+            f"{who} gave a tensor on {given.device}, but its input is on {due.device}; make new "
+            "tensors on the device of the input"
+        )

@@ -59,7 +59,7 @@ class Wire:
             rows: rows of the client's images in the batch; they do not cross.
 
         Raises:
-            PluginError: the answer is not a float tensor.
+            PluginError: the answer is not a float tensor on the device of the smashed data.
             DivergedError: the message or the answer is not finite.
         """
         self._check_sent(message.smashed, "the client's smashed data", message.step)
@@ -69,6 +69,7 @@ class Wire:
                 f"the server answered exchange {message.step} with {kind_of(features)}; "
                 "expected features, a float tensor"
             )
+        _check_device(features, message.smashed, message.step)
         self._check_sent(features, "the server's answer", message.step)
         return features.detach().clone()
 
@@ -83,7 +84,7 @@ class Wire:
             rows: rows of the client's images in the batch; they do not cross.
 
         Raises:
-            PluginError: the answer is not a float tensor of the smashed data's shape.
+            PluginError: the answer is not a float tensor of the smashed data's shape and device.
             DivergedError: the message or the answer is not finite.
         """
         smashed = message.smashed
@@ -101,6 +102,7 @@ class Wire:
                 f"the server answered exchange {message.step} with {gradient.dtype}; "
                 "expected a floating-point gradient"
             )
+        _check_device(gradient, smashed, message.step)
         gradient = gradient.detach().to(smashed.dtype).clone()
         if not torch.isfinite(gradient).all():
             raise DivergedError(f"the server's gradient is not finite at exchange {message.step}")
@@ -127,6 +129,14 @@ class Wire:
             smashed=message.smashed.detach().clone(),
             labels=_detached(message.labels) if labels else None,
             feature_gradient=_detached(message.feature_gradient),
+        )
+
+
+def _check_device(answered: Tensor, smashed: Tensor, step: int) -> None:
+    if answered.device != smashed.device:
+        raise PluginError(
+            f"the server answered exchange {step} with a tensor on {answered.device}, but the "
+            f"smashed data are on {smashed.device}; make new tensors on the device of the input"
         )
 
 

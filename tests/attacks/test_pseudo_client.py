@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from splitsec.devices import CPU
 from splitsec.attacks.pseudo_client import PseudoClient, PseudoClientParameters
 from splitsec.attacks.pseudo_client.critic import ConditionalCritic, LabelledCritic
 from splitsec.attacks.pseudo_client.observed import Observation
@@ -255,6 +256,7 @@ def test_the_last_images_are_remembered(remembered: int, kept: Sequence[int]) ->
         outputs=2,
         smashed_shape=Shape(2, 4, 4),
         server_architecture=None,
+        device=CPU,
         client_architecture=SplitModel(encoder, nn.Identity()),
     )
     attack = PseudoClient(

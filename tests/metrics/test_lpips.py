@@ -132,10 +132,10 @@ def test_the_distance_to_fixed_references_is_the_distance(monkeypatch: pytest.Mo
     distance = Lpips(random_backbone())
     a, b = images(20, 24), images(20, 24, seed=1)
     expected = distance.distance(a, b)
-    torch.testing.assert_close(distance.to(b)(a), expected)
-    torch.testing.assert_close(distance.to(b)(a[:1].expand_as(b))[0], expected[0])
+    torch.testing.assert_close(distance.against(b)(a), expected)
+    torch.testing.assert_close(distance.against(b)(a[:1].expand_as(b))[0], expected[0])
     monkeypatch.setattr("splitsec.metrics.perceptual._EMBEDDED_BYTES", 0)
-    torch.testing.assert_close(distance.to(b)(a), expected)
+    torch.testing.assert_close(distance.against(b)(a), expected)
 
 
 def test_building_the_distance_leaves_the_global_generator_alone() -> None:

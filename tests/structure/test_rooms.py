@@ -13,6 +13,7 @@ TESTS = ROOT / "tests"
 
 GROUND = (
     "checkpoint",
+    "devices",
     "download",
     "errors",
     "files",

@@ -43,7 +43,7 @@ def build_attack(cell: Cell, public: int = 8) -> tuple[Attack[Any], View]:
         "defense_spec": {"name": "none", "parameters": {}},
     }
     threat = cell.attack.plugin.cls.threat_model(cell.attack.parameters)
-    view = View(cell.spec.attack, threat, known, granted)
+    view = View(cell.spec.attack, threat, known, granted, cell.device)
     if cell.isolation is not None:
         return IsolatedAttack(roles_of(cell), view, seed=7), view
     attack: Attack[Any] = cell.attack.plugin.cls(

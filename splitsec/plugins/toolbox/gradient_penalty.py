@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from splitsec.devices import beside
+
 PenaltyNorm = Literal["sample", "channel"]
 
 
@@ -76,8 +78,8 @@ def gradient_penalty(
         >>> gradient_penalty(Sum(), private, public, "sample", torch.Generator())
         tensor(9.)
     """
-    mix = torch.rand(len(private), 1, 1, 1, generator=generator).to(private)
-    interpolates = torch.lerp(public, private, mix).requires_grad_()
+    mix = torch.rand(len(private), 1, 1, 1, generator=generator).to(private.dtype)
+    interpolates = torch.lerp(public, private, beside(mix, private)).requires_grad_()
     scores = critic(interpolates)
     (gradients,) = torch.autograd.grad(scores.sum(), interpolates, create_graph=True)
     norms = torch.linalg.vector_norm(gradients.flatten(2 if norm == "channel" else 1), dim=-1)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from splitsec.checkpoint import Checkpoints
+from splitsec.devices import beside
 from splitsec.errors import DivergedError, UsageError
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.toolbox.batching import batches
@@ -164,11 +165,14 @@ def invert(
     decoder = build(smashed.shape[1:], Shape(*images.shape[1:]))
     if given.decoder == "adaptive":
         decoder = nn.Sequential(_standardise(smashed), decoder)
-    wanted = 2 * images - 1
+    decoder = beside(decoder, smashed)
+    wanted = beside(2 * images - 1, smashed)
     order = torch.randperm(len(images), generator=generator)
     count = min(max(2, round(given.kept * len(images))), len(images) - 2) if given.kept else 0
     turns = torch.arange(0, len(smashed), len(images)).view(-1, 1)
-    kept, rows = ((turns + part).flatten() for part in (order[:count], order[count:]))
+    kept, rows = (
+        beside((turns + part).flatten(), smashed) for part in (order[:count], order[count:])
+    )
     wanted = wanted.repeat(len(turns), 1, 1, 1)
     optimizer = make_optimizer(
         given.optimizer, decoder.parameters(), given.learning_rate, momentum=given.momentum
@@ -233,7 +237,7 @@ def _epoch(
     decoder.train()
     losses = []
     for chosen in batches(len(rows), given.batch_size, generator):
-        batch = rows[chosen]
+        batch = rows[beside(chosen, rows)]
         loss = _loss(given, decoder(smashed[batch]), wanted[batch])
         optimizer.zero_grad()
         torch.autograd.backward(loss)

@@ -1,0 +1,104 @@
+"""Where models and batches live, and the one place that moves them.
+
+A cell has one :class:`Device`, which puts its models, batches, released images, grants and
+measured images there. Random numbers are always drawn on the CPU and then copied
+(:func:`beside`), so a seed means the same on every device. What a record keeps comes back through
+:func:`on_cpu`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device of torch.
+
+    Attributes:
+        name: as torch names it: ``"cpu"``, ``"cuda:0"``.
+
+    Examples:
+        >>> import torch
+        >>> device = Device("meta")  # a device of torch that has shapes and no values
+        >>> images, labels, weight = device.put((torch.rand(2, 3), torch.tensor([0, 1]), 0.5))
+        >>> images.device, labels.device, weight
+        (device(type='meta'), device(type='meta'), 0.5)
+        >>> device.put(torch.nn.Linear(3, 2)).weight.device
+        device(type='meta')
+    """
+
+    part_of_no_state: ClassVar[bool] = True  # defenses hold it, and are saved without it
+
+    name: str = "cpu"
+
+    @classmethod
+    def of(cls, value: Tensor | nn.Module) -> Device:
+        """Return where a tensor is, or a module's weights; a module without weights is anywhere."""
+        if isinstance(value, nn.Module):
+            for tensor in (*value.parameters(), *value.buffers()):
+                return cls(str(tensor.device))
+            return cls()
+        return cls(str(value.device))
+
+    def put(self, value: T) -> T:
+        """Return a value on this device.
+
+        Args:
+            value: a tensor; a module, which is moved itself, so before its optimizer is made; a
+                sequence, named tuple or mapping of these; or anything else, which stays as it is.
+        """
+        put: Any = self._put(value)
+        result: T = put
+        return result
+
+    def _put(self, value: Any) -> Any:
+        if isinstance(value, Tensor | nn.Module):
+            return value.to(self.name)
+        if isinstance(value, Mapping):
+            return {key: self._put(one) for key, one in value.items()}
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return type(value)(*map(self._put, value))
+        if isinstance(value, list | tuple):
+            return type(value)(map(self._put, value))
+        return value
+
+
+CPU = Device()
+"""The device of cells that ask for no other one."""
+
+
+def beside(value: T, other: Tensor) -> T:
+    """Return a value on the device of a tensor that it meets.
+
+    For random numbers, which are drawn on the CPU, and for networks, whose weights are.
+
+    Args:
+        value: as of :meth:`Device.put`.
+        other: the tensor.
+
+    Examples:
+        >>> import torch
+        >>> smashed = torch.zeros(4, 16, device="meta")
+        >>> noise = torch.randn(smashed.shape, generator=torch.Generator())
+        >>> (smashed + beside(noise, smashed)).device
+        device(type='meta')
+    """
+    return Device.of(other).put(value)
+
+
+def on_cpu(values: Tensor) -> Tensor:
+    """Return a tensor on the CPU: for numbers, pictures and files, and to cross to a process."""
+    return values.detach().to(CPU.name)
+
+
+def zeros_for(module: nn.Module, *shape: int) -> Tensor:
+    """Return zeros where a module's weights are, to see what it makes of a shape."""
+    return torch.zeros(*shape, device=Device.of(module).name)
