@@ -95,7 +95,7 @@ class Sender:
 
 
 def check_shape(given: object, due: Tensor, who: str) -> None:
-    """Raise a PluginError unless ``given`` is a float tensor, of the shape and device of ``due``."""
+    """Raise a PluginError unless it is a float tensor with the shape and device of ``due``."""
     if not isinstance(given, Tensor) or given.shape != due.shape or not given.is_floating_point():
         shape = tuple(due.shape)
         raise PluginError(f"{who} gave {kind_of(given)}; expected a float tensor of shape {shape}")

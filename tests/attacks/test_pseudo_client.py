@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from splitsec.devices import CPU
 from splitsec.attacks.pseudo_client import PseudoClient, PseudoClientParameters
 from splitsec.attacks.pseudo_client.critic import ConditionalCritic, LabelledCritic
 from splitsec.attacks.pseudo_client.observed import Observation
 from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
+from splitsec.devices import CPU
 from splitsec.errors import UsageError
 from splitsec.plugins.messages import Exchange, Message
 from splitsec.plugins.parameters import build_parameters
