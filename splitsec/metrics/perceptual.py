@@ -43,12 +43,12 @@ class Lpips:
         with seeded_global_generator("lpips", {}), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
-        network = device.put(model).get_submodule("net")
+        network = model.get_submodule("net")
         # lpips groups the layers in slices but keeps torchvision's numbers: "slice2.3.weight".
         network.load_state_dict(
             {name: weights[name.split(".", 1)[1]] for name in network.state_dict()}
         )
-        model.eval().requires_grad_(False)
+        device.put(model.eval().requires_grad_(False))
         self._network = network.to(memory_format=torch.channels_last)  # faster on a CPU
         self._scaling = model.get_submodule("scaling_layer")
         # One 1x1 convolution per layer, (1, C, 1, 1); Zhang et al. keep its weights non-negative.
