@@ -23,7 +23,7 @@ class Device:
     """A device of torch.
 
     Attributes:
-        name: as torch names it: ``"cpu"``, ``"cuda:0"``.
+        name: torch's name for it, such as ``"cpu"`` or ``"cuda:0"``.
 
     Examples:
         >>> import torch
@@ -41,7 +41,7 @@ class Device:
 
     @classmethod
     def of(cls, value: Tensor | nn.Module) -> Device:
-        """Return where a tensor is, or a module's weights; a module without weights is anywhere."""
+        """Return the device of a tensor or of a module's weights; the CPU if it has no weights."""
         if isinstance(value, nn.Module):
             for tensor in (*value.parameters(), *value.buffers()):
                 return cls(str(tensor.device))
@@ -52,8 +52,9 @@ class Device:
         """Return a value on this device.
 
         Args:
-            value: a tensor; a module, which is moved itself, so before its optimizer is made; a
-                sequence, named tuple or mapping of these; or anything else, which stays as it is.
+            value: a tensor, a module, or a sequence, named tuple or mapping of these; anything
+                else stays as it is. A module is moved in place, so move it before you make its
+                optimizer.
         """
         put: Any = self._put(value)
         result: T = put
@@ -76,12 +77,12 @@ CPU = Device()
 
 
 def beside(value: T, other: Tensor) -> T:
-    """Return a value on the device of a tensor that it meets.
+    """Return a value on the device of a tensor that it is used with.
 
-    For random numbers, which are drawn on the CPU, and for networks, whose weights are.
+    Random numbers and the initial weights of networks are drawn on the CPU, and need this.
 
     Args:
-        value: as of :meth:`Device.put`.
+        value: anything that :meth:`Device.put` takes.
         other: the tensor.
 
     Examples:

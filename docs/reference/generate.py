@@ -47,6 +47,8 @@ PLUGINS = {
         "splitsec.shapes.TokenShape",
         "splitsec.shapes.VectorShape",
         "splitsec.progress.Progress",
+        "splitsec.devices.Device",
+        "splitsec.devices.beside",
     ],
     "Toolbox": [
         "splitsec.plugins.toolbox.inversion.invert",

@@ -18,7 +18,7 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 def modules() -> Iterator[str]:
     """Yield the modules that authors import from."""
-    yield from ("splitsec.shapes", "splitsec.progress", "splitsec.errors")
+    yield from ("splitsec.shapes", "splitsec.progress", "splitsec.devices", "splitsec.errors")
     for found in pkgutil.walk_packages(splitsec.plugins.__path__, "splitsec.plugins."):
         yield found.name
 
