@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,16 +18,22 @@ from support.parts import make_part
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Each process of pytest-xdist has a core: two threads each would wait for one another.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep tests from writing into the user's cache, but share one cache between them.
 
     Weights that the user already has are still found: they are looked for there too.
     """
-    if "SPLITSEC_CACHE" not in os.environ:
-        shared = tmp_path_factory.getbasetemp() / "cache"
-        monkeypatch.setenv("SPLITSEC_CACHE", str(shared))
+    with pytest.MonkeyPatch.context() as patch:
+        if "SPLITSEC_CACHE" not in os.environ:
+            patch.setenv("SPLITSEC_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
 
 
 @pytest.fixture

@@ -61,26 +61,21 @@ def draw_panel(
     height = _TOP + _INCH * len(rows) + text + 0.1
     figure = Figure(figsize=(width, height), dpi=130)
     FigureCanvasAgg(figure)
+    # One pair of axes in inches: a pair for each image would take most of the time.
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
     for place, row in enumerate(rows):
         # The scores belong to the difference above them, not to the guess below.
         below = height - _TOP - _INCH * (place + 1) - (text if place == len(rows) - 1 else 0)
         for column in range(columns):
-            axes = figure.add_axes(
-                (
-                    (_LEFT + _INCH * column) / width,
-                    below / height,
-                    (_INCH - 0.06) / width,
-                    (_INCH - 0.06) / height,
-                )
-            )
-            _show(axes, row.images[column], row.is_difference)
-        _label(figure, (below + _INCH / 2) / height, row.name, width)
+            _show(axes, row.images[column], row.is_difference, _LEFT + _INCH * column, below)
+        _label(axes, below + _INCH / 2, row.name)
         if row.is_difference:
-            _scale(figure, (below + 0.26) / height, width, height)
-            _write_scores(figure, scores, below, width, height)
-    figure.text(
-        0.5, 1 - 0.25 / height, title, ha="center", va="center", fontsize=_fit(title, width)
-    )
+            _scale(axes, below + 0.26)
+            _write_scores(axes, scores, below)
+    size = _fit(title, width)
+    axes.text(width / 2, height - 0.25, title, ha="center", va="center", fontsize=size)
+    axes.set(xlim=(0, width), ylim=(0, height))
     figure.savefig(path, format="png", metadata={"Software": None})
 
 
@@ -89,48 +84,42 @@ def _fit(title: str, inches: float) -> float:
     return min(12.0, 72 * (inches - 0.2) / (0.56 * len(title)))
 
 
-def _label(figure: Figure, y: float, text: str, width: float) -> None:
-    x = (_LEFT - 0.12) / width
-    figure.text(x, y, text, ha="right", va="center", ma="right", fontsize=9.5)
+def _label(axes: Axes, y: float, text: str) -> None:
+    axes.text(_LEFT - 0.12, y, text, ha="right", va="center", ma="right", fontsize=9.5)
 
 
-def _show(axes: Axes, image: Images, is_difference: bool) -> None:
-    pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+def _show(axes: Axes, image: Images, is_difference: bool, x: float, y: float) -> None:
+    side = _INCH - 0.06
     axes.imshow(
-        pixels,
+        image[0] if len(image) == 1 else image.transpose(1, 2, 0),
         cmap="inferno" if is_difference else "gray",
         vmin=0,
         vmax=_LARGEST_DIFFERENCE if is_difference else 1,
         interpolation="nearest",
+        extent=(x, x + side, y, y + side),
+        aspect="auto",
     )
-    axes.set_axis_off()
 
 
-def _scale(figure: Figure, y: float, width: float, height: float) -> None:
+def _scale(axes: Axes, y: float) -> None:
     """Draw the colour scale of the differences, left of their row."""
-    axes = figure.add_axes((0.2 / width, y, 0.75 / width, 0.09 / height))
-    axes.imshow(np.linspace(0, 1, 64)[None], cmap="inferno", aspect="auto")
-    axes.set_xticks([0, 63], ["0", f"{_LARGEST_DIFFERENCE:g}"], fontsize=8)
-    axes.tick_params(length=0, pad=2)
-    axes.set_yticks([])
+    left, right = 0.2, 0.95
+    colours = np.linspace(0, 1, 64)[None]
+    axes.imshow(colours, cmap="inferno", aspect="auto", extent=(left, right, y, y + 0.09))
+    for x, value in ((left, "0"), (right, f"{_LARGEST_DIFFERENCE:g}")):
+        axes.text(x, y - 0.03, value, ha="center", va="top", fontsize=8)
 
 
-def _write_scores(
-    figure: Figure,
-    scores: Sequence[Mapping[str, float | None]],
-    top: float,
-    width: float,
-    height: float,
-) -> None:
+def _write_scores(axes: Axes, scores: Sequence[Mapping[str, float | None]], top: float) -> None:
     """Write one line per measure: its name on the left, a value below each column."""
     for line, name in enumerate(scores[0] if scores else ()):
-        y = (top - 0.08 - _LINE * (line + 0.5)) / height
-        _label(figure, y, _UNITS.get(name, name), width)
+        y = top - 0.08 - _LINE * (line + 0.5)
+        _label(axes, y, _UNITS.get(name, name))
         for column, score in enumerate(scores):
             value = score[name]
             text = "n/a" if value is None else _FORMATS.get(name, "{:.3g}").format(value)
-            x = (_LEFT + _INCH * (column + 0.5) - 0.03) / width
-            figure.text(x, y, text, ha="center", va="center", fontsize=9.5)
+            x = _LEFT + _INCH * (column + 0.5) - 0.03
+            axes.text(x, y, text, ha="center", va="center", fontsize=9.5)
 
 
 class Curve(NamedTuple):
@@ -152,15 +141,25 @@ def draw_curves(path: Path, record: Record) -> None:
     curves = curves_of(record)
     columns = min(3, max(len(curves), 1))
     rows = -(-max(len(curves), 1) // columns)
-    figure = Figure(figsize=(4.2 * columns, 2.8 * rows + 0.5), dpi=110, layout="constrained")
+    width, height = 4.2 * columns, 2.8 * rows + 0.5
+    figure = Figure(figsize=(width, height), dpi=110)
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    # Margins in inches: matplotlib's layout engines draw every text twice to find them.
+    figure.subplots_adjust(
+        left=0.85 / width,
+        right=1 - 0.2 / width,
+        bottom=0.5 / height,
+        top=1 - 0.65 / height,
+        wspace=1.05 / (4.2 - 1.05),
+        hspace=0.85 / (2.8 - 0.85),
+    )
     for axes, curve in zip(grid, curves, strict=False):
         _plot(axes, curve)
     for axes in grid[len(curves) :]:
         axes.set_visible(False)
     heading = record.spec.title()
-    figure.suptitle(heading, fontsize=_fit(heading, 4.2 * columns), parse_math=False)
+    figure.suptitle(heading, fontsize=_fit(heading, width), parse_math=False)
     figure.savefig(path, format="png", metadata={"Software": None})
 
 

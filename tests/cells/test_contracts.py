@@ -64,8 +64,12 @@ class Under(Attack):
 '''
 
 
+SMALL_TARGET = {"target": "fsha-client", "cut": 1}
+"""A target that imports no torchvision in the process of each attack."""
+
+
 def run(folder: Path, **request: Any) -> Record:
-    request = {"attack": "none", "defense": "none", "size": 16, **request}
+    request = {"attack": "none", "defense": "none", "size": 16, "threads": 1, **request}
     cells = resolve(Request(settings=TINY, **request))
     (record,) = run_cells(cells, folder / "out", Silent())
     return record
@@ -171,7 +175,7 @@ def test_a_target_that_fails_in_training_leaves_a_record(
 def test_a_plan_that_cannot_be_followed(tmp_path: Path, hijacking: str, says: str) -> None:
     plugin = tmp_path / "under_test.py"
     plugin.write_text(ATTACK.format(hijacking=hijacking))
-    record = run(tmp_path, attack=str(plugin), target="resnet:depth=18")
+    record = run(tmp_path, attack=str(plugin), **SMALL_TARGET)
     assert record.status == "failed"
     assert says in (record.reason or "")
 
@@ -179,7 +183,7 @@ def test_a_plan_that_cannot_be_followed(tmp_path: Path, hijacking: str, says: st
 def test_an_attack_that_does_not_apply_is_skipped(tmp_path: Path) -> None:
     plugin = tmp_path / "under_test.py"
     plugin.write_text(ATTACK.format(hijacking="raise NotApplicable('only for odd cuts')"))
-    record = run(tmp_path, attack=str(plugin), target="resnet:depth=18")
+    record = run(tmp_path, attack=str(plugin), **SMALL_TARGET)
     assert (record.status, record.reason) == ("skipped", "only for odd cuts")
 
 

@@ -15,6 +15,7 @@ from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.checkpoint import Checkpoints
 from splitsec.errors import DataError, PluginError, SplitsecError, UsageError
+from splitsec.isolation import isolation_for
 from splitsec.progress import Silent
 from splitsec.records.record import FLAGS, Record, load_record
 from splitsec.records.store import Rerun, artifact, check_artifact, record_folder, write_record
@@ -31,6 +32,7 @@ TINY = {
 }
 SMALL = [f"{name}={value}" for name, value in TINY.items()]
 TINY_OPEN = {name: value for name, value in TINY.items() if not name.startswith("target.")}
+OPEN = [f"{name}={value}" for name, value in TINY_OPEN.items()]
 
 ATTACK = '''
 """An attack for a test."""
@@ -65,7 +67,14 @@ def attack_file(folder: Path, threat: str, body: str) -> str:
 
 def run(tmp_path: Path, attack: str, defense: str = "none", **options: Any) -> Record:
     parameters = {**TINY, **options.pop("parameters", {})}
-    return evaluate(attack, defense, parameters=parameters, output=tmp_path / "out", **options)
+    options = {"size": 16, "threads": 1, "output": tmp_path / "out", **options}
+    return evaluate(attack, defense, parameters=parameters, **options)
+
+
+def run_open(folder: Path, attack: str, target: str) -> Record:
+    """Run a target that takes no parameters of the residual network's."""
+    settings = {"size": 16, "threads": 1, "output": folder, "parameters": TINY_OPEN}
+    return evaluate(attack, "none", target=target, **settings)
 
 
 def test_an_attack_that_sees_nothing_leaks_nothing(tmp_path: Path) -> None:
@@ -116,7 +125,7 @@ def test_an_oracle_leaks_everything_and_is_scored_on_held_out_only(tmp_path: Pat
         return smashed
 """
     attack = attack_file(tmp_path, "pairs=True, queries=True", body)
-    record = evaluate(attack, "none", target=str(target), output=tmp_path, parameters=TINY_OPEN)
+    record = run_open(tmp_path, attack, target=str(target))
     assert record.status == "ok", record.reason
     assert record.victims is not None
     assert record.victims.training is None
@@ -174,7 +183,7 @@ def test_a_cell_leaves_the_process_as_it_found_it(tmp_path: Path) -> None:
     expected = torch.rand(3)
     torch.manual_seed(5)
     threads = torch.get_num_threads()
-    run(tmp_path, "fsha:iterations=4,pretraining=1", parameters={})
+    run(tmp_path, "fsha:iterations=4,pretraining=1", threads=threads + 1)
     assert torch.equal(torch.rand(3), expected)
     assert torch.get_num_threads() == threads
 
@@ -189,7 +198,7 @@ def test_fsha_runs_on_every_target_and_cut(tmp_path: Path, target: str) -> None:
             defense="none",
             target=target,
             cut=cuts,
-            settings=[f"{name}={value}" for name, value in TINY_OPEN.items()],
+            settings=OPEN,
             channels=1,
             size="16",
         )
@@ -215,6 +224,7 @@ def test_the_papers_networks_attack_the_papers_client(tmp_path: Path) -> None:
         cut=4,
         output=tmp_path,
         parameters=TINY_OPEN,
+        threads=1,
     )
     assert record.status == "ok", record.reason
     assert "dictated-client-settings" in record.flags
@@ -247,66 +257,84 @@ def test_the_paper_profile_is_the_reports_setting() -> None:
     assert (cell.spec.training.epochs, cell.spec.training.learning_rate) == (20, 0.01)
 
 
-@pytest.mark.parametrize(
-    ("threat", "body", "says"),
-    [
-        ("active=True", ACTIVE_ZERO, "does not define reconstruct"),
-        (
-            "active=True",
-            "    def answer(self, m):\n        raise KeyError('k')" + MEAN,
-            "raised KeyError in answer",
-        ),
-        (
-            "active=True",
-            "    def answer(self, m):\n        return m.smashed[:2]" + MEAN,
-            "a gradient of shape",
-        ),
-        (
-            "active=True",
-            "    def answer(self, m):\n        return m.smashed / 0" + MEAN,
-            "gave values that are not finite in answer()",
-        ),
-        ("", MEAN, "asked for 'public_images', which its threat model does not"),
-        (
-            "public_images=True",
-            "    def fit(self, progress):\n        self.view.client_weights" + MEAN,
-            "asked for 'client_weights'",
-        ),
-        (
-            "public_images=True",
-            "    def reconstruct(self, z):\n        return z",
-            "from reconstruct",
-        ),
-        (
-            "public_images=True",
-            "    def reconstruct(self, z):\n        "
-            "return torch.full((len(z), 3, 32, 32), float('nan'))",
-            "not finite",
-        ),
-        (
-            "public_images=True",
-            "    def observe(self, exchange):\n        "
-            "assert exchange.message.labels is not None, 'no labels'" + MEAN,
-            "raised AssertionError in observe",
-        ),
-    ],
-)
+BREACHES = [
+    (
+        "active=True",
+        "    def answer(self, m):\n        raise KeyError('k')" + MEAN,
+        "raised KeyError in answer",
+    ),
+    (
+        "active=True",
+        "    def answer(self, m):\n        return m.smashed[:2]" + MEAN,
+        "a gradient of shape",
+    ),
+    (
+        "active=True",
+        "    def answer(self, m):\n        return m.smashed / 0" + MEAN,
+        "gave values that are not finite in answer()",
+    ),
+    ("", MEAN, "asked for 'public_images', which its threat model does not"),
+    (
+        "public_images=True",
+        "    def fit(self, progress):\n        self.view.client_weights" + MEAN,
+        "asked for 'client_weights'",
+    ),
+    (
+        "public_images=True",
+        "    def reconstruct(self, z):\n        return z",
+        "from reconstruct",
+    ),
+    (
+        "public_images=True",
+        "    def reconstruct(self, z):\n        "
+        "return torch.full((len(z), 3, 16, 16), float('nan'))",
+        "not finite",
+    ),
+    (
+        "public_images=True",
+        "    def observe(self, exchange):\n        "
+        "assert exchange.message.labels is not None, 'no labels'" + MEAN,
+        "raised AssertionError in observe",
+    ),
+]
+"""Threat model and body of attacks that break their contract, and what is said of it."""
+
+
+@pytest.fixture(scope="module")
+def breaches(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]:
+    """The records of all attacks that break their contract, which share one training."""
+    folder, files = tmp_path_factory.mktemp("breaches"), []
+    for number, (threat, body, _) in enumerate(BREACHES):
+        (folder / str(number)).mkdir()
+        file = Path(attack_file(folder / str(number), threat, body))
+        files.append(str(file.rename(folder / f"breach_{number}.py")))
+    # Not the residual network: it imports torchvision in the process of each attack.
+    asked = {"target": "fsha-client", "cut": 1, "size": 16, "threads": 1, "settings": OPEN}
+    request = Request(attack=",".join(files), defense="none", **asked)
+    cells = resolve(request, isolation_for(None, sandbox=False))
+    records = run_cells(cells, folder / "out", Silent())
+    by_attack = {record.spec.attack: record for record in records}
+    return folder / "out", [by_attack[f"breach-{number}"] for number in range(len(BREACHES))]
+
+
+@pytest.mark.parametrize("number", range(len(BREACHES)), ids=[says for _, _, says in BREACHES])
 def test_an_attack_that_breaks_its_contract(
-    tmp_path: Path, threat: str, body: str, says: str
+    breaches: tuple[Path, list[Record]], number: int
 ) -> None:
-    attack = attack_file(tmp_path, threat, body)
-    if "does not define" in says:
-        with pytest.raises(PluginError, match=says):
-            run(tmp_path, attack)
-        return
-    record = run(tmp_path, attack)
+    store, records = breaches
+    record, says = records[number], BREACHES[number][2]
     assert record.status == "failed"
     assert says in (record.reason or "")
     assert record.leakage is None
-    folder = next((tmp_path / "out").glob("*/record.json")).parent
+    folder = record_folder(store, record)
     saved = json.loads((folder / "record.json").read_text())
     assert saved["status"] == "failed"
     assert not list(folder.glob(".*")), "a half-written file was left"
+
+
+def test_an_attack_that_defines_no_reconstruction_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match="does not define reconstruct"):
+        run(tmp_path, attack_file(tmp_path, "active=True", ACTIVE_ZERO))
 
 
 def test_training_that_diverges(tmp_path: Path) -> None:
@@ -353,7 +381,7 @@ def test_the_headline_is_of_the_victims_that_leak_more(tmp_path: Path, hides: st
     attack = attack_file(
         tmp_path, "", "    def reconstruct(self, smashed):\n        return smashed"
     )
-    record = evaluate(attack, "none", target=str(target), output=tmp_path, parameters=TINY_OPEN)
+    record = run_open(tmp_path, attack, target=str(target))
     assert record.status == "ok", record.reason
     assert record.victims is not None
     assert record.victims.training is not None
@@ -436,7 +464,9 @@ def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
         Request(
             attack=attack_file(tmp_path, "public_images=True", MEAN),
             defense="none",
-            settings=["training.epochs=1", "target.resnet.depth=18"],
+            size=16,
+            threads=1,
+            settings=SMALL,
         )
     )
     with pytest.raises(SplitsecError, match="cannot write"):
@@ -470,7 +500,9 @@ def test_a_record_that_was_changed_or_cut_short_is_run_again(tmp_path: Path) -> 
         (record,) = run_cells(cells, tmp_path, Telling(), rerun=rerun)
         return record
 
-    cells = resolve(Request(attack="none", defense="none", target="resnet", settings=SMALL))
+    cells = resolve(
+        Request(attack="none", defense="none", target="resnet", size=16, threads=1, settings=SMALL)
+    )
     first = again()
     file = next(tmp_path.rglob("record.json"))
     assert again() == first == load_record(file)

@@ -38,7 +38,7 @@ TARGETS = {
 
 
 def run(tmp_path: Path, settings: list[str] | None = None, **request: Any) -> list[Record]:
-    request = {"defense": "none", "size": 32, **request}
+    request = {"defense": "none", "size": 16, "threads": 1, **request}
     cells = resolve(Request(settings=[*TINY, *(settings or [])], **request))
     return list(run_cells(cells, tmp_path / "out", Silent()))
 

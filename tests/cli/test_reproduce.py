@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from splitsec.cells.cell import Cell
 from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.cli.reproduce import command, draw
@@ -42,6 +44,12 @@ def utility_record(seed: int, cut: int, accuracy: float, **changes: Any) -> Reco
     return base.model_copy(update=given | changes)
 
 
+@functools.cache
+def cells_of(name: str, profile: str) -> list[Cell]:
+    """Return a track's cells; tests that only read them share them."""
+    return get_track(name).cells(profile)
+
+
 def test_every_table_and_figure_of_the_report_has_a_track() -> None:
     wanted = ["table1", "table2", "table3", *(f"figure{n}" for n in (1, 2, 3, 5, 6, 7, 8, 9, 10))]
     assert list_tracks() == wanted
@@ -49,20 +57,19 @@ def test_every_table_and_figure_of_the_report_has_a_track() -> None:
 
 @pytest.mark.parametrize("name", list_tracks())
 def test_every_track_resolves_under_both_profiles(name: str) -> None:
-    track = get_track(name)
     for profile in ("quick", "paper"):
-        cells = track.cells(profile)
+        cells = cells_of(name, profile)
         assert cells
         assert {cell.spec.profile for cell in cells} == {profile}
 
 
 def test_the_paper_profile_has_the_reports_settings() -> None:
-    table1 = get_track("table1").cells("paper")
+    table1 = cells_of("table1", "paper")
     assert {cell.spec.cut for cell in table1} == {2, 3, 5, 7}
     assert {(c.spec.private, c.spec.held_out, c.spec.training.epochs) for c in table1} == {
         (1000, 200, 20)
     }
-    figure10 = [cell.spec for cell in get_track("figure10").cells("paper")]
+    figure10 = [cell.spec for cell in cells_of("figure10", "paper")]
     assert {spec.cut for spec in figure10} == {7}
     attacks = {
         (one["decoder"], one["pairs"], one["optimizer"], one["epochs"])
@@ -70,7 +77,7 @@ def test_the_paper_profile_has_the_reports_settings() -> None:
     }
     assert attacks == {("report", "private", "sgd", 20), ("adaptive", "private", "adam", 20)}
     assert {spec.parameters["defense"].get("alpha") for spec in figure10} == {None, 0.01}
-    table3 = get_track("table3").cells("paper")
+    table3 = cells_of("table3", "paper")
     assert {(c.spec.private + c.spec.validation, c.spec.held_out) for c in table3} == {(560, 140)}
     assert {c.spec.parameters["target"]["width"] for c in table3} == {64}
 
@@ -78,7 +85,7 @@ def test_the_paper_profile_has_the_reports_settings() -> None:
 @pytest.mark.parametrize("name", list_tracks())
 def test_every_claim_names_records_of_its_track(name: str) -> None:
     track = get_track(name)
-    cells = track.cells("quick")
+    cells = cells_of(name, "quick")
     for claim in track.claims:
         for chosen in (claim.of, claim.against or {}):
             fitting = [cell for cell in cells if fits(cell.spec, chosen)]
@@ -214,7 +221,9 @@ def test_real_records_keep_what_the_figures_need_and_are_used_again(tmp_path: Pa
         ("none", "unet:width=4", "none"),
     ):
         cells = resolve(
-            Request(attack=attack, target=target, defense=defense, size=32, settings=tiny)
+            Request(
+                attack=attack, target=target, defense=defense, size=16, threads=1, settings=tiny
+            )
         )
         records += list(run_cells(cells, tmp_path / "records", Silent()))
         times = [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("record.json"))]

@@ -324,7 +324,7 @@ def isolated_fsha(batch_size: int = 8, **limits: float) -> IsolatedAttack:
 DIRECTED = Message(torch.ones(2, 64, 4, 4), None, client=0, step=0)
 
 
-@pytest.mark.parametrize("method", ["features", "answer"])
+@pytest.mark.parametrize("method", [pytest.param("features", marks=pytest.mark.slow), "answer"])
 def test_the_session_that_an_attack_directs_is_on_its_time(method: str) -> None:
     with closing(isolated_fsha(seconds=600)) as attack:
         attack.answer(DIRECTED)
@@ -345,6 +345,7 @@ def test_no_time_of_a_directed_session_is_counted_twice() -> None:
         assert 210 < attack._guest.used <= 210 + time.monotonic() - start
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_has_used_what_it_had_used(tmp_path: Path) -> None:
     shelf = Checkpoints(CheckpointFolder(tmp_path))
     with closing(isolated_fsha(seconds=600)) as attack:
@@ -369,7 +370,9 @@ def test_a_run_that_goes_on_has_used_what_it_had_used(tmp_path: Path) -> None:
             attack.answer(DIRECTED)
 
 
-@pytest.mark.parametrize(("batch_size", "most"), [(8, 64), (40, 160)])
+@pytest.mark.parametrize(
+    ("batch_size", "most"), [(8, 64), pytest.param(40, 160, marks=pytest.mark.slow)]
+)
 def test_an_isolated_attack_dictates_no_batch_that_a_client_cannot_hold(
     batch_size: int, most: int
 ) -> None:
@@ -593,7 +596,7 @@ def test_a_killed_fit_of_an_isolated_attack_goes_on(
 @pytest.mark.parametrize(
     ("room", "says"),
     [
-        (4 << 30, "'hoarder' saves more than 20 stages"),
+        pytest.param(4 << 30, "'hoarder' saves more than 20 stages", marks=pytest.mark.slow),
         (8000, "'hoarder' saves more than 8,000 bytes"),
         (100, r"broke the rules .* in fit\(\): it sent .* bytes of tensors"),
     ],

@@ -30,6 +30,7 @@ from splitsec.running.runs import run_cells
 from support.workers import TINY, gone, grid, run
 
 
+@pytest.mark.slow
 def test_a_plug_in_that_leaks_memory_costs_its_cell_alone(tmp_path: Path) -> None:
     body = (
         "import resource\n"
@@ -44,6 +45,7 @@ def test_a_plug_in_that_leaks_memory_costs_its_cell_alone(tmp_path: Path) -> Non
     assert "raised MemoryError in release()" in (records["under-test"].reason or "")
 
 
+@pytest.mark.slow
 def test_a_plug_in_that_forks_gives_one_record(tmp_path: Path) -> None:
     child = tmp_path / "child"
     body = (
@@ -72,13 +74,15 @@ from splitsec.progress import Silent
 from splitsec.running.runs import run_cells
 
 if __name__ == "__main__":
-    request = Request(attack="none", target="resnet", seed=range(5), threads=1, settings={settings})
+    tiny = dict(target="fsha-client", cut=1, size=16, threads=1, settings={settings})
+    request = Request(attack="none", seed=range(5), **tiny)
     cells = resolve(request)
     for record in run_cells(cells, Path({store!r}), Silent(), rerun="failed", executor=Workers(2)):
         print(record.cell_id, flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_grid_whose_parent_was_killed_is_resumed(tmp_path: Path) -> None:
     store = tmp_path / "store"
     script = tmp_path / "parent.py"
@@ -117,7 +121,14 @@ def test_a_full_disk_is_said_and_loses_no_finished_cell(
 ) -> None:
     cells = resolve(
         Request(
-            attack="none", defense="none", target="resnet", settings=TINY, threads=1, seed=range(3)
+            attack="none",
+            defense="none",
+            target="fsha-client",
+            cut=1,
+            size=16,
+            settings=TINY,
+            threads=1,
+            seed=range(3),
         )
     )
     with monkeypatch.context() as full:
@@ -134,6 +145,7 @@ def test_a_full_disk_is_said_and_loses_no_finished_cell(
     assert len(load_records([tmp_path])) == 3
 
 
+@pytest.mark.slow
 def test_a_full_disk_in_a_worker_is_said(tmp_path: Path) -> None:
     body = (
         "import errno, splitsec.records.store\n"
@@ -146,7 +158,9 @@ def test_a_full_disk_in_a_worker_is_said(tmp_path: Path) -> None:
 
 
 def test_a_store_that_cannot_be_written_is_refused_before_anything_runs(tmp_path: Path) -> None:
-    (cell,) = resolve(Request(attack="none", defense="none", target="resnet", settings=TINY))
+    (cell,) = resolve(
+        Request(attack="none", defense="none", target="fsha-client", cut=1, size=16, settings=TINY)
+    )
     (tmp_path / "file").write_text("")
     ran: list[Any] = []
     with pytest.raises(OutputError, match="cannot write"):
@@ -186,7 +200,14 @@ def read_only(folder: Path) -> Iterator[None]:
 def test_a_read_only_store_is_refused_and_still_gives_what_it_has(open_folder: Path) -> None:
     cells = resolve(
         Request(
-            attack="none", defense="none", target="resnet", settings=TINY, threads=1, seed=range(2)
+            attack="none",
+            defense="none",
+            target="fsha-client",
+            cut=1,
+            size=16,
+            settings=TINY,
+            threads=1,
+            seed=range(2),
         )
     )
     finished = list(run_cells(cells[:1], open_folder, Silent()))

@@ -19,10 +19,19 @@ from splitsec.running.runs import run_cells
 from support.workers import TINY, Telling, gone, grid, run
 
 
+@pytest.mark.slow
 def test_what_workers_have_to_say_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPLITSEC_LPIPS_WEIGHTS", str(tmp_path / "nothing.pth"))
     cells = resolve(
-        Request(attack="adra:epochs=1", defense="none,dcor", target="resnet", settings=TINY)
+        Request(
+            attack="adra:epochs=1",
+            defense="none,dcor",
+            target="fsha-client",
+            cut=1,
+            size=16,
+            threads=1,
+            settings=TINY,
+        )
     )
     told = Telling()
     records = list(run_cells(cells, tmp_path / "out", told, executor=Workers(2)))
@@ -36,7 +45,9 @@ def test_workers_give_the_same_records(tmp_path: Path) -> None:
         Request(
             attack="none,adra:epochs=1",
             defense="none,gaussian-noise",
-            target="resnet",
+            target="fsha-client",
+            cut=1,
+            size=16,
             settings=TINY,
             threads=1,
         )
@@ -46,7 +57,7 @@ def test_workers_give_the_same_records(tmp_path: Path) -> None:
     beside = list(run_cells(cells, tmp_path / "beside", told, executor=Workers(2)))
     assert sorted(told.cells) == sorted(cell.spec.title() for cell in cells)
     assert {
-        f"none against {defense}, cut 3, seed 0: honest training"
+        f"none against {defense}, cut 1, seed 0: honest training"
         for defense in ("none", "gaussian-noise")
     } <= {*told.finished}
     assert all(record.status == "ok" for record in alone)
@@ -59,15 +70,19 @@ def test_workers_give_the_same_records(tmp_path: Path) -> None:
     ("body", "said"),
     [
         ("os._exit(7)", "its worker process ended with exit code 7"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "ended by SIGKILL; it may have run out of"),
-        ("sys.exit()", "raised SystemExit in release()"),
+        pytest.param(
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            "ended by SIGKILL; it may have run out of",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("sys.exit()", "raised SystemExit in release()", marks=pytest.mark.slow),
     ],
 )
 def test_a_process_that_dies_costs_its_cell_alone(body: str, said: str, tmp_path: Path) -> None:
     told = Telling()
     records = run(grid(tmp_path, body), tmp_path / "out", told=told)
     trained = [name for name in told.finished if name.endswith("honest training")]
-    assert trained == ["none against none, cut 3, seed 0: honest training"]
+    assert trained == ["none against none, cut 1, seed 0: honest training"]
     assert records["none"].status == "ok"
     died = records["under-test"]
     assert died.status == "failed"
@@ -76,6 +91,7 @@ def test_a_process_that_dies_costs_its_cell_alone(body: str, said: str, tmp_path
     assert sorted(one.status for one in kept) == ["failed", "ok"]
 
 
+@pytest.mark.slow
 def test_the_rest_of_a_group_begins_anew(tmp_path: Path) -> None:
     body = (
         f"mark = {str(tmp_path / 'been')!r}\n"
@@ -89,6 +105,7 @@ def test_the_rest_of_a_group_begins_anew(tmp_path: Path) -> None:
     assert [(one.spec.attack, one.status) for one in under] == [("none", "failed"), ("adra", "ok")]
 
 
+@pytest.mark.slow
 def test_a_cell_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
     child = tmp_path / "child"
     body = (
@@ -112,14 +129,14 @@ from splitsec.running.runs import run_cells
 from splitsec.progress import Silent
 
 if __name__ == "__main__":
-    request = Request(
-        attack="none", defense="none,{defense}", target="resnet", settings={settings}
-    )
+    tiny = dict(target="fsha-client", cut=1, size=16, threads=1, settings={settings})
+    request = Request(attack="none", defense="none,{defense}", **tiny)
     cells = resolve(request)
     list(run_cells(cells, Path("{output}"), Silent(), executor=Workers(2)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_workers_end_with_their_parent(how: signal.Signals, tmp_path: Path) -> None:
     mark = tmp_path / "pid"

@@ -149,7 +149,7 @@ def test_the_face_is_for_those_outside(project: Project) -> None:
     assert not found, lines(found)
 
 
-def test_only_the_ground_is_directly_under_the_package(project: Project) -> None:
+def test_only_the_ground_is_directly_under_the_package() -> None:
     files = {file.stem for file in (ROOT / "splitsec").glob("*.py")}
     assert files == {*GROUND, "__init__", "__main__"}
 

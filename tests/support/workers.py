@@ -1,4 +1,8 @@
-"""Cells whose defense does harm, run in worker processes; and what a run tells."""
+"""Cells whose defense does harm, run in worker processes; and what a run tells.
+
+Their target is the FSHA paper's: the residual network imports torchvision, which takes each new
+process longer than the cell does.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,6 @@ from splitsec.running.executors.workers import Workers
 from splitsec.running.runs import run_cells
 
 TINY = [
-    "target.resnet.depth=18",
     "training.epochs=1",
     "counts.private=32",
     "counts.public=32",
@@ -47,7 +50,9 @@ def grid(folder: Path, body: str, attack: str = "none") -> list[Cell]:
         Request(
             attack=attack,
             defense=f"none,{folder / 'under_test.py'}",
-            target="resnet",
+            target="fsha-client",
+            cut=1,
+            size=16,
             settings=TINY,
             threads=1,
         )
