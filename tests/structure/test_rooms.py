@@ -68,7 +68,6 @@ DYNAMIC = {
 
 LONG = {
     "splitsec/data/drawn/fundus.py": "one drawing from background to vessels, all of it constants",
-    "splitsec/running/executors/ray.py": "one executor with its actors, which know each other",
 }
 """Files of more lines than others, and why."""
 

@@ -117,8 +117,7 @@ class Ray:
         timeout: float | None = None,
         keep_models: bool = False,
     ) -> None:
-        for name, value in _QUIET.items():
-            os.environ.setdefault(name, value)
+        os.environ |= {**_QUIET, **os.environ}
         try:
             import ray  # noqa: F401 - an extra
         except ModuleNotFoundError:
@@ -140,8 +139,7 @@ class Ray:
 
         Raises:
             UsageError: the cluster cannot be reached.
-            WorkerError: a session could not run for a reason outside it, such as a defect or the
-                end of the cluster.
+            WorkerError: a session could not run because of a defect or the end of the cluster.
         """
         first = queue.take()
         if first is None:
