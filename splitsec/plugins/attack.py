@@ -112,7 +112,8 @@ class Attack(ABC, Generic[P]):
     def __init__(self, parameters: P, view: View, generator: torch.Generator) -> None:
         """Store the parameters, the view and the generator.
 
-        A subclass that overrides this calls it first and then builds its networks.
+        A subclass that overrides this calls it first and then builds its networks, which it puts
+        on the device with ``view.device.put(network)``.
 
         Args:
             parameters: the attack's parameters.

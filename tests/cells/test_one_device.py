@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pytest
 import torch
 
+from splitsec import cli
 from splitsec.cells import private_side, score_attack
 from splitsec.cells.cell import Cell, build_model
 from splitsec.cells.private_side import PrivateSide
@@ -143,6 +144,14 @@ def test_whole_cells_run_on_one_device(target: str, attacks: Sequence[str], tmp_
         assert record.status == "ok", (record.spec.title(), record.reason)
         assert record.provenance.device == "meta"
         assert record.victims is not None
+
+
+def test_what_splitsec_new_writes_runs_on_one_device(tmp_path: Path) -> None:
+    for kind in ("attack", "defense", "target"):
+        assert cli.run(["new", kind, f"my-{kind}-one", "--output", str(tmp_path)]) == 0
+    asked = {kind: str(tmp_path / f"my_{kind}_one.py") for kind in ("attack", "defense", "target")}
+    (record,) = run_on_meta(tmp_path, **asked)
+    assert record.status == "ok", record.reason
 
 
 WRONG = {

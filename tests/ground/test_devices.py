@@ -6,7 +6,7 @@ import ast
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -46,7 +46,7 @@ class Pair(NamedTuple):
 
 
 def test_everything_that_holds_tensors_is_put() -> None:
-    given = {
+    given: dict[str, Any] = {
         "images": torch.rand(2, 3),
         "nested": [torch.zeros(1), {"deep": (torch.ones(2), "text")}],
         "pair": Pair(torch.zeros(1), torch.ones(1)),
