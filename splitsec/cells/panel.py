@@ -189,7 +189,9 @@ def _plot(axes: Axes, curve: Curve) -> None:
     values = np.array(curve.values, np.float64)
     steps = np.arange(1, len(values) + 1) * (curve.steps / len(values))
     window = max(1, len(values) // _SMOOTHED_OVER)
-    axes.plot(steps, values, color="0.75" if window > 1 else "C0", linewidth=0.8 + (window == 1))
+    alone = "o" if len(values) == 1 else None  # a line of one point would not be seen
+    colour = "0.75" if window > 1 else "C0"
+    axes.plot(steps, values, color=colour, linewidth=0.8 + (window == 1), marker=alone)
     if window > 1:
         smooth = np.convolve(values, np.ones(window) / window, "valid")
         label = f"mean of {window} values"

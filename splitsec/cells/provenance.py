@@ -44,6 +44,7 @@ def collect(cell: Cell) -> Provenance:
                 "spec": one.plugin.spec,
                 "source": _portable(one.plugin.source),
                 "sha256": one.plugin.sha256,
+                "code": one.plugin.code,
             }
             for one in cell.plugins
         },

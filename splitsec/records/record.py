@@ -122,7 +122,8 @@ class Provenance(_Model):
     """What ran where.
 
     Attributes:
-        plugins: from a kind to the plug-in's name or path, its source, and the source's SHA-256.
+        plugins: from a kind to the plug-in's name or path, its source, and the SHA-256 of the
+            source and of its code.
         packages: from each package that may change a number to its version.
         python: version of Python.
         platform: operating system and architecture.

@@ -156,6 +156,8 @@ def test_a_target_that_was_changed_since_is_refused(tmp_path: Path) -> None:
     file.write_text(TARGET)
     ((_, folder),) = kept(tmp_path / "out", cells(target=str(file)))
     assert load_model(folder).client[1].out_channels == 4  # type: ignore[index,union-attr]
+    file.write_text(f"{TARGET}\n# a comment changes nothing\n")
+    assert load_model(folder).client[1].out_channels == 4  # type: ignore[index,union-attr]
     file.write_text(TARGET.replace("Conv2d(image.channels, 4, 3)", "Identity()"))
     with pytest.raises(DataError, match="its source has changed"):
         load_model(folder)
