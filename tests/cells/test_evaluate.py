@@ -183,7 +183,7 @@ def test_a_cell_leaves_the_process_as_it_found_it(tmp_path: Path) -> None:
     expected = torch.rand(3)
     torch.manual_seed(5)
     threads = torch.get_num_threads()
-    run(tmp_path, "fsha:iterations=4,pretraining=1", threads=threads + 1)
+    run(tmp_path, "fsha:iterations=1,pretraining=1", threads=threads + 1)
     assert torch.equal(torch.rand(3), expected)
     assert torch.get_num_threads() == threads
 
@@ -281,7 +281,7 @@ BREACHES = [
     ),
     (
         "public_images=True",
-        "    def reconstruct(self, z):\n        return z",
+        "    def reconstruct(self, z):\n        return z[:, :3]",
         "from reconstruct",
     ),
     (
