@@ -162,7 +162,7 @@ def test_a_request_takes_the_secret_and_a_specification_brings_its_own(secret: P
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("", "has 0 bytes"), ("short", "has 5 bytes and could be guessed; 32 or more")],
+    [("", "has 0 bytes"), ("short", "has 5 bytes and could be guessed; expected 32 or more")],
 )
 def test_a_secret_that_could_be_guessed_is_refused(
     text: str, says: str, monkeypatch: pytest.MonkeyPatch
