@@ -197,16 +197,21 @@ def cells(attack: str, defense: str, *settings: str, **options: Any) -> list[Cel
     )
 
 
+def _slow(*values: Any) -> Any:
+    """Return a case that takes more than ten seconds."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.usefixtures("often")
 @pytest.mark.parametrize(
     ("attack", "defense", "exchange", "options"),
     [
-        ("none,pseudo-client:epochs=1,afterwards=2", "proxy-adversary", 3, {}),
-        ("none,pseudo-client:epochs=1,afterwards=0,every=1", "none", 3, {}),
-        ("fsha:iterations=8", "gaussian-noise", 9, {}),
-        ("fsha:iterations=8,average=0.0", "none", 10, {"clients": 2}),
+        _slow("none,pseudo-client:epochs=1,afterwards=2", "proxy-adversary", 3, {}),
+        _slow("none,pseudo-client:epochs=1,afterwards=0,every=1", "none", 3, {}),
+        _slow("fsha:iterations=8", "gaussian-noise", 9, {}),
+        _slow("fsha:iterations=8,average=0.0", "none", 10, {"clients": 2}),
         ("fsha:iterations=8", "dcor", 9, {"target": "unet", "settings": ["target.unet.width=4"]}),
-        ("none", "proxy-adversary", 3, {"settings": ["training.keep=best"]}),
+        _slow("none", "proxy-adversary", 3, {"settings": ["training.keep=best"]}),
     ],
 )
 def test_a_killed_session_gives_the_record_of_a_whole_one(
@@ -247,6 +252,7 @@ def test_a_killed_session_gives_the_record_of_a_whole_one(
     assert not list((tmp_path / "parts" / ".checkpoints").rglob("*.pt")), "they are done with"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("often")
 @pytest.mark.parametrize(
     ("attack", "owner", "name"),
@@ -312,6 +318,7 @@ print(record.to_json())
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_was_killed_goes_on(tmp_path: Path) -> None:
     program = PROGRAM.format(settings=TINY, store=str(tmp_path / "parts"))
     first = subprocess.Popen(
