@@ -27,7 +27,7 @@ from splitsec.isolation.processes import (
     printable,
     short,
 )
-from splitsec.isolation.sandbox import environment, sandboxed
+from splitsec.isolation.sandbox import environment, sandboxed, unprivileged
 from splitsec.metrics.lpips_weights import FILE_VARIABLE, file_to_show
 from splitsec.plugins.loading import existing_path
 from splitsec.plugins.names import Kind, plain_name
@@ -118,6 +118,7 @@ def check_in_sandbox(
             stderr=said,
             start_new_session=True,
             env=environment("/tmp") | variables,
+            **unprivileged(shown),
         )
         verdict = _wait(process, mark, limits)
         reported.seek(0)

@@ -27,7 +27,7 @@ from splitsec.isolation.protocol import (
     MalformedError,
     TimeUpError,
 )
-from splitsec.isolation.sandbox import environment, sandboxed
+from splitsec.isolation.sandbox import User, environment, sandboxed, unprivileged
 from splitsec.progress import Progress, Silent, Stage
 
 MODULE = "splitsec.isolation.guest"
@@ -91,9 +91,10 @@ class Guest:
         )
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-P", "-m", MODULE, str(theirs.fileno()), device.name]
-        home = self._folder.name
+        home, user = self._folder.name, User()
         if isolation.sandbox:
             command, home = sandboxed(command, sources, isolation.hidden), "/tmp"
+            user = unprivileged(sources)
         mark = secrets.token_hex()
         with theirs:
             self._process = subprocess.Popen(
@@ -105,6 +106,7 @@ class Guest:
                 start_new_session=True,
                 cwd=self._folder.name,
                 env={**environment(home), MARK_VARIABLE: mark},
+                **user,
             )
         self._watch = ProcessWatch(self._process, mark, self._judge)
         self._watch.start()

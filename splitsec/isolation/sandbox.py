@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TypedDict
 
 from splitsec.errors import UsageError
 from splitsec.folders import cache_folder, data_folder, medmnist_folder
@@ -58,6 +59,19 @@ _ENVIRONMENT = (
 _ROOM_BYTES = 256 << 20
 _OUTER_ROOM_BYTES = 4 << 30  # holds splitsec's temporary files of images
 _SOMEBODY = 1000  # user id inside; outside it is the current user
+_NOBODY = "nobody"
+_PROBE = """
+import os, sys
+from importlib.util import find_spec
+places = [find_spec(name).submodule_search_locations[0] for name in ("splitsec", "numpy", "torch")]
+for place in sys.argv[1:] + places:
+    if os.path.isfile(place):
+        open(place, "rb").close()
+    for folder, _, files in os.walk(place, onerror=lambda error: sys.exit(str(error))):
+        for name in files:
+            if name.endswith(".py"):
+                open(os.path.join(folder, name), "rb").close()
+"""  # as another user: whether Python, its packages and a plug-in's sources can be read
 _PACKAGES = {"site-packages", "dist-packages"}
 
 
@@ -142,7 +156,7 @@ def sandboxed(
         for path in ("/proc/cpuinfo", "/proc/meminfo"):
             options += ["--ro-bind-try", path, path]
     else:
-        options += ["--proc", "/proc"]
+        options += ["--proc", "/proc", *_kernel_settings()]
     if not outer:
         options += ["--disable-userns"]  # otherwise it could gain capabilities
     elif os.getuid() == 0:  # without capabilities, root cannot start an inner sandbox
@@ -154,6 +168,57 @@ def sandboxed(
     inside = str(Path.cwd()) if outer else "/tmp"
     options += ["--dir", inside, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", inside]
     return [check_sandbox(), *options, "--", *command]
+
+
+class User(TypedDict, total=False):
+    """The arguments of ``subprocess.Popen`` that choose a process's user; none keeps the user."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+def unprivileged(shown: Iterable[Path]) -> User:
+    """Return the user of an attack's sandbox: of root's processes, ``nobody`` where that works.
+
+    It works where that user can read Python, its packages and the attack's source, and can start
+    bubblewrap. Elsewhere the sandbox's process is root's, without capabilities.
+
+    Args:
+        shown: files and folders that the sandbox must read, in addition to Python's.
+    """
+    if os.getuid() != 0:
+        return {}
+    return _other_user(tuple(sorted({str(path.absolute()) for path in shown})))
+
+
+@cache
+def _other_user(shown: tuple[str, ...]) -> User:
+    import pwd  # not on Windows
+
+    try:
+        nobody = pwd.getpwnam(_NOBODY)
+    except KeyError:
+        return {}
+    other: User = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    command = sandboxed([sys.executable, "-P", "-c", _PROBE, *shown], map(Path, shown))
+    probed = subprocess.run(
+        command, env=environment("/tmp"), capture_output=True, check=False, **other
+    )
+    return other if probed.returncode == 0 else {}
+
+
+def _kernel_settings() -> Iterator[str]:
+    """Yield the options that make everything in ``/proc`` but the processes read-only.
+
+    A process of root may write to the kernel's settings in ``/proc/sys`` even without capabilities,
+    because their files belong to root, and one of them names a program that the kernel starts.
+    """
+    for entry in sorted(Path("/proc").iterdir()):
+        if entry.name.isdecimal() or entry.is_symlink():
+            continue
+        if entry.is_dir() or entry.stat().st_mode & 0o222:
+            yield from ("--ro-bind-try", str(entry), str(entry))
 
 
 def _shown(places: set[Path], hiding: Iterable[Path]) -> list[str]:

@@ -271,7 +271,7 @@ BREACHES = [
     (
         "active=True",
         "    def answer(self, m):\n        return m.smashed / 0" + MEAN,
-        "gave values that are not finite in answer()",
+        "not finite",
     ),
     ("", MEAN, "asked for 'public_images', which its threat model does not"),
     (
@@ -300,8 +300,13 @@ BREACHES = [
 """Threat model and body of attacks that break their contract, and what is said of it."""
 
 
-@pytest.fixture(scope="module")
-def breaches(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]:
+@pytest.fixture(
+    scope="module",
+    params=["in this process", pytest.param("isolated", marks=pytest.mark.slow)],
+)
+def breaches(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[Record]]:
     """The records of all attacks that break their contract, which share one training."""
     folder, files = tmp_path_factory.mktemp("breaches"), []
     for number, (threat, body, _) in enumerate(BREACHES):
@@ -310,8 +315,9 @@ def breaches(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Recor
         files.append(str(file.rename(folder / f"breach_{number}.py")))
     # Not the residual network: it imports torchvision in the process of each attack.
     asked = {"target": "fsha-client", "cut": 1, "size": 16, "threads": 1, "settings": OPEN}
-    request = Request(attack=",".join(files), defense="none", **asked)
-    cells = resolve(request, isolation_for(None, sandbox=False))
+    grid = Request(attack=",".join(files), defense="none", **asked)
+    isolate = None if request.param == "isolated" else False
+    cells = resolve(grid, isolation_for(isolate, sandbox=False))
     records = run_cells(cells, folder / "out", Silent())
     by_attack = {record.spec.attack: record for record in records}
     return folder / "out", [by_attack[f"breach-{number}"] for number in range(len(BREACHES))]
@@ -474,9 +480,8 @@ def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_every_cut_has_the_same_utility_at_equal_seed(tmp_path: Path) -> None:
-    attack = attack_file(tmp_path, "public_images=True", MEAN)
     losses = [
-        run(tmp_path / str(cut), attack, cut=cut).history["training"]["loss"] for cut in (0, 3)
+        run(tmp_path / str(cut), "none", cut=cut).history["training"]["loss"] for cut in (0, 3)
     ]
     np.testing.assert_allclose(losses[0], losses[1], atol=1e-4)
 
