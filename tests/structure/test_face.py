@@ -77,7 +77,7 @@ def bound(file: Path) -> set[str]:
         match node:
             case ast.FunctionDef() | ast.ClassDef():
                 names.add(node.name)
-            case ast.ImportFrom(module=str(home)) if home.endswith(f".{file.parent.name}"):
+            case ast.ImportFrom(module=None):
                 continue  # its own modules, as the names that they bind anyway
             case ast.ImportFrom() | ast.Import():
                 names |= {one.asname or one.name.partition(".")[0] for one in node.names}
