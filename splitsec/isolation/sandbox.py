@@ -67,6 +67,7 @@ places = [find_spec(name).submodule_search_locations[0] for name in ("splitsec",
 for place in sys.argv[1:] + places:
     if os.path.isfile(place):
         open(place, "rb").close()
+        continue
     for folder, _, files in os.walk(place, onerror=lambda error: sys.exit(str(error))):
         for name in files:
             if name.endswith(".py"):

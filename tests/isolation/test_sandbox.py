@@ -77,8 +77,10 @@ def test_an_attack_of_root_is_somebody_else_where_python_can_be_read(
 
 
 def test_the_probe_fails_where_a_source_cannot_be_read(tmp_path: Path) -> None:
-    probe = [sys.executable, "-P", "-c", sandbox._PROBE, str(tmp_path)]
     (tmp_path / "attack.py").touch()
+    probe = [sys.executable, "-P", "-c", sandbox._PROBE]
+    subprocess.run([*probe, str(tmp_path / "attack.py")], check=True)
+    probe.append(str(tmp_path))
     subprocess.run(probe, check=True)
     (tmp_path / "broken.py").symlink_to(tmp_path / "missing")
     assert subprocess.run(probe, capture_output=True, check=False).returncode != 0
