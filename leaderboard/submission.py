@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,11 +14,11 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 
-from splitsec.errors import DataError, UsageError
+from splitsec.errors import DataError, PluginError, UsageError
 from splitsec.files import write_bytes, write_text
 from splitsec.leaderboard.web.publication import command, publish, without_folders
 from splitsec.plugins.loading import Plugin, is_builtin, load_plugin
-from splitsec.plugins.names import KINDS, Kind, path_of
+from splitsec.plugins.names import KINDS, Kind, path_of, plain_name
 from splitsec.plugins.source_code import source_files, source_sha256
 from splitsec.records.record import FLAGS, PROTOCOL_VERSION, Evidence, Record
 from splitsec.records.store import StoredRecord
@@ -60,8 +61,10 @@ def assemble(found: Sequence[StoredRecord], folder: Path, given: Mapping[str, st
     check(records)
     submitted = find_sources(found, given)
     for mine in submitted.values():
-        for name, content in source_files(Path(mine.plugin.source)).items():
-            write_bytes(folder / "plugins" / mine.plugin.kind / name, content)
+        source = Path(mine.plugin.source)
+        for name, content in source_files(source).items():
+            inside = Path(name).relative_to(source.name)
+            write_bytes(folder / mine.path / inside, content)
     for one in found:
         publish(StoredRecord(_claim(one.record, submitted), one.folder), folder / "records")
     text = render(folder.absolute().name, records, list(submitted.values()))
@@ -126,9 +129,41 @@ def find_sources(
             )
         plugin = load_plugin(kind, spec)
         if not is_builtin(kind, spec):
-            place = f"./plugins/{kind}/{Path(plugin.source).name}"
-            submitted[kind, name] = SubmittedPlugin(plugin, name, place)
+            _check_alone(plugin)
+            taken = {other.path: other.plugin.source for other in submitted.values()}
+            submitted[kind, name] = SubmittedPlugin(plugin, name, _path_of(plugin, taken))
     return submitted
+
+
+def _check_alone(plugin: Plugin) -> None:
+    """Raise a DataError unless a plug-in's source works by its path, as in a submission."""
+    if plugin.spec != plugin.name:  # it was named by its path
+        return
+    try:
+        load_plugin(plugin.kind, f"{plugin.source}:{plugin.cls.__name__}")
+    except UsageError:
+        return  # its file has the name of a built-in one, and gets another in the submission
+    except PluginError as error:
+        raise DataError(
+            f"{plugin.label} works only where its package is installed, so nobody could run the "
+            f"submission: {error}; move all that it needs into the file or folder of its class"
+        ) from None
+
+
+def _path_of(plugin: Plugin, taken: Mapping[str, str]) -> str:
+    """Return a plug-in's path in the submission, which no other source has.
+
+    Args:
+        plugin: the plug-in.
+        taken: paths of other plug-ins to their sources.
+    """
+    source = Path(plugin.source)
+    place = f"./plugins/{plugin.kind}/{source.name}"
+    if is_builtin(plugin.kind, plain_name(place)) or taken.get(place, plugin.source) != str(source):
+        return (
+            f"./plugins/{plugin.kind}/{re.sub(r'[^0-9A-Za-z]+', '_', plugin.name)}{source.suffix}"
+        )
+    return place
 
 
 def _claim(record: Record, submitted: Mapping[tuple[Kind, str], SubmittedPlugin]) -> Record:
@@ -176,6 +211,7 @@ def render(name: str, records: Sequence[Record], submitted: Sequence[SubmittedPl
                 "kind": one.plugin.kind,
                 "name": one.name,
                 "path": one.path,
+                "check": shlex.join(["splitsec", "check", one.plugin.kind, one.spec]),
                 "sha256": one.plugin.sha256,
                 "summary": (one.plugin.cls.__doc__ or "").strip().partition("\n")[0],
                 "parameters": sorted(
@@ -189,6 +225,7 @@ def render(name: str, records: Sequence[Record], submitted: Sequence[SubmittedPl
             for one in submitted
         ],
         command=shlex.join(again) if again else None,
+        renamed=any("/" in getattr(example.spec, kind) for kind in KINDS),
         **facts,
     )
 

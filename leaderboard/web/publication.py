@@ -81,9 +81,18 @@ def command(record: Record) -> list[str]:
     if spec.partition or spec.partition_commitment:
         return []
     plugins = record.provenance.plugins
-    specs = {kind: plugins[kind]["spec"] for kind in KINDS if "spec" in plugins.get(kind, {})}
+    specs = {
+        kind: _beside(plugins[kind]["spec"]) for kind in KINDS if "spec" in plugins.get(kind, {})
+    }
     words: list[str] = without_folders(request_of(spec, specs).command())
     return words
+
+
+def _beside(spec: str) -> str:
+    """Return a plug-in's name, or its path as if it were in the working folder."""
+    if not re.match(r"[/~\\]|[A-Za-z]:[\\/]", spec):
+        return spec
+    return "./" + re.split(r"[/\\]", spec.rstrip("/"))[-1]
 
 
 def file_stem(record: Record) -> str:

@@ -5,13 +5,15 @@ Nothing here imports torch or a plug-in; :mod:`.configured` loads the plug-ins t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import re
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from splitsec.cells.profiles import COUNTS, Profile
 from splitsec.cells.requests import Request
 from splitsec.errors import UsageError, unknown_name
-from splitsec.plugins.names import KINDS, Kind, plain_name
+from splitsec.plugins.names import KINDS, Kind, is_source, is_there, plain_name
 
 
 class PluginRequest(NamedTuple):
@@ -78,26 +80,62 @@ def parse_request(request: Request, profile: Profile) -> ParsedRequest:
 def parse_plugins(text: str) -> list[PluginRequest]:
     """Parse a comma-separated list such as ``fsha:iterations=500,critic_lr=1e-3,adra``.
 
-    A piece with ``=`` and no name before it belongs to the plug-in before it.
+    A piece with ``=`` and no name before it belongs to the plug-in before it. A comma or ``=`` in
+    the name of a file or folder that is there is part of that name.
 
     Raises:
         UsageError: the text is empty, or starts with a parameter.
     """
     requests: list[PluginRequest] = []
-    for piece in filter(None, (part.strip() for part in text.split(","))):
-        head, equals, value = piece.partition("=")
-        name, colon, key = head.rpartition(":")
-        if equals and not colon:
-            if not requests:
-                raise UsageError(f"{text!r} starts with a parameter; put a name before it")
-            requests[-1].parameters[head.strip()] = value.strip()
-        elif equals:
-            requests.append(PluginRequest(name, {key.strip(): value.strip()}))
-        else:
-            requests.append(PluginRequest(piece, {}))
+    for piece in _pieces(text):
+        if piece.name:
+            requests.append(PluginRequest(piece.name, {}))
+        elif not requests:
+            raise UsageError(f"{text!r} starts with a parameter; put a name before it")
+        if piece.parameter is not None:
+            requests[-1].parameters[piece.parameter] = piece.value
     if not requests:
         raise UsageError("an empty name was given; name an attack, defense, target or data set")
     return requests
+
+
+class _Piece(NamedTuple):
+    """A piece of a list: a name, a parameter, or both."""
+
+    name: str
+    parameter: str | None
+    value: str
+
+    def ends_with_a_path(self) -> bool:
+        """Return whether its end is the path of a file or folder that is there."""
+        return is_source(self.name) if self.parameter is None else is_there(self.value)
+
+
+def _pieces(text: str) -> Iterator[_Piece]:
+    """Yield the pieces between commas; those that together name what is there are one."""
+    parts = text.split(",")
+    while parts:
+        several = [_split_piece(one) for one in itertools.accumulate(parts, "{},{}".format)]
+        whole = [n for n, one in enumerate(several, 1) if one.ends_with_a_path()]
+        begun = [n for n, one in enumerate(several, 1) if is_source(one.name)]
+        count = next(iter([*whole, *begun, 1]))
+        if ",".join(parts[:count]).strip():
+            yield several[count - 1]
+        del parts[:count]
+
+
+def _split_piece(piece: str) -> _Piece:
+    piece = piece.strip()
+    if is_source(piece):
+        return _Piece(piece, None, "")
+    for found in re.finditer(r":\s*(\w+)\s*=", piece):
+        if is_source(piece[: found.start()]):  # which may have another = in its path
+            return _Piece(piece[: found.start()], found[1], piece[found.end() :].strip())
+    head, equals, value = piece.partition("=")
+    if not equals:
+        return _Piece(piece, None, "")
+    name, _, key = head.rpartition(":")
+    return _Piece(name.strip(), key.strip(), value.strip())
 
 
 def parse_settings(settings: Sequence[str]) -> Settings:
@@ -159,10 +197,14 @@ def sweep(plugins: dict[Kind, list[PluginRequest]], text: str) -> dict[Kind, lis
 
 
 def is_named(request: PluginRequest, name: str) -> bool:
-    """Return whether a name in ``--set`` or ``--sweep`` means this plug-in."""
-    return key_of(request.spec) == key_of(name)
+    """Return whether a name in ``--set`` or ``--sweep`` means this plug-in.
+
+    The name of an installed one counts with and without its distribution.
+    """
+    whole, asked = _key_of(request.spec), _key_of(name)
+    return asked in (whole, whole.rpartition("/")[2])
 
 
-def key_of(spec: str) -> str:
+def _key_of(spec: str) -> str:
     """Return the name that ``--set`` uses for a plug-in given by name or by path."""
-    return plain_name(spec.rstrip("/\\")).rpartition("/")[2].replace("_", "-")
+    return plain_name(spec.rstrip("/\\")).replace("_", "-")

@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from splitsec.cells.profiles import COUNTS
 from splitsec.errors import UsageError, unknown_name
-from splitsec.plugins.names import Kind
+from splitsec.plugins.names import KINDS, Kind, plain_name
 from splitsec.records.spec import CellSpec
 
 _NOT_NUMBERS = "not_whole_numbers"
@@ -215,12 +215,13 @@ def request_of(spec: CellSpec, plugins: Mapping[Kind, str]) -> Request:
     shared = [name for name in Request.model_fields if name in type(spec).model_fields]
     settings = {f"counts.{name}": getattr(spec, name) for name in COUNTS}
     settings |= {f"training.{name}": value for name, value in spec.training.model_dump().items()}
-    for kind, parameters in spec.parameters.items():
+    asked = {kind: plugins.get(kind, getattr(spec, kind)) for kind in KINDS}
+    for kind in KINDS:
         settings |= {
-            f"{kind}.{getattr(spec, kind)}.{name}": value
-            for name, value in parameters.items()
+            f"{kind}.{plain_name(asked[kind])}.{name}": value
+            for name, value in spec.parameters.get(kind, {}).items()
             if value not in (None, "")
         }
     values = {name: getattr(spec, name) for name in shared}
-    values.update({str(kind): asked for kind, asked in plugins.items()})
+    values.update({str(kind): name for kind, name in asked.items()})
     return make_request({**values, "settings": settings})

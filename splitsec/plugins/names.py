@@ -70,6 +70,20 @@ def is_path(spec: str) -> bool:
     )
 
 
+def is_source(spec: str) -> bool:
+    """Return whether a plug-in is asked for by the path of what is there."""
+    found = path_of(spec)
+    return found is not None and is_there(str(found.path))
+
+
+def is_there(path: str) -> bool:
+    """Return whether a text is the path of a file or folder that is there."""
+    try:
+        return bool(path) and Path(path).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, or an unknown user's home
+        return False
+
+
 def split_class(spec: str) -> tuple[str, str | None]:
     """Split ``path:Class``; the colon of a drive letter is not a separator."""
     match = re.fullmatch(r"(.{2,}):([A-Za-z_]\w*)", spec)
