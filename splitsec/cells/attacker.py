@@ -173,11 +173,13 @@ class Attacker:
         if (batch_size, rate) != (None, None) and not self.threat.client_settings:
             self.seen.deny("client_settings")
 
-    def reconstruct(self, sessions: Sequence[Tensor]) -> Tensor:
+    def reconstruct(self, sessions: Sequence[Tensor], labels: Tensor | None = None) -> Tensor:
         """Pass smashed data to the attack in batches and check its reconstructions.
 
         Args:
             sessions: smashed data of the same N victims, once per session.
+            labels: their N labels as clients sent them, or None; the attack gets them only if its
+                threat model declares labels.
 
         Returns:
             Reconstructions, shape (N, C, H, W).
@@ -188,6 +190,9 @@ class Attacker:
         images = []
         batches = zip(*(torch.split(one, _RECONSTRUCT_AT_ONCE) for one in sessions), strict=True)
         for index, batch in enumerate(batches):
+            start = index * _RECONSTRUCT_AT_ONCE
+            told = None if labels is None else labels[start : start + _RECONSTRUCT_AT_ONCE].clone()
+            self.seen.show_labels(told)
             with (
                 torch.no_grad(),
                 seeded_global_generator("reconstruct", self.draw(batch=index)),
@@ -207,6 +212,7 @@ class Attacker:
                     f"{expected}"
                 )
             images.append(made.detach())
+        self.seen.show_labels(None)
         return torch.cat(images)
 
 

@@ -277,6 +277,7 @@ def _state(trained: TrainedSession) -> dict[str, object]:
         "generators": [client.sender.generator for client in clients],
         "session": trained.session,
         "sent": trained.traffic.sent,
+        "sent_labels": trained.traffic.labels,
     }
 
 

@@ -191,9 +191,20 @@ def _recovered_traffic(
     if reached:
         smashed = [torch.stack([one[side.victims[row]] for row in reached]) for one in sent]
         rows = beside(torch.tensor(reached), mean)
-        made = attacker.reconstruct(smashed).to(mean.dtype)
+        labels = _labels_of([side.victims[row] for row in reached], sessions)
+        made = attacker.reconstruct(smashed, labels).to(mean.dtype)
         reconstructions[rows] = beside(made, mean)
     return reconstructions, len(reached) == len(side.victims)
+
+
+def _labels_of(
+    victims: Sequence[tuple[int, int]], sessions: Sequence[AttackedSession]
+) -> Tensor | None:
+    """Return the labels that clients sent with victims, or None unless they sent all of them."""
+    known: dict[tuple[int, int], Tensor] = {}
+    for session in sessions:
+        known |= session.trained.traffic.labels
+    return torch.stack([known[one] for one in victims]) if known.keys() >= {*victims} else None
 
 
 def _per_client(scored: _VictimSet, side: PrivateSide) -> list[float] | None:

@@ -105,7 +105,7 @@ class Resident:
         torch.set_num_threads(told["threads"])
         plugin = load_plugin("attack", told["plugin"])
         parameters = build_parameters(self._label, plugin.cls.Parameters, told["parameters"])
-        view = _view(told, tensors, self._channel)
+        view = self._view = _view(told, tensors, self._channel)
         generator = torch.Generator().manual_seed(told["generator"])
         # Building the view's networks drew numbers here, which it did not do on the private side.
         with globally_seeded(seed), blaming(self._label, "__init__()"):
@@ -145,11 +145,13 @@ class Resident:
         self._channel.send("progress", [kind, *content])
 
     def _reconstruct(self, given: Answer) -> Answer:
+        self._view.show_labels(given.tensors.get("labels"))
         with torch.no_grad():
             return _given_back(self._built.reconstruct(given.tensors["smashed"]))
 
     def _reconstruct_from(self, given: Answer) -> Answer:
         sessions = [given.tensors[f"session {number}"] for number in range(given.content)]
+        self._view.show_labels(given.tensors.get("labels"))
         with torch.no_grad():
             return _given_back(self._built.reconstruct_from(sessions))
 

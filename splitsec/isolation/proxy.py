@@ -163,13 +163,19 @@ class IsolatedAttack(Attack[Any]):
     def reconstruct(self, smashed: Tensor) -> Tensor:
         """Ask the guest; see :class:`splitsec.Attack`."""
         most = len(smashed) * math.prod(self._image) * _DOUBLE_BYTES
-        return self._tensor("reconstruct", Answer(tensors={"smashed": smashed}), most)
+        given = _present({"smashed": smashed, "labels": self._labels()})
+        return self._tensor("reconstruct", Answer(tensors=given), most)
 
     def reconstruct_from(self, sessions: Sequence[Tensor]) -> Tensor:
         """Ask the guest; see :class:`splitsec.Attack`."""
         most = len(sessions[0]) * math.prod(self._image) * _DOUBLE_BYTES
-        given = {f"session {number}": smashed for number, smashed in enumerate(sessions)}
-        return self._tensor("reconstruct_from", Answer(len(given), given), most)
+        sent = {f"session {number}": smashed for number, smashed in enumerate(sessions)}
+        given = Answer(len(sent), {**sent, **_present({"labels": self._labels()})})
+        return self._tensor("reconstruct_from", given, most)
+
+    def _labels(self) -> Tensor | None:
+        """Return the labels that the view shows for this call, if it may show any."""
+        return self._view.labels if self._view.threat.labels else None
 
     def curves(self) -> dict[str, list[float]]:
         """Ask the guest; see :class:`splitsec.Attack`.

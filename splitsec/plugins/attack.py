@@ -195,7 +195,9 @@ class Attack(ABC, Generic[P]):
 
         Args:
             smashed: as the client sent them: maps (N, c, h, w), token sequences (N, T, D) or
-                vectors (N, D). ``self.view.smashed_shape`` says which.
+                vectors (N, D). ``self.view.smashed_shape`` says which. If the threat model
+                declares labels, ``self.view.labels`` has those of training victims, shape (N,),
+                and is None for held-out ones or where clients keep their labels.
 
         Returns:
             Images of shape (N, C, H, W), in [0, 1].

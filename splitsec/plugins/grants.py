@@ -101,7 +101,8 @@ class ThreatModel(VersionedModel):
         listens: an active attack also sees an honest session; a passive one always does.
         public_images: images from the attacker's own, disjoint data.
         public_labels: labels of those images.
-        labels: the labels that clients share with the server during training, if they do.
+        labels: the labels that clients share with the server during training, if they do: in
+            messages, and of training victims while they are reconstructed.
         server_model: the honest server's network, as it is after each exchange (passive).
         defense_spec: name and parameters of the defense, not its secrets.
         client_architecture: a freshly initialised copy of the client's networks.

@@ -79,6 +79,8 @@ class View:
         device: where all tensors and networks of the view are, and what crosses the wire. An
             attack puts its own networks there.
 
+    ``labels`` is different for each call of ``reconstruct``, see :attr:`labels`.
+
     Examples:
         >>> import torch
         >>> from splitsec import Shape, ThreatModel
@@ -125,6 +127,7 @@ class View:
         self._attack = attack
         self._used: set[str] = set()
         self._granted: dict[str, Any] = {}
+        self._labels: Tensor | None = None
         self.add(granted)
         if threat.public_images:
             self._access.public_images = len(self._granted["public_images"])
@@ -151,6 +154,16 @@ class View:
         """
         declared = {name: value for name, value in granted.items() if getattr(self._threat, name)}
         self._granted |= self.device.put(declared)
+
+    def show_labels(self, labels: Tensor | None) -> None:
+        """Show the labels of the victims of the next call, if the threat model declares labels.
+
+        The framework calls this before ``reconstruct`` and ``reconstruct_from``.
+
+        Args:
+            labels: as clients sent them, shape (N,); None if they sent none.
+        """
+        self._labels = labels if self._threat.labels else None
 
     def deny(self, what: str) -> NoReturn:
         """Raise ``ThreatModelViolation`` for something that the threat model does not declare."""
@@ -190,6 +203,22 @@ class View:
         """Labels of the attacker's own images, shape (N,), or their masks, (N, 1, H, W)."""
         labels: Tensor = self.take("public_labels")
         return labels
+
+    @property
+    def labels(self) -> Tensor | None:
+        """Labels of the N victims that ``reconstruct`` is called with, shape (N,), or None.
+
+        Training victims have those that their clients sent. It is None for held-out victims, whose
+        labels are never sent, where clients keep their labels, and outside these calls; in
+        ``answer`` and ``observe`` a message has its own.
+
+        Raises:
+            ThreatModelViolation: the threat model does not declare labels.
+        """
+        if not self._threat.labels:
+            self.deny("labels")
+        self._used.add("labels")
+        return self._labels
 
     @property
     def defense_spec(self) -> dict[str, Any]:

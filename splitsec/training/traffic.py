@@ -1,4 +1,4 @@
-"""Keeps the last smashed data that crossed the wire for each training victim."""
+"""Keeps what last crossed the wire for each training victim: smashed data, and labels if shared."""
 
 from __future__ import annotations
 
@@ -6,20 +6,28 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from splitsec.plugins.messages import Message
+
 
 class Traffic:
-    """Remembers, for the scorer, the last smashed data of each training victim.
+    """Remembers, for the scorer, the last smashed data and the label of each training victim.
 
     Attributes:
         sent: (client, row) to the smashed data, without batch axis, as it crossed the wire.
+        labels: (client, row) to the label or mask that crossed beside it; empty where the server
+            gets none.
     """
 
     def __init__(self, victims: Sequence[tuple[int, int]]) -> None:
         self._victims = frozenset(victims)
         self.sent: dict[tuple[int, int], Tensor] = {}
+        self.labels: dict[tuple[int, int], Tensor] = {}
 
-    def record(self, client: int, rows: Tensor, smashed: Tensor) -> None:
-        """Keep the smashed data of the victims among the rows of one batch."""
+    def record(self, rows: Tensor, message: Message) -> None:
+        """Keep what a message that crosses has of the victims among the rows of its batch."""
         for position, row in enumerate(rows.tolist()):
-            if (client, row) in self._victims:
-                self.sent[client, row] = smashed[position].detach().clone()
+            victim = (message.client, row)
+            if victim in self._victims:
+                self.sent[victim] = message.smashed[position].detach().clone()
+                if message.labels is not None:
+                    self.labels[victim] = message.labels[position].detach().clone()

@@ -27,7 +27,7 @@ class TrainedSession:
         clients: the private side; they share one model.
         session: its course.
         losses: the task loss of every exchange, if a client or the honest server computed it.
-        traffic: the last smashed data of each training victim.
+        traffic: the last smashed data, and the label if sent, of each training victim.
         epochs: measure to its value on validation images after each epoch, or empty.
         honest: whether the server was the honest one.
     """

@@ -35,7 +35,7 @@ class Wire:
         listeners: attacks that see every exchange on the server's side, each with a flag:
             whether it gets the labels.
         server_labels: whether the server gets the labels.
-        traffic: keeps the victims' smashed data for the scorer.
+        traffic: keeps what crosses of the victims, for the scorer.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Wire:
         """Return the copy that crosses to the server, and keep the victims' part for the scorer."""
         crossing = self._copy(message, self._server_labels)
         if self._traffic is not None and rows is not None:
-            self._traffic.record(message.client, rows, crossing.smashed)
+            self._traffic.record(rows, crossing)
         return crossing
 
     @staticmethod

@@ -66,7 +66,9 @@ def test_it_holds_claims_the_source_and_a_checklist(mine: Path, tmp_path: Path) 
     assert "- defenses: my-defense, none" in text
     assert "- [x] The grid is complete.\n" in text
     assert "- [ ] Five seeds or more. **There is 1.**" in text
-    assert "- [ ] `splitsec check` passes for each plug-in: `splitsec check defense ./plugins/" in text
+    assert (
+        "- [ ] `splitsec check` passes for each plug-in: `splitsec check defense ./plugins/" in text
+    )
     assert "splitsec verify ." in text
     assert "eval --attack none" in text
 

@@ -91,7 +91,8 @@ def keeps_to_its_threat_model(subject: Subject) -> Outcome:
             "tables rank an attack by the access that it declares",
         )
     said = ", ".join(sorted(declared)) or "nothing but the smashed data"
-    return Outcome("ok", f"it declares {said} and uses no more")
+    labels = "; view.labels is None for held-out victims" if "labels" in declared else ""
+    return Outcome("ok", f"it declares {said} and uses no more{labels}")
 
 
 def beats_a_blind_guess(subject: Subject) -> Outcome:
