@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from splitsec.plugins.attack import Attack, Hijacking
     from splitsec.plugins.defense import Defense
     from splitsec.plugins.grants import ThreatModel
-    from splitsec.plugins.parameters import Parameters
+    from splitsec.plugins.parameters import InputPath, Parameters
     from splitsec.plugins.target import Target
     from splitsec.plugins.view import View
     from splitsec.progress import Progress
@@ -30,6 +30,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Attack": "plugins.attack",
     "Hijacking": "plugins.attack",
+    "InputPath": "plugins.parameters",
     "check_plugin": "running.contract.runner",
     "Defense": "plugins.defense",
     "NotApplicable": "errors",
@@ -57,6 +58,7 @@ __all__ = [
     "Attack",
     "Defense",
     "Hijacking",
+    "InputPath",
     "NotApplicable",
     "Parameters",
     "Progress",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -67,6 +68,22 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         there.write_bytes(content)
 
     write_atomically(path, write)
+
+
+def sha256_of_content(path: Path) -> str:
+    """Return the SHA-256 of a file's content, or of a folder's files and their names.
+
+    Raises:
+        OSError: it is missing, unreadable, or neither a file nor a folder.
+    """
+    if path.is_file():
+        return sha256_of(path)
+    if not path.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such file or folder", str(path))
+    digest = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n".encode())
+    return digest.hexdigest()
 
 
 def sha256_of(path: Path) -> str:

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -219,14 +220,17 @@ class Attacker:
 def roles_of(cell: Cell) -> Roles:
     """Return the facts about its cell that the guest of an isolated attack needs."""
     assert cell.isolation is not None, "the cell's attack is isolated"
+    # The guest runs in another folder, so a relative path would be another file there.
+    paths = {one.plugin.kind: one.absolute_inputs() for one in (cell.attack, cell.target)}
     return Roles(
         attack=cell.attack.plugin,
         target=cell.target.plugin,
-        attack_parameters=cell.spec.parameters["attack"],
-        target_parameters=cell.spec.parameters["target"],
+        attack_parameters=cell.spec.parameters["attack"] | paths["attack"],
+        target_parameters=cell.spec.parameters["target"] | paths["target"],
         cut=cell.spec.cut,
         batch_size=cell.spec.training.batch_size,
         isolation=cell.isolation,
+        inputs=[Path(path) for given in paths.values() for path in given.values()],
         device=cell.device,
     )
 

@@ -117,16 +117,15 @@ class Cell:
         Args:
             data_sha256: hash of the decoded images and labels.
         """
-        methods = (self.attack.plugin, self.defense.plugin, self.target.plugin)
-        return identity.identity(self.spec, methods, data_sha256)
+        return identity.identity(self.spec, self.plugins, data_sha256)
 
     def session_key(self) -> str:
         """Return the hash of everything that decides the honest session."""
-        return identity.session_key(self.spec, self.defense.plugin, self.target.plugin)
+        return identity.session_key(self.spec, self.plugins)
 
     def client_key(self) -> dict[str, Any]:
         """Return the values that initialisation and batch order depend on."""
-        return identity.client_key(self.spec)
+        return identity.client_key(self.spec, self.target)
 
 
 def victims_of(private: Sequence[Part], count: int) -> list[tuple[int, int]]:

@@ -6,11 +6,13 @@ An isolated attack is described by a process of its own instead of loaded here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from splitsec.cells.plugin_requests import PluginRequest, is_named
-from splitsec.errors import UsageError
+from splitsec.data.files import user_path
+from splitsec.errors import PluginError, UsageError
+from splitsec.files import sha256_of_content
 from splitsec.isolation import Isolation
 from splitsec.isolation.unloaded import AttackRequest, Description, describe
 from splitsec.plugins.loading import Plugin, is_builtin, load_plugin
@@ -20,15 +22,41 @@ from splitsec.plugins.parameters import Parameters, build_parameters, merge
 
 @dataclass(frozen=True)
 class ConfiguredPlugin:
-    """A loaded plug-in with its resolved parameters."""
+    """A loaded plug-in with its resolved parameters.
+
+    Attributes:
+        plugin: the plug-in.
+        parameters: its parameters.
+        inputs: from each parameter that names a file or folder to the SHA-256 of its content;
+            empty for a data set, whose images count.
+    """
 
     plugin: Plugin
     parameters: Parameters
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """Its name in errors, such as ``attack 'fsha'``."""
         return self.plugin.label
+
+    def absolute_inputs(self) -> dict[str, str]:
+        """Return the paths of the files that the parameters name, absolute."""
+        paths = self.parameters.input_paths().items()
+        return {name: str(user_path(path).absolute()) for name, path in paths}
+
+    def check_inputs(self) -> None:
+        """Check that the files that the parameters name have not changed since they were resolved.
+
+        Raises:
+            PluginError: one has changed or is missing.
+        """
+        for name, path in self.parameters.input_paths().items():
+            if name in self.inputs and _sha256(self.label, name, path) != self.inputs[name]:
+                raise PluginError(
+                    f"{path}, the parameter {name!r} of {self.label}, has been changed since the "
+                    "run began; run it again"
+                )
 
 
 def configure(
@@ -83,7 +111,7 @@ def _layers(
 
 def described(description: Description) -> ConfiguredPlugin:
     """Return the attack of a description, without loading its code."""
-    return ConfiguredPlugin(description.plugin(), description.given())
+    return _with_inputs(description.plugin(), description.given())
 
 
 def isolation_of(spec: str, isolation: Isolation | None) -> Isolation | None:
@@ -105,7 +133,26 @@ def with_parameters(plugin: Plugin, values: Mapping[str, Any]) -> ConfiguredPlug
         UsageError: an unknown parameter, or a value out of range.
     """
     label = f"{plugin.kind} {plugin.name!r}"
-    return ConfiguredPlugin(plugin, build_parameters(label, plugin.cls.Parameters, values))
+    return _with_inputs(plugin, build_parameters(label, plugin.cls.Parameters, values))
+
+
+def _with_inputs(plugin: Plugin, parameters: Parameters) -> ConfiguredPlugin:
+    """Hash the files that parameters name.
+
+    Raises:
+        UsageError: one is missing or cannot be read.
+    """
+    paths = {} if plugin.kind == "data" else parameters.input_paths()
+    inputs = {name: _sha256(plugin.label, name, path) for name, path in paths.items()}
+    return ConfiguredPlugin(plugin, parameters, inputs)
+
+
+def _sha256(label: str, name: str, path: str) -> str:
+    try:
+        return sha256_of_content(user_path(path))
+    except OSError as error:
+        why = error.strerror or error
+        raise UsageError(f"parameter {name!r} of {label}: cannot read {path}: {why}") from None
 
 
 def check_names(plugins: Sequence[ConfiguredPlugin]) -> None:

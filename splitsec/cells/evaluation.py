@@ -107,6 +107,8 @@ def _evaluate_cell(
             clock = Stopwatch(shared.clock.seconds)
         for reached in _stages(attacker, shared, result, clock, progress):
             result = reached
+        for plugin in cell.plugins:
+            plugin.check_inputs()
     except SplitsecError as error:
         ending = Ending(_status(error), str(error))
         result = replace(

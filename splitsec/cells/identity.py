@@ -1,7 +1,8 @@
 """Computes a cell's identity: the hash of everything that decides its numbers.
 
 Plug-ins and the toolbox count by their code without comments and docstrings
-(:func:`splitsec.plugins.source_code.code_sha256`). Data sets count by their images, not their code.
+(:func:`splitsec.plugins.source_code.code_sha256`). Files that parameters name count by their
+content, and data sets by their images, not by their code or their place.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from splitsec.cells.configured import ConfiguredPlugin
 from splitsec.plugins.loading import Plugin
 from splitsec.plugins.source_code import code_sha256
 from splitsec.records.record import PROTOCOL_VERSION
@@ -28,16 +30,21 @@ def cell_id(identity: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def identity(spec: CellSpec, methods: Iterable[Plugin], data_sha256: str) -> dict[str, Any]:
+def identity(
+    spec: CellSpec, plugins: Iterable[ConfiguredPlugin], data_sha256: str
+) -> dict[str, Any]:
     """Return everything that decides a cell's numbers, as JSON values.
 
     Args:
         spec: the cell's specification.
-        methods: its attack, defense and target.
+        plugins: its attack, defense, target and data.
         data_sha256: hash of the decoded images and labels.
     """
+    plugins = list(plugins)
+    methods = [one.plugin for one in plugins if one.plugin.kind != "data"]
+    parameters = {one.plugin.kind: _content(spec, one) for one in plugins}
     return {
-        "spec": spec.model_dump(mode="json"),
+        "spec": spec.model_dump(mode="json") | {"parameters": parameters},
         "sources": {plugin.kind: code_of(plugin) for plugin in methods},
         "shared": shared_code(),
         "data": data_sha256,
@@ -45,18 +52,23 @@ def identity(spec: CellSpec, methods: Iterable[Plugin], data_sha256: str) -> dic
     }
 
 
-def session_key(spec: CellSpec, defense: Plugin, target: Plugin) -> str:
-    """Return the hash of everything that decides the honest session.
+def session_key(spec: CellSpec, plugins: Iterable[ConfiguredPlugin]) -> str:
+    """Return the hash of everything that decides the honest session, except the images.
 
     Cells that differ only in their attack share it and run together.
+
+    Args:
+        spec: the specification of one of the cells.
+        plugins: its attack, defense, target and data.
     """
+    own = {one.plugin.kind: one for one in plugins if one.plugin.kind != "attack"}
     asked = spec.model_dump(mode="json", exclude={"attack": True, "profile": True})
-    asked["parameters"].pop("attack")
-    code = [code_of(defense), code_of(target), shared_code()]
+    asked["parameters"] = {kind: _content(spec, one) for kind, one in own.items()}
+    code = [code_of(own["defense"].plugin), code_of(own["target"].plugin), shared_code()]
     return hashlib.sha256(json.dumps([asked, code], sort_keys=True).encode()).hexdigest()
 
 
-def client_key(spec: CellSpec) -> dict[str, Any]:
+def client_key(spec: CellSpec, target: ConfiguredPlugin) -> dict[str, Any]:
     """Return the values that initialisation and batch order depend on.
 
     They exclude cut and defense: every cut and every defense starts from the same weights and sees
@@ -64,13 +76,20 @@ def client_key(spec: CellSpec) -> dict[str, Any]:
     """
     return {
         "target": spec.target,
-        "parameters": spec.parameters["target"],
+        "parameters": _content(spec, target),
         "data": spec.data,
         "image": [spec.channels, spec.size, spec.size],
         "partition": spec.partition,
         "clients": spec.clients,
         "seed": spec.seed,
     }
+
+
+def _content(spec: CellSpec, plugin: ConfiguredPlugin) -> dict[str, Any]:
+    """Return a plug-in's parameters with the content of files instead of their paths."""
+    paths = plugin.parameters.input_paths()
+    values = spec.parameters[plugin.plugin.kind].items()
+    return {name: value for name, value in values if name not in paths} | {**plugin.inputs}
 
 
 def code_of(plugin: Plugin) -> list[str]:

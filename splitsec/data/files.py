@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from splitsec.data.content_hashes import content_hashes
 from splitsec.data.decoding import reason
 from splitsec.errors import DataError, UsageError
 
@@ -119,16 +120,9 @@ def _elsewhere(folder: Path, name: str) -> list[Path]:
 
 
 def fingerprint(files: Sequence[Path]) -> str:
-    """Return a hash of files' names, sizes and modification times.
+    """Return a hash of the files' content, in their order; their names and places do not count.
 
     Raises:
-        DataError: a file cannot be reached.
+        DataError: a file cannot be read.
     """
-    digest = hashlib.sha256()
-    for file in files:
-        try:
-            status = file.stat()
-        except OSError as error:
-            raise DataError(f"cannot reach the image {file}: {reason(error)}") from None
-        digest.update(f"{file.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+    return hashlib.sha256("\n".join(content_hashes(files)).encode()).hexdigest()

@@ -11,14 +11,14 @@ from pydantic import Field
 from splitsec.data.decoding import reason
 from splitsec.data.files import user_path
 from splitsec.errors import DataError
-from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.parameters import InputPath, Parameters
 from splitsec.plugins.source import Availability, Source
 
 
 class UnpackedParameters(Parameters):
     """Parameters of a data set that a person unpacks."""
 
-    path: str = Field("", description="where it was unpacked; empty: the data folder")
+    path: InputPath = Field("", description="where it was unpacked; empty: the data folder")
 
 
 P = TypeVar("P", bound=UnpackedParameters)

@@ -15,7 +15,7 @@ from splitsec.data.decoding import decode_files
 from splitsec.data.files import find_images, fingerprint, read_csv, user_path
 from splitsec.errors import DataError, UsageError
 from splitsec.plugins.data_spec import DataSpec
-from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.parameters import InputPath, Parameters
 from splitsec.plugins.source import ANY, Availability, Catalogue, Source
 from splitsec.progress import Progress
 
@@ -23,8 +23,8 @@ from splitsec.progress import Progress
 class FolderParameters(Parameters):
     """Parameters of a folder with a CSV."""
 
-    path: str = Field("", description="folder of the images")
-    csv: str = Field("labels.csv", description="the CSV; relative to the folder, or absolute")
+    path: InputPath = Field("", description="folder of the images")
+    csv: InputPath = Field("labels.csv", description="the CSV; relative to the folder, or absolute")
     image_column: str = Field("image", description="column of file names, extension optional")
     label_column: str = Field("label", description="column of classes, any text or number")
     group_column: str = Field("", description="column of patients, kept together; empty: none")

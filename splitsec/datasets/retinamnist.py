@@ -15,13 +15,13 @@ from splitsec.datasets.medmnist.archive import MedMnistFile
 from splitsec.datasets.medmnist.sets import SIZES, MedMnistSet, set_of
 from splitsec.datasets.medmnist.source import FileWish, LabelledImages, MedMnistSource
 from splitsec.download import Patience
-from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.parameters import InputPath, Parameters
 
 
 class RetinaMnistParameters(Parameters):
     """Parameters of RetinaMNIST."""
 
-    path: str = Field("", description="the .npz file; empty: retinamnist/retinamnist.npz")
+    path: InputPath = Field("", description="the .npz file; empty: retinamnist/retinamnist.npz")
 
 
 class RetinaMnist(MedMnistSource[RetinaMnistParameters]):

@@ -8,6 +8,7 @@ import struct
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,6 +56,7 @@ class Roles:
         cut: index of the client's last layer.
         batch_size: images per exchange that clients choose.
         isolation: how the guest is isolated.
+        inputs: files and folders that the parameters name.
         device: where its models and tensors live.
     """
 
@@ -65,6 +67,7 @@ class Roles:
     cut: int
     batch_size: int
     isolation: Isolation
+    inputs: Sequence[Path] = ()
     device: Device = CPU
 
 
@@ -92,7 +95,7 @@ class IsolatedAttack(Attack[Any]):
         plugins = [roles.attack, roles.target]
         for plugin in plugins:
             check_unchanged(plugin)
-        shown = [shown_of(one) for one in plugins]
+        shown = [*map(shown_of, plugins), *roles.inputs]
         self._guest = Guest(self._label, roles.isolation, shown, roles.device)
         try:
             self._call("open", _opening(roles, view, seed))

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from torch import Tensor
 
 from splitsec.errors import PluginError, blaming
 from splitsec.isolation import Isolation
 from splitsec.isolation.host import Answer, Guest
 from splitsec.isolation.plugin_paths import source_of_module
+from splitsec.isolation.processes import short
 from splitsec.plugins.attack import Attack
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.loading import Plugin, absolute_spec, entry_point_of, load_plugin, plugin_path
@@ -45,6 +46,7 @@ class _GuestAnswer(BaseModel):
     cls: str = Field(max_length=200, pattern=r"^[A-Za-z_][\w.]*$")
     reconstructs: bool
     parameters: dict[str, Any]
+    input_paths: dict[str, str]
     threat: ThreatModel
 
 
@@ -61,6 +63,7 @@ class Description(BaseModel):
         cls: the name of its class.
         reconstructs: see :class:`splitsec.Attack`.
         parameters: resolved parameters, as JSON values.
+        input_paths: those that name files, see :meth:`splitsec.Parameters.input_paths`.
         threat: its threat model with these parameters.
     """
 
@@ -75,6 +78,7 @@ class Description(BaseModel):
     cls: str
     reconstructs: bool
     parameters: dict[str, Any]
+    input_paths: dict[str, str] = Field(default_factory=dict)
     threat: ThreatModel
 
     def plugin(self) -> Plugin:
@@ -96,13 +100,21 @@ class Description(BaseModel):
 
     def given(self) -> Parameters:
         """Return its parameters."""
-        return _CheckedParameters(**self.parameters)
+        given = _CheckedParameters(**self.parameters)
+        given._paths = dict(self.input_paths)
+        return given
 
 
 class _CheckedParameters(Parameters):
     """Parameters that the guest has checked."""
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    _paths: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def input_paths(self) -> dict[str, str]:
+        """Return the paths that were given, by the names of their parameters."""
+        return self._paths
 
 
 class StandIn(Attack[Any]):
@@ -165,6 +177,7 @@ def describe(
                         "profile": profile,
                     }
                     told = _checked(label, guest.call("configure", Answer(asked)).content)
+                    _refuse_paths_of_its_own(label, told, request)
                     source = path or _source_in(told.module, point.module if point else "", label)
                     found[place] = Description(
                         name=name,
@@ -184,6 +197,14 @@ def _checked(label: str, content: Any) -> _GuestAnswer:
         return _GuestAnswer.model_validate(content)
     except ValidationError:
         raise PluginError(f"{label} describes itself in a way that cannot be read") from None
+
+
+def _refuse_paths_of_its_own(label: str, told: _GuestAnswer, request: AttackRequest) -> None:
+    """Raise a PluginError if a path was not given by the request: the attack would be shown it."""
+    given = merge(*request.layers)
+    for name, path in told.input_paths.items():
+        if given.get(name) != path or told.parameters.get(name) != path:
+            raise PluginError(f"{label} names a file that nobody gave: {short(f'{name}={path}')}")
 
 
 def _source_in(module: str, entry: str, label: str) -> Path:
@@ -212,5 +233,6 @@ def configure_here(asked: Mapping[str, Any]) -> dict[str, Any]:
         "cls": plugin.cls.__qualname__,
         "reconstructs": bool(plugin.cls.reconstructs),
         "parameters": parameters.model_dump(mode="json"),
+        "input_paths": parameters.input_paths(),
         "threat": threat.model_dump(),
     }

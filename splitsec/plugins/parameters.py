@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from splitsec.errors import UsageError, unknown_name
+
+
+class _InputMark:
+    """Marks a parameter whose value is a path."""
+
+
+InputPath = Annotated[str, _InputMark()]
+"""The type of a parameter that names a file or folder to read, such as trained weights.
+
+A cell's identity has the content behind the path, not the path: other weights under the same name
+are another cell, and the same weights under another name are the same cell. An isolated attack is
+shown the file, read-only. An empty text names nothing. Of a data set's files the images count.
+"""
 
 
 class Parameters(BaseModel):
@@ -29,11 +43,21 @@ class Parameters(BaseModel):
         >>> build_parameters("defense 'noise'", NoiseParameters, {"sigam": 0.2})
         Traceback (most recent call last):
         splitsec.errors.UsageError: unknown parameter of defense 'noise': 'sigam'; did you mean ...
+        >>> class Pretrained(Parameters):
+        ...     weights: InputPath = Field("", description="a file of weights; empty: none")
+        >>> Pretrained(weights="model.safetensors").input_paths()
+        {'weights': 'model.safetensors'}
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     part_of_no_state: ClassVar[bool] = True  # whoever holds them was built with them
+
+    def input_paths(self) -> dict[str, str]:
+        """Return the paths that were given, by the names of their parameters."""
+        fields = type(self).model_fields.items()
+        named = [name for name, field in fields if _InputMark in map(type, _marks(field))]
+        return {name: path for name in named if (path := getattr(self, name))}
 
 
 P = TypeVar("P", bound=Parameters)
@@ -60,6 +84,13 @@ def build_parameters(owner: str, cls: type[P], values: Mapping[str, Any]) -> P:
         return _build(cls, values)
     except ValidationError as error:
         raise UsageError(_complaint(owner, error.errors()[0])) from None
+
+
+def _marks(field: FieldInfo) -> Iterator[object]:
+    """Yield what annotates a field's type, also if it may be None."""
+    yield from field.metadata
+    for part in get_args(field.annotation):
+        yield from getattr(part, "__metadata__", ())
 
 
 def _complaint(owner: str, error: ErrorDetails) -> str:

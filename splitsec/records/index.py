@@ -1,8 +1,8 @@
 """An index of the records in a folder, so that a leaderboard need not read them all.
 
 It holds what ranks a record, and is made anew from the records whenever it is missing, damaged or
-of another version. A record whose file has another size or time than the index knows is read,
-and its seal checked, again.
+of another version. A record is read, and its seal checked, again if its file's inode, size, or time
+of modification or change differs from the index. No program can set the time of change.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from splitsec.records.record import SCHEMA_VERSION, Record, load_record
 from splitsec.records.store import StoredRecord, each_once, read_records
 
 _NAME = ".index.sqlite"
-_VERSION = f"{SCHEMA_VERSION}.2"
+_VERSION = f"{SCHEMA_VERSION}.3"
 
 
 class _File(NamedTuple):
     """A record's file, by its path below the folder."""
 
     path: str
-    nanoseconds: int
+    inode: str
     size: int
+    modified: int
+    changed: int
 
 
 def brief(record: Record) -> Record:
@@ -99,7 +101,9 @@ def _files(folder: Path) -> Iterator[_File]:
         if "record.json" in names:
             file = os.path.join(place, "record.json")  # noqa: PTH118 - Path is slow
             state = os.stat(file)  # noqa: PTH116 - Path is slow
-            yield _File(os.path.relpath(file, folder), state.st_mtime_ns, state.st_size)
+            times = (state.st_mtime_ns, state.st_ctime_ns)
+            inode = str(state.st_ino)  # 64 bits without a sign, which SQLite cannot hold
+            yield _File(os.path.relpath(file, folder), inode, state.st_size, *times)
             folders.clear()
         folders[:] = [one for one in folders if not one.startswith(".")]
 
@@ -122,24 +126,21 @@ def _open(file: Path) -> sqlite3.Connection:
         index.execute("CREATE TABLE about (version TEXT)")
         index.execute("INSERT INTO about VALUES (?)", (_VERSION,))
         index.execute(
-            "CREATE TABLE records (path TEXT PRIMARY KEY, nanoseconds INTEGER, size INTEGER, "
-            "brief TEXT)"
+            "CREATE TABLE records (path TEXT PRIMARY KEY, inode TEXT, size INTEGER, "
+            "modified INTEGER, changed INTEGER, brief TEXT)"
         )
     return index
 
 
 def _updated(index: sqlite3.Connection, folder: Path, files: list[_File]) -> list[Record]:
-    kept = {
-        _File(*state): text
-        for *state, text in index.execute("SELECT path, nanoseconds, size, brief FROM records")
-    }
+    kept = {_File(*state): text for *state, text in index.execute("SELECT * FROM records")}
     new = {file: brief(load_record(folder / file.path)) for file in files if file not in kept}
     gone = set(kept) - set(files)
     if new or gone:
         with index:
             index.executemany("DELETE FROM records WHERE path = ?", [(one.path,) for one in gone])
             index.executemany(
-                "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)",
                 [(*file, record.model_dump_json()) for file, record in new.items()],
             )
     return [new[file] if file in new else Record.model_validate_json(kept[file]) for file in files]

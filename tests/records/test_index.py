@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -84,6 +85,18 @@ def test_a_record_that_was_changed_is_not_believed(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace('"seed": 0', '"seed": 77'))
     with pytest.raises(DataError, match="seal"):
         brief_records(tmp_path, print)
+
+
+def test_a_record_of_equal_size_and_time_is_read_again(tmp_path: Path) -> None:
+    store(tmp_path)
+    file = tmp_path / "cell0" / "record.json"
+    before = brief_records(tmp_path, print)[0]
+    times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    other = make_record(seed=7).model_copy(update={"cell_id": "0"})
+    write_record(tmp_path / "cell0", other)
+    os.utime(file, ns=times)
+    after = brief_records(tmp_path, print)[0]
+    assert (before.spec.seed, after.spec.seed) == (0, 7)
 
 
 @pytest.mark.parametrize("damage", ["text", "version", "empty"])

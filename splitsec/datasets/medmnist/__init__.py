@@ -17,7 +17,7 @@ from splitsec.datasets.medmnist.sets import SET_NAME, MedMnistSet, official_sets
 from splitsec.datasets.medmnist.source import FileWish, LabelledImages, MedMnistSource, sets_here
 from splitsec.download import Patience
 from splitsec.errors import DataError, UsageError
-from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.parameters import InputPath, Parameters
 from splitsec.plugins.source import Availability
 
 
@@ -37,7 +37,7 @@ class MedMnistParameters(Parameters):
     label: str = Field(
         "", description="one class, by name or number, against all others; empty: all classes"
     )
-    path: str = Field("", description="the .npz file; empty: the data folder")
+    path: InputPath = Field("", description="the .npz file; empty: the data folder")
 
     @field_validator("set")
     @classmethod

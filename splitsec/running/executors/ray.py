@@ -392,7 +392,7 @@ def _run(errand: _Errand) -> Iterator[tuple[Any, ...]]:
 
 def _check(here: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Raise an error unless a cell is the same on this node as on the sender."""
-    names = {"data": "the images", "sources": "a plug-in's source"}
+    names = {"data": "the images", "sources": "a plug-in's source", "spec": "a parameter's file"}
     differ = [names.get(key, f"the {key}") for key in asked if here.get(key) != asked[key]]
     if differ:
         what = " and ".join(differ)
