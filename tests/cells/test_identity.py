@@ -36,7 +36,7 @@ class Given(Parameters):
 
 class Scaled(Defense[Given]):
     Parameters = Given
-    def release(self, smashed, generator):
+    def release(self, images, smashed):
         return smashed * float(Path(self.parameters.scale).read_text())
 '''
 ATTACK = '''
