@@ -50,7 +50,7 @@ class ThreatModelViolation(SplitsecError):  # noqa: N818 - the field's own term
 
 
 class NotApplicable(SplitsecError):  # noqa: N818 - an outcome, not a fault
-    """An attack cannot work on this target; its cell is skipped."""
+    """A plug-in cannot work in this cell, which is skipped with this sentence as its reason."""
 
 
 class DivergedError(SplitsecError):

@@ -53,8 +53,8 @@ def evaluate_cells(
 
     Yields:
         Records, in the order of the cells. An error inside a cell makes its record
-        ``"failed"``, or ``"skipped"`` if the attack cannot work on the target; the record has
-        the reason.
+        ``"failed"``, or ``"skipped"`` if a plug-in cannot work in it; the record has the
+        reason.
 
     Raises:
         DataError: the data cannot be loaded.
@@ -86,6 +86,19 @@ def record_without_result(cell: Cell, store: Path, status: Status, reason: str) 
     """
     data = load_data(cell.data_spec(), Silent())
     record = make_record(cell, data, Ending(status, reason), collect(cell), CellResult(), {})
+    return write_cell(store, record, CellResult(), keep_models=False)
+
+
+def record_without_images(cell: Cell, store: Path, reason: str) -> Record:
+    """Write and return the record of a cell that is skipped because its data set does not apply.
+
+    Args:
+        cell: the cell.
+        store: folder in which the record's own folder is made.
+        reason: what the data set said.
+    """
+    ending = Ending("skipped", reason)
+    record = make_record(cell, None, ending, collect(cell), CellResult(), {})
     return write_cell(store, record, CellResult(), keep_models=False)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from splitsec.cells.cell import Cell, build_model, validated
@@ -22,7 +23,7 @@ from splitsec.cells.plugin_requests import ParsedRequest, PluginRequest, Setting
 from splitsec.cells.profiles import Profile, get_profile
 from splitsec.cells.requests import Request
 from splitsec.data.secret import commitment
-from splitsec.errors import UsageError, blaming
+from splitsec.errors import NotApplicable, UsageError, blaming
 from splitsec.isolation import Isolation
 from splitsec.plugins.loading import is_builtin, list_plugins, load_plugin
 from splitsec.plugins.parameters import Parameters, build_parameters, merge
@@ -238,7 +239,7 @@ def build_training(defaults: Training, *layers: Mapping[str, Any]) -> Training:
 
 
 def check_splits(cells: Sequence[Cell]) -> None:
-    """Split each target once, as the cells would.
+    """Split each target once, as the cells would; one that does not apply is left to its cells.
 
     Raises:
         UsageError: a target cannot be split at this cut for images of this size.
@@ -250,7 +251,10 @@ def check_splits(cells: Sequence[Cell]) -> None:
         if key in tried:
             continue
         tried.add(key)
-        with blaming(cell.target.label, "split() or the client's forward()"):
+        with (
+            suppress(NotApplicable),  # its cells are skipped, and their records say why
+            blaming(cell.target.label, "split() or the client's forward()"),
+        ):
             target: Target[Any] = cell.target.plugin.cls(cell.target.parameters)
             outputs = 2 if target.task == "classification" else 1
             smashed_shape(build_model(cell, target, outputs).client, cell.image)

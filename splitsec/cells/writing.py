@@ -19,6 +19,9 @@ from splitsec.records.record import INVALIDATING, PROTOCOL_VERSION, Provenance, 
 from splitsec.records.store import keep_artifact, record_folder, write_record
 from splitsec.records.trained_models import write_weights
 
+NO_IMAGES = ""
+"""Stands for the hash of the images in the id of a cell whose data set does not apply."""
+
 
 class Ending(NamedTuple):
     """The status of a cell, and the reason if it is not ``"ok"``."""
@@ -29,7 +32,7 @@ class Ending(NamedTuple):
 
 def make_record(
     cell: Cell,
-    data: Data,
+    data: Data | None,
     ending: Ending,
     provenance: Provenance,
     result: CellResult,
@@ -39,7 +42,7 @@ def make_record(
 
     Args:
         cell: the cell.
-        data: its images.
+        data: its images, or None if there are none.
         ending: how it ended.
         provenance: what ran where.
         result: its results; stages that it did not reach are missing in the record, too.
@@ -58,17 +61,12 @@ def make_record(
     ]
     return Record(
         protocol=PROTOCOL_VERSION,
-        cell_id=cell.cell_id(data.sha256),
+        cell_id=cell.cell_id(data.sha256 if data else NO_IMAGES),
         status=ending.status,
         reason=ending.reason,
         spec=cell.spec,
         threat_model=result.threat,
-        data={
-            "sha256": data.sha256,
-            "classes": list(data.classes),
-            "balance": data.balance(),
-            "disclosures": list(data.disclosures),
-        },
+        data={} if data is None else _images(data),
         victims=scores.victims if scores else None,
         leakage=scores.leakage if scores else None,
         utility=session.utility if session else None,
@@ -81,6 +79,16 @@ def make_record(
         timings={name: round(taken, 3) for name, taken in seconds.items()},
         peak_memory_bytes=_peak_memory_bytes(),
     )
+
+
+def _images(data: Data) -> dict[str, Any]:
+    """Return the record's fields about the images."""
+    return {
+        "sha256": data.sha256,
+        "classes": list(data.classes),
+        "balance": data.balance(),
+        "disclosures": list(data.disclosures),
+    }
 
 
 def _session(result: CellResult) -> dict[str, Any]:

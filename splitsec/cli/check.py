@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -13,11 +13,7 @@ from splitsec.errors import UsageError, unknown_name
 from splitsec.plugins.names import KINDS, Kind
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from splitsec.running.contract.report import Report
-
-_COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
 
 
 @click.command("check")
@@ -40,25 +36,37 @@ def command(words: tuple[str, ...], only: tuple[str, ...], sandbox: bool, as_jso
 
     SPEC is a name, distribution/name, a file or a folder, with parameters after it as in
     fsha:iterations=300. The kind is needed only if plug-ins of several kinds match. The checks
-    take a few minutes and keep no files.
+    take a few minutes and keep no files; each is shown when it is done.
 
     Exits 0 if no check failed (warnings are advice), 1 if one did, 4 if the request is wrong.
     """
     kind, spec = _read(words)
     if sandbox:
-        return _say(_check_in_sandbox(spec, kind, only), as_json)
+        report = _check_in_sandbox(spec, kind, only)
+        return _say(report, as_json, shown=False)
     results = sys.stdout
     with redirect_stdout(sys.stderr):  # stdout is for the report only
-        report = _check(spec, kind, only)
+        report = _check(spec, kind, only, None if as_json else results)
     with redirect_stdout(results):
-        return _say(report, as_json)
+        return _say(report, as_json, shown=True)
 
 
-def _say(report: Report, as_json: bool) -> int:
+def _say(report: Report, as_json: bool, shown: bool) -> int:
+    """Print the report, or its last line if its rows have been shown."""
     if as_json:
         click.echo(report.to_json())
     else:
-        _show(report)
+        from rich.console import Console
+        from rich.markup import escape
+
+        from splitsec.cli.check_rows import header, row
+
+        console = Console()
+        if not shown:
+            header(console)
+            for one in report.findings:
+                row(one, console)
+        console.print(escape(f"\n{report.summary()}"), style="green" if report.ok else "bold red")
     return Exit.OK if report.ok else Exit.FAILED
 
 
@@ -83,47 +91,20 @@ def _check_in_sandbox(spec: str, kind: Kind | None, only: tuple[str, ...]) -> Re
 
     from splitsec.cli.check_in_sandbox import check_in_sandbox
 
-    with Console(stderr=True).status(f"checking {escape(spec)} in the sandbox"):
-        return check_in_sandbox(spec, kind, only)
-
-
-def _check(spec: str, kind: Kind | None, only: tuple[str, ...]) -> Report:
-    from rich.console import Console
-    from rich.markup import escape
-
-    from splitsec.running.contract.runner import check_plugin
-
-    doing = f"checking {escape(spec)}"
-    with Console(stderr=True).status(doing) as status:
-        return check_plugin(
-            spec, kind, only=only, begun=lambda check: status.update(f"{doing}: {check}")
+    console = Console(stderr=True)
+    with console.status(f"checking {escape(spec)} in the sandbox"):
+        return check_in_sandbox(
+            spec, kind, only, told=lambda line: console.print(escape(line), soft_wrap=True)
         )
 
 
-def _show(report: Report) -> None:
+def _check(spec: str, kind: Kind | None, only: tuple[str, ...], results: TextIO | None) -> Report:
+    """Run the checks, and show each on ``results`` when it is done; briefly on stderr if None."""
     from rich.console import Console
-    from rich.markup import escape
 
-    console = Console()
-    _table(report, console)
-    console.print(escape(report.summary()), style="green" if report.ok else "bold red")
+    from splitsec.cli.check_rows import Rows
+    from splitsec.running.contract.runner import check_plugin
 
-
-def _table(report: Report, console: Console) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    columns: dict[str, dict[str, Any]] = {
-        "check": {"no_wrap": True},
-        "": {},
-        "what was seen, and what to do": {"ratio": 1},
-        "seconds": {"justify": "right"},
-    }
-    for name, options in columns.items():
-        table.add_column(name, **options)
-    for one in report.findings:
-        verdict = Text(one.verdict, style=_COLOURS[one.verdict])
-        table.add_row(Text(one.check), verdict, Text(one.sentence), f"{one.seconds:.1f}")
-    console.print(table)
+    rows = None if results is None else Console(file=results)
+    with Rows(rows, Console(stderr=True), spec) as listener:
+        return check_plugin(spec, kind, only=only, listener=listener)

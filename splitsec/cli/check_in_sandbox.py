@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 import secrets
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from splitsec.cells.plugin_requests import parse_plugins
+from splitsec.cli.check_rows import is_brief
 from splitsec.cli.exit_codes import Exit
 from splitsec.errors import PluginError, UsageError
 from splitsec.isolation import Isolation
@@ -40,6 +42,7 @@ LIMITS = Isolation(sandbox=True, seconds=3600)
 _MOST_BYTES = 1 << 20  # of a report, and of the output beside it
 _MOST_FILE_BYTES = 64 << 20
 _MOST_TOLD = 600  # characters
+_MOST_ROWS = 50  # of checks, more than any plug-in has
 
 
 class ReportRequest(NamedTuple):
@@ -72,7 +75,11 @@ class ReportRequest(NamedTuple):
 
 
 def check_in_sandbox(
-    spec: str, kind: Kind | None, only: Sequence[str] = (), limits: Isolation = LIMITS
+    spec: str,
+    kind: Kind | None,
+    only: Sequence[str] = (),
+    limits: Isolation = LIMITS,
+    told: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """Run ``splitsec check`` in the sandbox, where an unread plug-in can do no harm.
 
@@ -81,6 +88,7 @@ def check_in_sandbox(
         kind: kind of the plug-in, or None if only one kind matches.
         only: checks to run; all if empty.
         limits: limits on time, memory and processes.
+        told: called with a line for each check that is done, while the others run.
 
     Returns:
         The report from the process in the sandbox. Code that shares a process with the checks can
@@ -120,7 +128,9 @@ def check_in_sandbox(
             env=environment("/tmp") | variables,
             **unprivileged(shown),
         )
-        verdict = _wait(process, mark, limits)
+        lines = _RowLines(said.fileno(), told)
+        verdict = _wait(process, mark, limits, lines.look)
+        lines.look()
         reported.seek(0)
         said.seek(0)
         answer = reported.read(_MOST_BYTES)
@@ -154,8 +164,36 @@ def _harmless(value: Any) -> Any:
     return value
 
 
-def _wait(process: subprocess.Popen[bytes], mark: str, limits: Isolation) -> str | None:
-    """Wait for a process to end; return the limit that it exceeded, if that ended it."""
+class _RowLines:
+    """Passes on the lines about checks that are done, and nothing else that a process says.
+
+    Args:
+        handle: the file that it writes to; it is read without moving its position.
+        told: called with each line.
+    """
+
+    def __init__(self, handle: int, told: Callable[[str], None]) -> None:
+        self._handle, self._told = handle, told
+        self._read = self._passed = 0
+
+    def look(self) -> None:
+        """Pass on the lines that were written since the last look."""
+        found = os.pread(self._handle, _MOST_BYTES, self._read)
+        complete = found[: found.rfind(b"\n") + 1]
+        self._read += len(complete) or (len(found) if len(found) == _MOST_BYTES else 0)
+        for line in complete.decode(errors="replace").splitlines():
+            if is_brief(line) and self._passed < _MOST_ROWS:
+                self._passed += 1
+                self._told(line)
+
+
+def _wait(
+    process: subprocess.Popen[bytes],
+    mark: str,
+    limits: Isolation,
+    look: Callable[[], None],
+) -> str | None:
+    """Wait for a process to end, and look regularly; return the limit that ended it, if any."""
     tree, deadline = Tree(process.pid, mark), time.monotonic() + limits.seconds
     try:
         while process.poll() is None:
@@ -166,6 +204,7 @@ def _wait(process: subprocess.Popen[bytes], mark: str, limits: Isolation) -> str
                 return f"took longer than {limits.seconds:g} seconds"
             with suppress(subprocess.TimeoutExpired):
                 process.wait(LOOK_EVERY_SECONDS)
+            look()
         return None
     finally:
         tree.kill()

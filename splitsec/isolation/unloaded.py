@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from torch import Tensor
 
-from splitsec.errors import PluginError, blaming
+from splitsec.errors import NotApplicable, PluginError, blaming
 from splitsec.isolation import Isolation
 from splitsec.isolation.host import Answer, Guest
 from splitsec.isolation.plugin_paths import source_of_module
@@ -47,7 +47,8 @@ class _GuestAnswer(BaseModel):
     reconstructs: bool
     parameters: dict[str, Any]
     input_paths: dict[str, str]
-    threat: ThreatModel
+    threat: ThreatModel | None
+    refusal: str | None
 
 
 class Description(BaseModel):
@@ -64,7 +65,8 @@ class Description(BaseModel):
         reconstructs: see :class:`splitsec.Attack`.
         parameters: resolved parameters, as JSON values.
         input_paths: those that name files, see :meth:`splitsec.Parameters.input_paths`.
-        threat: its threat model with these parameters.
+        threat: its threat model with these parameters, or None if it has none.
+        refusal: why it does not apply with these parameters, or None.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -79,7 +81,8 @@ class Description(BaseModel):
     reconstructs: bool
     parameters: dict[str, Any]
     input_paths: dict[str, str] = Field(default_factory=dict)
-    threat: ThreatModel
+    threat: ThreatModel | None
+    refusal: str | None = None
 
     def plugin(self) -> Plugin:
         """Return a plug-in with a stand-in for the class that is not loaded."""
@@ -127,8 +130,15 @@ class StandIn(Attack[Any]):
 
     @classmethod
     def threat_model(cls, parameters: Parameters) -> ThreatModel:
-        """Return the declared threat model."""
-        return cls.description.threat
+        """Return the declared threat model.
+
+        Raises:
+            NotApplicable: the attack said so instead of declaring one.
+        """
+        told = cls.description
+        if told.threat is None:
+            raise NotApplicable(short(told.refusal or "it declares no threat model"))
+        return told.threat
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
         """Raise an error: the attack is not loaded."""
@@ -224,9 +234,13 @@ def configure_here(asked: Mapping[str, Any]) -> dict[str, Any]:
     by_profile = getattr(plugin.cls, "profiles", {}).get(asked["profile"], {})
     label = asked["label"]
     parameters = build_parameters(label, plugin.cls.Parameters, merge(by_profile, *asked["layers"]))
-    with blaming(label, "threat_model()"):
-        threat = plugin.cls.threat_model(parameters)
-    if not isinstance(threat, ThreatModel):
+    threat, refusal = None, None
+    try:
+        with blaming(label, "threat_model()"):
+            threat = plugin.cls.threat_model(parameters)
+    except NotApplicable as error:
+        refusal = str(error)
+    if refusal is None and not isinstance(threat, ThreatModel):
         raise PluginError(f"{label} returned no ThreatModel from threat_model()")
     return {
         "module": plugin.cls.__module__,
@@ -234,5 +248,6 @@ def configure_here(asked: Mapping[str, Any]) -> dict[str, Any]:
         "reconstructs": bool(plugin.cls.reconstructs),
         "parameters": parameters.model_dump(mode="json"),
         "input_paths": parameters.input_paths(),
-        "threat": threat.model_dump(),
+        "threat": None if threat is None else threat.model_dump(),
+        "refusal": refusal,
     }

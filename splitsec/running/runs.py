@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from splitsec.cells.requests import Request, make_request
 from splitsec.data.loading import ImageHashes
-from splitsec.errors import UsageError, unknown_name
+from splitsec.errors import NotApplicable, UsageError, unknown_name
 from splitsec.isolation import isolation_for
 from splitsec.progress import Silent
 from splitsec.records.cell_progress import CellProgress
@@ -115,7 +115,7 @@ def run_cells(
 
     Yields:
         Records, existing ones first. An error inside a cell makes its record ``"failed"``, or
-        ``"skipped"`` if the attack cannot work on the target; the record has the reason.
+        ``"skipped"`` if a plug-in cannot work in it; the record has the reason.
 
     Raises:
         DataError: the data of a cell cannot be loaded; no cell has run.
@@ -124,10 +124,14 @@ def run_cells(
     """
     executor = executor or InProcess()
     cells = distinct(cells)
-    look_up = _looking_up(cells, store, progress, rerun)
+    images = ImageHashes(progress)
+    refused = _without_images(cells, images)
+    look_up = _looking_up(images, store, progress, rerun)
     sessions: dict[str, list[Cell]] = {}
     done = []
     for cell in cells:
+        if id(cell) in refused:
+            continue
         record = look_up(cell)
         if record is None:
             sessions.setdefault(cell.session_key(), []).append(cell)
@@ -137,7 +141,8 @@ def run_cells(
         progress.message(f"{len(done)} of {len(cells)} cells have a record, which is used")
     queue = Queue(sessions.values(), store, look_up)
     try:
-        for record in chain(done, _run(queue, executor, store, progress)):
+        skipped = _skip(cells, refused, store, progress)
+        for record in chain(done, skipped, _run(queue, executor, store, progress)):
             progress.end(record)
             yield record
     finally:
@@ -183,8 +188,10 @@ def with_records(
     Raises:
         DataError: the data cannot be loaded.
     """
-    look_up = _looking_up(cells, store, progress, rerun)
-    return [(cell, look_up(cell)) for cell in cells]
+    images = ImageHashes(progress)
+    refused = _without_images(cells, images)
+    look_up = _looking_up(images, store, progress, rerun)
+    return [(cell, None if id(cell) in refused else look_up(cell)) for cell in cells]
 
 
 def _run(queue: Queue, executor: Executor, store: Path, progress: CellProgress) -> Iterator[Record]:
@@ -202,13 +209,37 @@ def _run(queue: Queue, executor: Executor, store: Path, progress: CellProgress) 
             time.sleep(_LOOK_AGAIN_SECONDS)
 
 
+def _without_images(cells: Sequence[Cell], images: ImageHashes) -> dict[int, str]:
+    """Return the cells whose data sets do not apply, by identity, and what these said.
+
+    Raises:
+        DataError: other data cannot be loaded. No cell has run then.
+    """
+    refused = {}
+    for cell in cells:
+        try:
+            images.of(cell.data_spec())
+        except NotApplicable as error:
+            refused[id(cell)] = str(error)
+    return refused
+
+
+def _skip(
+    cells: Sequence[Cell], refused: Mapping[int, str], store: Path, progress: CellProgress
+) -> Iterator[Record]:
+    """Write the records of cells whose data sets do not apply."""
+    for cell in cells:
+        if id(cell) in refused:
+            from splitsec.cells.evaluation import record_without_images
+
+            progress.begin(cell.spec)
+            yield record_without_images(cell, store, refused[id(cell)])
+
+
 def _looking_up(
-    cells: Sequence[Cell], store: Path, progress: CellProgress, rerun: Rerun
+    images: ImageHashes, store: Path, progress: CellProgress, rerun: Rerun
 ) -> Callable[[Cell], Record | None]:
     """Return a function that gives a cell's usable record, or None."""
-    images = ImageHashes(progress)
-    for cell in cells:  # errors in any of them appear before the first one runs
-        images.of(cell.data_spec())
 
     def look_up(cell: Cell) -> Record | None:
         cell_id = cell.cell_id(images.of(cell.data_spec()))

@@ -146,10 +146,10 @@ def cost(subject: Subject) -> Outcome:
 
 CHECKS: Sequence[Check] = (
     Check("documented", documented),
-    *(Check(name, partial(works, setting=name)) for name in TARGETS),
+    *(Check(name, partial(works, setting=name), 15.0) for name in TARGETS),
     Check("threat model", keeps_to_its_threat_model),
-    Check("repeats itself", partial(repeats, purpose=_TRIED)),
-    Check("beats a blind guess", beats_a_blind_guess),
+    Check("repeats itself", partial(repeats, purpose=_TRIED), 15.0),
+    Check("beats a blind guess", beats_a_blind_guess, 20.0),
     Check("leaves no trace", left_alone),
     Check("cost", cost),
 )

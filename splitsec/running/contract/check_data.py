@@ -125,6 +125,8 @@ def works(subject: Subject) -> Outcome:
         return Outcome("skipped", "its images are not here")
     cells = subject.resolve(target=_MODELS[subject.cls.task])
     (record,) = subject.run(cells)
+    if record.status == "skipped":
+        return Outcome("skipped", f"it does not apply here: {record.reason}")
     if record.status != "ok":
         return Outcome("failed", f"{record.reason}")
     subject.tried[_TRIED] = cells[0], record

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from splitsec.errors import SessionEnded, blaming
+from splitsec.errors import NotApplicable, SessionEnded, blaming
 from splitsec.randomness import seeded_global_generator
 from splitsec.records.record import Record
 from splitsec.running.contract.report import Outcome
@@ -87,16 +88,25 @@ def _call(subject: Subject, image: Shape, smashed: SmashedShape, alike: bool) ->
 
 def hooks(subject: Subject) -> Outcome:
     """Check the hooks on maps, tokens and vectors, and on batches of equal images."""
+    refused: dict[str, str] = {}
     for image, smashed in SHAPES:
         for alike in (False, True):
-            given = _call(subject, image, smashed, alike)
+            try:
+                given = _call(subject, image, smashed, alike)
+            except NotApplicable as error:
+                refused[str(smashed)] = str(error)
+                continue
             wrong = _wrong(given, smashed)
             if wrong:
                 batch = "a batch of equal images" if alike else "a batch"
                 return Outcome("failed", f"{wrong}, for {batch} of {image} sent as {smashed}")
-    return Outcome(
-        "ok", "maps, tokens and vectors keep their shapes; penalties and gradients are finite"
-    )
+    if len(refused) == len(SHAPES):
+        return Outcome("failed", f"it applies to no smashed data: {next(iter(refused.values()))}")
+    said = "maps, tokens and vectors keep their shapes; penalties and gradients are finite"
+    if refused:
+        said = f"what it takes keeps its shape; it does not apply to {', '.join(refused)}: "
+        said += next(iter(refused.values()))
+    return Outcome("ok", said)
 
 
 def _wrong(given: _Hooks, smashed: SmashedShape) -> str | None:
@@ -124,13 +134,14 @@ def _wrong_tensor(method: str, value: object, due: tuple[int, ...]) -> str | Non
 
 def same_draws(subject: Subject) -> Outcome:
     """Check that equal seeds give equal releases, and that `randomised` is correct."""
-    first, second = (_call(subject, *SHAPES[0], alike=False) for _ in range(2))
+    shapes = _applies_to(subject)
+    first, second = (_call(subject, *shapes, alike=False) for _ in range(2))
     if not torch.equal(first.released, second.released) or _value(first) != _value(second):
         return Outcome(
             "failed",
             "equal seeds gave different values; draw from the generator that begin() receives",
         )
-    drawn = not torch.equal(*_releases(subject))
+    drawn = not torch.equal(*_releases(subject, *shapes))
     if drawn and not subject.cls.randomised:
         return Outcome(
             "failed", "release() draws random numbers; state randomised = True, so records say so"
@@ -144,9 +155,21 @@ def _value(given: _Hooks) -> float:
     return 0.0 if given.penalty is None else given.penalty.item()
 
 
-def _releases(subject: Subject) -> tuple[Tensor, Tensor]:
+def _applies_to(subject: Subject) -> tuple[Shape, SmashedShape]:
+    """Return the first shapes to which the defense applies.
+
+    Raises:
+        NotApplicable: it applies to none.
+    """
+    for shapes in SHAPES[:-1]:
+        with suppress(NotApplicable):
+            _call(subject, *shapes, alike=False)
+            return shapes
+    return SHAPES[-1]
+
+
+def _releases(subject: Subject, image: Shape, smashed: SmashedShape) -> tuple[Tensor, Tensor]:
     """Return the releases of one batch with two different generators."""
-    image, smashed = SHAPES[0]
     drawn = torch.Generator().manual_seed(0)
     images = torch.rand(6, *image, generator=drawn)
     sent = torch.rand(6, *smashed, generator=drawn)
@@ -163,6 +186,8 @@ def works(subject: Subject, setting: str) -> Outcome:
     """Check that a session with the defense runs."""
     cells = subject.resolve(**TARGETS[setting])
     (record,) = subject.run(cells)
+    if record.status == "skipped":
+        return Outcome("skipped", f"it does not apply here: {record.reason}")
     if record.status != "ok":
         return Outcome("failed", f"{record.reason}")
     subject.tried.setdefault(_TRIED, (cells[0], record))
@@ -180,6 +205,8 @@ def retains_utility(subject: Subject) -> Outcome:
     (cell,) = subject.resolve(_LEARNS_SETTINGS, **_LEARNS)
     (bare,) = small_cells(_LEARNS_SETTINGS, **_LEARNS)
     defended, undefended = subject.run([cell, bare])
+    if defended.status == "skipped":
+        return Outcome("skipped", f"it does not apply here: {defended.reason}")
     for record in (undefended, defended):
         if record.status != "ok" or record.utility is None:
             return Outcome("failed", f"{record.spec.title()}: {record.reason}")

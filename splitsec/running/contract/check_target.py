@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from splitsec.data.parts import Part
-from splitsec.errors import UsageError, blaming
+from splitsec.errors import NotApplicable, PluginError, SplitsecError, UsageError, blaming
 from splitsec.plugins.defense import Defense
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.target import (
@@ -68,7 +69,15 @@ def _taken(subject: Subject, image: Shape) -> Shape:
 
 
 def _usual(subject: Subject) -> Shape:
-    return _taken(subject, _USUAL)
+    """Return the image shape of the checks that need one: the first that the target takes."""
+    taken = [_taken(subject, image) for image in (_USUAL, *SHAPES)]
+    for image in dict.fromkeys(taken):
+        with suppress(SplitsecError):
+            model = _split(subject, image, _outputs(subject), subject.cls.default_cut)
+            with blaming(subject.configured.label, "the client's forward()"):
+                smashed_shape(model.client, image)
+            return image
+    return taken[0]
 
 
 def _split(subject: Subject, image: Shape, outputs: int, cut: int) -> SplitModel:
@@ -80,18 +89,53 @@ def _outputs(subject: Subject) -> int:
     return 3 if subject.cls.task == "classification" else 1
 
 
-def _splits(subject: Subject, refused: dict[str, int]) -> Iterator[_Split]:
-    """Yield the target split in every way; count the splits that it refuses, by reason."""
+def _splits(
+    subject: Subject, refused: dict[str, int], unstated: list[str] | None = None
+) -> Iterator[_Split]:
+    """Yield the target split in every way; count the splits that it refuses, by reason.
+
+    Args:
+        subject: the target.
+        refused: the counts.
+        unstated: collects what it does not take although it states no restriction.
+
+    Raises:
+        PluginError: the target raised.
+    """
     for image in dict.fromkeys(_taken(subject, image) for image in SHAPES):
         for cut in subject.make().possible_cuts():
             try:
-                model = _split(subject, image, _outputs(subject), cut)
-                with blaming(subject.configured.label, "the client's forward()"):
-                    smashed_shape(model.client, image)
-            except UsageError as error:
+                yield _split_once(subject, image, cut)
+            except (UsageError, NotApplicable) as error:
                 refused[str(error)] = refused.get(str(error), 0) + 1
-                continue
-            yield _Split(image, cut, model)
+            except PluginError:
+                said = _only_some_channels(subject, image, cut)
+                if unstated is None or said is None:
+                    raise
+                unstated.append(said)
+                break
+
+
+def _split_once(subject: Subject, image: Shape, cut: int) -> _Split:
+    model = _split(subject, image, _outputs(subject), cut)
+    with blaming(subject.configured.label, "the client's forward()"):
+        smashed_shape(model.client, image)
+    return _Split(image, cut, model)
+
+
+def _only_some_channels(subject: Subject, image: Shape, cut: int) -> str | None:
+    """Return in words that a target takes other numbers of channels alone, or None."""
+    for channels in subject.cls.channels:
+        if channels != image.channels:
+            with suppress(SplitsecError):
+                other = image._replace(channels=channels)
+                if _wrong(subject, _split_once(subject, other, cut)) is None:
+                    kind = {1: "grey", 3: "colour"}[channels]
+                    return (
+                        f"it takes {kind} images only; state it with channels = ({channels},), so "
+                        "that splitsec refuses others with a sentence"
+                    )
+    return None
 
 
 def states_itself(subject: Subject) -> Outcome:
@@ -107,7 +151,8 @@ def splits(subject: Subject) -> Outcome:
     """Check every cut at several sizes, grey and colour: shapes, gradients, no in-place writes."""
     refused: dict[str, int] = {}
     done: dict[int, int] = {}
-    for split in _splits(subject, refused):
+    unstated: list[str] = []
+    for split in _splits(subject, refused, unstated):
         wrong = _wrong(subject, split)
         if wrong:
             where = f"cut {split.cut}, images of {split.image}"
@@ -119,6 +164,8 @@ def splits(subject: Subject) -> Outcome:
         return Outcome(
             "failed", f"it claims cut {', '.join(missing)}, which works at no size: {why}"
         )
+    if unstated:
+        return Outcome("warning", unstated[0])
     images = [_taken(subject, image) for image in SHAPES]
     kinds = {1: "grey", 3: "colour"}
     colours = " and ".join(kinds[one] for one in sorted({image.channels for image in images}))
@@ -190,7 +237,7 @@ def computes_the_same(subject: Subject) -> Outcome:
     for cut in subject.make().possible_cuts():
         try:
             split_model, unsplit = (_split(subject, image, outputs, cut) for _ in range(2))
-        except UsageError:
+        except (UsageError, NotApplicable):
             continue
         ours, theirs = _train(subject, split_model, True), _train(subject, unsplit, False)
         if not np.allclose(ours, theirs, rtol=_TOLERANCE, atol=_TOLERANCE):
@@ -205,6 +252,8 @@ def computes_the_same(subject: Subject) -> Outcome:
                     "failed", f"cut {cut}: weights differ from those of unsplit training"
                 )
         compared += 1
+    if not compared:
+        return Outcome("skipped", f"no cut works for images of {image}")
     return Outcome("ok", f"losses and weights of {compared} cuts equal those of unsplit training")
 
 
@@ -282,6 +331,8 @@ def works(subject: Subject) -> Outcome:
     image = _usual(subject)
     cells = subject.resolve({"training.epochs": 3}, size=image.height, channels=image.channels)
     (record,) = subject.run(cells)
+    if record.status == "skipped":
+        return Outcome("skipped", f"it does not apply here: {record.reason}")
     if record.status != "ok":
         return Outcome("failed", f"{record.reason}")
     subject.tried[_TRIED] = cells[0], record
@@ -315,11 +366,11 @@ def cost(subject: Subject) -> Outcome:
 CHECKS: Sequence[Check] = (
     Check("documented", documented),
     Check("states itself", states_itself),
-    Check("splits", splits),
-    Check("same mathematics", computes_the_same),
+    Check("splits", splits, 15.0),
+    Check("same mathematics", computes_the_same, 15.0),
     Check("every weight learns", every_weight_learns),
-    Check("works", works),
-    Check("repeats itself", partial(repeats, purpose=_TRIED)),
+    Check("works", works, 5.0),
+    Check("repeats itself", partial(repeats, purpose=_TRIED), 5.0),
     Check("leaves no trace", left_alone),
     Check("cost", cost),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, computed_field
@@ -34,6 +35,24 @@ class CheckResult(BaseModel):
     verdict: Verdict
     sentence: str
     seconds: float
+
+
+class CheckListener:
+    """Hears how checks go; override what you need."""
+
+    def planned(self, label: str, seconds: Mapping[str, float]) -> None:
+        """Hear which checks will run.
+
+        Args:
+            label: names the plug-in, such as ``"attack 'fsha'"``.
+            seconds: name of each check to the seconds that it usually takes.
+        """
+
+    def begun(self, check: str) -> None:
+        """Hear that a check begins."""
+
+    def ended(self, result: CheckResult) -> None:
+        """Hear how a check ended."""
 
 
 class Report(BaseModel):

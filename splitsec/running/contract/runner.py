@@ -5,19 +5,28 @@ from __future__ import annotations
 import importlib
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 from splitsec.cells.configured import configure
 from splitsec.cells.plugin_requests import parse_plugins
-from splitsec.errors import PluginError, SplitsecError, UsageError, blaming, unknown_name
+from splitsec.errors import (
+    NotApplicable,
+    PluginError,
+    SplitsecError,
+    UsageError,
+    blaming,
+    unknown_name,
+)
 from splitsec.plugins.loading import kinds_of
 from splitsec.plugins.names import Kind, plain_name
-from splitsec.running.contract.report import CheckResult, Outcome, Report
+from splitsec.running.contract.report import CheckListener, CheckResult, Outcome, Report
 from splitsec.running.contract.subject import Check, Subject
 from splitsec.running.contract.surroundings import ENVIRONMENT, SurroundingsWatch, seeing_changes
+
+_LOADS = "loads"
 
 
 def check_plugin(
@@ -25,7 +34,7 @@ def check_plugin(
     kind: Kind | None = None,
     *,
     only: Collection[str] = (),
-    begun: Callable[[str], None] = lambda check: None,
+    listener: CheckListener | None = None,
 ) -> Report:
     """Check that a plug-in keeps its contract.
 
@@ -35,7 +44,7 @@ def check_plugin(
         kind: attack, defense, target or data; needed only if plug-ins of several kinds match.
         only: names of the checks to run; all by default. Some need cells of an earlier check and
             are skipped without it.
-        begun: called with the name of each check as it begins.
+        listener: hears of each check as it begins and ends.
 
     Returns:
         The result of each check. A plug-in that cannot be loaded has one result, which says why.
@@ -51,13 +60,16 @@ def check_plugin(
     unloaded = Report(kind=kind, name=plain_name(request.spec), spec=request.spec)
     changes: set[str] = set()
     start = time.perf_counter()
-    begun("loads")
+    listener = listener or CheckListener()
+    listener.begun(_LOADS)
     try:
         with seeing_changes(changes):
             kind = kind or _only_kind(request.spec)
             configured = configure(kind, request)
     except PluginError as error:
-        return _found(unloaded, [_finding("loads", Outcome("failed", str(error)), start)])
+        failed = _finding(_LOADS, Outcome("failed", str(error)), start)
+        listener.ended(failed)
+        return _found(unloaded, [failed])
     module: ModuleType = importlib.import_module(f"splitsec.running.contract.check_{kind}")
     known = [check.name for check in module.CHECKS]
     for name in only:
@@ -74,10 +86,12 @@ def check_plugin(
         sha256=configured.plugin.sha256,
         parameters=configured.parameters.model_dump(mode="json"),
     )
-    findings = [_finding("loads", _loading(changes), start)]
+    findings = [_finding(_LOADS, _loading(changes), start)]
+    listener.planned(configured.label, {check.name: check.seconds for check in checks})
+    listener.ended(findings[0])
     with tempfile.TemporaryDirectory(prefix="splitsec-check-") as folder:
         subject = Subject(watched, str(spec), Path(folder), watch)
-        findings += _run(checks, subject, begun)
+        findings += _run(checks, subject, listener)
     return _found(report, findings)
 
 
@@ -105,17 +119,21 @@ def _loading(changes: set[str]) -> Outcome:
 
 
 def _run(
-    checks: Sequence[Check], subject: Subject, begun: Callable[[str], None]
+    checks: Sequence[Check], subject: Subject, listener: CheckListener
 ) -> Iterator[CheckResult]:
     for check in checks:
-        begun(check.name)
+        listener.begun(check.name)
         start = time.perf_counter()
         try:
             with blaming(subject.configured.label, f"the check {check.name!r}"):
                 outcome = check.look(subject)
+        except NotApplicable as error:
+            outcome = Outcome("skipped", f"it does not apply here: {error}")
         except SplitsecError as error:
             outcome = Outcome("failed", str(error))
-        yield _finding(check.name, outcome, start)
+        result = _finding(check.name, outcome, start)
+        listener.ended(result)
+        yield result
 
 
 def _finding(check: str, outcome: Outcome, start: float) -> CheckResult:

@@ -90,10 +90,17 @@ class Subject:
 
 
 class Check(NamedTuple):
-    """A check: its name and its function."""
+    """A check.
+
+    Attributes:
+        name: its name.
+        look: looks at a plug-in.
+        seconds: how long it usually takes, measured with built-in plug-ins on two CPU cores.
+    """
 
     name: str
     look: Callable[[Subject], Outcome]
+    seconds: float = 0.1
 
 
 def documented(subject: Subject) -> Outcome:
