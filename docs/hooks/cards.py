@@ -8,8 +8,6 @@ table of the flags. Parameters come from the parameter classes and results from
 
 from __future__ import annotations
 
-import inspect
-import json
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -21,9 +19,10 @@ import pandas as pd
 from splitsec.leaderboard import tables
 from splitsec.leaderboard.boards import to_markdown
 from splitsec.leaderboard.ranking import rank
+from splitsec.plugins.description import parameters_of, text_of, threat_models_of
+from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.loading import Plugin, list_plugins, load_plugin
 from splitsec.plugins.names import Kind
-from splitsec.plugins.parameters import Parameters
 from splitsec.records.record import FLAGS, INVALIDATING, Record
 from splitsec.records.store import load_records
 from splitsec.records.wording import with_interval
@@ -38,12 +37,6 @@ _ROWS: dict[Kind, list[str]] = {
     "target": ["attack"],
 }
 _SETTING = ["data", "target", "cut", "profile", "protocol"]
-_LIMITS = {
-    "minimum": "at least",
-    "exclusiveMinimum": "more than",
-    "maximum": "at most",
-    "exclusiveMaximum": "less than",
-}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -90,9 +83,7 @@ def cards(kind: Kind) -> str:
 
 def card(plugin: Plugin) -> str:
     """Return a plug-in's description from its source, its parameters and its results."""
-    module = inspect.getmodule(plugin.cls)
-    text = inspect.cleandoc(module.__doc__ or "") if module else ""
-    parts = [f"## {plugin.name}", text]
+    parts = [f"## {plugin.name}", text_of(plugin)]
     if plugin.kind == "attack":
         parts += [f"### {plugin.name}: threat model", threat_model(plugin)]
     parts += [f"### {plugin.name}: parameters", parameters(plugin)]
@@ -102,17 +93,13 @@ def card(plugin: Plugin) -> str:
 
 def threat_model(plugin: Plugin) -> str:
     """Return an attack's threat model by default, and under each profile that changes it."""
-    defaults = plugin.cls.Parameters()
-    declared = {"": _declared(plugin, defaults)}
-    for profile, values in plugin.cls.profiles.items():
-        said = _declared(plugin, defaults.model_copy(update=values))
-        if said != declared[""]:
-            declared[f"Under the profile `{profile}`: "] = said
-    return "\n\n".join(f"{when}{said}" for when, said in declared.items())
+    return "\n\n".join(
+        f"Under the profile `{profile}`: {_declared(threat)}" if profile else _declared(threat)
+        for profile, threat in threat_models_of(plugin).items()
+    )
 
 
-def _declared(plugin: Plugin, given: Parameters) -> str:
-    threat = plugin.cls.threat_model(given)
+def _declared(threat: ThreatModel) -> str:
     role = "Active: it takes the server's place."
     if not threat.active:
         role = "Passive: it follows the protocol."
@@ -125,45 +112,26 @@ def _declared(plugin: Plugin, given: Parameters) -> str:
 
 def parameters(plugin: Plugin) -> str:
     """Return a table of a plug-in's parameters, with the values that its profiles set."""
-    fields = plugin.cls.Parameters.model_fields
-    if not fields:
+    found = parameters_of(plugin)
+    if not found:
         return "None."
-    schema = plugin.cls.Parameters.model_json_schema()["properties"]
     profiles = plugin.cls.profiles
     lines = [
         {
-            "parameter": f"`{name}`",
-            "default": _value(field.default),
-            **{
-                f"profile {profile}": _value(values[name]) if name in values else "="
-                for profile, values in profiles.items()
-            },
-            "values": _domain(schema[name]),
-            "meaning": field.description or "",
+            "parameter": f"`{one.name}`",
+            "default": _code(one.default),
+            **{f"profile {name}": _code(one.profiles.get(name, "=")) for name in profiles},
+            "values": one.values,
+            "meaning": one.meaning,
         }
-        for name, field in fields.items()
+        for one in found
     ]
     same = "\n`=` means the default value." if profiles else ""
     return tables.to_markdown(pd.DataFrame(lines)) + same
 
 
-def _value(value: object) -> str:
-    return "empty" if value is None else f"`{json.dumps(value)}`".replace('"', "")
-
-
-def _domain(schema: Mapping[str, Any]) -> str:
-    """Return in words the values that a parameter's JSON Schema allows."""
-    options = schema.get("anyOf", [schema])
-    return " or ".join(_option(option) for option in options)
-
-
-def _option(schema: Mapping[str, Any]) -> str:
-    if "enum" in schema:
-        return ", ".join(map(str, schema["enum"]))
-    limits = [f"{words} {schema[key]:g}" for key, words in _LIMITS.items() if key in schema]
-    name = {"null": "empty", "string": "text", "boolean": "true, false"}
-    kind = str(schema["type"])
-    return " ".join([name.get(kind, kind), *([", ".join(limits)] if limits else [])])
+def _code(value: str) -> str:
+    return value if value in ("empty", "=") else f"`{value}`"
 
 
 def measured(plugin: Plugin) -> str:

@@ -1,20 +1,81 @@
-"""``splitsec show``: print a record again."""
+"""``splitsec show``: print a record again, or describe a plug-in."""
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import click
 
-from splitsec.records.record import load_record
+from splitsec.errors import UsageError, unknown_name
+from splitsec.plugins.names import KINDS, Kind, is_path
 
 
 @click.command("show")
-@click.argument("record", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="The record as one line of JSON.")
-def command(record: Path, as_json: bool) -> None:
-    """Print the summary of RECORD, a record.json or the folder that holds it."""
-    loaded = load_record(record)
+@click.argument("words", nargs=-1, metavar="RECORD | [attack|defense|target|data] SPEC")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+def command(words: tuple[str, ...], as_json: bool) -> None:
+    """Print the summary of a record, or the description of a plug-in.
+
+    RECORD is a record.json or the folder that holds it. SPEC names a plug-in as --attack does: its
+    parameters are shown with their defaults and those of the profiles, such as the paper's, and an
+    attack's threat model. Its kind is needed only if plug-ins of several kinds match.
+
+    \b
+    splitsec show results/...
+    splitsec show attack fsha
+    splitsec show ./my_defense.py
+    """  # noqa: D301 - click's own mark for a block that is not wrapped
+    if len(words) == 1 and not _is_plugin(words[0]):
+        _check_there(words[0])
+        _show_record(Path(words[0]), as_json)
+        return
+    kind, spec = _read(words)
+    _show_plugin(kind, spec, as_json)
+
+
+def _is_plugin(word: str) -> bool:
+    """Return whether a word alone names a plug-in and no record."""
+    from splitsec.plugins.loading import list_plugins
+
+    path = Path(word)
+    if path.exists():
+        package = path.is_dir() and not any(path.glob("**/record.json"))
+        return is_path(word) and (
+            path.suffix == ".py" or (package and (path / "__init__.py").exists())
+        )
+    return any(word == one.name for kind in KINDS for one in list_plugins(kind))
+
+
+def _check_there(word: str) -> None:
+    """Raise a UsageError that helps if a word names neither a record nor a plug-in."""
+    from splitsec.plugins.loading import list_plugins
+
+    if not Path(word).exists() and not re.search(r"[\\/.]", word):
+        names = {one.name for kind in KINDS for one in list_plugins(kind)}
+        raise UsageError(unknown_name("record or plug-in", word, names))
+
+
+def _read(words: tuple[str, ...]) -> tuple[Kind | None, str]:
+    """Return kind and SPEC from the arguments."""
+    if len(words) == 1:
+        return None, words[0]
+    if len(words) != 2:
+        raise UsageError(
+            "splitsec show takes a record, or a plug-in with its kind before it: splitsec show "
+            f"attack fsha ({len(words)} words were given)"
+        )
+    for kind in KINDS:
+        if words[0] == kind:
+            return kind, words[1]
+    raise UsageError(unknown_name("kind", words[0], KINDS))
+
+
+def _show_record(path: Path, as_json: bool) -> None:
+    from splitsec.records.record import load_record
+
+    loaded = load_record(path)
     if as_json:
         click.echo(loaded.to_json())
         return
@@ -22,5 +83,25 @@ def command(record: Path, as_json: bool) -> None:
 
     from splitsec.cli.summary import print_summary
 
-    folder = record if record.is_dir() else record.parent
-    print_summary(loaded, Console(), folder)
+    print_summary(loaded, Console(), path if path.is_dir() else path.parent)
+
+
+def _show_plugin(kind: Kind | None, spec: str, as_json: bool) -> None:
+    from splitsec.cli.plugin_summary import facts, print_plugin
+    from splitsec.plugins.loading import kinds_of, load_plugin
+
+    if kind is None:
+        kinds = kinds_of(spec)
+        if len(kinds) > 1:
+            raise UsageError(
+                f"{spec!r} is of several kinds ({', '.join(kinds)}); say which, such as splitsec "
+                f"show {kinds[0]} {spec}"
+            )
+        (kind,) = kinds
+    plugin = load_plugin(kind, spec)
+    if as_json:
+        click.echo(json.dumps(facts(plugin)))
+        return
+    from rich.console import Console
+
+    print_plugin(plugin, Console())

@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from splitsec.errors import PluginError, UsageError, unknown_name
+from splitsec.plugins.module_files import module_file
 from splitsec.plugins.names import (
     FOLDERS,
     KINDS,
@@ -126,10 +127,18 @@ def list_plugins(kind: Kind) -> list[PluginListing]:
         PluginListing(name, summary_of(path), "built in") for name, path in _builtin(kind).items()
     ]
     installed = [
-        PluginListing(name, f"installed: {point.value}", name.split("/")[0])
+        PluginListing(name, _summary_of_installed(point), name.split("/")[0])
         for name, point in sorted(_entry_points(kind).items())
     ]
     return builtin + installed
+
+
+def _summary_of_installed(point: metadata.EntryPoint) -> str:
+    """Return the first line of an installed plug-in's docstring, or else its module."""
+    try:
+        return summary_of(module_file(point.module)) or f"installed: {point.value}"
+    except PluginError as error:
+        return f"(unreadable: {error})"
 
 
 def existing_path(what: str, spec: str) -> PluginPath | None:

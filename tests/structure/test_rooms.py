@@ -61,7 +61,7 @@ CASES = {
 DYNAMIC = {
     "splitsec.plugins.loading": "imports plug-ins, whose names a person gives",
     "splitsec.plugins.scaffold.writing": "looks whether a new file would hide a module",
-    "splitsec.isolation.plugin_paths": "finds a plug-in's file without importing it",
+    "splitsec.plugins.module_files": "finds a plug-in's file without importing it",
     "splitsec.cli.examination": "imports the packages that splitsec depends on",
 }
 """Modules that import what their source does not name, and why."""

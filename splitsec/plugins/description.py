@@ -1,0 +1,104 @@
+"""Describes a plug-in for a person: its parameters and, of an attack, its threat models."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from splitsec.errors import blaming
+from splitsec.plugins.grants import ThreatModel
+from splitsec.plugins.loading import Plugin
+from splitsec.plugins.parameters import build_parameters
+
+_LIMITS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "more than",
+    "maximum": "at most",
+    "exclusiveMaximum": "less than",
+}
+_NAMES = {"null": "empty", "string": "text", "boolean": "true, false"}
+
+
+class ParameterDescription(NamedTuple):
+    """A parameter of a plug-in.
+
+    Attributes:
+        name: its name.
+        default: its default, as a person writes it.
+        profiles: profile to its default there, where that is another one.
+        values: the values that it may have, in words.
+        meaning: its unit, and the value in the paper.
+    """
+
+    name: str
+    default: str
+    profiles: dict[str, str]
+    values: str
+    meaning: str
+
+
+def text_of(plugin: Plugin) -> str:
+    """Return the docstring of a plug-in's module, or of its class if that has none."""
+    module = inspect.getmodule(plugin.cls)
+    found = (module.__doc__ if module else None) or plugin.cls.__doc__ or ""
+    return inspect.cleandoc(found)
+
+
+def parameters_of(plugin: Plugin) -> list[ParameterDescription]:
+    """Return the parameters of a plug-in, in the order of its class."""
+    schema = plugin.cls.Parameters.model_json_schema().get("properties", {})
+    profiles = getattr(plugin.cls, "profiles", {})
+    return [
+        ParameterDescription(
+            name,
+            "(required)"
+            if field.is_required()
+            else value_text(field.get_default(call_default_factory=True)),
+            {
+                profile: value_text(values[name])
+                for profile, values in profiles.items()
+                if name in values
+            },
+            domain_text(schema[name]),
+            field.description or "",
+        )
+        for name, field in plugin.cls.Parameters.model_fields.items()
+    ]
+
+
+def threat_models_of(plugin: Plugin) -> dict[str, ThreatModel]:
+    """Return an attack's threat model by default, as ``""``, and by profile where it differs.
+
+    Raises:
+        PluginError: the attack raised.
+    """
+    found: dict[str, ThreatModel] = {}
+    for profile, values in {"": {}, **plugin.cls.profiles}.items():
+        given = build_parameters(plugin.label, plugin.cls.Parameters, values)
+        with blaming(plugin.label, "threat_model()"):
+            threat: ThreatModel = plugin.cls.threat_model(given)
+        if threat != found.get(""):
+            found[profile] = threat
+    return found
+
+
+def value_text(value: object) -> str:
+    """Return a value as a person writes it on the command line."""
+    return "empty" if value is None else json.dumps(value, default=str).replace('"', "")
+
+
+def domain_text(schema: Mapping[str, Any]) -> str:
+    """Return in words the values that a parameter's JSON Schema allows."""
+    return " or ".join(_option(option) for option in schema.get("anyOf", [schema]))
+
+
+def _option(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return ", ".join(map(str, schema["enum"]))
+    if "const" in schema:
+        return str(schema["const"])
+    limits = [f"{words} {schema[key]:g}" for key, words in _LIMITS.items() if key in schema]
+    kind = str(schema.get("type", "value"))
+    return " ".join([_NAMES.get(kind, kind), *([", ".join(limits)] if limits else [])])
