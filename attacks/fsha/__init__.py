@@ -69,6 +69,11 @@ class FshaParameters(Parameters):
     critic_lr: float = Field(1e-3, gt=0, description="Adam, critic; paper 1e-4")
     beta1: float = Field(0.5, ge=0, lt=1, description="Adam's first beta; paper 0.9")
     beta2: float = Field(0.99, ge=0, lt=1, description="Adam's second beta; paper 0.999")
+    adam: Literal["torch", "keras"] = Field(
+        "torch",
+        description="torch's Adam, with an epsilon of 1e-8 after the bias correction, or Keras', "
+        "with 1e-7 before it; paper keras",
+    )
     critic_steps: int = Field(1, ge=1, description="critic updates per exchange; paper 1")
     pretraining: int = Field(
         100, ge=0, description="steps of pilot and decoder before the first exchange; paper 0"
@@ -115,6 +120,7 @@ class Fsha(Attack[FshaParameters]):
             "critic_lr": 1e-4,
             "beta1": 0.9,
             "beta2": 0.999,
+            "adam": "keras",
             "pretraining": 0,
             "mirror": False,
             "decay_from": 1.0,
@@ -221,6 +227,7 @@ class Fsha(Attack[FshaParameters]):
             autoencoder_lr=given.autoencoder_lr,
             critic_lr=given.critic_lr,
             betas=(given.beta1, given.beta2),
+            adam=given.adam,
             critic_steps=given.critic_steps,
         )
         hijack = Hijack(*networks, settings, self.generator)

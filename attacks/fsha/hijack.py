@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from splitsec.plugins.toolbox.gradient_penalty import PenaltyNorm, gradient_penalty
+from splitsec.plugins.toolbox.optimization import KerasAdam
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class HijackSettings:
         autoencoder_lr: Adam's learning rate for the pilot and the decoder.
         critic_lr: Adam's learning rate for the critic.
         betas: Adam's betas, for both optimizers.
+        adam: whose form of Adam; the authors used Keras'.
         critic_steps: critic updates per exchange, 1 or more, on the same features with fresh
             interpolates. The client's gradient is taken at the weights before the last one.
     """
@@ -40,6 +42,7 @@ class HijackSettings:
     autoencoder_lr: float = 1e-5
     critic_lr: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
+    adam: Literal["torch", "keras"] = "keras"
     critic_steps: int = 1
 
 
@@ -89,12 +92,13 @@ class Hijack:
         self.decoder = decoder
         self.critic = critic
         self.settings = settings
-        self.autoencoder_optimizer = torch.optim.Adam(
+        adam = torch.optim.Adam if settings.adam == "torch" else KerasAdam
+        self.autoencoder_optimizer = adam(
             [*pilot.parameters(), *decoder.parameters()],
             lr=settings.autoencoder_lr,
             betas=settings.betas,
         )
-        self.critic_optimizer = torch.optim.Adam(
+        self.critic_optimizer = adam(
             critic.parameters(), lr=settings.critic_lr, betas=settings.betas
         )
         self._generator = generator

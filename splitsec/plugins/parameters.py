@@ -35,7 +35,7 @@ class Parameters(BaseModel):
 
     Examples:
         >>> from pydantic import Field
-        >>> from splitsec.plugins.parameters import build_parameters
+        >>> from splitsec.plugins.parameters import InputPath, build_parameters
         >>> class NoiseParameters(Parameters):
         ...     sigma: float = Field(0.1, ge=0, description="standard deviation; paper 0.5")
         >>> NoiseParameters(sigma="0.2")

@@ -72,10 +72,13 @@ def build(settings: HijackSettings, networks: Networks) -> Hijack:
 @pytest.mark.parametrize("critic_steps", [1, 3])
 @pytest.mark.parametrize("norm", ["sample", "channel"])
 @pytest.mark.parametrize("loss", ["wgan", "bce"])
+@pytest.mark.parametrize("adam", ["torch", "keras"])
 def test_equals_a_plain_port(
-    loss: str, norm: str, critic_steps: int, activation: Callable[[], nn.Module]
+    adam: str, loss: str, norm: str, critic_steps: int, activation: Callable[[], nn.Module]
 ) -> None:
-    settings = replace(SETTINGS, loss=loss, gradient_penalty_norm=norm, critic_steps=critic_steps)
+    settings = replace(
+        SETTINGS, adam=adam, loss=loss, gradient_penalty_norm=norm, critic_steps=critic_steps
+    )
     networks, reference_networks = Networks(activation), Networks()
     hijack = build(settings, networks)
     port = PlainPort(reference_networks, settings, torch.Generator().manual_seed(2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,17 +12,42 @@ from torch.nn.functional import logsigmoid
 from splitsec.attacks.fsha.hijack import Hijack, HijackSettings, HijackStep
 
 
+class PlainKerasAdam:
+    """Adam as Keras documents it, written out: an epsilon of 1e-7 before the bias correction."""
+
+    def __init__(self, weights: Iterable[Tensor], lr: float, betas: tuple[float, float]):
+        self.weights, self.rate, self.betas, self.steps = list(weights), lr, betas, 0
+        self.means = [torch.zeros_like(weight) for weight in self.weights]
+        self.squares = [torch.zeros_like(weight) for weight in self.weights]
+
+    def zero_grad(self) -> None:
+        for weight in self.weights:
+            weight.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        self.steps += 1
+        one, two = self.betas
+        rate = self.rate * (1 - two**self.steps) ** 0.5 / (1 - one**self.steps)
+        for weight, mean, square in zip(self.weights, self.means, self.squares, strict=True):
+            assert weight.grad is not None
+            mean.copy_(one * mean + (1 - one) * weight.grad)
+            square.copy_(two * square + (1 - two) * weight.grad**2)
+            weight.sub_(rate * mean / (square.sqrt() + 1e-7))
+
+
 class PlainPort:
     """Each party's loss by its own forward pass, differentiated by autograd alone."""
 
     def __init__(self, networks: Any, settings: HijackSettings, generator: torch.Generator):
         self.networks, self.settings, self.generator = networks, settings, generator
-        self.autoencoder_optimizer = torch.optim.Adam(
+        adam = torch.optim.Adam if settings.adam == "torch" else PlainKerasAdam
+        self.autoencoder_optimizer = adam(
             [*networks.pilot.parameters(), *networks.decoder.parameters()],
             settings.autoencoder_lr,
             settings.betas,
         )
-        self.critic_optimizer = torch.optim.Adam(
+        self.critic_optimizer = adam(
             networks.critic.parameters(), settings.critic_lr, settings.betas
         )
 

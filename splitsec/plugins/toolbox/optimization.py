@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
 
 OptimizerName = Literal["adam", "sgd"]
+
+_KERAS_EPSILON = 1e-7
 
 
 def make_optimizer(
@@ -38,6 +40,35 @@ def make_optimizer(
         # One kernel for all weights: a quarter less time per step of a ResNet-34 at 32 px.
         return torch.optim.Adam(weights, lr=rate, betas=betas, fused=True)
     return torch.optim.SGD(weights, lr=rate, momentum=momentum)
+
+
+class KerasAdam(torch.optim.Adam):
+    """Adam as Keras computes it, for methods that were published with Keras.
+
+    Keras adds its epsilon of 1e-7 to the square root of the second moment before the bias
+    correction, torch its 1e-8 after it. With b the second beta, Keras' step t is torch's with an
+    epsilon of 1e-7 / sqrt(1 - b**t). Gradients as small as those that a network behind a saturated
+    one receives make the difference visible.
+
+    Examples:
+        >>> import torch
+        >>> from splitsec.plugins.toolbox.optimization import KerasAdam
+        >>> weight = torch.nn.Parameter(torch.ones(1))
+        >>> optimizer = KerasAdam([weight], lr=0.1)
+        >>> weight.grad = torch.full((1,), 1e-7)  # as large as epsilon: a much smaller step
+        >>> optimizer.step()
+        >>> round(1 - weight.item(), 4)
+        0.0031
+    """
+
+    # torch's annotation has one overload for each of a closure and none.
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Take a step; ``closure`` computes the loss again, as in torch."""
+        for group in self.param_groups:
+            group["taken"] = group.get("taken", 0) + 1
+            group["eps"] = _KERAS_EPSILON / math.sqrt(1 - group["betas"][1] ** group["taken"])
+        loss: float | None = super().step(closure)
+        return loss
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
