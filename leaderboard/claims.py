@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from splitsec.errors import DataError
-from splitsec.leaderboard.tables import interval
 from splitsec.leaderboard.tracks import ReportClaim
+from splitsec.metrics.figures import Limits, limits_of
+from splitsec.metrics.intervals import estimate
 
 
 class Verdict(NamedTuple):
@@ -42,13 +43,15 @@ def weigh(claim: ReportClaim, frame: pd.DataFrame) -> Verdict:
     Raises:
         DataError: the claim names a column that the records do not have.
     """
-    values = _by_seed(frame, claim.of, claim.measure)
+    values, limits = _by_seed(frame, claim.of, claim.measure), limits_of(claim.measure)
     if claim.value is not None:
         differences = values - claim.value
+        limits = Limits(limits.low - claim.value, limits.high - claim.value)
     else:
         assert claim.against is not None
         differences = (values - _by_seed(frame, claim.against, claim.measure)).dropna()
-    mean, low, high = interval(differences.tolist())
+        limits = limits.of_differences()
+    mean, low, high = estimate(differences.tolist(), limits)
     return Verdict(claim, _outcome(claim, mean, low, high), mean, low, high, len(differences))
 
 

@@ -8,15 +8,26 @@ be told apart share a rank.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from splitsec.leaderboard.control import counting_attacks
 from splitsec.leaderboard.settings import By, plugin_names, setting_of, titles_of
-from splitsec.leaderboard.tables import interval
-from splitsec.metrics.schema import NOTHING_RECOVERED
-from splitsec.records.record import INVALIDATING, PROTOCOL_VERSION, Evidence, Record
+from splitsec.leaderboard.worth import doubt, retained, worth_of
+from splitsec.metrics.figures import SHARE, Estimate
+from splitsec.metrics.intervals import estimate
+from splitsec.records.record import (
+    FLAGS,
+    INVALIDATING,
+    LABELS_SHARED,
+    PROTOCOL_VERSION,
+    Evidence,
+    Record,
+)
+from splitsec.records.store import standing
 
 UTILITY_FLOOR = 0.5
 """Share of the undefended model's utility below which a defense is not ranked."""
@@ -104,6 +115,8 @@ def _frame(records: Sequence[Record], by: By) -> pd.DataFrame:
         invalid = sorted(INVALIDATING & set(one.flags))
         known = one.status == "ok" and not invalid and one.leakage is not None
         leakage = one.leakage.value if known and one.leakage is not None else None
+        if leakage is not None and not math.isfinite(leakage):
+            leakage = None
         rows.append(
             {
                 "cell_id": one.cell_id,
@@ -115,7 +128,9 @@ def _frame(records: Sequence[Record], by: By) -> pd.DataFrame:
                 "leakage": leakage,
                 "evidence": one.evidence,
                 "reason": None if leakage is not None else _reason(one, invalid),
-                **_worth(one),
+                "labels shared": one.labels_shared(),
+                "standing": standing(one),
+                **worth_of(one),
             }
         )
     return pd.DataFrame(rows)
@@ -125,14 +140,6 @@ def _reason(record: Record, invalid: Sequence[str]) -> str:
     if record.status != "ok":
         return f"{record.status}: {record.reason or 'no reason was given'}"
     return ", ".join(invalid) or "no leakage"
-
-
-def _worth(record: Record) -> dict[str, float | None]:
-    utility = record.utility
-    if utility is None:
-        return {"utility": None, "trivial": None}
-    name = "auc" if utility.jaccard is None else "jaccard"
-    return {"utility": getattr(utility, name), "trivial": utility.trivial[name]}
 
 
 def _access(record: Record) -> str:
@@ -146,63 +153,84 @@ def _access(record: Record) -> str:
 
 def _boarded(group: pd.DataFrame, by: By, floor: float) -> Board:
     notes: list[str] = []
+    if group["labels shared"].any():
+        notes.append(FLAGS[LABELS_SHARED])
+    group = _newest(group, notes)
     seeds = sorted(set(group["seed"].tolist()))
     if by == "attacks":
         rows = _attack_rows(group, seeds)
     else:
-        if by == "targets":
-            group = group[group["defense"] == "none"]
-        names = "defense" if by == "defenses" else "target"
-        counting = _controlled(group, notes)
-        rows = _worst_rows(group[group["attack"].isin(counting)], names, seeds, floor)
+        rows = _worst_rows(group, by, seeds, floor, notes)
     if len(seeds) == 1 and len(rows):
         notes.append("one seed: no row can be told from another")
     cells = group[["cell_id", "attack", "defense", "target"]]
     return Board("", _ranked(rows, lowest_first=by != "attacks"), notes, "", cells)
 
 
-def _controlled(group: pd.DataFrame, notes: list[str]) -> list[str]:
-    """Return the attacks that recover something undefended; add notes on the others."""
-    counting = []
-    for attack, cells in group.groupby("attack", sort=False):
-        undefended = cells[cells["defense"] == "none"]["leakage"].dropna()
-        mean, low, _ = interval(undefended.tolist())
-        if mean is None:
-            notes.append(f"{attack} does not count: it has no undefended cell that is ok")
-        elif (mean if low is None else low) <= NOTHING_RECOVERED:
-            notes.append(
-                f"{attack} does not count: undefended, it recovers {mean:.2f} of what there is, "
-                "no more than an attacker who sees nothing"
-            )
-        else:
-            counting.append(str(attack))
-    return counting
+def _newest(group: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """Return one cell per attack, defense, target and seed; add a note if others are left out.
+
+    Such cells differ in the code of a plug-in or in the number of threads. Their mean would be of
+    no method that anybody ran.
+    """
+    kept = group.sort_values("standing", kind="stable").drop_duplicates(
+        ["attack", "defense", "target", "seed"], keep="last"
+    )
+    if len(kept) < len(group):
+        notes.append(
+            f"{len(group) - len(kept)} older cells are left out: of cells that differ only in the "
+            "code of a plug-in or in the number of threads, the newest counts"
+        )
+    return kept.sort_index()
 
 
 def _worst_rows(
-    group: pd.DataFrame, names: str, seeds: list[int], floor: float
+    group: pd.DataFrame, by: By, seeds: list[int], floor: float, notes: list[str]
 ) -> list[dict[str, Any]]:
     """Return a row per defense or target, with its worst case per seed."""
-    attacks = group["attack"].unique()
-    undefended = group[group["defense"] == "none"].groupby("seed")[["utility", "trivial"]].first()
+    counting = counting_attacks(group, notes)
+    undefended = group[group["defense"] == "none"]
+    names = "defense" if by == "defenses" else "target"
     rows: list[dict[str, Any]] = []
-    for name, cells in group.groupby(names, sort=False):
+    for name, every in (group if by == "defenses" else undefended).groupby(names, sort=False):
+        attacks = counting[str(every["target"].iloc[0])]
+        cells = every[every["attack"].isin(attacks)]
+        if cells.empty:
+            continue
         table = _leakages(cells, "attack").reindex(index=seeds, columns=attacks)
         row = _row(str(name), cells, table, table.max(axis=1))
         row["worst attack"] = None if row["reason"] else str(table.mean().idxmax())
-        worth = cells.groupby("seed")[["utility", "trivial"]].first()
-        row |= _with_interval("utility", worth["utility"])
-        if names == "defense":
-            retained = (worth["utility"] - worth["trivial"]) / (
-                undefended["utility"] - undefended["trivial"]
-            )
-            kept = _with_interval("retained", retained)
-            row |= kept
-            share = kept["retained"]
-            if row["reason"] is None and (share is None or share < floor):
-                row["reason"] = f"retains less than {floor:.0%} of the utility"
-        rows.append(row)
+        rows.append(
+            row | _columns("utility", estimate(_worth(cells)["utility"].dropna().tolist(), SHARE))
+        )
+    if by == "defenses":
+        _add_retained(rows, group, floor, notes)
     return rows
+
+
+def _add_retained(
+    rows: list[dict[str, Any]], group: pd.DataFrame, floor: float, notes: list[str]
+) -> None:
+    """Add what each defense retains of the utility; those below the floor have no rank."""
+    undefended = _worth(group[group["defense"] == "none"])
+    why_not = doubt(undefended)
+    if why_not is not None and rows:
+        notes.append(f"what a defense retains of the utility is not shown: {why_not}")
+    for row in rows:
+        worth = _worth(group[group["defense"] == row["name"]])
+        share = Estimate(None) if why_not is not None else retained(worth, undefended)
+        row.update(_columns("retained", share))
+        if row["reason"] is not None:
+            continue
+        if share.value is None:
+            row["reason"] = "what it retains of the utility cannot be told"
+        elif share.value < floor:
+            row["reason"] = f"retains less than {floor:.0%} of the utility"
+
+
+def _worth(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the utility of cells by seed; it does not depend on the attack."""
+    return cells.groupby("seed")[["utility", "trivial", "error"]].first()
 
 
 def _attack_rows(group: pd.DataFrame, seeds: list[int]) -> list[dict[str, Any]]:
@@ -272,9 +300,8 @@ def _missing(cells: pd.DataFrame, expected: int, missing: int) -> str | None:
     return f"{expected - missing} of {expected} cells{why}"
 
 
-def _with_interval(name: str, values: pd.Series[float]) -> dict[str, float | None]:
-    mean, low, high = interval(values.dropna().tolist())
-    return {name: mean, f"{name} low": low, f"{name} high": high}
+def _columns(name: str, value: Estimate) -> dict[str, float | None]:
+    return {name: value.value, f"{name} low": value.low, f"{name} high": value.high}
 
 
 def _ranked(rows: list[dict[str, Any]], *, lowest_first: bool) -> pd.DataFrame:
@@ -282,10 +309,11 @@ def _ranked(rows: list[dict[str, Any]], *, lowest_first: bool) -> pd.DataFrame:
     sign = 1 if lowest_first else -1
     competing = [row for row in rows if row["reason"] is None]
     for row in rows:
-        row.update(_with_interval("leakage", row["per seed"]))
+        row.update(_columns("leakage", estimate(row["per seed"].dropna().tolist(), SHARE)))
     for row in competing:
         row["rank"] = 1 + sum(_better(other, row, sign) for other in competing)
-        row["pareto"] = not any(_dominates(other, row) for other in competing)
+        if "retained" in row:
+            row["pareto"] = not any(_dominates(other, row) for other in competing)
     rows.sort(
         key=lambda row: (
             row["reason"] is not None,
@@ -324,14 +352,12 @@ _COLUMNS = (
 def _better(one: dict[str, Any], other: dict[str, Any], sign: int) -> bool:
     """Return whether one row is better than another by their paired differences."""
     differences = sign * (other["per seed"] - one["per seed"])
-    _, low, _ = interval(differences.dropna().tolist())
+    low = estimate(differences.dropna().tolist(), SHARE.of_differences()).low
     return low is not None and low > 0
 
 
 def _dominates(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Return whether one row has no more leakage and no less utility, and one strictly better."""
-    if one.get("retained") is None or other.get("retained") is None:
-        return False
     leaks = one["leakage"] - other["leakage"]
     worth = one["retained"] - other["retained"]
     return leaks <= 0 <= worth and (leaks, worth) != (0, 0)

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from splitsec.metrics.intervals import t_interval
+from splitsec.metrics.figures import limits_of
+from splitsec.metrics.intervals import estimate
 from splitsec.records.frames import records_frame
 from splitsec.records.record import Record
 from splitsec.records.wording import with_interval
@@ -63,14 +63,12 @@ def load(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def _over_images(record: Record) -> dict[str, float]:
-    """Return the record's own 95 % intervals, which are over held-out images."""
-    found: dict[str, float] = {}
-    if record.utility is not None:
-        for name in ("auc", "jaccard"):
-            given = getattr(record.utility, f"{name}_interval")
-            if given is not None:
-                found |= {f"{name} low": given[0], f"{name} high": given[1]}
-    return found
+    """Return the record's own 95 % interval, which is over held-out images."""
+    if record.utility is None:
+        return {}
+    name = record.utility.measure
+    _, low, high = record.utility.estimate(name)
+    return {} if low is None or high is None else {f"{name} low": low, f"{name} high": high}
 
 
 def summarise(frame: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
@@ -94,7 +92,7 @@ def summarise(frame: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) 
         line |= {"seeds": len(done), "expected": len(group)}
         for name in columns:
             values = done[name].dropna().tolist() if name in done else []  # unscored: no attack
-            mean, low, high = interval(values)
+            mean, low, high = estimate(values, limits_of(name))
             if len(values) == 1:
                 low, high = (
                     done[end].iloc[0] if end in done else None
@@ -107,15 +105,6 @@ def summarise(frame: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) 
         )
         lines.append(line)
     return pd.DataFrame(lines)
-
-
-def interval(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
-    """Return mean and 95 % t-interval of values over seeds; None for each that is missing."""
-    if not values:
-        return None, None, None
-    array = np.array(values, np.float64)
-    mean = float(array.mean())
-    return (mean, *t_interval(array)) if len(array) > 1 else (mean, None, None)
 
 
 def in_words(

@@ -167,7 +167,7 @@ def _row(values: Mapping[str, Any], example: Record | None, members: list[int]) 
         worst=None if _missing(values.get("worst attack")) else values["worst attack"],
         utility=_measure(values, "utility"),
         retained=_measure(values, "retained"),
-        pareto=bool(values["pareto"]) if ranked else None,
+        pareto=bool(values["pareto"]) if ranked and "pareto" in values else None,
         cells=int(values["cells"]),
         expected=int(values["expected"]),
         evidence=values["evidence"],

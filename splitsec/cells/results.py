@@ -82,7 +82,9 @@ class SessionResult:
         exchanges: number of exchanges.
         ended: why a defense ended it, or None.
         curves: loss, and measures on validation images.
+        labels_shared: whether clients sent the server their labels.
         utility: utility of the model, once it is measured.
+        notes: sentences for the reader of the utility.
         flags: flags that the session raised.
         pictures: example pictures of the model.
         weights: weights of the trained model.
@@ -91,7 +93,9 @@ class SessionResult:
     exchanges: int
     ended: str | None
     curves: Curves
+    labels_shared: bool
     utility: Utility | None = None
+    notes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     pictures: Pictures = field(default_factory=dict)
     weights: Weights = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from splitsec.data.parts import Data, Part
 from splitsec.devices import on_cpu
 from splitsec.errors import DivergedError, PluginError
 from splitsec.metrics.utility import (
+    FEW,
     accuracy,
     classification_utility,
     overlap,
@@ -29,11 +31,13 @@ class UtilityScore(NamedTuple):
 
     Attributes:
         utility: measures for the record.
-        learned: whether it differs significantly from the trivial predictor.
+        learned: whether it is significantly better than the trivial predictor.
+        notes: sentences for the reader.
     """
 
     utility: Utility
     learned: bool
+    notes: tuple[str, ...] = ()
 
 
 def score_utility(label: str, released: Tensor, outputs: Tensor, data: Data) -> UtilityScore:
@@ -55,11 +59,11 @@ def score_utility(label: str, released: Tensor, outputs: Tensor, data: Data) -> 
     if not torch.isfinite(outputs).all():
         raise DivergedError("honest training diverged: the model's outputs are not finite")
     scored = _segmentation if data.task == "segmentation" else _classification
-    utility, learned = scored(outputs, data)
+    score = scored(outputs, data)
     images = data.held_out.all().flatten(1)
     related = corrected_squared_distance_correlation(images, released.flatten(1))
     more = {"distance_correlation": related.item(), "clients": _clients(outputs, data)}
-    return UtilityScore(utility.model_copy(update=more), learned)
+    return score._replace(utility=score.utility.model_copy(update=more))
 
 
 def validation_scores(trained: TrainedSession, data: Data) -> dict[str, float]:
@@ -107,7 +111,7 @@ def check_outputs(label: str, outputs: Tensor, part: Part, data: Data) -> None:
         raise PluginError(f"{label} gave outputs of shape {tuple(outputs.shape)}; expected {due}")
 
 
-def _classification(outputs: Tensor, data: Data) -> tuple[Utility, bool]:
+def _classification(outputs: Tensor, data: Data) -> UtilityScore:
     scores = classification_utility(
         outputs.numpy(),
         data.held_out.labels,
@@ -121,10 +125,34 @@ def _classification(outputs: Tensor, data: Data) -> tuple[Utility, bool]:
         trivial={"accuracy": scores.trivial_accuracy, "auc": scores.trivial_auc},
         n=scores.n,
     )
-    return utility, scores.auc_interval[0] > scores.trivial_auc
+    return UtilityScore(utility, scores.learned, tuple(_rare(data)))
 
 
-def _segmentation(outputs: Tensor, data: Data) -> tuple[Utility, bool]:
+def _rare(data: Data) -> Iterator[str]:
+    """Yield what a reader of the AUC must know of classes with few held-out images or none."""
+    counts = {
+        name: int(np.count_nonzero(data.held_out.labels == index))
+        for index, name in enumerate(data.classes)
+    }
+    present = [name for name, count in counts.items() if count]
+    if len(present) == 1:
+        yield (
+            f"all held-out images are of the class {present[0]!r}, so nothing can be ranked; an "
+            "AUC of 0.5 stands for that"
+        )
+        return
+    absent = [repr(name) for name, count in counts.items() if not count]
+    if absent:
+        yield f"no held-out image is of class {', '.join(absent)}; the AUC leaves it out"
+    few = [f"{count} of class {name!r}" for name, count in counts.items() if 0 < count < FEW]
+    if few:
+        yield (
+            f"of the held-out images only {' and '.join(few)}: the AUC's interval is narrower "
+            "than what is known"
+        )
+
+
+def _segmentation(outputs: Tensor, data: Data) -> UtilityScore:
     training = [part.targets(range(len(part))).mean(0) for part in data.private]
     sizes = torch.tensor([len(part) for part in data.private], dtype=torch.float32)
     mean = (torch.stack(training) * sizes.view(-1, 1, 1, 1)).sum(0) / sizes.sum()
@@ -145,4 +173,4 @@ def _segmentation(outputs: Tensor, data: Data) -> tuple[Utility, bool]:
         },
         n=scores.n,
     )
-    return utility, scores.jaccard_interval[0] > scores.trivial_jaccard
+    return UtilityScore(utility, scores.jaccard_interval[0] > scores.trivial_jaccard)

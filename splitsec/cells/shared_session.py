@@ -116,7 +116,11 @@ class SharedSession:
             exchanges=session.exchanges,
             ended=session.ended,
             curves={"loss": self.trained.losses, **self.trained.epochs},
-            flags=raised(honest_session_ended=session.ended is not None),
+            flags=raised(
+                labels_shared=not self.side.u_shaped,
+                honest_session_ended=session.ended is not None,
+            ),
+            labels_shared=not self.side.u_shaped,
             weights={HONEST: weights(self.trained.model)},
         )
 
@@ -128,15 +132,16 @@ class SharedSession:
             images = self.data.held_out.all()
             self.released, outputs = self.trained.predict(images, "held-out")
         with self.clock.timed("utility"):
-            utility, learned = score_utility(cell.target.label, self.released, outputs, self.data)
+            score = score_utility(cell.target.label, self.released, outputs, self.data)
         undefended = cell.spec.defense == "none"
         flags = raised(
-            target_never_learned=undefended and not learned,
-            defense_broke_utility=not undefended and not learned,
+            target_never_learned=undefended and not score.learned,
+            defense_broke_utility=not undefended and not score.learned,
         )
         self.result = replace(
             self.result,
-            utility=utility,
+            utility=score.utility,
+            notes=score.notes,
             flags=self.result.flags + flags,
             pictures=examples(self.trained, self.data),
         )

@@ -15,7 +15,14 @@ from splitsec.cells.cell import Cell
 from splitsec.cells.panel import draw_curves, draw_panel
 from splitsec.cells.results import CellResult
 from splitsec.data.parts import Data
-from splitsec.records.record import INVALIDATING, PROTOCOL_VERSION, Provenance, Record, Status
+from splitsec.records.record import (
+    INVALIDATING,
+    LABELS_SHARED,
+    PROTOCOL_VERSION,
+    Provenance,
+    Record,
+    Status,
+)
 from splitsec.records.store import keep_artifact, record_folder, write_record
 from splitsec.records.trained_models import write_weights
 
@@ -73,8 +80,8 @@ def make_record(
         access=result.access,
         session=_session(result),
         history=history,
-        flags=sorted(set(flags), key=lambda name: (name not in INVALIDATING, name)),
-        notes=list(scores.notes) if scores else [],
+        flags=sorted(set(flags), key=_prominence),
+        notes=[*(session.notes if session else ()), *(scores.notes if scores else ())],
         provenance=provenance,
         timings={name: round(taken, 3) for name, taken in seconds.items()},
         peak_memory_bytes=_peak_memory_bytes(),
@@ -91,12 +98,21 @@ def _images(data: Data) -> dict[str, Any]:
     }
 
 
+def _prominence(flag: str) -> tuple[bool, bool, str]:
+    """Return the place of a flag: first what leaks without an attack, then what invalidates."""
+    return flag != LABELS_SHARED, flag not in INVALIDATING, flag
+
+
 def _session(result: CellResult) -> dict[str, Any]:
-    """Return the record's fields about the length of the sessions."""
+    """Return the record's fields about the sessions: their lengths, and who had the labels."""
     session, mounted = result.session, result.mounted
     lasted: dict[str, Any] = {}
     if session is not None and result.threat is not None:
-        lasted = {"honest_exchanges": session.exchanges, "honest_ended": session.ended}
+        lasted = {
+            "honest_exchanges": session.exchanges,
+            "honest_ended": session.ended,
+            "labels": "shared" if session.labels_shared else "private",
+        }
     if mounted is not None:
         lasted |= {"attacked_exchanges": mounted.exchanges, "ended": mounted.ended}
     return lasted

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import permutation_test
 
-from splitsec.metrics.intervals import t_interval
+from splitsec.metrics.figures import SHARE
+from splitsec.metrics.intervals import stratified_bootstrap, t_interval
 
-_LOW, _HIGH = 2.5, 97.5  # percentiles of a 95 % interval
+FEW = 10
+"""A class with fewer held-out images than this makes the interval of the AUC too narrow."""
+
+_CHANCE = 0.5  # the AUC of a constant prediction
+_SIGNIFICANT = 0.025  # one tail of 5 %
 
 
 class ClassificationUtility(NamedTuple):
@@ -18,8 +24,12 @@ class ClassificationUtility(NamedTuple):
 
     Attributes:
         accuracy: share classified right, in [0, 1].
-        auc: area under the ROC curve, in [0, 1]; 0.5 is chance.
-        auc_interval: 95 % bootstrap interval of ``auc`` over images.
+        auc: area under the ROC curve, in [0, 1]; 0.5 is chance, and also what it is if all
+            held-out images are of one class, when nothing can be ranked.
+        auc_interval: 95 % interval of ``auc`` over images, see
+            :func:`splitsec.metrics.intervals.stratified_bootstrap`; None if all are of one class.
+        learned: whether ``auc`` is significantly above chance: the interval is, and where a class
+            has fewer than :data:`FEW` images, so is a permutation test of the labels.
         trivial_accuracy: accuracy of always predicting the majority class of the training data.
         trivial_auc: 0.5, since a constant prediction ranks nothing.
         n: number of held-out images.
@@ -27,7 +37,8 @@ class ClassificationUtility(NamedTuple):
 
     accuracy: float
     auc: float
-    auc_interval: tuple[float, float]
+    auc_interval: tuple[float, float] | None
+    learned: bool
     trivial_accuracy: float
     trivial_auc: float
     n: int
@@ -38,7 +49,7 @@ def classification_utility(
     labels: NDArray[np.integer],
     training_labels: NDArray[np.integer],
     generator: np.random.Generator,
-    resamples: int = 200,
+    resamples: int = 1000,
 ) -> ClassificationUtility:
     """Score a classifier on held-out images.
 
@@ -47,24 +58,30 @@ def classification_utility(
         labels: (N,) classes, in [0, K).
         training_labels: (M,) classes of the training images, whose majority is the trivial
             prediction.
-        generator: draws the bootstrap resamples.
-        resamples: bootstrap resamples of the N images.
+        generator: draws resamples and permutations.
+        resamples: number of bootstrap resamples, and of permutations.
 
     Returns:
         Accuracy and AUC of the classifier and the trivial predictor.
     """
-    count = len(labels)
     majority = np.bincount(training_labels).argmax()
-    draws = (generator.integers(count, size=count) for _ in range(resamples))
-    spread = [roc_auc(scores[rows], labels[rows]) for rows in draws]
-    low, high = np.percentile(spread, [_LOW, _HIGH])
+    auc = roc_auc(scores, labels)
+    interval, learned = None, False
+    classes, counts = np.unique(labels, return_counts=True)
+    if len(classes) > 1:
+        ranking = _Ranking(scores, labels)
+        interval = stratified_bootstrap(ranking.auc, labels, generator, resamples)
+        learned = interval[0] > _CHANCE
+        if learned and counts.min() < FEW:
+            learned = _chance_of_ranking(scores, labels, generator, resamples) <= _SIGNIFICANT
     return ClassificationUtility(
         accuracy=accuracy(scores, labels),
-        auc=roc_auc(scores, labels),
-        auc_interval=(float(low), float(high)),
+        auc=auc,
+        auc_interval=interval,
+        learned=learned,
         trivial_accuracy=float(np.mean(labels == majority)),
-        trivial_auc=0.5,
-        n=count,
+        trivial_auc=_CHANCE,
+        n=len(labels),
     )
 
 
@@ -87,24 +104,86 @@ def roc_auc(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
     Returns:
         In [0, 1]; 0.5 if all labels are of one class, since nothing can be ranked.
     """
-    classes = scores.shape[1]
-    if classes == 2:
-        return _binary_auc(scores[:, 1] - scores[:, 0], labels == 1)
+    if len(np.unique(labels)) < 2:
+        return _CHANCE
+    return float(_Ranking(scores, labels).auc(np.ones(len(labels), np.int64)))
+
+
+class _Ranking:
+    """Held-out images in the order of their scores, once per class that is ranked.
+
+    Args:
+        scores: (N, K) logits, K >= 2.
+        labels: (N,) classes, at least two of which occur.
+    """
+
+    def __init__(self, scores: NDArray[np.floating], labels: NDArray[np.integer]) -> None:
+        self._orders = []
+        for values, positive in _one_against_the_rest(scores, labels):
+            order = np.argsort(values, kind="stable")
+            ranked = values[order]
+            groups = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])  # equal scores
+            self._orders.append((order, groups, positive[order]))
+
+    def auc(self, counts: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Return the AUC if each image occurs so often.
+
+        Args:
+            counts: (..., N); every class must occur.
+
+        Returns:
+            Shape (...).
+        """
+        areas: NDArray[np.floating] = np.stack([self._one(counts, *one) for one in self._orders])
+        mean: NDArray[np.floating] = areas.mean(axis=0)
+        return mean
+
+    @staticmethod
+    def _one(
+        counts: NDArray[np.int64],
+        order: NDArray[np.intp],
+        groups: NDArray[np.intp],
+        positive: NDArray[np.bool_],
+    ) -> NDArray[np.floating]:
+        ranked = counts[..., order]
+        positives = np.add.reduceat(ranked * positive, groups, axis=-1)
+        negatives = np.add.reduceat(ranked * ~positive, groups, axis=-1)
+        outranked = 2 * negatives.cumsum(axis=-1) - negatives  # twice, so that a half is whole
+        pairs = positives.sum(axis=-1) * negatives.sum(axis=-1)
+        area: NDArray[np.floating] = (positives * outranked).sum(axis=-1) / (2 * pairs)
+        return area
+
+
+def _one_against_the_rest(
+    scores: NDArray[np.floating], labels: NDArray[np.integer]
+) -> Iterator[tuple[NDArray[np.floating], NDArray[np.bool_]]]:
+    """Yield the (N,) scores of each class that is ranked, and which images are of it."""
+    if scores.shape[1] == 2:
+        yield scores[:, 1] - scores[:, 0], labels == 1
+        return
     shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
     shares = shifted / shifted.sum(axis=1, keepdims=True)
-    present = [k for k in range(classes) if 0 < np.count_nonzero(labels == k) < len(labels)]
-    if not present:
-        return 0.5
-    return float(np.mean([_binary_auc(shares[:, k], labels == k) for k in present]))
+    for k in np.unique(labels):
+        yield shares[:, k], labels == k
 
 
-def _binary_auc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
-    positives = int(positive.sum())
-    negatives = len(positive) - positives
-    if positives == 0 or negatives == 0:
-        return 0.5
-    rank_sum = rankdata(scores)[positive].sum()
-    return float((rank_sum - positives * (positives + 1) / 2) / (positives * negatives))
+def _chance_of_ranking(
+    scores: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    generator: np.random.Generator,
+    resamples: int,
+) -> float:
+    """Return how often labels in a random order give as high an AUC: a permutation test."""
+    found = permutation_test(
+        (labels,),
+        lambda permuted: roc_auc(scores, permuted),
+        permutation_type="pairings",
+        vectorized=False,
+        n_resamples=resamples,
+        alternative="greater",
+        random_state=generator,
+    )
+    return float(found.pvalue)
 
 
 class Overlap(NamedTuple):
@@ -147,7 +226,7 @@ class SegmentationUtility(NamedTuple):
 
     Attributes:
         jaccard: intersection over union.
-        jaccard_interval: 95 % t-interval of its mean over images.
+        jaccard_interval: 95 % t-interval of its mean over images, within [0, 1].
         dice: the Dice coefficient.
         accuracy: share of correct pixels.
         trivial_jaccard: intersection over union of the mean training mask, thresholded at one half.
@@ -179,7 +258,7 @@ def segmentation_utility(
     found, guess = overlap(predicted, masks), overlap(trivial[None], masks)
     return SegmentationUtility(
         jaccard=float(found.jaccard.mean()),
-        jaccard_interval=t_interval(found.jaccard),
+        jaccard_interval=t_interval(found.jaccard, SHARE),
         dice=float(found.dice.mean()),
         accuracy=float(found.accuracy.mean()),
         trivial_jaccard=float(guess.jaccard.mean()),

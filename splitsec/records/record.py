@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from splitsec.errors import DataError
+from splitsec.metrics.figures import Estimate, limits_of
 from splitsec.metrics.schema import VictimScores
 from splitsec.plugins.grants import Access, ThreatModel
 from splitsec.records.spec import CellSpec
@@ -32,11 +33,18 @@ Agreement = Literal["identical", "within tolerance", "differs"]
 INVALIDATING = frozenset({"non-finite", "lpips-unavailable", "target-never-learned"})
 """Flags that keep a cell out of a ranking; all others inform."""
 
+LABELS_SHARED = "labels-shared"
+"""The flag of a cell in which labels need no attack: it is always said first."""
+
 FLAGS = {
+    LABELS_SHARED: "the clients send the server the label of every training image, such as the "
+    "patient's diagnosis, in the clear; a defense of the images does not hide it",
     "non-finite": "a value was not finite; the numbers cannot be trusted",
     "lpips-unavailable": "LPIPS could not be computed, so leakage is missing",
-    "target-never-learned": "the undefended model cannot be told from the trivial predictor",
-    "defense-broke-utility": "with the defense the model cannot be told from the trivial predictor",
+    "target-never-learned": "the undefended model is not shown to be better than the trivial "
+    "predictor",
+    "defense-broke-utility": "with the defense the model is not shown to be better than the "
+    "trivial predictor",
     "no-better-than-trivial": "the attack recovers no more than an attacker who sees nothing",
     "no-better-than-colour": "the attack tells no more than each image's average colours would",
     "oracle-access": "the attack had access that a real server does not have",
@@ -91,9 +99,12 @@ class Utility(_Model):
     Attributes:
         accuracy: share of held-out images that are classified correctly, or of their pixels.
         auc: area under the ROC curve; macro average over classes where there are more than two.
-        auc_interval: 95 % bootstrap interval over held-out images.
+            0.5 if all held-out images are of one class.
+        auc_interval: 95 % bootstrap interval over held-out images, resampled class by class; null
+            if all are of one class. Up to protocol 4 the classes were resampled together.
         jaccard: mean over images of intersection over union (segmentation).
-        jaccard_interval: 95 % t-interval over held-out images.
+        jaccard_interval: 95 % t-interval over held-out images; up to protocol 4 it may
+            leave [0, 1].
         dice: mean over images of the Dice coefficient (segmentation).
         trivial: the same measures for a predictor that always answers with the private images'
             majority class or mean mask.
@@ -116,6 +127,17 @@ class Utility(_Model):
     clients: list[dict[str, float]] = Field(default_factory=list)
     distance_correlation: float | None = None
     source: Literal["honest session"] = "honest session"
+
+    @property
+    def measure(self) -> Literal["auc", "jaccard"]:
+        """Name of the measure that the model is judged by."""
+        return "auc" if self.jaccard is None else "jaccard"
+
+    def estimate(self, measure: Literal["auc", "jaccard"]) -> Estimate:
+        """Return a measure with its interval over held-out images, cut to [0, 1]."""
+        interval = getattr(self, f"{measure}_interval")
+        ends = () if interval is None else limits_of(measure).cut(*interval)
+        return Estimate(getattr(self, measure), *ends)
 
 
 class Provenance(_Model):
@@ -188,7 +210,8 @@ class Record(_Model):
         leakage: the headline.
         utility: what the model is worth to its clients.
         access: how much of its grants the attack used.
-        session: how many exchanges and epochs the sessions had.
+        session: how many exchanges the sessions had, why they ended, and whether clients shared
+            their ``labels`` or kept them ``private``.
         history: curves of training and attack, by stage and by name.
         flags: names of :data:`FLAGS` that apply; read them before you believe the numbers.
         notes: sentences for readers.
@@ -228,6 +251,13 @@ class Record(_Model):
     def sealed(self) -> Record:
         """Return the record with its seal: the SHA-256 of everything else in it."""
         return self.model_copy(update={"seal": _seal(json.loads(self.model_dump_json()))})
+
+    def labels_shared(self) -> bool | None:
+        """Return whether clients sent the server their labels; None if the record does not say."""
+        if LABELS_SHARED in self.flags:
+            return True
+        said = self.session.get("labels") or self.spec.parameters.get("target", {}).get("labels")
+        return {"shared": True, "private": False}.get(str(said))
 
     def numbers(self) -> dict[str, Any]:
         """Return the fields that two runs of the same cell must agree on."""

@@ -190,19 +190,24 @@ def each_once(found: Iterable[StoredRecord]) -> list[StoredRecord]:
     cells: dict[str, StoredRecord] = {}
     for one in found:
         known = cells.get(one.record.cell_id)
-        if known is None or _standing(one) >= _standing(known):
+        if known is None or _place(one) >= _place(known):
             cells[one.record.cell_id] = one
     return list(cells.values())
 
 
-def _standing(found: StoredRecord) -> tuple[bool, bool, str, bool]:
-    record = found.record
-    return (
-        record.evidence.origin == "here",
-        record.status == "ok",
-        record.provenance.created,
-        found.folder is not None,
-    )
+def _place(found: StoredRecord) -> tuple[Standing, bool]:
+    return standing(found.record), found.folder is not None
+
+
+Standing = tuple[bool, bool, str]
+
+
+def standing(record: Record) -> Standing:
+    """Return a key by which the record that counts is the largest of several of one cell.
+
+    One that was run here wins over a claim, then one that is ok, then the latest.
+    """
+    return record.evidence.origin == "here", record.status == "ok", record.provenance.created
 
 
 def read_records(path: Path) -> list[StoredRecord]:

@@ -17,8 +17,9 @@ from splitsec.cli.leaderboard import command
 from splitsec.errors import DataError
 from splitsec.leaderboard import load
 from splitsec.leaderboard.ranking import rank
+from splitsec.leaderboard.tables import load as load_frame
 from splitsec.plugins.grants import ThreatModel
-from splitsec.records.record import PROTOCOL_VERSION, Record
+from splitsec.records.record import FLAGS, LABELS_SHARED, PROTOCOL_VERSION, Record
 from splitsec.records.store import load_records, record_folder, write_record
 from support.records import SEEDS, cell, make_record
 
@@ -61,6 +62,144 @@ def test_an_attack_that_fails_its_positive_control_counts_for_nothing() -> None:
     assert any(note.startswith("b does not count: undefended") for note in board.notes)
     (board,) = rank(grid(a_none=0.6, a_d=0.2, b_d=0.5), "defenses")
     assert any("b does not count: it has no undefended cell" in note for note in board.notes)
+
+
+def at_cut(cut: int, *leakages: float, **changes: Any) -> list[Record]:
+    spec = {"cut": cut} | changes.pop("spec", {})
+    return [cell("a", "none", seed, x, spec=spec, **changes) for seed, x in enumerate(leakages)]
+
+
+def test_cuts_are_never_pooled_as_seeds() -> None:
+    (board,) = rank([*at_cut(3, 0.66, 0.68), *at_cut(5, 0.40, 0.42)], "targets")
+    table = board.rows.set_index("name")
+    assert board.notes == []
+    assert table["leakage"].round(6).to_dict() == {"resnet cut 5": 0.41, "resnet cut 3": 0.67}
+    assert table["expected"].tolist() == [2, 2]
+
+
+def test_an_attack_counts_on_the_targets_where_it_works() -> None:
+    records = [*at_cut(3, 0.66, 0.67, 0.68), *at_cut(7, 0.0, 0.0, 0.01)]
+    (board,) = rank(records, "targets")
+    assert board.rows["name"].tolist() == ["resnet cut 3"]
+    assert board.notes == [
+        "a does not count on resnet cut 7: undefended, it recovers 0.00 (0.00 to 0.02) of what "
+        "there is, no more than an attacker who sees nothing"
+    ]
+
+
+def test_an_attack_that_failed_on_one_target_leaves_a_gap_there() -> None:
+    failed = [one.model_copy(update={"status": "failed"}) for one in at_cut(7, 0.1, 0.1)]
+    (board,) = rank([*at_cut(3, 0.66, 0.68), *failed], "targets")
+    table = board.rows.set_index("name")
+    assert table.loc["resnet cut 7", "reason"].startswith("0 of 2 cells (failed")
+    assert table.loc["resnet cut 3", "rank"] == 1
+
+
+def test_seeds_that_differ_much_are_not_nothing() -> None:
+    (board,) = rank([*at_cut(3, 0.1, 0.9)], "defenses")
+    assert board.notes == [
+        "a does not count: undefended, it recovers 0.50 (0.00 to 1.00) of what there is, which 2 "
+        "seeds cannot tell from nothing"
+    ]
+
+
+def test_a_flagged_cell_is_not_a_missing_one() -> None:
+    flagged = grid(a_d=0.2) + [
+        cell("a", "none", seed, 0.6, flags=["target-never-learned"]) for seed in SEEDS
+    ]
+    (board,) = rank(flagged, "defenses")
+    (note,) = board.notes
+    assert note == "a does not count: no undefended cell of it is valid (target-never-learned)"
+
+
+def test_no_interval_of_a_board_leaves_what_its_figure_can_be() -> None:
+    records = [
+        cell("a", name, seed, leakage, auc=auc)
+        for name, leakages, aucs in (
+            ("none", (0.95, 0.99), (0.99, 0.8)),
+            ("d", (0.0, 0.02), (0.7, 0.99)),
+        )
+        for seed, (leakage, auc) in enumerate(zip(leakages, aucs, strict=True))
+    ]
+    table = rows(records)
+    for name in ("leakage", "utility"):
+        assert (table[f"{name} low"] >= 0).all()
+        assert (table[f"{name} high"] <= 1).all()
+    assert table.loc["d", "retained"] == pytest.approx(0.345 / 0.395)
+    assert table.loc["d", "retained low"] == pytest.approx(-0.5 / 0.395)  # an AUC of 0
+    assert table.loc["d", "retained high"] == pytest.approx(0.5 / 0.395)  # an AUC of 1
+
+
+@pytest.mark.parametrize("aucs", [(0.55, 0.56, 0.54), (0.9, 0.45, 0.5), (0.4, 0.4, 0.4)])
+def test_nothing_is_retained_of_a_model_that_learned_nothing(aucs: tuple[float, ...]) -> None:
+    records = [
+        cell("a", name, seed, leakage + 0.01 * seed, auc=auc)
+        for name, leakage in (("none", 0.6), ("d", 0.2))
+        for seed, auc in enumerate(aucs)
+    ]
+    (board,) = rank(records, "defenses")
+    table = board.rows.set_index("name")
+    assert table["retained"].isna().all()
+    assert set(table["reason"]) == {"what it retains of the utility cannot be told"}
+    assert "does not beat the trivial predictor's 0.50 by 3 standard errors" in board.notes[0]
+
+
+def test_one_small_denominator_does_not_decide_what_is_retained() -> None:
+    aucs = {"none": (0.8, 0.8, 0.8, 0.8, 0.501), "d": (0.75, 0.75, 0.75, 0.75, 0.6)}
+    records = [
+        cell("a", name, seed, 0.6 - 0.3 * (name == "d") + 0.01 * seed, auc=auc)
+        for name, values in aucs.items()
+        for seed, auc in enumerate(values)
+    ]
+    assert rows(records).loc["d", "retained"] == pytest.approx(1.1 / 1.201)
+
+
+def test_the_interval_of_an_old_record_is_shown_within_its_range() -> None:
+    utility = make_record().utility
+    assert utility is not None
+    old = utility.model_copy(update={"jaccard": 0.97, "jaccard_interval": (0.57, 1.37)})
+    assert old.estimate("jaccard") == (0.97, 0.57, 1)
+    given = load_frame([make_record(utility=old)])
+    assert given[["jaccard low", "jaccard high"]].values.tolist() == [[0.57, 1]]
+
+
+def test_of_cells_that_differ_in_code_alone_the_newest_counts() -> None:
+    old, new = grid(a_none=0.6, a_d=0.2), grid(a_d=0.5)
+    new = [
+        one.model_copy(
+            update={
+                "cell_id": f"{seed:064x}",
+                "provenance": one.provenance.model_copy(update={"created": "2027-01-01"}),
+            }
+        )
+        for seed, one in enumerate(new)
+    ]
+    for records in ([*old, *new], [*new, *old]):
+        (board,) = rank(records, "defenses")
+        assert board.rows.set_index("name").loc["d", "leakage"] == pytest.approx(0.52)
+        assert board.notes[0].startswith("5 older cells are left out")
+
+
+def test_only_defenses_have_a_pareto_front() -> None:
+    records = grid(a_none=0.6, a_d=0.2)
+    for by in ("attacks", "targets"):
+        assert "pareto" not in rows(records, by)
+
+
+def test_a_leakage_that_is_no_number_is_missing() -> None:
+    records = grid(a_none=0.6, a_d=0.2)[:-1]
+    strange = cell("a", "d", 4, float("nan"))
+    assert rows([*records, strange]).loc["d", "reason"] == "4 of 5 cells (no leakage)"
+
+
+def test_shared_labels_are_the_first_note_of_a_board() -> None:
+    shared = [
+        one.model_copy(update={"flags": [LABELS_SHARED, *one.flags]}) for one in grid(a_none=0.6)
+    ]
+    (board,) = rank([*shared, *grid(a_d=0.2)], "defenses")
+    assert board.notes[0] == FLAGS[LABELS_SHARED]
+    (private,) = rank(grid(a_none=0.6, a_d=0.2), "defenses")
+    assert private.notes == []
 
 
 def test_rows_that_cannot_be_told_apart_share_a_rank() -> None:
