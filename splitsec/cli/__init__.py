@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
+import errno
 import importlib
+import io
 import os
 import sys
 import traceback
+from contextlib import suppress
+from typing import Any
 
 import click
 
 from splitsec.cli.exit_codes import Exit
-from splitsec.errors import SplitsecError
+from splitsec.errors import OutputError, SplitsecError, WorkerError
+from splitsec.interruption import Interruption, interrupt_on_signals
 
 _COMMANDS = {
     "eval": ("splitsec.cli.eval", "Attack split models behind defenses and record what leaks."),
@@ -33,8 +39,18 @@ _COMMANDS = {
 }
 
 
+class _ClosedOutputError(Exception):
+    """Whoever read our output has closed it."""
+
+
 class _LazyGroup(click.Group):
     """A group that imports a command only when it is used."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # at which click would exit without a word
+            raise _ClosedOutputError from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -71,29 +87,98 @@ def run(arguments: list[str] | None = None) -> int:
     Args:
         arguments: without the program's name; the process's own by default.
     """
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        words = sys.argv[1:] if arguments is None else arguments
         result = group.main(args=words, prog_name="splitsec", standalone_mode=False, obj=words)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; finished cells are kept", err=True)
-        return Exit.INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        return Exit.USAGE
-    except SplitsecError as error:
-        click.echo(f"error: {error}", err=True)
-        return Exit.USAGE
-    except BrokenPipeError:
-        # The reader of our output has closed it, so no message can reach them.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.FAILED
-    except Exception:
-        traceback.print_exc()
-        click.echo("this is a defect of splitsec or of a plug-in; please report it", err=True)
-        return Exit.INTERNAL
+        sys.stdout.flush()  # a full disk or a closed pipe is found here, and not at exit
+    except (Exception, KeyboardInterrupt) as error:
+        return _report(error, runs_cells=bool(words) and words[0] in _RUN_CELLS)
     return int(result) if isinstance(result, int) else Exit.OK
+
+
+def _report(error: BaseException, runs_cells: bool) -> int:
+    """Say what ended a command, and return its exit code."""
+    kept = "; finished cells are kept, and the same command resumes" if runs_cells else ""
+    code = Exit.USAGE
+    match error:
+        case click.Abort() | KeyboardInterrupt():
+            _say(f"{_signal_of(error)}{kept}")
+            code = Exit.INTERRUPTED
+        case click.ClickException():
+            error.show()
+        case OutputError() | WorkerError() if _refused_by_the_machine(error):
+            _say(f"error: {error}{kept}")
+            code = Exit.FAILED
+        case SplitsecError():
+            _say(f"error: {error}")
+        case BrokenPipeError() | _ClosedOutputError():
+            _give_up_output()
+            if runs_cells:
+                _say(f"ended, because whoever read the output has closed it{kept}")
+            code = Exit.FAILED
+        case OSError() if error.errno in _MACHINE:
+            _give_up_output()
+            place = f" {error.filename}" if error.filename else ""
+            _say(f"error: this machine refused to read or write{place}: {error.strerror}{kept}")
+            code = Exit.FAILED
+        case _:
+            traceback.print_exception(error)
+            _say("this is a defect of splitsec or of a plug-in; please report it")
+            code = Exit.INTERNAL
+    return code
+
+
+_RUN_CELLS = ("eval", "run", "verify", "reproduce")
+
+_MACHINE = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EFBIG", "EIO", "EMFILE", "ENFILE")
+    if hasattr(errno, name)
+}
+"""Errors of the operating system that are no defect of ours, wherever they come up."""
+
+
+def _refused_by_the_machine(error: BaseException) -> bool:
+    """Return whether an error is the machine's; a place that cannot be is the request's."""
+    return isinstance(error, WorkerError) or (
+        isinstance(error.__cause__, OSError) and error.__cause__.errno in _MACHINE
+    )
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # nobody may be left to read it
+        click.echo(text, err=True)
+
+
+def _signal_of(error: BaseException) -> str:
+    """Return in words what interrupted the command; click wraps the interruption."""
+    cause = error if isinstance(error, Interruption) else error.__cause__ or error.__context__
+    if isinstance(cause, Interruption) and str(cause) != "SIGINT":
+        return f"ended by {cause}"
+    return "interrupted"
+
+
+def _give_up_output() -> None:
+    """Write what is left for stdout nowhere, or Python would report it once more at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:
     """Run the command line and exit."""
+    _use_utf8()
+    interrupt_on_signals()
     sys.exit(run())
+
+
+def _use_utf8() -> None:
+    """Start again in UTF-8 mode where Python knows ASCII alone, and names like é would be lost.
+
+    That is so under ``LC_ALL=C`` if ``PYTHONUTF8=0`` forbids the usual remedy.
+    """
+    if codecs.lookup(sys.getfilesystemencoding()).name == "ascii":
+        os.environ["PYTHONUTF8"] = "1"  # for the processes that this one starts, too
+        os.execv(sys.executable, [sys.executable, "-m", "splitsec", *sys.argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            stream.reconfigure(errors="backslashreplace")

@@ -56,12 +56,12 @@ def _say(report: Report, as_json: bool, shown: bool) -> int:
     if as_json:
         click.echo(report.to_json())
     else:
-        from rich.console import Console
         from rich.markup import escape
 
         from splitsec.cli.check_rows import header, row
+        from splitsec.cli.consoles import result_console
 
-        console = Console()
+        console = result_console()
         if not shown:
             header(console)
             for one in report.findings:
@@ -86,12 +86,12 @@ def _read(words: tuple[str, ...]) -> tuple[Kind | None, str]:
 
 
 def _check_in_sandbox(spec: str, kind: Kind | None, only: tuple[str, ...]) -> Report:
-    from rich.console import Console
     from rich.markup import escape
 
     from splitsec.cli.check_in_sandbox import check_in_sandbox
+    from splitsec.cli.consoles import note_console
 
-    console = Console(stderr=True)
+    console = note_console()
     with console.status(f"checking {escape(spec)} in the sandbox"):
         return check_in_sandbox(
             spec, kind, only, told=lambda line: console.print(escape(line), soft_wrap=True)
@@ -100,11 +100,10 @@ def _check_in_sandbox(spec: str, kind: Kind | None, only: tuple[str, ...]) -> Re
 
 def _check(spec: str, kind: Kind | None, only: tuple[str, ...], results: TextIO | None) -> Report:
     """Run the checks, and show each on ``results`` when it is done; briefly on stderr if None."""
-    from rich.console import Console
-
     from splitsec.cli.check_rows import Rows
+    from splitsec.cli.consoles import note_console, result_console
     from splitsec.running.contract.runner import check_plugin
 
-    rows = None if results is None else Console(file=results)
-    with Rows(rows, Console(stderr=True), spec) as listener:
+    rows = None if results is None else result_console(results)
+    with Rows(rows, note_console(), spec) as listener:
         return check_plugin(spec, kind, only=only, listener=listener)

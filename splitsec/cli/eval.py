@@ -21,7 +21,8 @@ def command(**options: Any) -> int:
     Every list-valued option makes a grid: --attack fsha --defense none,dcor --seeds 3 is six
     cells. Results go to stdout, progress to stderr.
 
-    Exits 0 if every cell ran, 1 if some failed, 2 if interrupted, 4 if the request is wrong.
+    Exits 0 if every cell ran, 1 if some failed or could not be
+    written, 2 if interrupted or told to end (SIGTERM, SIGHUP), 4 if the request is wrong.
     """
     request = take_request(options)
     if not request.seed:

@@ -323,12 +323,11 @@ def _report(record: Any, how: Execution) -> None:
     if how.as_json:
         click.echo(record.to_json())
         return
-    from rich.console import Console
-
+    from splitsec.cli.consoles import result_console
     from splitsec.cli.summary import print_summary
     from splitsec.records.store import record_folder
 
-    print_summary(record, Console(), record_folder(how.output, record))
+    print_summary(record, result_console(), record_folder(how.output, record))
 
 
 def _say_plan(cells: Sequence[Any], how: Execution) -> None:

@@ -6,7 +6,10 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """The exit code of a command."""
+    """The exit code of a command.
+
+    FAILED also stands for what the machine refused, such as a disk that is full.
+    """
 
     OK = 0
     FAILED = 1

@@ -29,7 +29,8 @@ def command(grid: Path, **options: Any) -> int:
 
     Official tracks are retinamnist, x-rays and phantoms.
 
-    Exits 0 if every cell ran, 1 if some failed, 2 if interrupted, 4 if the file is wrong.
+    Exits 0 if every cell ran, 1 if some failed or could not be
+    written, 2 if interrupted or told to end (SIGTERM, SIGHUP), 4 if the file is wrong.
     """  # noqa: D301 - click's own mark for a block that is not wrapped
     execution = take_execution(options)
     from splitsec.cells.grid import load_grid

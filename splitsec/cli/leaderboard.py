@@ -18,6 +18,7 @@ from splitsec.records.index import load_brief_records
 from splitsec.records.record import Evidence
 from splitsec.records.store import StoredRecord, find_records
 
+_SHORT = 9  # characters of a name that fits below an interval, after "by"
 _WIDE = 120  # columns of a terminal in which measures and their intervals share a line
 
 
@@ -131,18 +132,20 @@ def _publish(found: Sequence[StoredRecord], output: Path) -> int:
 
 def _print(boards: Sequence[Board]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    from splitsec.cli.consoles import result_console
+
+    console = result_console()
     for board in boards:
         words = in_words(board)
         measured = [name for name in MEASURES if name in words]
         if not len(words):
             console.print(Text(board.title, style="bold"))
             console.print("  nothing to rank: no attack counts here")
-        if console.width < _WIDE:
+        wide = console.width >= _WIDE
+        if not wide:
             words = _narrow(words, measured)
         table = Table(
             title=board.title,
@@ -158,7 +161,8 @@ def _print(boards: Sequence[Board]) -> None:
                 column,
                 justify="right" if column == "rank" else "left",
                 overflow="fold",
-                no_wrap=column in measured,
+                # A name in parts would be no name: that of the row, and of the attack in it.
+                no_wrap=column in ("", "leakage") or (wide and column in measured),
             )
         for values in words.values.tolist():
             table.add_row(*values)
@@ -175,5 +179,6 @@ def _narrow(words: pd.DataFrame, measured: Sequence[str]) -> pd.DataFrame:
     words = words.replace(rules, regex=True)
     if "worst attack" in words:
         attack = words.pop("worst attack")
-        words["leakage"] += ("\nby " + attack).where(attack != "-", "")
+        by = "by " if attack.str.len().max() <= _SHORT else "by\n"
+        words["leakage"] += (f"\n{by}" + attack).where(attack != "-", "")
     return words.rename(columns={"Pareto front": "Pareto\nfront"})

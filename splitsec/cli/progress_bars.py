@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Column
 
+from splitsec.cli.consoles import note_console
 from splitsec.progress import Stage
 from splitsec.records.record import Record
 from splitsec.records.spec import CellSpec
@@ -133,8 +134,8 @@ class Bars:
         self._cells = cells
         self._tally = Tally(cells, time.monotonic)
         roomy = console.width >= _ROOMY
-        # The name gets the remaining width, so that numbers are never cut.
-        name = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        # The name gets the remaining width, and a second line if it needs one: nothing is cut.
+        name = Column(ratio=1, overflow="fold")
         note = Column(max_width=_NOTE, no_wrap=True, overflow="ellipsis")
         self._bars = Progress(
             SpinnerColumn(),
@@ -226,7 +227,7 @@ def shown(cells: int) -> Iterator[Bars]:
     Args:
         cells: number of cells of the grid.
     """
-    bars = Bars(Console(stderr=True), cells)
+    bars = Bars(note_console(), cells)
     bars.start()
     try:
         yield bars

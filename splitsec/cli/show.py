@@ -79,14 +79,14 @@ def _show_record(path: Path, as_json: bool) -> None:
     if as_json:
         click.echo(loaded.to_json())
         return
-    from rich.console import Console
-
+    from splitsec.cli.consoles import result_console
     from splitsec.cli.summary import print_summary
 
-    print_summary(loaded, Console(), path if path.is_dir() else path.parent)
+    print_summary(loaded, result_console(), path if path.is_dir() else path.parent)
 
 
 def _show_plugin(kind: Kind | None, spec: str, as_json: bool) -> None:
+    from splitsec.cli.consoles import result_console
     from splitsec.cli.plugin_summary import facts, print_plugin
     from splitsec.plugins.loading import kinds_of, load_plugin
 
@@ -102,6 +102,5 @@ def _show_plugin(kind: Kind | None, spec: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts(plugin)))
         return
-    from rich.console import Console
 
-    print_plugin(plugin, Console())
+    print_plugin(plugin, result_console())

@@ -199,8 +199,9 @@ def _report(claim: ClaimedRecord, how: Execution) -> None:
 
 
 def _print_differences(claim: ClaimedRecord) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from splitsec.cli.consoles import result_console
 
     assert claim.comparison is not None
     beyond = [one for one in claim.comparison.differences if not one.within]
@@ -214,7 +215,7 @@ def _print_differences(claim: ClaimedRecord) -> None:
             *("-" if value is None else f"{value:.4f}" for value in values),
             f"{one.tolerance:g}",
         )
-    Console().print(table)
+    result_console().print(table)
 
 
 def _as_json(claim: ClaimedRecord) -> dict[str, Any]:

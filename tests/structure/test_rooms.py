@@ -18,6 +18,7 @@ GROUND = (
     "errors",
     "files",
     "folders",
+    "interruption",
     "progress",
     "randomness",
     "shapes",

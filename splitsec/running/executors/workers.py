@@ -23,7 +23,8 @@ from typing import Any
 
 from splitsec.cells.cell import Cell
 from splitsec.cells.transport import CellMessage, load_cell
-from splitsec.errors import WorkerError
+from splitsec.errors import OutputError, WorkerError
+from splitsec.interruption import interrupt_on_signals
 from splitsec.progress import Relay, Stage
 from splitsec.records.cell_progress import CellProgress
 from splitsec.records.record import Record
@@ -226,6 +227,7 @@ def _work(
 ) -> None:
     """Run cells in this process, and send each one's record."""
     os.setpgid(0, 0)
+    interrupt_on_signals()
     threading.Thread(target=_die_with_parent, args=(lifeline,), daemon=True).start()
     from splitsec.cells.evaluation import evaluate_cells
 
@@ -237,6 +239,8 @@ def _work(
                 replies.send(("record", record.to_json()))
     except KeyboardInterrupt:
         return
+    except OutputError as error:
+        replies.send(("error", f"a worker {error}"))
     except Exception as error:
         replies.send(("error", f"a worker failed: {type(error).__name__}: {error}"))
 
