@@ -11,7 +11,7 @@ import pandas as pd
 from splitsec.leaderboard import tables
 from splitsec.leaderboard.claims import Verdict, weigh
 from splitsec.leaderboard.tracks import Track
-from splitsec.records.record import INVALIDATING, Record
+from splitsec.records.record import FLAGS, INVALIDATING, LABELS_SHARED, Record
 
 _PICTURES = ("curves", "images", "masks", "activations")
 _LARGER = "A GPU is needed for `--profile paper`, which has the report's own settings."
@@ -58,8 +58,14 @@ def settings(records: Sequence[Record]) -> str:
     flagged = f" {invalid} of {len(records)} cells carry an invalidating flag." if invalid else ""
     return (
         f"Profile {records[0].spec.profile}; {'; '.join(said)}. {of}; the report's own figures "
-        f"are of one run each.{flagged}"
+        f"are of one run each.{flagged}{_shared(records)}"
     )
+
+
+def _shared(records: Sequence[Record]) -> str:
+    shared = sum(one.labels_shared() is True for one in records)
+    which = "all" if shared == len(records) else f"{shared} of {len(records)}"
+    return f" In {which} cells {FLAGS[LABELS_SHARED]}." if shared else ""
 
 
 def _preface(records: Sequence[Record]) -> str:

@@ -22,7 +22,7 @@ from splitsec.plugins.names import KINDS, Kind, path_of, plain_name
 from splitsec.plugins.source_code import source_files, source_sha256
 from splitsec.records.record import FLAGS, PROTOCOL_VERSION, Evidence, Record
 from splitsec.records.store import StoredRecord
-from splitsec.records.wording import threat_in_words
+from splitsec.records.wording import flags_of, threat_in_words
 from splitsec.running.verification import SUBMISSION, locate
 
 
@@ -237,7 +237,7 @@ def _facts(records: Sequence[Record]) -> dict[str, Any]:
         for one in records
         if one.status == "ok" and one.threat_model is not None and one.spec.attack != "none"
     }
-    counts = Counter(flag for one in records for flag in one.flags)
+    counts = Counter(flag for one in records for flag in flags_of(one))
     statuses = Counter(one.status for one in records)
     about = [one.provenance for one in records]
     return {

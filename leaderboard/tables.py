@@ -11,7 +11,7 @@ import pandas as pd
 from splitsec.metrics.figures import limits_of
 from splitsec.metrics.intervals import estimate
 from splitsec.records.frames import records_frame
-from splitsec.records.record import Record
+from splitsec.records.record import LABELS_SHARED, Record
 from splitsec.records.wording import with_interval
 
 _NAMES = {
@@ -31,7 +31,7 @@ _NAMES = {
     "attack.decoder": "decoder",
 }
 _SHARES = {"accuracy", "structure"}
-_USUAL = "in-process"  # a flag that every cell of a built-in attack has
+_USUAL = {"in-process", LABELS_SHARED}  # of nearly every cell; the page says so once
 
 
 def load(records: Sequence[Record]) -> pd.DataFrame:
@@ -101,7 +101,9 @@ def summarise(frame: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) 
             line |= {name: mean, f"{name} low": low, f"{name} high": high}
         counts = Counter(flag for flags in done["flags"] for flag in flags.split(",") if flag)
         line["flags"] = ", ".join(
-            f"{flag} ({count} of {len(done)})" for flag, count in counts.items() if flag != _USUAL
+            f"{flag} ({count} of {len(done)})"
+            for flag, count in counts.items()
+            if flag not in _USUAL
         )
         lines.append(line)
     return pd.DataFrame(lines)

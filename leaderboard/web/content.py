@@ -246,6 +246,7 @@ def chart(table: Table) -> dict[str, Any] | None:
     return {
         "across": "utility retained" if retains else f"utility ({table.measure})",
         "points": list(points.values()),
+        "intervals": any(point["y"][1] is not None for point in points.values()),
         "curves": [curve for curve in curves if len(curve) > 1],
         "front": [order[place] for place in front] if retains else [],
     }

@@ -186,6 +186,7 @@ def _write_index(
         days=list(dict.fromkeys((days[0], days[-1]))),
         versions=versions,
         bibtex=bibtex(versions, days[-1][:4]),
+        shared=sum(one.labels_shared() is True for one in records),
         claims=sum(one.evidence.origin == "claimed" for one in records),
     )
     _write(folder / "index.html", page)

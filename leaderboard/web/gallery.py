@@ -14,7 +14,7 @@ from splitsec.leaderboard.web.publication import Picture, command
 from splitsec.metrics.schema import VictimScores
 from splitsec.records.record import FLAGS, INVALIDATING, Record
 from splitsec.records.spec import CellSpec
-from splitsec.records.wording import headline, measures, threat_in_words
+from splitsec.records.wording import flag_in_words, flags_of, headline, measures, threat_in_words
 
 _DRAWN = 300  # values of a curve; longer ones are averaged
 _VICTIMS = {"training": "private training images", "held_out": "private held-out images"}
@@ -49,7 +49,12 @@ def card(
         "leakage": rounded(record.leakage.value) if record.leakage else None,
         "says": headline(record),
         "evidence": _evidence(record),
-        "flags": record.flags,
+        "flags": flags_of(record),
+        "marks": {
+            flag: words
+            for flag in flags_of(record)
+            if (words := flag_in_words(flag, record)) != FLAGS.get(flag)
+        },
         "picture": _picture(record, picture) if picture else None,
         "missing": None if picture else _missing(record),
     }
@@ -173,7 +178,7 @@ def flag_words(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
     """Return every flag that occurs, in words, with its count and whether it prevents a rank."""
     counts: dict[str, int] = {}
     for record in records:
-        for flag in record.flags:
+        for flag in flags_of(record):
             counts[flag] = counts.get(flag, 0) + 1
     known = [*FLAGS, *sorted(set(counts) - set(FLAGS))]
     return {

@@ -16,12 +16,15 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from splitsec.metrics.figures import Estimate
 from splitsec.metrics.schema import VictimScores
-from splitsec.records.record import FLAGS, INVALIDATING, Record
+from splitsec.records.record import INVALIDATING, Record
 from splitsec.records.store import artifact
 from splitsec.records.wording import (
     MISSING,
     best_guess,
+    flag_in_words,
+    flags_of,
     headline,
     measures,
     short_number,
@@ -60,11 +63,12 @@ def print_summary(record: Record, console: Console, folder: Path | None = None) 
     if record.threat_model is not None:
         _heading("What the server was", console)
         _say(threat_in_words(record, record.threat_model), console)
-    if record.flags or record.notes or record.data.get("disclosures"):
+    flags = flags_of(record)
+    if flags or record.notes or record.data.get("disclosures"):
         _heading("What to know before relying on this", console)
-        for flag in record.flags:
+        for flag in flags:
             mark = "INVALID, not to be ranked" if flag in INVALIDATING else "flag"
-            _say(f"- {mark}: {FLAGS.get(flag, 'unknown to this version')} [{flag}]", console)
+            _say(f"- {mark}: {flag_in_words(flag, record)} [{flag}]", console)
         for sentence in [*record.notes, *record.data.get("disclosures", [])]:
             _say(f"- note: {sentence}", console)
     _print_files(record, console, folder)
@@ -165,14 +169,13 @@ def _print_utility(record: Record, console: Console) -> None:
     segments = utility.jaccard is not None
     guess = "always the mean training mask" if segments else "always the commonest class"
     table = _table(["", "this model", guess])
-    for name, value, interval in (
-        ("AUC", utility.auc, utility.auc_interval),
-        ("Jaccard", utility.jaccard, utility.jaccard_interval),
-        ("Dice", utility.dice, None),
+    for name, (value, low, high) in (
+        ("AUC", utility.estimate("auc")),
+        ("Jaccard", utility.estimate("jaccard")),
+        ("Dice", Estimate(utility.dice)),
     ):
         if value is not None:
-            label = name if interval is None else f"{name}, 95 % interval"
-            low, high = interval or (None, None)
+            label = name if low is None else f"{name}, 95 % interval"
             shown = with_interval(value, low, high, ".3f")
             table.add_row(label, shown, short_number(trivial.get(name.lower())))
     commonest = trivial.get("accuracy")

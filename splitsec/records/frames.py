@@ -9,6 +9,7 @@ import pandas as pd
 
 from splitsec.errors import DataError
 from splitsec.records.record import Record
+from splitsec.records.wording import flags_of
 
 
 def records_frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -39,7 +40,7 @@ def _rows(record: Record) -> list[dict[str, Any]]:
         "clients": spec.clients,
         "profile": spec.profile,
         "seed": spec.seed,
-        "flags": ",".join(record.flags),
+        "flags": ",".join(flags_of(record)),
     }
     for kind, parameters in spec.parameters.items():
         shared |= {f"{kind}.{name}": value for name, value in parameters.items()}

@@ -6,7 +6,7 @@ import math
 
 from splitsec.metrics.schema import NOTHING_RECOVERED, VictimScores
 from splitsec.plugins.grants import ThreatModel
-from splitsec.records.record import Record
+from splitsec.records.record import FLAGS, LABELS_SHARED, Record, Utility
 
 MISSING = "not available"
 
@@ -22,8 +22,26 @@ _ATTACKERS = {
 }
 
 
+_WORSE_THAN_GUESSING = ("target-never-learned", "defense-broke-utility")
+
+
 def headline(record: Record) -> str:
-    """Return in a few sentences what the server recovered, or why nothing is known."""
+    """Return in a few sentences what the server has, or why nothing is known.
+
+    Labels that clients share come first: the server has them whatever an attack recovers.
+    """
+    says = _outcome(record)
+    if not record.labels_shared() or record.status != "ok":
+        return says
+    masks = record.utility is not None and record.utility.jaccard is not None
+    what, known = ("mask", "it") if masks else ("label", "each diagnosis")
+    return (
+        f"The clients sent the server the {what} of every training image in the clear: it needs no "
+        f"attack to know {known}. {says}"
+    )
+
+
+def _outcome(record: Record) -> str:
     if record.status == "ok" and record.leakage is None:
         return "No attack was mounted: this run measures what the model is worth, no more."
     if record.leakage is None or record.victims is None:
@@ -76,6 +94,35 @@ def _identified(scores: VictimScores) -> str:
         f"{found.structure:.0%} by shapes alone and for {found.pixel:.0%} by pixels "
         f"(chance: {chance_in_words(scores)})."
     )
+
+
+def flags_of(record: Record) -> list[str]:
+    """Return a record's flags; shared labels are first, also of records older than their flag."""
+    others = [flag for flag in record.flags if flag != LABELS_SHARED]
+    return [LABELS_SHARED, *others] if record.labels_shared() else others
+
+
+def flag_in_words(flag: str, record: Record) -> str:
+    """Return the meaning of a flag, with the numbers of a model that learned nothing."""
+    if flag in _WORSE_THAN_GUESSING and record.utility is not None:
+        return _against_guessing(flag, record.utility)
+    return FLAGS.get(flag, "unknown to this version")
+
+
+def _against_guessing(flag: str, utility: Utility) -> str:
+    undefended = flag == "target-never-learned"
+    model = "the undefended model" if undefended else "with the defense the model"
+    value, low, high = utility.estimate(utility.measure)
+    guess = utility.trivial[utility.measure]
+    name = "AUC" if utility.measure == "auc" else "Jaccard"
+    shown = f"{name} {with_interval(value, low, high)} against {guess:.2f}"
+    if low is None or high is None:
+        return f"{model} cannot be compared with the trivial predictor: {shown}"
+    if high < guess:
+        return f"{model} is worse than the trivial predictor: {shown}"
+    if low > guess:
+        return f"too few held-out images of a class to tell {model} from chance: {shown}"
+    return f"{model} cannot be told from the trivial predictor: {shown}"
 
 
 def chance_in_words(scores: VictimScores) -> str:
@@ -168,11 +215,22 @@ def threat_in_words(record: Record, threat: ThreatModel) -> str:
         )
         if threat.listens:
             kind += " In another session it behaved, and listened."
-    has = [grant.words for _, grant in threat.grants()]
+    has = [grant.words for name, grant in threat.grants() if _existed(name, record)]
     knows = f" Besides the traffic it had {'; '.join(has)}." if has else " It had only the traffic."
+    if record.labels_shared() is False:
+        knows += " The clients kept their labels."
     access = record.access
     if access is None:
         return kind + knows
     used = f" It used {access.public_images} public images"
     used += f", {access.queries} queries and {access.pairs} private pairs."
     return kind + knows + used
+
+
+def _existed(grant: str, record: Record) -> bool:
+    """Return whether there was anything that a declared grant could give."""
+    if grant == "labels":
+        return record.labels_shared() is not False
+    if grant in ("public_images", "public_labels"):
+        return record.spec.public > 0
+    return grant != "defense_spec" or record.spec.defense != "none"

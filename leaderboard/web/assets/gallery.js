@@ -48,7 +48,7 @@ splitsec.gallery = (() => {
     details.addEventListener("toggle", () => details.open && fill(details, cell), { once: true });
     const marks = cell.flags.map((flag) =>
       element("li", { class: flags[flag].invalid ? "invalid" : null },
-        element("strong", {}, flag), `: ${flags[flag].words}`));
+        element("strong", {}, flag), `: ${cell.marks[flag] ?? flags[flag].words}`));
     return element("li", { class: "cell" }, element("article", {},
       element("h3", {}, cell.title),
       element("p", { class: "setting" }, cell.setting),
