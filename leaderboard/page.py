@@ -14,7 +14,10 @@ from splitsec.leaderboard.tracks import Track
 from splitsec.records.record import FLAGS, INVALIDATING, LABELS_SHARED, Record
 
 _PICTURES = ("curves", "images", "masks", "activations")
-_LARGER = "A GPU is needed for `--profile paper`, which has the report's own settings."
+_LARGER = (
+    "`--profile paper` has the report's own settings and takes many hours, since everything runs "
+    "on the CPU."
+)
 
 
 def page(tracks: Sequence[tuple[Track, Sequence[Record]]], folder: Path, beside: Path) -> str:

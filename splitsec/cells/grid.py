@@ -28,25 +28,24 @@ if TYPE_CHECKING:  # the cells need torch
 
 
 class GridFile(BaseModel):
-    """A file of grids.
-
-    Attributes:
-        title: purpose of the grid, for the reader.
-        profile: gives every setting that the file leaves open.
-        seeds: number of seeds; they run from 0 to n-1.
-        threads: CPU threads of a cell, or None for the profile's.
-        settings: as for ``--set``, for every request; a request's own settings win.
-        grid: the requests, each completed with the file's shared values.
-    """
+    """A file of grids; its requests are completed with the file's shared values."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    title: str = ""
-    profile: str = "quick"
-    seeds: int = Field(default=1, ge=1)
-    threads: int | None = Field(default=None, ge=1)
-    settings: SettingTexts = ()
-    grid: tuple[Request, ...] = Field(min_length=1)
+    title: str = Field(default="", description="Purpose of the grid, for the reader.")
+    profile: str = Field(
+        default="quick", description="Gives every setting that the file leaves open."
+    )
+    seeds: int = Field(default=1, ge=1, description="Number of seeds; they run from 0 to N-1.")
+    threads: int | None = Field(
+        default=None, ge=1, description="CPU threads of each cell; the profile's by default."
+    )
+    settings: SettingTexts = Field(
+        default=(), description="As for --set, for all grids; a grid's own settings win."
+    )
+    grid: tuple[Request, ...] = Field(
+        min_length=1, description="One [[grid]] or several, with the keys below."
+    )
 
     @field_validator("grid", mode="before")
     @classmethod
@@ -64,6 +63,15 @@ class GridFile(BaseModel):
             else table
             for table in tables
         ]
+
+    def with_threads(self, threads: int) -> GridFile:
+        """Return the same grids with another number of CPU threads for each cell.
+
+        Raises:
+            UsageError: the number is less than 1.
+        """
+        grid = tuple(one.replaced(threads=threads) for one in self.grid)
+        return self.model_copy(update={"threads": threads, "grid": grid})
 
     def cells(self, isolation: Isolation | None = None) -> list[Cell]:
         """Return all cells, each once.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from splitsec.cells.grid import load_grid
+from splitsec.cells.grid import GridFile, load_grid
 from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.cli import group
@@ -200,3 +200,21 @@ def test_official_tracks_are_in_order(track: str) -> None:
     assert {cell.spec.defense for cell in cells} >= {"none", "dcor"}
     if track != "phantoms":
         assert {cell.spec.seed for cell in cells} == set(range(5))
+
+
+def test_threads_can_be_given_beside_a_file(tmp_path: Path) -> None:
+    file = written(tmp_path, GRID)
+    assert {cell.spec.threads for cell in load_grid(file).with_threads(3).cells()} == {3}
+    assert "--threads" in ask("run", "--help").stdout
+    with pytest.raises(UsageError, match="threads"):
+        load_grid(file).with_threads(0)
+
+
+def test_the_help_of_run_has_every_key_of_its_file() -> None:
+    said = ask("run", "--help").stdout
+    _, _, keys = said.partition("Keys of GRID:")
+    shared, _, own = keys.partition("Keys of each [[grid]]")
+    for model, text in ((GridFile, shared), (Request, own)):
+        for name, field in model.model_fields.items():
+            assert f"\n  {name} " in text
+            assert str(field.description).split()[0] in text
