@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,11 +13,10 @@ import pandas as pd
 from splitsec.data.content_hashes import content_hashes
 from splitsec.data.decoding import reason
 from splitsec.errors import DataError, UsageError
+from splitsec.plugins.identifiers import Column, refuse_gaps
+from splitsec.plugins.spelling import normalise
 
 EXTENSIONS = (".png", ".jpeg", ".jpg", ".tif", ".tiff", ".bmp", ".webp")
-
-
-_MISSING = ("", "nan", "na", "n/a", "<na>", "null")  # as pandas, numpy, R and SQL write it
 
 
 def user_path(given: str) -> Path:
@@ -32,18 +32,24 @@ def user_path(given: str) -> Path:
 
 
 def read_csv(file: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a CSV as text and check that it has columns and rows, and no gap in the columns.
+    """Read a CSV as text and check that it has columns and rows.
+
+    Rows without any text are left out. Blanks around the names of columns make no difference.
 
     Args:
         file: text in UTF-8, with or without a byte order mark.
-        columns: columns that must exist and have a value in each row.
+        columns: columns that must exist; they have these names in the result.
+
+    Returns:
+        A table whose index counts rows as a spreadsheet does: the first below the header is 2.
 
     Raises:
-        DataError: the file is missing, unreadable or empty, lacks a column, or has a row with
-            an empty or missing value ("nan", "NA") in a column.
+        DataError: the file is missing, unreadable or empty, or lacks a column.
     """
     try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = pd.read_csv(
+            file, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig"
+        )
     except FileNotFoundError:
         raise DataError(f"there is no CSV at {file}") from None
     except UnicodeDecodeError:
@@ -52,45 +58,64 @@ def read_csv(file: Path, columns: Sequence[str]) -> pd.DataFrame:
         raise DataError(f"cannot read the CSV {file}: {reason(error)}") from error
     if not isinstance(table.index, pd.RangeIndex):
         raise DataError(f"{file} has rows of more fields than its header")
-    for column in columns:
-        if column not in table.columns:
-            found = ", ".join(map(str, table.columns))
-            raise DataError(f"{file} has no column {column!r}; its columns are {found}")
+    table = table.fillna("").rename(columns=_named(table, columns, file))
+    table.index += 2
+    table = table[(table != "").any(axis=1)]
     if table.empty:
         raise DataError(f"{file} has no rows")
-    for column in columns:
-        _refuse_gaps(table[column].tolist(), column, file)
     return table
 
 
-def _refuse_gaps(values: Sequence[str], column: str, file: Path) -> None:
-    for row, value in enumerate(values):
-        if value.strip().lower() in _MISSING:
-            says = f"reads {value!r}, as if missing" if value.strip() else "is empty"
-            raise DataError(f"{file}, row {row + 2}: the column {column!r} {says}")
+def _named(table: pd.DataFrame, columns: Sequence[str], file: Path) -> dict[str, str]:
+    """Return the columns' names in the file, to the names that were asked for."""
+    named: dict[str, str] = {}
+    for column in columns:
+        found = [one for one in table.columns if one == column]
+        found = found or [one for one in table.columns if normalise(one) == normalise(column)]
+        if not found:
+            listed = ", ".join(map(str, table.columns))
+            raise DataError(f"{file} has no column {column!r}; its columns are {listed}")
+        if len(found) > 1:
+            both = " and ".join(map(repr, found))
+            raise DataError(f"{file}: the column {column!r} may be {both}; rename one of them")
+        named[found[0]] = column
+    return named
 
 
-def find_images(folder: Path, names: Sequence[str], csv: Path) -> list[Path]:
+def column_of(table: pd.DataFrame, name: str, file: Path) -> Column:
+    """Return a column of a table that :func:`read_csv` read."""
+    return Column(str(file), name, table[name].tolist(), table.index.tolist())
+
+
+def find_images(folder: Path, names: Column) -> list[Path]:
     """Return each name's file; the extension may be left out.
+
+    Blanks around a name and the Unicode form of its letters make no difference.
 
     Args:
         folder: folder of the images.
         names: names in the rows of the CSV.
-        csv: path of the CSV, for errors.
 
     Raises:
-        DataError: the folder cannot be read, or a row names a missing file, two files, or a
-            file that an earlier row has named.
+        DataError: the folder cannot be read, or a row names nothing, a missing file, two files, or
+            a file that an earlier row has named.
     """
+    refuse_gaps(names)
     present = _files(folder)
     stems: dict[str, list[Path]] = {}
     for path in sorted(present.values()):
         if path.suffix.lower() in EXTENSIONS:
             stems.setdefault(path.stem, []).append(path)
+    plain: dict[str, list[Path]] = {}
+    for name, path in present.items():
+        plain.setdefault(_plain(name), []).append(path)
+    for stem, paths in stems.items():
+        plain.setdefault(_plain(stem), []).extend(paths)
     rows: dict[Path, int] = {}
-    for row, name in enumerate(names, start=2):
-        where = f"{csv}, row {row}:"
-        found = [present[name]] if name in present else stems.get(name) or _elsewhere(folder, name)
+    for position, name in enumerate(names.values):
+        where, row = f"{names.where(position)}:", names.row(position)
+        found = [present[name]] if name in present else stems.get(name)
+        found = found or plain.get(_plain(name)) or _elsewhere(folder, name)
         if not found:
             raise DataError(f"{where} there is no image {name!r} in {folder}")
         if len(found) > 1:
@@ -100,6 +125,11 @@ def find_images(folder: Path, names: Sequence[str], csv: Path) -> list[Path]:
             raise DataError(f"{where} {found[0].name} is named in row {rows[found[0]]} already")
         rows[found[0]] = row
     return list(rows)
+
+
+def _plain(name: str) -> str:
+    """Return a file's name without blanks around it, composed; macOS decomposes letters."""
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def _files(folder: Path) -> dict[str, Path]:

@@ -4,21 +4,41 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from splitsec.data.cache import cached_images
-from splitsec.data.partition import assign, candidates, duplicate_groups
+from splitsec.data.duplicates import group_copies
+from splitsec.data.partition import (
+    SPARES,
+    PartNotFilledError,
+    assign,
+    candidates,
+    conflicting,
+    stay_together,
+    wanted,
+)
 from splitsec.data.parts import Data, Part
 from splitsec.data.sources import build_source
 from splitsec.errors import DataError, blaming
 from splitsec.plugins.data_spec import DataSpec
 from splitsec.plugins.loading import Plugin, is_builtin, load_plugin
 from splitsec.plugins.parameters import Parameters
-from splitsec.plugins.source import Source, decode_checked, decode_masks_checked, list_checked
+from splitsec.plugins.source import (
+    DUPLICATE_TOLERANCE,
+    Catalogue,
+    ImageParameters,
+    Source,
+    decode_checked,
+    decode_masks_checked,
+    list_checked,
+)
 from splitsec.progress import Progress
+
+_TOLD = 3  # photographs, and copies of each, that a message names
 
 
 def load_data(spec: DataSpec, progress: Progress) -> Data:
@@ -35,22 +55,9 @@ def load_data(spec: DataSpec, progress: Progress) -> Data:
     """
     plugin = load_plugin("data", spec.source)
     source: Source[Parameters] = build_source(plugin, spec.parameters)
-    with blaming(f"data {plugin.name!r}", "catalogue() or decode()"):
+    with blaming(f"data {plugin.name!r}", "catalogue()"):
         catalogue = list_checked(source, spec)
-        rows = candidates(catalogue, spec)
-        keys = catalogue.keys[rows]
-        images, masks = _decoded(source, plugin, catalogue.fingerprint, keys, spec, progress)
-    together = duplicate_groups(images, catalogue.groups[rows])
-    chosen = assign(rows, together, catalogue, spec)
-    parts = {
-        name: Part(
-            images=np.ascontiguousarray(images[positions]),
-            labels=catalogue.labels[rows[positions]],
-            indices=keys[positions],
-            masks=None if masks is None else np.ascontiguousarray(masks[positions]),
-        )
-        for name, positions in chosen.items()
-    }
+    parts, said = _divided(_Loaded(source, plugin, catalogue), spec, progress)
     if source.task == "classification":
         _refuse_a_single_class(parts, spec)
     return Data(
@@ -61,8 +68,95 @@ def load_data(spec: DataSpec, progress: Progress) -> Data:
         public=parts["public"],
         validation=parts["validation"],
         held_out=parts["held-out"],
-        disclosures=(*catalogue.disclosures, *_says_secret(spec)),
+        disclosures=(*catalogue.disclosures, *said, *_says_secret(spec)),
     )
+
+
+class _Division(NamedTuple):
+    """The parts, and sentences about them that a reader of results must know."""
+
+    parts: dict[str, Part]
+    disclosures: list[str]
+
+
+class _Loaded(NamedTuple):
+    """A source with its catalogue."""
+
+    source: Source[Parameters]
+    plugin: Plugin
+    catalogue: Catalogue
+
+
+def _divided(loaded: _Loaded, spec: DataSpec, progress: Progress) -> _Division:
+    """Decode the images that the parts need, or more if these do not fill them, and divide them."""
+    chosen = [candidates(loaded.catalogue, spec, spare) for spare in SPARES]
+    for rows, more in pairwise(chosen):
+        try:
+            return _divide(rows, loaded, spec, progress)
+        except PartNotFilledError:
+            if len(more) == len(rows):
+                raise
+    return _divide(chosen[-1], loaded, spec, progress)
+
+
+def _divide(
+    rows: NDArray[np.int64], loaded: _Loaded, spec: DataSpec, progress: Progress
+) -> _Division:
+    catalogue, keys = loaded.catalogue, loaded.catalogue.keys[rows]
+    with blaming(f"data {loaded.plugin.name!r}", "decode()"):
+        images, masks = _decoded(loaded, keys, spec, progress)
+    given = loaded.source.parameters
+    tolerance = given.duplicates if isinstance(given, ImageParameters) else DUPLICATE_TOLERANCE
+    copied = group_copies(images, tolerance)
+    unlike = conflicting(copied, catalogue.labels[rows])
+    said = _say_conflicts(rows[unlike], copied[unlike], catalogue, progress)
+    (agreeing,) = np.nonzero(~unlike)
+    together = stay_together(copied[agreeing], catalogue.groups[rows[agreeing]])
+    parts = {}
+    for name, taken in assign(rows[agreeing], together, catalogue, spec).items():
+        places = agreeing[taken]
+        parts[name] = Part(
+            images=np.ascontiguousarray(images[places]),
+            labels=catalogue.labels[rows[places]],
+            indices=keys[places],
+            masks=None if masks is None else np.ascontiguousarray(masks[places]),
+        )
+    return _Division(parts, [*said, *_say_counts(parts, spec)])
+
+
+def _say_conflicts(
+    rows: NDArray[np.int64], copied: NDArray[np.int64], catalogue: Catalogue, progress: Progress
+) -> list[str]:
+    """Tell a person which copies of one photograph have different labels; disclose how many."""
+    groups = np.unique(copied)
+    if not len(groups):
+        return []
+    for group in groups[:_TOLD]:
+        own = [
+            f"{catalogue.name_of(row)} ({catalogue.classes[catalogue.labels[row]]})"
+            for row in rows[copied == group][:_TOLD].tolist()
+        ]
+        progress.message(
+            f"left out, as copies of one photograph with different labels: {', '.join(own)}"
+        )
+    if len(groups) > _TOLD:
+        progress.message(f"... and {len(groups) - _TOLD} more such photographs")
+    what = "photograph has" if len(groups) == 1 else "photographs have"
+    return [
+        f"{len(groups)} {what} copies with different labels: all {len(rows)} copies are left out"
+    ]
+
+
+def _say_counts(parts: Mapping[str, Part], spec: DataSpec) -> list[str]:
+    """Disclose the parts that do not have the number of images that was asked for."""
+    uneven = [
+        f"{len(parts[name])} instead of {count} in the {name} part"
+        for name, count in wanted(spec).items()
+        if len(parts[name]) != count
+    ]
+    if not uneven:
+        return []
+    return [f"images that stay together do not make up the numbers asked for: {', '.join(uneven)}"]
 
 
 class ImageHashes:
@@ -95,18 +189,14 @@ def _says_secret(spec: DataSpec) -> list[str]:
 
 
 def _decoded(
-    source: Source[Parameters],
-    plugin: Plugin,
-    fingerprint: str,
-    keys: NDArray[np.int64],
-    spec: DataSpec,
-    progress: Progress,
+    loaded: _Loaded, keys: NDArray[np.int64], spec: DataSpec, progress: Progress
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """Return images, and masks for segmentation, from the cache or decoded."""
+    source, plugin = loaded.source, loaded.plugin
     key: dict[str, Any] = {
         "source": spec.name,
         "parameters": spec.parameters,
-        "fingerprint": fingerprint,
+        "fingerprint": loaded.catalogue.fingerprint,
         "keys": hashlib.sha256(keys.tobytes()).hexdigest(),
         "size": spec.size,
     }

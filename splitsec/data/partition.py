@@ -1,6 +1,6 @@
 """Splits images into private, public, validation and held-out parts.
 
-No image is in two parts; images of one patient, and exact or near duplicates, stay together. The
+No image is in two parts; images of one patient, and copies of one photograph, stay together. The
 partition depends only on the data specification (and on a secret, if it commits to one), never on a
 cell's seed. The order of the images does not depend on the sizes of the parts: in an existing data
 set (phantoms are drawn as needed) a smaller part holds the first images of a larger one, and the
@@ -9,7 +9,7 @@ held-out images stay the same when clients or private images are added.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,18 +22,20 @@ from splitsec.plugins.data_spec import DataSpec
 from splitsec.plugins.source import ANY, SHIFTED, TEST, TRAIN, VALIDATION, Catalogue
 from splitsec.randomness import numpy_generator
 
-DUPLICATE_TOLERANCE = 3.0
-"""Root mean squared difference of two images' 16x16 grey versions, of 255, below which they
-count as the same photograph. In RetinaMNIST the nearest pairs lie under 2, all others over 4."""
+SPARES = (1.15, 3.0, float("inf"))
+"""Shares of the needed images that are decoded, one after the other until they fill the parts:
+copies may be left out, and patients may be too large."""
 
-_SIGNATURE = 16
-_SPARE = 1.15  # candidates decoded beyond what is needed, since duplicates may be dropped
-_CHUNK = 1024
+_SPARE_IMAGES = 20
 _UNBALANCED = 0.05  # share of a part by which a class may miss its equal share
 # If duplicates are in several pools that the publishers fixed, the rightmost pool keeps them.
 _PRECEDENCE = (SHIFTED, ANY, TRAIN, VALIDATION, TEST)
 
 Rows = NDArray[np.int64]
+
+
+class PartNotFilledError(DataError):
+    """The candidates do not fill a part."""
 
 
 def pool_of(part: str, catalogue: Catalogue, spec: DataSpec) -> str:
@@ -60,25 +62,26 @@ def wanted(spec: DataSpec) -> dict[str, int]:
     }
 
 
-def candidates(catalogue: Catalogue, spec: DataSpec) -> Rows:
+def candidates(catalogue: Catalogue, spec: DataSpec, spare: float = SPARES[0]) -> Rows:
     """Choose the rows to decode: whole groups, with classes in proportion or balanced.
 
     Args:
         catalogue: all images.
         spec: gives the numbers of images.
+        spare: how many rows to choose, as a share of the needed ones.
 
     Returns:
-        Rows in the order in which parts take them, with a few spare ones if available.
+        Rows in the order in which parts take them. Groups larger than every part come last.
 
     Raises:
         DataError: a pool has fewer images than its parts need.
     """
-    needed: dict[str, int] = {}
+    needed: dict[str, list[int]] = {}
     for part, count in wanted(spec).items():
-        pool = pool_of(part, catalogue, spec)
-        needed[pool] = needed.get(pool, 0) + count
+        needed.setdefault(pool_of(part, catalogue, spec), []).append(count)
     chosen = []
-    for pool, count in needed.items():
+    for pool, counts in needed.items():
+        count = sum(counts)
         rows = np.flatnonzero(catalogue.pools == pool)
         if len(rows) < count:
             where = f" in its {pool} pool" if pool else ""
@@ -86,17 +89,37 @@ def candidates(catalogue: Catalogue, spec: DataSpec) -> Rows:
                 f"{spec.name} has {len(rows)} images{where}, but the partition needs {count} "
                 f"({_says(spec)})"
             )
-        ordered = _mixed(rows, catalogue, _generator(spec, pool=pool))
-        chosen.append(ordered[: max(int(count * _SPARE) + 20, count)])
+        ordered = _mixed(rows, catalogue, _generator(catalogue, spec, pool))
+        _, own, sizes = np.unique(
+            catalogue.groups[ordered], return_inverse=True, return_counts=True
+        )
+        large = sizes[own] > max(counts)
+        ordered = np.concatenate([ordered[~large], ordered[large]])
+        chosen.append(_whole(ordered, catalogue, min(count * spare, len(rows)) + _SPARE_IMAGES))
     return np.concatenate(chosen)
 
 
-def _generator(spec: DataSpec, **stage: str) -> np.random.Generator:
-    """Return the generator that shuffles one pool or part."""
-    source = {"name": spec.name, "parameters": spec.parameters, "partition": spec.partition}
+def _whole(rows: Rows, catalogue: Catalogue, least: float) -> Rows:
+    """Return the first rows, at least so many, that hold whole groups."""
+    if least >= len(rows):
+        return rows
+    end = int(least)
+    last = catalogue.groups[rows[end - 1]]
+    while end < len(rows) and catalogue.groups[rows[end]] == last:
+        end += 1
+    return rows[:end]
+
+
+def _generator(catalogue: Catalogue, spec: DataSpec, pool: str) -> np.random.Generator:
+    """Return the generator that shuffles one pool; no path decides it."""
+    source = {
+        "name": spec.name,
+        "parameters": dict(catalogue.shuffled_by),
+        "partition": spec.partition,
+    }
     if spec.partition_commitment is not None:
         source["secret"] = partition_key(spec.partition_commitment)
-    return numpy_generator("partition", **source, **stage)
+    return numpy_generator("partition", **source, pool=pool)
 
 
 def _says(spec: DataSpec) -> str:
@@ -131,53 +154,31 @@ def _strata(labels: Rows, groups: Rows, count: int) -> Rows:
     return np.where(lowest == highest, lowest, -1)
 
 
-def duplicate_groups(images: NDArray[np.uint8], groups: Rows) -> Rows:
-    """Merge groups whose images are exact or near duplicates.
+def conflicting(copied: Rows, labels: Rows) -> NDArray[np.bool_]:
+    """Return which images are copies of one photograph that have different labels, shape (N,).
 
     Args:
-        images: shape (N, C, H, W).
-        groups: shape (N,).
-
-    Returns:
-        Shape (N,), equal where images must stay together.
+        copied: shape (N,), equal for the copies of a photograph.
+        labels: shape (N,).
     """
-    count = len(images)
-    signatures = _signatures(images)
-    squares = np.square(signatures).mean(1)
-    _, group_ids = np.unique(groups, return_inverse=True)
-    left, right = [np.arange(count)], [count + group_ids]
-    for start in range(0, count, _CHUNK):
-        block = signatures[start : start + _CHUNK]
-        products = block @ signatures.T / signatures.shape[1]
-        distances = squares[start : start + _CHUNK, None] + squares[None] - 2 * products
-        one, other = np.nonzero(distances < DUPLICATE_TOLERANCE**2)
-        left.append(one + start)
-        right.append(other)
-    size = count + int(group_ids.max(initial=0)) + 1
-    edges = (np.concatenate(left), np.concatenate(right))
-    graph = coo_array((np.ones(len(edges[0]), np.int8), edges), shape=(size, size))
-    return connected_components(graph, directed=False)[1][:count].astype(np.int64)
+    groups, inverse = np.unique(copied, return_inverse=True)
+    return _strata(labels, inverse, len(groups))[inverse] < 0
 
 
-def _signatures(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return 16x16 grey versions by averaging blocks, shape (N, 256), of 255."""
-    edges = [np.linspace(0, extent, _SIGNATURE + 1).astype(int) for extent in images.shape[2:]]
-    starts = [
-        np.minimum(edge[:-1], extent - 1)
-        for edge, extent in zip(edges, images.shape[2:], strict=True)
-    ]
-    small = np.empty((len(images), _SIGNATURE, _SIGNATURE))
-    for start in range(0, len(images), _CHUNK):
-        grey = images[start : start + _CHUNK].mean(1, dtype=np.float64)
-        summed = np.add.reduceat(np.add.reduceat(grey, starts[0], 1), starts[1], 2)
-        counts = np.outer(_counts(starts[0], grey.shape[1]), _counts(starts[1], grey.shape[2]))
-        small[start : start + _CHUNK] = summed / counts
-    return small.reshape(len(images), -1)
+def stay_together(copied: Rows, groups: Rows) -> Rows:
+    """Return what must stay together, because a patient or a photograph is the same, shape (N,).
 
-
-def _counts(starts: NDArray[np.int64], extent: int) -> NDArray[np.int64]:
-    """Return the number of rows that ``reduceat`` sums from each start."""
-    return np.maximum(np.diff(np.append(starts, extent)), 1)
+    Args:
+        copied: shape (N,), equal for the copies of a photograph.
+        groups: shape (N,), equal for the images of a patient.
+    """
+    _, photograph = np.unique(copied, return_inverse=True)
+    _, patient = np.unique(groups, return_inverse=True)
+    photographs = int(photograph.max(initial=-1)) + 1
+    size = photographs + int(patient.max(initial=-1)) + 1
+    edges = (np.ones(len(copied), np.int8), (photograph, photographs + patient))
+    graph = coo_array(edges, shape=(size, size))
+    return connected_components(graph, directed=False)[1][photograph].astype(np.int64)
 
 
 def assign(
@@ -186,7 +187,7 @@ def assign(
     catalogue: Catalogue,
     spec: DataSpec,
 ) -> Mapping[str, Rows]:
-    """Give whole groups to parts, in order, until each has its number.
+    """Give whole groups to parts, in order, until each has its number, or is as near as possible.
 
     Args:
         rows: candidates, in order.
@@ -195,10 +196,12 @@ def assign(
         spec: gives the number of images per part.
 
     Returns:
-        Part to positions in ``rows``, in the order in which they were taken.
+        Part to positions in ``rows``, in the order in which they were taken. A part misses its
+        number by less than the images of a usual group.
 
     Raises:
-        DataError: duplicates leave too few images.
+        PartNotFilledError: too few images are left, their groups are too large, or a class of a
+            data set that should be balanced runs out.
     """
     pools = catalogue.pools[rows]
     members: dict[int, list[int]] = {}
@@ -208,34 +211,66 @@ def assign(
         keeper = max((pools[position] for position in positions), key=_PRECEDENCE.index)
         members[group] = [position for position in positions if pools[position] == keeper]
     parts: dict[str, Rows] = {}
-    used: set[int] = set()
     for part, count in wanted(spec).items():
-        pool, taken = pool_of(part, catalogue, spec), list[int]()
-        for group, positions in members.items():
-            if len(taken) == count:
-                break
-            fits = len(positions) <= count - len(taken)
-            if group not in used and fits and pools[positions[0]] == pool:
-                taken += positions
-                used.add(group)
-        if len(taken) < count:
-            raise DataError(
-                f"{spec.name}: only {len(taken)} of {count} images are left for the {part} part "
-                "once patients and duplicates stay together; ask for fewer images"
-            )
+        pool = pool_of(part, catalogue, spec)
+        left = {group: own for group, own in members.items() if pools[own[0]] == pool}
+        taken = _filled(left, count)
+        missed = abs(count - sum(len(left[group]) for group in taken))
+        if missed and missed >= np.median([len(own) for own in left.values()] or [0]):
+            raise PartNotFilledError(_too_few(part, count, left, taken, spec))
+        chosen = [position for group in taken for position in members.pop(group)]
         if catalogue.balanced:
-            _refuse_unbalanced(part, catalogue, rows[taken], spec)
-        parts[part] = np.array(taken, np.int64)
+            _refuse_unbalanced(part, catalogue, rows[chosen], spec)
+        parts[part] = np.array(chosen, np.int64)
     return parts
 
 
+def _filled(left: Mapping[int, list[int]], count: int) -> list[int]:
+    """Choose groups, in order, until they have ``count`` images, or as near as possible."""
+    taken: list[int] = []
+    missing = count
+    for group, own in left.items():
+        if not missing:
+            break
+        if len(own) <= missing:
+            taken.append(group)
+            missing -= len(own)
+    rest = [group for group in left if group not in set(taken)] if missing else []
+    if rest:
+        smallest = min(rest, key=lambda group: len(left[group]))
+        if not taken or len(left[smallest]) - missing < missing:
+            taken.append(smallest)
+    return taken
+
+
+def _too_few(
+    part: str, count: int, left: Mapping[int, list[int]], taken: Sequence[int], spec: DataSpec
+) -> str:
+    """Return why a part cannot be filled, and what to do."""
+    available = sum(len(own) for own in left.values())
+    if available < count:
+        return (
+            f"{spec.name}: only {available} of {count} images are left for the {part} part, once "
+            f"patients and copies of a photograph stay together ({_says(spec)}); ask for fewer "
+            "images"
+        )
+    got = sum(len(left[group]) for group in taken)
+    largest = max(len(own) for own in left.values())
+    return (
+        f"{spec.name}: {available} images are left for the {part} part, but they cannot make up "
+        f"{count}, only {got}: images of a patient and copies of a photograph stay together, and "
+        f"the largest group has {largest} images; check the column of patients (group_column), or "
+        "lower the tolerance of copies (duplicates), or leave that group out"
+    )
+
+
 def _refuse_unbalanced(part: str, catalogue: Catalogue, rows: Rows, spec: DataSpec) -> None:
-    """Raise a DataError if a part that should be balanced is not."""
+    """Raise an error if a part that should be balanced is not."""
     counts = np.bincount(catalogue.labels[rows], minlength=len(catalogue.classes))
     due = len(rows) / len(counts)
     if np.abs(counts - due).max() > max(2.0, _UNBALANCED * len(rows)):
         rarest = catalogue.classes[int(counts.argmin())]
-        raise DataError(
+        raise PartNotFilledError(
             f"{spec.name}: the class {rarest!r} runs out: the {part} part would have "
             f"{int(counts.min())} of {due:.0f} such images; ask for fewer images"
         )

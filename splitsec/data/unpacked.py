@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -31,11 +32,14 @@ class UnpackedFolder(Source[P]):
         name: name of the source, for errors.
         archive: name of the download.
         holds: folder that must be inside the unpacked one.
+        shuffled_by: see :class:`splitsec.plugins.source.Catalogue`; with it, the images keep the
+            order that they had when it depended on the path, which was empty.
     """
 
     name: ClassVar[str]
     archive: ClassVar[str]
     holds: ClassVar[str]
+    shuffled_by: ClassVar[Mapping[str, str]] = {"path": ""}
 
     @abstractmethod
     def usual_places(self) -> list[Path]:

@@ -8,37 +8,43 @@ equally, as in the report. ``10_left`` and ``10_right`` belong to one patient.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from splitsec.data.decoding import decode_files
-from splitsec.data.files import find_images, fingerprint, read_csv
+from splitsec.data.files import column_of, find_images, fingerprint, read_csv
 from splitsec.data.unpacked import UnpackedFolder, UnpackedParameters
 from splitsec.errors import DataError, UsageError
 from splitsec.folders import data_folder
 from splitsec.plugins.data_spec import DataSpec
-from splitsec.plugins.source import ANY, Catalogue
+from splitsec.plugins.identifiers import Column, groups_of, refuse_missing
+from splitsec.plugins.source import ANY, Catalogue, ImageParameters
+from splitsec.plugins.spelling import normalise, number_of
 from splitsec.progress import Progress
 
 _FOLDER = "resized_train_cropped"
 _GRADES = 5
-_EYE = r"_(left|right)(\.\w+)?$"
+_EYE = r"_(left|right)$"
 
 
-class DiabeticRetinopathy(UnpackedFolder[UnpackedParameters]):
+class DiabeticRetinopathyParameters(UnpackedParameters, ImageParameters):
+    """Parameters of the photographs."""
+
+
+class DiabeticRetinopathy(UnpackedFolder[DiabeticRetinopathyParameters]):
     """Fundus photographs without and with retinopathy, in equal numbers."""
 
-    Parameters: ClassVar[type[UnpackedParameters]] = UnpackedParameters
+    Parameters: ClassVar[type[DiabeticRetinopathyParameters]] = DiabeticRetinopathyParameters
     name: ClassVar[str] = "diabetic-retinopathy"
     archive: ClassVar[str] = "diabetic-retinopathy-resized"
     holds: ClassVar[str] = _FOLDER
 
-    def __init__(self, parameters: UnpackedParameters) -> None:
+    def __init__(self, parameters: DiabeticRetinopathyParameters) -> None:
         super().__init__(parameters)
         self._files: list[Path] = []
 
@@ -55,18 +61,22 @@ class DiabeticRetinopathy(UnpackedFolder[UnpackedParameters]):
         folder = root / _FOLDER / _FOLDER
         csv = self._labels(root)
         table = read_csv(csv, ["image", "level"])
-        labels = _classes(table["level"], csv)
-        self._files = find_images(folder, table["image"].tolist(), csv)
-        patients = table["image"].str.replace(_EYE, "", regex=True)
-        unnamed = int((patients == table["image"]).sum())
+        labels = _classes(column_of(table, "level", csv))
+        images = column_of(table, "image", csv)
+        self._files = find_images(folder, images)
+        names = [file.stem for file in self._files]
+        patients = [re.sub(_EYE, "", name) for name in names]
+        unnamed = sum(patient == name for patient, name in zip(patients, names, strict=True))
         return Catalogue(
             keys=np.arange(len(table)),
             labels=labels,
-            groups=pd.factorize(patients)[0].astype(np.int64),
+            groups=groups_of(images._replace(values=patients)),
             classes=("no retinopathy", "retinopathy"),
             pools=np.full(len(table), ANY),
             fingerprint=fingerprint(self._files),
             balanced=True,
+            names=tuple(file.name for file in self._files),
+            shuffled_by=self.shuffled_by,
             disclosures=(
                 f"{unnamed} images are not named after a patient and an eye (10_left, 10_right): "
                 "each counts as a patient of its own",
@@ -92,14 +102,15 @@ class DiabeticRetinopathy(UnpackedFolder[UnpackedParameters]):
         return decode_files([self._files[key] for key in keys], size, channels, progress)
 
 
-def _classes(levels: pd.Series[str], csv: Path) -> NDArray[np.int64]:
+def _classes(levels: Column) -> NDArray[np.int64]:
     """Return 0 for grade 0 and 1 for grades 1 to 4, shape (N,)."""
-    grades = pd.to_numeric(levels, errors="coerce")
-    wrong = np.flatnonzero(~grades.isin(range(_GRADES)))
-    if len(wrong):
-        row = int(wrong[0])
-        raise DataError(f"{csv}, row {row + 2}: level {levels[row]!r} is not a grade of 0 to 4")
-    labels = (grades > 0).to_numpy().astype(np.int64)
+    refuse_missing(levels)
+    grades = [number_of(normalise(level)) for level in levels.values]
+    for position, grade in enumerate(grades):
+        if grade not in range(_GRADES):
+            level = levels.values[position]
+            raise DataError(f"{levels.where(position)}: level {level!r} is not a grade of 0 to 4")
+    labels = np.array([int(grade or 0) > 0 for grade in grades], np.int64)
     if len(np.unique(labels)) < 2:
-        raise DataError(f"{csv}: all images are of one class; expected two")
+        raise DataError(f"{levels.place}: all images are of one class; expected two")
     return labels

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from splitsec.data.decoding import decode_files
-from splitsec.data.files import find_images, fingerprint, read_csv, user_path
-from splitsec.errors import DataError, UsageError
+from splitsec.data.files import column_of, find_images, fingerprint, read_csv, user_path
+from splitsec.errors import UsageError
 from splitsec.plugins.data_spec import DataSpec
-from splitsec.plugins.parameters import InputPath, Parameters
-from splitsec.plugins.source import ANY, Availability, Catalogue, Source
+from splitsec.plugins.identifiers import check_mapping, classes_of, groups_of
+from splitsec.plugins.parameters import InputPath
+from splitsec.plugins.source import ANY, Availability, Catalogue, ImageParameters, Source
 from splitsec.progress import Progress
 
 
-class FolderParameters(Parameters):
+class FolderParameters(ImageParameters):
     """Parameters of a folder with a CSV."""
 
     path: InputPath = Field("", description="folder of the images")
@@ -28,6 +28,10 @@ class FolderParameters(Parameters):
     image_column: str = Field("image", description="column of file names, extension optional")
     label_column: str = Field("label", description="column of classes, any text or number")
     group_column: str = Field("", description="column of patients, kept together; empty: none")
+    classes: Annotated[str, AfterValidator(check_mapping)] = Field(
+        "",
+        description="which labels are one class, such as 0:healthy,1-4:ill; empty: each label",
+    )
 
 
 class LabelledFolder(Source[FolderParameters]):
@@ -58,22 +62,19 @@ class LabelledFolder(Source[FolderParameters]):
         csv = folder / user_path(given.csv)
         columns = [given.image_column, given.label_column]
         table = read_csv(csv, columns + ([given.group_column] if given.group_column else []))
-        self._files = find_images(folder, table[given.image_column].tolist(), csv)
-        labels, classes = pd.factorize(table[given.label_column], sort=True)
-        if len(classes) < 2:
-            raise DataError(
-                f"{csv}: all images are of one class, {classes[0]!r}; expected two or more"
-            )
+        self._files = find_images(folder, column_of(table, given.image_column, csv))
+        labels, classes = classes_of(column_of(table, given.label_column, csv), given.classes)
         groups = np.arange(len(table))
         if given.group_column:
-            groups = pd.factorize(table[given.group_column])[0]
+            groups = groups_of(column_of(table, given.group_column, csv))
         return Catalogue(
             keys=np.arange(len(table)),
-            labels=labels.astype(np.int64),
-            groups=groups.astype(np.int64),
-            classes=tuple(map(str, classes)),
+            labels=labels,
+            groups=groups,
+            classes=classes,
             pools=np.full(len(table), ANY),
             fingerprint=fingerprint(self._files),
+            names=tuple(file.name for file in self._files),
             disclosures=()
             if given.group_column
             else ("no patients are named: images of one patient may be in several parts",),

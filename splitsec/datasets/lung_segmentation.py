@@ -75,6 +75,8 @@ class LungSegmentation(UnpackedFolder[UnpackedParameters]):
             pools=pools,
             fingerprint=fingerprint([file for pair in self._pairs for file in pair]),
             disclosures=_disclosures(unmasked, count),
+            names=tuple(pair.film.name for pair in self._pairs),
+            shuffled_by=self.shuffled_by,
         )
 
     def decode(

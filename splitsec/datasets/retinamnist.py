@@ -44,4 +44,5 @@ class RetinaMnist(MedMnistSource[RetinaMnistParameters]):
                 "private and public images may share patients; held-out images, from the "
                 "publishers' test split, do not",
             ),
+            {"path": ""},
         )

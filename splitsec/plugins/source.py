@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
+from types import MappingProxyType
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from splitsec.errors import PluginError
 from splitsec.plugins.data_spec import DataSpec
+from splitsec.plugins.identifiers import Column, check_classes, check_names, groups_of
 from splitsec.plugins.parameters import Parameters
 from splitsec.progress import Progress
 
@@ -22,13 +25,35 @@ Task = Literal["classification", "segmentation"]
 ANY, TRAIN, VALIDATION, TEST, SHIFTED = "", "train", "validation", "test", "shifted"
 
 
+DUPLICATE_TOLERANCE = 4.0
+"""Default of :attr:`ImageParameters.duplicates`. In RetinaMNIST the 26 pairs of copies differ by
+less than 3, all others by more than 5.8."""
+
+
+class ImageParameters(Parameters):
+    """Base class of the parameters of data sets whose images may be copies of each other.
+
+    Attributes:
+        duplicates: see :mod:`splitsec.data.duplicates`; other data sets have the default.
+    """
+
+    duplicates: float = Field(
+        DUPLICATE_TOLERANCE,
+        ge=0,
+        description="root mean squared difference of two images at 32x32, of 255, from which on "
+        "they are never taken for copies of one photograph; 0: only equal ones are",
+    )
+
+
 class Catalogue(NamedTuple):
     """All N images of a data set, not yet decoded.
 
     Attributes:
         keys: shape (N,), int64, unique; ``decode`` gets the keys of the images that it decodes.
         labels: shape (N,), int64, class indices from 0; zeros where images have masks.
-        groups: shape (N,), int64; images of one patient share a value and a part.
+        groups: shape (N,), int64, or texts, which are read as people write them
+            (:func:`splitsec.plugins.identifiers.groups_of`); images of one patient share a value
+            and a part.
         classes: names of the classes; empty where images have masks.
         pools: shape (N,), the pool of each image: ``TRAIN``, ``VALIDATION`` or ``TEST`` where the
             publishers fixed a split, ``SHIFTED`` for the attacker's other population, else
@@ -36,6 +61,11 @@ class Catalogue(NamedTuple):
         fingerprint: any text that changes whenever the images behind the keys change.
         disclosures: sentences that a reader of results must know.
         balanced: whether to draw as many images of each class, instead of their natural shares.
+        names: what a person calls each image, such as its file's name, for messages that no
+            record holds; empty: they are called by their keys.
+        shuffled_by: JSON values on which the order of the images depends, beside the name of the
+            data set and the partition's seed. They tell apart which images are meant, and never
+            where they are: equal images must be shuffled alike.
 
     Examples:
         >>> import numpy as np
@@ -51,12 +81,18 @@ class Catalogue(NamedTuple):
 
     keys: NDArray[np.int64]
     labels: NDArray[np.int64]
-    groups: NDArray[np.int64]
+    groups: NDArray[Any]
     classes: tuple[str, ...]
     pools: NDArray[np.str_]
     fingerprint: str
     disclosures: tuple[str, ...] = ()
     balanced: bool = False
+    names: tuple[str, ...] = ()
+    shuffled_by: Mapping[str, Any] = MappingProxyType({})
+
+    def name_of(self, row: int) -> str:
+        """Return what a person calls an image."""
+        return self.names[row] if self.names else f"image {self.keys[row]}"
 
 
 @dataclass(frozen=True)
@@ -166,10 +202,12 @@ class Source(ABC, Generic[P]):
 
 
 def list_checked(source: Source[P], spec: DataSpec) -> Catalogue:
-    """Return a source's catalogue.
+    """Return a source's catalogue, with patients as numbers.
 
     Raises:
         PluginError: its arrays do not fit together.
+        DataError: a patient or class is missing, or is a variant of another one, or there are too
+            many classes.
     """
     given: object = source.catalogue(spec)
     if not isinstance(given, Catalogue):
@@ -182,7 +220,10 @@ def list_checked(source: Source[P], spec: DataSpec) -> Catalogue:
                 f"{spec.name}: {name} of the catalogue has shape {shape}; expected one value per "
                 f"key, ({len(given.keys)},)"
             )
-        if name != "pools" and column.dtype != np.int64:
+        if name == "groups" and column.dtype.kind in "UO":
+            patients = Column(spec.name, "groups", [str(one) for one in column.tolist()])
+            given = given._replace(groups=groups_of(patients))
+        elif name != "pools" and column.dtype != np.int64:
             raise PluginError(
                 f"{spec.name}: {name} of the catalogue is {column.dtype}; expected int64"
             )
@@ -197,6 +238,15 @@ def list_checked(source: Source[P], spec: DataSpec) -> Catalogue:
             f"{spec.name}: the catalogue has labels {given.labels.min()} to {given.labels.max()}; "
             f"they index {classes} classes, from 0"
         )
+    if len(given.names) not in (0, len(given.keys)):
+        raise PluginError(
+            f"{spec.name}: the catalogue names {len(given.names)} of its {len(given.keys)} images"
+        )
+    if source.task == "classification":
+        counts = np.bincount(given.labels, minlength=classes).tolist()
+        check_names(spec.name, given.classes)
+        named = dict(zip(given.classes, counts, strict=True))
+        check_classes(spec.name, named, "are these labels, or something else?")
     return given
 
 

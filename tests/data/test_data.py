@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from splitsec.data.duplicates import group_copies
 from splitsec.data.loading import load_data
-from splitsec.data.partition import duplicate_groups
 from splitsec.errors import DataError, UsageError
 from splitsec.folders import cache_folder
 from splitsec.plugins.data_spec import DataSpec
@@ -124,22 +124,21 @@ def test_near_and_exact_duplicates_stay_together(folder: Path) -> None:
     for index in range(0, 40, 4):
         original = np.asarray(Image.open(folder / f"{index}.png")).astype(int)
         changed = np.clip(original + (index % 8 > 3), 0, 255).astype(np.uint8)
-        Image.fromarray(changed).save(folder / f"{index + 3}.png")
+        Image.fromarray(changed).save(folder / f"{index + 2}.png")
     data = from_folder(folder, parameters={"group_column": ""})
     owners: dict[int, set[str]] = {}
     for name, part in data.parts().items():
         for index in part.indices.tolist():
-            pair = index - 3 if index % 4 == 3 else index
+            pair = index - 2 if index % 4 == 2 else index
             owners.setdefault(pair, set()).add(name)
     assert all(len(names) == 1 for names in owners.values())
 
 
 def test_unlike_images_are_not_merged() -> None:
     images = np.random.default_rng(0).integers(0, 256, (30, 3, 32, 32), dtype=np.uint8)
-    flat = np.arange(30)
-    assert len(np.unique(duplicate_groups(images, flat))) == 30
+    assert len(np.unique(group_copies(images, 4.0))) == 30
     images[7] = images[3]
-    merged = duplicate_groups(images, flat)
+    merged = group_copies(images, 4.0)
     assert merged[7] == merged[3]
     assert len(np.unique(merged)) == 29
 
@@ -159,7 +158,7 @@ def test_retinamnist_uses_the_publishers_test_split_for_victims(data_root: Path)
     owner = np.concatenate(
         [np.full(len(part), number) for number, part in enumerate(data.parts().values())]
     )
-    groups = duplicate_groups(everything, np.arange(len(everything)))
+    groups = group_copies(everything, 4.0)
     for group in np.unique(groups):
         assert len(np.unique(owner[groups == group])) == 1
 

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import label
 
 from splitsec.data.drawn.chest import draw_cxr, draw_cxr_mask
+from splitsec.data.duplicates import group_copies
 from splitsec.data.loading import load_data
-from splitsec.data.partition import duplicate_groups
 from splitsec.data.parts import Data
 from splitsec.data.sources import get_source
 from splitsec.datasets.lung_segmentation import decode_mask
@@ -198,7 +198,7 @@ def test_lungs_are_two_dark_fields(style: Any) -> None:
 def test_people_differ_in_more_than_exposure() -> None:
     drawn = [draw_cxr(0, index, 32) for index in range(200)]
     images = np.stack([film for film, _ in drawn])
-    assert len(np.unique(duplicate_groups(images, np.arange(200)))) == 200
+    assert len(np.unique(group_copies(images, 4.0))) == 200
     flat = images.reshape(200, -1).astype(float)
     flat -= flat.mean(0)
     flat -= flat.mean(1, keepdims=True)

@@ -57,6 +57,7 @@ class Phantoms(Source[PhantomParameters]):
             pools=np.array([ANY] * len(plain) + [SHIFTED] * len(shifted)),
             fingerprint=f"{self.name} {self.version} {self.parameters.stream}",
             disclosures=("phantoms are drawn: leakage on them says nothing about real patients",),
+            shuffled_by={"stream": self.parameters.stream},
         )
 
     def place(self, key: int) -> tuple[int, int]:

@@ -6,22 +6,23 @@ a set is stated at medmnist.com. Other images in the layout of its files work to
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from splitsec.datasets.medmnist.archive import MedMnistFile
 from splitsec.datasets.medmnist.sets import SET_NAME, MedMnistSet, official_sets, set_name, set_of
 from splitsec.datasets.medmnist.source import FileWish, LabelledImages, MedMnistSource, sets_here
 from splitsec.download import Patience
 from splitsec.errors import DataError, UsageError
-from splitsec.plugins.parameters import InputPath, Parameters
-from splitsec.plugins.source import Availability
+from splitsec.plugins.identifiers import Column, check_mapping, classes_of
+from splitsec.plugins.parameters import InputPath
+from splitsec.plugins.source import Availability, ImageParameters
 
 
-class MedMnistParameters(Parameters):
+class MedMnistParameters(ImageParameters):
     """Parameters of a set of MedMNIST."""
 
     set: str = Field(
@@ -37,6 +38,11 @@ class MedMnistParameters(Parameters):
     label: str = Field(
         "", description="one class, by name or number, against all others; empty: all classes"
     )
+    classes: Annotated[str, AfterValidator(check_mapping)] = Field(
+        "",
+        description="which labels, by number, are one class, such as 0:healthy,1-4:ill; "
+        "empty: each label",
+    )
     path: InputPath = Field("", description="the .npz file; empty: the data folder")
 
     @field_validator("set")
@@ -45,6 +51,12 @@ class MedMnistParameters(Parameters):
         if name.endswith("3d"):
             raise ValueError(f"{name} holds volumes; only MedMNIST's 2D sets can be used")
         return name
+
+    @model_validator(mode="after")
+    def _one_way(self) -> MedMnistParameters:
+        if self.label and self.classes:
+            raise ValueError("'label' and 'classes' both choose the classes; give one of them")
+        return self
 
 
 class MedMnist(MedMnistSource[MedMnistParameters]):
@@ -82,24 +94,29 @@ class MedMnist(MedMnistSource[MedMnistParameters]):
                 f"{self.parameters.pixels}; replace it, or use pixels=0"
             )
         classes = known.classes or tuple(map(str, range(_count(file.labels))))
+        seed = {"set": known.name, "pixels": 0, "label": "", "path": ""}
         if self.parameters.label:
             chosen = _position(self.parameters.label, classes, known)
             picked = file.labels[:, chosen] if file.labels.ndim == 2 else file.labels == chosen
             labels = picked.astype(np.int64)
             classes = (f"not {classes[chosen]}", classes[chosen])
+            seed["label"] = classes[1]
         elif file.labels.ndim == 2:
             raise UsageError(
                 f"{known.title} may name several findings for an image; choose the one that models "
                 f"are trained for: --data medmnist:...,label={classes[0]} (or another of "
                 f"{', '.join(classes[1:])})"
             )
+        elif self.parameters.classes:
+            column = Column(str(file.path), "labels", list(map(str, file.labels.tolist())))
+            labels, classes = classes_of(column, self.parameters.classes)
         else:
             labels = file.labels
         if len(np.unique(labels)) < 2:
             raise DataError(
                 f"{file.path}: all images are of one class, {classes[labels[0]]!r}; two are needed"
             )
-        return LabelledImages(labels, classes, self._disclosures(file, known))
+        return LabelledImages(labels, classes, self._disclosures(file, known), seed)
 
     def _disclosures(self, file: MedMnistFile, known: MedMnistSet) -> tuple[str, ...]:
         height, width = file.extent

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,11 +49,14 @@ class LabelledImages(NamedTuple):
         labels: shape (N,), positions in ``classes``.
         classes: names of the classes.
         disclosures: sentences about the set that a reader of results must know.
+        shuffled_by: see :class:`splitsec.plugins.source.Catalogue`. The empty path in it keeps the
+            order that images had when it depended on the path.
     """
 
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
     disclosures: tuple[str, ...]
+    shuffled_by: Mapping[str, Any]
 
 
 class MedMnistSource(Source[P]):
@@ -103,15 +106,16 @@ class MedMnistSource(Source[P]):
         if spec.public_from == "shifted":
             raise UsageError(f"{wish.known.name} has no second population; use --public-from same")
         self._read = file = self._load(wish, spec.size)
-        labels, classes, disclosures = self.labelled(file, wish.known)
+        labelled = self.labelled(file, wish.known)
         return Catalogue(
-            keys=np.arange(len(labels)),
-            labels=labels,
-            groups=np.arange(len(labels)),
-            classes=classes,
+            keys=np.arange(len(labelled.labels)),
+            labels=labelled.labels,
+            groups=np.arange(len(labelled.labels)),
+            classes=labelled.classes,
             pools=file.pools,
             fingerprint=file.sha256,
-            disclosures=(*disclosures, *_unofficial(file, wish.known)),
+            disclosures=(*labelled.disclosures, *_unofficial(file, wish.known)),
+            shuffled_by=labelled.shuffled_by,
         )
 
     def decode(
