@@ -19,7 +19,7 @@ _AXES = {
 
 
 def setting_of(record: Record, by: By) -> str:
-    """Return the values that a board's cells share: in words, then complete, after a NUL."""
+    """Return the values that a board's cells share: in words, then complete, on a second line."""
     spec = record.spec
     counts = f"{spec.private} private, {spec.public} public, {spec.held_out} held-out images"
     parts = [
@@ -44,14 +44,14 @@ def setting_of(record: Record, by: By) -> str:
     }
     if by == "targets":
         common.pop("cut")
-    return f"{', '.join(parts)}\0{json.dumps(common | parameters, sort_keys=True)}"
+    return f"{', '.join(parts)}\n{json.dumps(common | parameters, sort_keys=True)}"
 
 
 def titles_of(settings: Iterable[str]) -> dict[str, str]:
     """Return each setting's words, with the differences if two have the same words."""
     alike: dict[str, dict[str, dict[str, str]]] = {}
     for setting in settings:
-        words, _, whole = setting.partition("\0")
+        words, _, whole = setting.partition("\n")
         alike.setdefault(words, {})[setting] = dict(_leaves(json.loads(whole)))
     titles = {}
     for words, several in alike.items():
