@@ -104,3 +104,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str], see: str = "") -> s
     else:
         sentence = f"unknown {kind} {name!r}"
     return f"{sentence} ({see})" if see else sentence
+
+
+def reason(error: Exception) -> str:
+    """Return the message of an exception on one line, or its type's name if it has none."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(said.split()).rstrip(".") or type(error).__name__

@@ -17,8 +17,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from splitsec.data.decoding import reason
-from splitsec.errors import DataError
+from splitsec.errors import DataError, reason
 from splitsec.files import sha256_of
 from splitsec.folders import cache_folder
 

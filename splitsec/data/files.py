@@ -11,8 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from splitsec.data.content_hashes import content_hashes
-from splitsec.data.decoding import reason
-from splitsec.errors import DataError, UsageError
+from splitsec.errors import DataError, UsageError, reason
 from splitsec.plugins.identifiers import Column, refuse_gaps
 from splitsec.plugins.spelling import normalise
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitsec.data.cache import cached_images
+from splitsec.data.decoding import DECODING
 from splitsec.data.duplicates import group_copies
 from splitsec.data.partition import (
     SPARES,
@@ -199,6 +200,7 @@ def _decoded(
         "fingerprint": loaded.catalogue.fingerprint,
         "keys": hashlib.sha256(keys.tobytes()).hexdigest(),
         "size": spec.size,
+        "decoding": DECODING,
     }
     if not is_builtin("data", plugin.spec):  # fingerprints of built-in sources cover their code
         key["code"] = plugin.sha256

@@ -9,9 +9,8 @@ from typing import ClassVar, TypeVar
 
 from pydantic import Field
 
-from splitsec.data.decoding import reason
 from splitsec.data.files import user_path
-from splitsec.errors import DataError
+from splitsec.errors import DataError, reason
 from splitsec.plugins.parameters import InputPath, Parameters
 from splitsec.plugins.source import Availability, Source
 

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from splitsec.data.decoding import decode_files, reason
+from splitsec.data.decoding import decode_files
 from splitsec.data.files import fingerprint
 from splitsec.data.unpacked import UnpackedFolder, UnpackedParameters
-from splitsec.errors import DataError
+from splitsec.errors import DataError, reason
 from splitsec.folders import data_folder
 from splitsec.plugins.data_spec import DataSpec
 from splitsec.plugins.source import ANY, SHIFTED, Catalogue, Task

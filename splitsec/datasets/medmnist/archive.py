@@ -12,10 +12,9 @@ from zipfile import ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from splitsec.data.decoding import reason
 from splitsec.data.npz import ArrayHeader, array_header, read_array, read_rows
 from splitsec.datasets.medmnist.sets import SIZES, MedMnistSet
-from splitsec.errors import DataError
+from splitsec.errors import DataError, reason
 from splitsec.plugins.source import TEST, TRAIN, VALIDATION
 
 POOLS = {"train": TRAIN, "val": VALIDATION, "test": TEST}

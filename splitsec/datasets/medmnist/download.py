@@ -6,10 +6,9 @@ import importlib.util
 import tempfile
 from pathlib import Path
 
-from splitsec.data.decoding import reason
 from splitsec.datasets.medmnist.sets import SIZES, MedMnistSet
 from splitsec.download import DownloadError, Patience, download
-from splitsec.errors import DataError
+from splitsec.errors import DataError, reason
 
 
 def package_is_here() -> bool:

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from splitsec.data.decoding import reason, resize
+from splitsec.data.decoding import resize
 from splitsec.data.files import user_path
 from splitsec.datasets.medmnist.archive import MedMnistFile, read_file, read_images
 from splitsec.datasets.medmnist.download import fetch, package_is_here
 from splitsec.datasets.medmnist.sets import SET_NAME, SIZES, MedMnistSet, official_sets, set_name
 from splitsec.download import Patience
-from splitsec.errors import DataError, UsageError, unknown_name
+from splitsec.errors import DataError, UsageError, reason, unknown_name
 from splitsec.folders import cache_folder, data_folder, medmnist_folder
 from splitsec.plugins.data_spec import DataSpec
 from splitsec.plugins.parameters import Parameters
