@@ -11,4 +11,4 @@ for one in needed:
     if not bound:
         sys.exit(f"pyproject.toml: {one} has no lowest version")
     if name not in ("torch", "torchvision"):  # large, and the same as everywhere else
-        print(f"{name}=={version}")
+        sys.stdout.write(f"{name}=={version}\n")
