@@ -87,7 +87,9 @@ def client_key(spec: CellSpec, target: ConfiguredPlugin) -> dict[str, Any]:
 
 def _content(spec: CellSpec, plugin: ConfiguredPlugin) -> dict[str, Any]:
     """Return a plug-in's parameters with the content of files instead of their paths."""
-    paths = plugin.parameters.input_paths()
+    paths = list(plugin.parameters.input_paths())
+    if plugin.plugin.kind == "data":  # the same images, whether the usual place is named or not
+        paths = plugin.parameters.input_names()
     values = spec.parameters[plugin.plugin.kind].items()
     return {name: value for name, value in values if name not in paths} | {**plugin.inputs}
 

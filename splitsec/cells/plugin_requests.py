@@ -15,6 +15,8 @@ from splitsec.cells.requests import Request
 from splitsec.errors import UsageError, unknown_name
 from splitsec.plugins.names import KINDS, Kind, is_source, is_there, plain_name
 
+_MAPS = re.compile(r"[^=:/\\]+:[^=:/\\]+")  # such as 1-4:ill, and no path
+
 
 class PluginRequest(NamedTuple):
     """The name of a plug-in or data set, with the parameters given beside it."""
@@ -81,13 +83,19 @@ def parse_plugins(text: str) -> list[PluginRequest]:
     """Parse a comma-separated list such as ``fsha:iterations=500,critic_lr=1e-3,adra``.
 
     A piece with ``=`` and no name before it belongs to the plug-in before it. A comma or ``=`` in
-    the name of a file or folder that is there is part of that name.
+    the name of a file or folder that is there is part of that name. A piece such as ``1-4:1``
+    after a value such as ``0:0`` is part of that value, as in ``folder:classes=0:0,1-4:1``.
 
     Raises:
         UsageError: the text is empty, or starts with a parameter.
     """
     requests: list[PluginRequest] = []
+    mapping: str | None = None  # the parameter that was just given, if it maps
     for piece in _pieces(text):
+        if mapping is not None and piece.maps():
+            requests[-1].parameters[mapping] += f",{piece.name}"
+            continue
+        mapping = piece.parameter if _MAPS.fullmatch(piece.value) else None
         if piece.name:
             requests.append(PluginRequest(piece.name, {}))
         elif not requests:
@@ -105,6 +113,12 @@ class _Piece(NamedTuple):
     name: str
     parameter: str | None
     value: str
+
+    def maps(self) -> bool:
+        """Return whether it maps one thing to another and names no plug-in."""
+        return (
+            self.parameter is None and not is_source(self.name) and bool(_MAPS.fullmatch(self.name))
+        )
 
     def ends_with_a_path(self) -> bool:
         """Return whether its end is the path of a file or folder that is there."""

@@ -61,6 +61,8 @@ def group_copies(images: NDArray[np.uint8], tolerance: float) -> Rows:
     Raises:
         DataError: so many images look alike that they cannot be told apart.
     """
+    if not len(images):
+        return np.empty(0, np.int64)
     small = _small(images)
     seen: dict[bytes, int] = {}
     same = np.array([seen.setdefault(image.tobytes(), len(seen)) for image in small], np.int64)

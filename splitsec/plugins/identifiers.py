@@ -186,6 +186,8 @@ def _refuse(column: Column, gaps: Sequence[int], hint: str) -> None:
         rest = [column.row(position) for position in gaps[1 : 1 + _SHOWN]]
         more = f" and {len(gaps) - 1 - len(rest)} others" if len(gaps) - 1 > len(rest) else ""
         says += f" (and so in row{'s' * (len(gaps) > 2)} {', '.join(map(str, rest))}{more})"
+    if column.rows is not None:
+        says += f" (row {column.rows[gaps[0]] - 1} without the header)"
     raise DataError(f"{column.where(gaps[0])}: the column {column.name!r} {says}{hint}")
 
 
@@ -267,6 +269,8 @@ class _Span(NamedTuple):
     name: str
 
     def holds(self, label: str) -> bool:
+        if label == f"{self.lowest}-{self.highest}":  # as of ages
+            return True
         number = number_of(label)
         if number is None or number != number.to_integral_value():
             return False

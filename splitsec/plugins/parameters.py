@@ -55,9 +55,13 @@ class Parameters(BaseModel):
 
     def input_paths(self) -> dict[str, str]:
         """Return the paths that were given, by the names of their parameters."""
-        fields = type(self).model_fields.items()
-        named = [name for name, field in fields if _InputMark in map(type, _marks(field))]
-        return {name: path for name in named if (path := getattr(self, name))}
+        return {name: path for name in self.input_names() if (path := getattr(self, name))}
+
+    @classmethod
+    def input_names(cls) -> list[str]:
+        """Return the names of the parameters that name files or folders."""
+        fields = cls.model_fields.items()
+        return [name for name, field in fields if _InputMark in map(type, _marks(field))]
 
 
 P = TypeVar("P", bound=Parameters)

@@ -85,7 +85,7 @@ def _written(number: Decimal) -> str:
 
 def is_gap(text: str) -> bool:
     """Return whether a text is empty or what a program writes for a missing value."""
-    plain = normalise(text).casefold()
+    plain = normalise(text).translate(_WIDE).casefold()
     return not plain or _GAP.fullmatch(plain) is not None
 
 
