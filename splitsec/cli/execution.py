@@ -331,11 +331,11 @@ def _report(record: Any, how: Execution) -> None:
 
 
 def _say_plan(cells: Sequence[Any], how: Execution) -> None:
-    """Print the cells that would run, and an estimate from the timings of past records."""
+    """Print the cells that would run, and an estimate from past records or from timed steps."""
     from splitsec.cli.progress_bars import duration, shown
     from splitsec.errors import DataError
     from splitsec.records.store import load_records
-    from splitsec.running.estimate import make_plan
+    from splitsec.running.estimate import make_plan, untimed
     from splitsec.running.runs import with_records
 
     with shown(len(cells)) as progress:
@@ -347,11 +347,21 @@ def _say_plan(cells: Sequence[Any], how: Execution) -> None:
         past = load_records([how.output])
     except DataError:
         past = []
-    plan = make_plan([cell for cell, record in known if record is None], past)
+    to_run = [cell for cell, record in known if record is None]
+    unknown = untimed(to_run, past)
+    measured = []
+    if unknown:
+        from splitsec.running.measured_costs import measure
+
+        click.echo("timing a few steps of each kind of cell", err=True)
+        measured = measure(unknown)
+    plan = make_plan(to_run, [*past, *measured])
     timed = len(plan.cells) - plan.untimed
     about = duration(plan.seconds / how.workers)
     by = f"with --workers {how.workers}" if how.executor == "local" else "one after the other"
     estimate = f"; about {about} {by}" if timed else ""
+    if timed and measured:
+        estimate += ", an estimate from a few steps timed here, without scoring"
     if plan.untimed and plan.cells:
         estimate += f"; no timing yet for {plan.untimed} of them"
     click.echo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -125,6 +126,35 @@ def stored(
         announce(f"{folder} holds the record of another cell; this one is run")
         return None
     return record if rerun == "never" or record.status in ("ok", "skipped") else None
+
+
+def stored_for_spec(
+    output: Path,
+    spec: CellSpec,
+    id_with: Callable[[str], str],
+    rerun: Rerun,
+    announce: Callable[[str], None],
+) -> Record | None:
+    """Return a cell's usable record as :func:`stored` does, without knowing its images.
+
+    Args:
+        output: folder of records.
+        spec: the cell's specification.
+        id_with: returns the cell's id, given the hash of its images: that of the record is taken.
+        rerun: as for :func:`stored`.
+        announce: told of a record that cannot be believed.
+    """
+    name = glob.escape(folder_of(output, spec, "").name)
+    for folder in sorted(file.parent for file in output.glob(f"{name}*/record.json")):
+        try:
+            images = load_record(folder).data.get("sha256", "")
+        except DataError as error:
+            announce(f"{error}; the cell is run again")
+            continue
+        record = stored(output, spec, id_with(images), rerun, announce)
+        if record is not None:
+            return record
+    return None
 
 
 def folder_of(output: Path, spec: CellSpec, cell_id: str) -> Path:

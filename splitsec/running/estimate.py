@@ -14,6 +14,14 @@ _SESSION = ("honest training", "validation", "test", "utility")
 _ATTACK = ("attack", "scoring")
 
 
+class MeasuredCell(NamedTuple):
+    """The seconds of a cell's stages, measured or estimated without running all of it."""
+
+    spec: CellSpec
+    timings: dict[str, float]
+    status: str = "ok"
+
+
 class Plan(NamedTuple):
     """The work that is left.
 
@@ -30,12 +38,13 @@ class Plan(NamedTuple):
     untimed: int
 
 
-def make_plan(cells: Sequence[Cell], past: Iterable[Record]) -> Plan:
+def make_plan(cells: Sequence[Cell], past: Iterable[Record | MeasuredCell]) -> Plan:
     """Estimate the work of cells.
 
     Args:
         cells: the cells to run.
-        past: records; those with the same target, data, sizes and plug-ins give the timings.
+        past: records, or measured cells; those with the same target, data, sizes and plug-ins give
+            the timings.
     """
     sessions, attacks = _medians([one for one in past if one.status == "ok"])
     seconds, untimed = 0.0, 0
@@ -53,7 +62,7 @@ def make_plan(cells: Sequence[Cell], past: Iterable[Record]) -> Plan:
 
 
 def _medians(
-    past: Sequence[Record],
+    past: Sequence[Record | MeasuredCell],
 ) -> tuple[Callable[[CellSpec], float | None], Callable[[CellSpec], float | None]]:
     """Return functions that give the median seconds of a cell's session and of its attack."""
 
@@ -67,6 +76,17 @@ def _medians(
         return lambda spec: median(times[key(spec)]) if key(spec) in times else None
 
     return told_by(_SESSION, _session_kind), told_by(_ATTACK, _attack_kind)
+
+
+def kind_of(spec: CellSpec) -> Hashable:
+    """Return what the time of a cell depends on."""
+    return _session_kind(spec), _attack_kind(spec)
+
+
+def untimed(cells: Sequence[Cell], past: Iterable[Record | MeasuredCell]) -> list[Cell]:
+    """Return the cells whose time the past does not tell."""
+    sessions, attacks = _medians([one for one in past if one.status == "ok"])
+    return [one for one in cells if None in (sessions(one.spec), attacks(one.spec))]
 
 
 def _session_kind(spec: CellSpec) -> Hashable:

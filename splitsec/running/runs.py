@@ -19,7 +19,7 @@ from splitsec.isolation import isolation_for
 from splitsec.progress import Silent
 from splitsec.records.cell_progress import CellProgress
 from splitsec.records.record import Record
-from splitsec.records.store import Rerun, stored
+from splitsec.records.store import Rerun, stored, stored_for_spec
 from splitsec.running.executors import Executor, InProcess
 from splitsec.running.session_queue import Queue
 
@@ -179,19 +179,18 @@ def with_records(
 ) -> list[tuple[Cell, Record | None]]:
     """Return each cell with its record, or with None if it must run.
 
+    No image is read: a record counts if everything else is as it was when it was made.
+
     Args:
         cells: resolved cells.
         store: folder of records.
         progress: receives messages about invalid records.
         rerun: which cells run again although they have a record.
-
-    Raises:
-        DataError: the data cannot be loaded.
     """
-    images = ImageHashes(progress)
-    refused = _without_images(cells, images)
-    look_up = _looking_up(images, store, progress, rerun)
-    return [(cell, None if id(cell) in refused else look_up(cell)) for cell in cells]
+    return [
+        (cell, stored_for_spec(store, cell.spec, cell.cell_id, rerun, progress.message))
+        for cell in cells
+    ]
 
 
 def _run(queue: Queue, executor: Executor, store: Path, progress: CellProgress) -> Iterator[Record]:

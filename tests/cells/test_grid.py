@@ -121,7 +121,7 @@ def test_a_dry_run_runs_nothing_and_knows_what_is_there(tmp_path: Path) -> None:
     file, output = str(written(tmp_path, GRID)), tmp_path / "out"
     said = ask("run", file, "--dry-run", "--output", str(output)).stdout
     assert "18 cells: 0 have a record, 18 to run in 10 trainings" in said
-    assert "no timing yet for 18 of them" in said
+    assert "an estimate from a few steps timed here, without scoring" in said
     assert not output.exists()
     first = load_grid(Path(file)).cells()[0]
     data = load_data(first.data_spec(), Silent())
@@ -129,6 +129,7 @@ def test_a_dry_run_runs_nothing_and_knows_what_is_there(tmp_path: Path) -> None:
         update={
             "spec": first.spec,
             "cell_id": first.cell_id(data.sha256),
+            "data": {"sha256": data.sha256},
             "timings": {"honest training": 60.0},
         }
     )
