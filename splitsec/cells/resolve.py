@@ -214,10 +214,15 @@ def make_spec(
 
 def check_task(label: str, task: Task, data: ConfiguredPlugin) -> None:
     """Raise a UsageError unless the data are labelled for the target's task."""
-    labelled = data.plugin.cls.task
+    labelled = data.plugin.cls.task_for(data.parameters)
     if labelled != task:
-        known = [one.name for one in list_plugins("data") if is_builtin("data", one.name)]
-        fitting = ", ".join(name for name in known if load_plugin("data", name).cls.task == task)
+        names = [one.name for one in list_plugins("data") if is_builtin("data", one.name)]
+        known = {name: load_plugin("data", name).cls for name in names}
+        fitting = ", ".join(
+            name if one.task == task else one.other_tasks[task]
+            for name, one in known.items()
+            if task in (one.task, *one.other_tasks)
+        )
         raise UsageError(
             f"{label} is trained for {task}, but {data.label} are labelled for {labelled}; "
             f"use --data with one of {fitting}"

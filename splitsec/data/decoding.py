@@ -31,13 +31,13 @@ def resize(image: Image.Image, size: int, channels: int) -> NDArray[np.uint8]:
         size: height and width of the result, pixels.
         channels: 1 (grey) or 3 (RGB).
     """
-    converted = _over_black(image).convert("RGB" if channels == 3 else "L")
+    converted = over_black(image).convert("RGB" if channels == 3 else "L")
     pixels = np.asarray(converted.resize((size, size), Image.Resampling.BILINEAR))
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _over_black(image: Image.Image) -> Image.Image:
-    """Lay a transparent image over black."""
+def over_black(image: Image.Image) -> Image.Image:
+    """Return a transparent image laid over black, and any other image unchanged."""
     if image.mode not in ("LA", "PA", "RGBA") and "transparency" not in image.info:
         return image
     layer = image.convert("RGBA")

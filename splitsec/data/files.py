@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +15,7 @@ from splitsec.errors import DataError, UsageError, reason
 from splitsec.plugins.identifiers import Column, refuse_gaps
 from splitsec.plugins.spelling import normalise
 
-EXTENSIONS = (".png", ".jpeg", ".jpg", ".tif", ".tiff", ".bmp", ".webp")
+EXTENSIONS = (".png", ".jpeg", ".jpg", ".tif", ".tiff", ".bmp", ".webp", ".gif")
 
 
 def user_path(given: str) -> Path:
@@ -86,7 +86,19 @@ def column_of(table: pd.DataFrame, name: str, file: Path) -> Column:
     return Column(str(file), name, table[name].tolist(), table.index.tolist())
 
 
-def find_images(folder: Path, names: Column) -> list[Path]:
+def list_images(folder: Path) -> list[Path]:
+    """Return the files directly in a folder that are named as images, by name, without hidden ones.
+
+    Raises:
+        DataError: the folder cannot be read, or holds none.
+    """
+    images = _images(_files(folder))
+    if not images:
+        raise DataError(f"there is no image in {folder}; expected {', '.join(EXTENSIONS)}")
+    return images
+
+
+def find_images(folder: Path, names: Column, kind: str = "image") -> list[Path]:
     """Return each name's file; the extension may be left out.
 
     Blanks around a name and the Unicode form of its letters make no difference.
@@ -94,6 +106,7 @@ def find_images(folder: Path, names: Column) -> list[Path]:
     Args:
         folder: folder of the images.
         names: names in the rows of the CSV.
+        kind: what the files are, for errors: "image" or "mask".
 
     Raises:
         DataError: the folder cannot be read, or a row names nothing, a missing file, two files, or
@@ -101,10 +114,7 @@ def find_images(folder: Path, names: Column) -> list[Path]:
     """
     refuse_gaps(names)
     present = _files(folder)
-    stems: dict[str, list[Path]] = {}
-    for path in sorted(present.values()):
-        if path.suffix.lower() in EXTENSIONS:
-            stems.setdefault(path.stem, []).append(path)
+    stems = _by_stem(_images(present))
     plain: dict[str, list[Path]] = {}
     for name, path in present.items():
         plain.setdefault(_plain(name), []).append(path)
@@ -116,7 +126,7 @@ def find_images(folder: Path, names: Column) -> list[Path]:
         found = [present[name]] if name in present else stems.get(name)
         found = found or plain.get(_plain(name)) or _elsewhere(folder, name)
         if not found:
-            raise DataError(f"{where} there is no image {name!r} in {folder}")
+            raise DataError(f"{where} there is no {kind} {name!r} in {folder}")
         if len(found) > 1:
             both = " and ".join(path.name for path in found)
             raise DataError(f"{where} {name!r} may be {both}; add the extension")
@@ -124,6 +134,61 @@ def find_images(folder: Path, names: Column) -> list[Path]:
             raise DataError(f"{where} {found[0].name} is named in row {rows[found[0]]} already")
         rows[found[0]] = row
     return list(rows)
+
+
+def find_masks(images: Sequence[Path], root: Path, folder: Path) -> list[Path]:
+    """Return the mask of each image: the file of the same name, whose extension may differ.
+
+    Args:
+        images: files below ``root``.
+        root: folder of the images.
+        folder: folder of the masks. The masks of images in ``root/a`` are in ``folder/a``.
+
+    Raises:
+        DataError: a folder cannot be read, or an image has no mask, several, or that of another.
+    """
+    known: dict[Path, dict[str, list[Path]]] = {}
+    masks: dict[Path, Path] = {}
+    missing: list[Path] = []
+    for image in images:
+        within = folder / image.relative_to(root).parent if root in image.parents else folder
+        if within not in known:
+            stems = _by_stem(_images(_files(within)))
+            known[within] = {_plain(stem): found for stem, found in stems.items()}
+        found = known[within].get(_plain(image.stem), [])
+        if len(found) > 1:
+            both = " and ".join(path.name for path in found)
+            raise DataError(f"the mask of {image} may be {both} in {within}; remove one of them")
+        if not found:
+            missing.append(image)
+        elif found[0] in masks:
+            other = masks[found[0]]
+            raise DataError(f"{other} and {image} would have the same mask, {found[0]}")
+        else:
+            masks[found[0]] = image
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(images)} images have no mask in {folder}, such as "
+            f"{missing[0].name}; a mask has the name of its image, with any extension, or is named "
+            "in a column: mask_column=COLUMN"
+        )
+    return list(masks)
+
+
+def _images(files: Mapping[str, Path]) -> list[Path]:
+    """Return the files that are named as images, sorted, without hidden ones."""
+    return [
+        file
+        for name, file in sorted(files.items())
+        if file.suffix.lower() in EXTENSIONS and not name.startswith(".")
+    ]
+
+
+def _by_stem(files: Sequence[Path]) -> dict[str, list[Path]]:
+    stems: dict[str, list[Path]] = {}
+    for file in files:
+        stems.setdefault(file.stem, []).append(file)
+    return stems
 
 
 def _plain(name: str) -> str:

@@ -51,6 +51,22 @@ def eight_bits(stored: StoredImage, bits: int) -> Image.Image:
     return image
 
 
+def shown_values(image: Image.Image) -> NDArray[np.int32] | NDArray[np.float32] | None:
+    """Return the values of a grey image, shape (H, W), where larger is brighter; None of a colour.
+
+    The white of one bit is 1. Other values are those of the file, but for TIFF of 16 bits in which
+    0 is white: they are subtracted from 65,535.
+    """
+    if image.mode == "F":
+        return np.asarray(image).astype(np.float32)
+    if image.mode not in ("1", "L", *_SIXTEEN_BITS, "I") or "transparency" in image.info:
+        return None
+    values = np.asarray(image).astype(np.int32)
+    if is_grey_of_16_bits(image) and _zero_is_white(image):
+        return _WHITE - values
+    return values
+
+
 def is_grey_of_16_bits(image: Image.Image) -> bool:
     """Return whether an image has one channel of 16 bits without a sign."""
     # Older Pillow reads PNG of 16 bits as mode "I"; all read PGM of 16 bits so.
@@ -79,7 +95,7 @@ def _grey(stored: StoredImage, bits: int) -> Image.Image:
             f"{largest:,}), so its white is unclear; say how many bits are used: --data folder "
             f"with bits={used} if white is {2**used - 1:,}, or bits=16 if it is {_WHITE:,}"
         )
-    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+    if _zero_is_white(image):
         values = white - values
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
@@ -96,3 +112,8 @@ def _refuse_dark_colour(image: Image.Image, bits: int) -> None:
         "it stores colour in 16 bits, of which the upper 8 are read, and white may be less than "
         f"{_WHITE:,}; save it with 8 bits per channel, or say bits=16 if white is {_WHITE:,}"
     )
+
+
+def _zero_is_white(image: Image.Image) -> bool:
+    """Return whether a TIFF says that 0 is white; Pillow inverts 8 bits and fewer itself."""
+    return bool(getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO)

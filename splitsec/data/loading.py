@@ -59,8 +59,10 @@ def load_data(spec: DataSpec, progress: Progress) -> Data:
     with blaming(f"data {plugin.name!r}", "catalogue()"):
         catalogue = list_checked(source, spec)
     parts, said = _divided(_Loaded(source, plugin, catalogue), spec, progress)
-    if source.task == "classification":
+    if source.task_for(source.parameters) == "classification":
         _refuse_a_single_class(parts, spec)
+    else:
+        _refuse_uniform_masks(parts, spec)
     return Data(
         spec=spec,
         classes=catalogue.classes,
@@ -209,7 +211,7 @@ def _decoded(
         lambda: decode_checked(source, keys.tolist(), spec.size, spec.channels, progress),
         progress,
     )
-    if source.task == "classification":
+    if source.task_for(source.parameters) == "classification":
         return images, None
     masks = cached_images(
         key | {"masks": True},
@@ -225,6 +227,20 @@ def _refuse_a_single_class(parts: Mapping[str, Part], spec: DataSpec) -> None:
             raise DataError(
                 f"{spec.name}: the {name} part of {len(part)} images has a single class; "
                 "ask for more images"
+            )
+
+
+def _refuse_uniform_masks(parts: Mapping[str, Part], spec: DataSpec) -> None:
+    for name, part in parts.items():
+        if part.masks is None or not name.startswith(("private", "held-out")):
+            continue
+        covered = part.masks.mean()
+        if covered in (0, 1):
+            what = "all" if covered else "none"
+            raise DataError(
+                f"{spec.name}: the masks of the {name} part mark {what} of the pixels of its "
+                f"{len(part)} images at {spec.size}x{spec.size}; check which values of a mask "
+                "count, or ask for a larger size"
             )
 
 

@@ -1,22 +1,32 @@
-"""Your own folder of images with a CSV of labels."""
+"""Your own folder of images with a CSV of labels, or with masks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar
+from types import MappingProxyType
+from typing import Annotated, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from splitsec.data.decoding import decode_files
-from splitsec.data.files import column_of, find_images, fingerprint, read_csv, user_path
-from splitsec.errors import UsageError
+from splitsec.data.files import (
+    column_of,
+    find_images,
+    find_masks,
+    fingerprint,
+    list_images,
+    read_csv,
+    user_path,
+)
+from splitsec.data.masks import MaskValues, Pair, decode_masks
+from splitsec.errors import DataError, UsageError
 from splitsec.plugins.data_spec import DataSpec
-from splitsec.plugins.identifiers import check_mapping, classes_of, groups_of
+from splitsec.plugins.identifiers import Labels, check_mapping, classes_of, groups_of
 from splitsec.plugins.parameters import InputPath
-from splitsec.plugins.source import ANY, Availability, Catalogue, ImageParameters, Source
+from splitsec.plugins.source import ANY, Availability, Catalogue, ImageParameters, Source, Task
 from splitsec.progress import Progress
 
 
@@ -24,7 +34,11 @@ class FolderParameters(ImageParameters):
     """Parameters of a folder with a CSV."""
 
     path: InputPath = Field("", description="folder of the images")
-    csv: InputPath = Field("labels.csv", description="the CSV; relative to the folder, or absolute")
+    csv: InputPath = Field(
+        "labels.csv",
+        description="the CSV; relative to the folder, or absolute; empty: with masks=FOLDER, every "
+        "image of the folder is used",
+    )
     image_column: str = Field("image", description="column of file names, extension optional")
     label_column: str = Field("label", description="column of classes, any text or number")
     group_column: str = Field("", description="column of patients, kept together; empty: none")
@@ -32,49 +46,89 @@ class FolderParameters(ImageParameters):
         "",
         description="which labels are one class, such as 0:healthy,1-4:ill; empty: each label",
     )
+    mask_column: str = Field(
+        "", description="column of mask files, beside the images or in masks; empty: none"
+    )
+    masks: InputPath = Field(
+        "",
+        description="folder of masks with the names of their images; relative to path, or absolute",
+    )
+    mask_values: MaskValues = Field(
+        "",
+        description="values of a mask that count: 1, 1+2, 128-255, #ff0000; empty: masks have two "
+        "values, and the brighter one counts",
+    )
+    bits: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="bits that grey images stored in 16 use, 8 to 16; 0: all, or an error",
+    )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if 0 < self.bits < 8:
+            raise ValueError("bits is 8 to 16, or 0")
+        if self.mask_values and not self.has_masks:
+            raise ValueError("mask_values needs masks: give masks=FOLDER or mask_column=COLUMN")
+        if self.classes and self.has_masks:
+            raise ValueError("classes is for labels, and images with masks have none")
+        if not self.csv and (self.mask_column or self.group_column or not self.masks):
+            raise ValueError("without a csv, images have masks=FOLDER and no columns")
+        return self
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether images have masks instead of labels."""
+        return bool(self.masks or self.mask_column)
 
 
 class LabelledFolder(Source[FolderParameters]):
-    """Images of a folder, labelled by a CSV."""
+    """Images of a folder, labelled by a CSV or by masks."""
 
     Parameters: ClassVar[type[FolderParameters]] = FolderParameters
+
+    other_tasks: ClassVar[Mapping[Task, str]] = MappingProxyType(
+        {"segmentation": "folder:path=FOLDER,masks=FOLDER"}
+    )
+
+    @classmethod
+    def task_for(cls, parameters: FolderParameters) -> Task:
+        """Return segmentation if there are masks."""
+        return "segmentation" if parameters.has_masks else "classification"
 
     def __init__(self, parameters: FolderParameters) -> None:
         super().__init__(parameters)
         self._files: list[Path] = []
+        self._masks: list[Path] = []
 
     def availability(self) -> Availability:
         """Report which parameters a person must give."""
         return Availability(
             True,
             "any images: --data folder:path=FOLDER,csv=labels.csv,image_column=image,"
-            "label_column=label",
+            "label_column=label (or masks=FOLDER)",
         )
 
     def catalogue(self, spec: DataSpec) -> Catalogue:
-        """List all rows of the CSV."""
+        """List all rows of the CSV, or all images if there is none."""
         if spec.public_from == "shifted":
             raise UsageError("folder has no second population; use --public-from same")
         given = self.parameters
         if not given.path:
             raise UsageError("data 'folder' needs a path: --data folder:path=FOLDER")
         folder = user_path(given.path)
-        csv = folder / user_path(given.csv)
-        columns = [given.image_column, given.label_column]
-        table = read_csv(csv, columns + ([given.group_column] if given.group_column else []))
-        self._files = find_images(folder, column_of(table, given.image_column, csv))
-        labels, classes = classes_of(column_of(table, given.label_column, csv), given.classes)
-        groups = np.arange(len(table))
-        if given.group_column:
-            groups = groups_of(column_of(table, given.group_column, csv))
+        rows = _rows(folder, given)
+        self._files, self._masks = rows.images, rows.masks
+        count = len(rows.images)
         return Catalogue(
-            keys=np.arange(len(table)),
-            labels=labels,
-            groups=groups,
-            classes=classes,
-            pools=np.full(len(table), ANY),
-            fingerprint=fingerprint(self._files),
-            names=tuple(file.name for file in self._files),
+            keys=np.arange(count),
+            labels=np.zeros(count, np.int64) if rows.labels is None else rows.labels.labels,
+            groups=np.arange(count) if rows.groups is None else rows.groups,
+            classes=() if rows.labels is None else rows.labels.classes,
+            pools=np.full(count, ANY),
+            fingerprint=fingerprint([*rows.images, *rows.masks]),
+            names=tuple(file.name for file in rows.images),
             disclosures=()
             if given.group_column
             else ("no patients are named: images of one patient may be in several parts",),
@@ -84,4 +138,51 @@ class LabelledFolder(Source[FolderParameters]):
         self, keys: Sequence[int], size: int, channels: int, progress: Progress
     ) -> NDArray[np.uint8]:
         """Read the images."""
-        return decode_files([self._files[key] for key in keys], size, channels, progress)
+        files = [self._files[key] for key in keys]
+        return decode_files(files, size, channels, progress, self.parameters.bits)
+
+    def decode_masks(self, keys: Sequence[int], size: int, progress: Progress) -> NDArray[np.uint8]:
+        """Read the masks."""
+        pairs = [Pair(self._files[key], self._masks[key]) for key in keys]
+        return decode_masks(pairs, size, self.parameters.mask_values, progress)
+
+
+class _Rows(NamedTuple):
+    """What a folder and its CSV list; labels or masks, and groups if patients are named."""
+
+    images: list[Path]
+    masks: list[Path]
+    labels: Labels | None
+    groups: NDArray[np.int64] | None
+
+
+def _rows(folder: Path, given: FolderParameters) -> _Rows:
+    masks_folder = folder / user_path(given.masks)
+    if not given.csv:
+        images = list_images(folder)
+        return _Rows(images, _masks(find_masks(images, folder, masks_folder), images), None, None)
+    csv = folder / user_path(given.csv)
+    label_column = "" if given.has_masks else given.label_column
+    named = (given.image_column, label_column, given.group_column, given.mask_column)
+    table = read_csv(csv, [name for name in named if name])
+    images = find_images(folder, column_of(table, given.image_column, csv))
+    groups = groups_of(column_of(table, given.group_column, csv)) if given.group_column else None
+    if not given.has_masks:
+        labels = classes_of(column_of(table, given.label_column, csv), given.classes)
+        return _Rows(images, [], labels, groups)
+    if given.mask_column:
+        masks = find_images(masks_folder, column_of(table, given.mask_column, csv), "mask")
+    else:
+        masks = find_masks(images, folder, masks_folder)
+    return _Rows(images, _masks(masks, images), None, groups)
+
+
+def _masks(masks: list[Path], images: list[Path]) -> list[Path]:
+    """Return the masks if none of them is an image."""
+    known = {image.resolve() for image in images}
+    both = [mask for mask in masks if mask.resolve() in known]
+    if both:
+        raise DataError(
+            f"{both[0]} would be an image and a mask; name the folder or the column of the masks"
+        )
+    return masks

@@ -120,6 +120,8 @@ class Source(ABC, Generic[P]):
         parameters: this source's parameters.
         task: ``"classification"`` where images have class labels, ``"segmentation"`` where they
             have masks. A source for segmentation overrides ``decode_masks``.
+        other_tasks: tasks for which some parameters label the images, with what a person writes
+            to get them; such a source overrides ``task_for``.
 
     Examples:
         A data set of grey squares, dark or light:
@@ -145,6 +147,12 @@ class Source(ABC, Generic[P]):
 
     Parameters: ClassVar[type[Parameters]] = Parameters
     task: ClassVar[Task] = "classification"
+    other_tasks: ClassVar[Mapping[Task, str]] = MappingProxyType({})
+
+    @classmethod
+    def task_for(cls, parameters: P) -> Task:
+        """Return the task that images read with these parameters are labelled for."""
+        return cls.task
 
     def __init__(self, parameters: P) -> None:
         self.parameters = parameters
@@ -232,7 +240,7 @@ def list_checked(source: Source[P], spec: DataSpec) -> Catalogue:
     unknown = set(given.pools.tolist()) - {ANY, TRAIN, VALIDATION, TEST, SHIFTED}
     if unknown:
         raise PluginError(f"{spec.name}: the catalogue names unknown pools {sorted(unknown)}")
-    classes = len(given.classes) if source.task == "classification" else 1
+    classes = len(given.classes) if source.task_for(source.parameters) == "classification" else 1
     if len(given.labels) and not 0 <= given.labels.min() <= given.labels.max() < classes:
         raise PluginError(
             f"{spec.name}: the catalogue has labels {given.labels.min()} to {given.labels.max()}; "
@@ -242,7 +250,7 @@ def list_checked(source: Source[P], spec: DataSpec) -> Catalogue:
         raise PluginError(
             f"{spec.name}: the catalogue names {len(given.names)} of its {len(given.keys)} images"
         )
-    if source.task == "classification":
+    if source.task_for(source.parameters) == "classification":
         counts = np.bincount(given.labels, minlength=classes).tolist()
         check_names(spec.name, given.classes)
         named = dict(zip(given.classes, counts, strict=True))

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from splitsec.errors import blaming
 from splitsec.plugins.data_spec import DataSpec
-from splitsec.plugins.source import Availability, decode_checked, decode_masks_checked, list_checked
+from splitsec.plugins.source import (
+    Availability,
+    Task,
+    decode_checked,
+    decode_masks_checked,
+    list_checked,
+)
 from splitsec.progress import Silent
 from splitsec.running.contract.report import Outcome
 from splitsec.running.contract.subject import SMALL, Check, Subject, documented, left_alone, repeats
@@ -79,7 +85,7 @@ def catalogue(subject: Subject) -> Outcome:
     if not first.fingerprint:
         return Outcome("failed", "the fingerprint is empty; it must change whenever the images do")
     said = f"{len(first.keys)} images, {len(np.unique(first.groups))} patients"
-    if subject.cls.task == "classification":
+    if _task(subject) == "classification":
         counts = np.bincount(first.labels, minlength=len(first.classes))
         named = zip(first.classes, counts.tolist(), strict=True)
         said += ": " + ", ".join(f"{count} {name}" for name, count in named)
@@ -105,7 +111,7 @@ def decodes(subject: Subject) -> Outcome:
                     return Outcome("failed", _DIFFERS.format("image"))
                 if _blank(images):
                     return Outcome("warning", f"at {size} px every image has a single value")
-            if source.task == "segmentation":
+            if source.task_for(source.parameters) == "segmentation":
                 masks = decode_masks_checked(source, keys, size, Silent())
                 backwards = decode_masks_checked(source, keys[::-1], size, Silent())[::-1]
                 if not np.array_equal(masks, backwards):
@@ -119,11 +125,16 @@ def _blank(pixels: NDArray[np.uint8]) -> bool:
     return bool(pixels.min() == pixels.max())
 
 
+def _task(subject: Subject) -> Task:
+    task: Task = subject.cls.task_for(subject.configured.parameters)
+    return task
+
+
 def works(subject: Subject) -> Outcome:
     """Check that the images can be partitioned and that a whole cell runs on them."""
     if not _found(subject).found:
         return Outcome("skipped", "its images are not here")
-    cells = subject.resolve(target=_MODELS[subject.cls.task])
+    cells = subject.resolve(target=_MODELS[_task(subject)])
     (record,) = subject.run(cells)
     if record.status == "skipped":
         return Outcome("skipped", f"it does not apply here: {record.reason}")
