@@ -58,7 +58,7 @@ def load_data(spec: DataSpec, progress: Progress) -> Data:
     source: Source[Parameters] = build_source(plugin, spec.parameters)
     with blaming(f"data {plugin.name!r}", "catalogue()"):
         catalogue = list_checked(source, spec)
-    parts, said = _divided(_Loaded(source, plugin, catalogue), spec, progress)
+    parts, said, notes = _divided(_Loaded(source, plugin, catalogue), spec, progress)
     if source.task_for(source.parameters) == "classification":
         _refuse_a_single_class(parts, spec)
     else:
@@ -72,14 +72,16 @@ def load_data(spec: DataSpec, progress: Progress) -> Data:
         validation=parts["validation"],
         held_out=parts["held-out"],
         disclosures=(*catalogue.disclosures, *said, *_says_secret(spec)),
+        notes=tuple(notes),
     )
 
 
 class _Division(NamedTuple):
-    """The parts, and sentences about them that a reader of results must know."""
+    """The parts, with sentences for a reader of results and for the person at this machine."""
 
     parts: dict[str, Part]
     disclosures: list[str]
+    notes: list[str]
 
 
 class _Loaded(NamedTuple):
@@ -112,7 +114,6 @@ def _divide(
     tolerance = given.duplicates if isinstance(given, ImageParameters) else DUPLICATE_TOLERANCE
     copied = group_copies(images, tolerance)
     unlike = conflicting(copied, catalogue.labels[rows])
-    said = _say_conflicts(rows[unlike], copied[unlike], catalogue, progress)
     (agreeing,) = np.nonzero(~unlike)
     together = stay_together(copied[agreeing], catalogue.groups[rows[agreeing]])
     parts = {}
@@ -124,30 +125,34 @@ def _divide(
             indices=keys[places],
             masks=None if masks is None else np.ascontiguousarray(masks[places]),
         )
-    return _Division(parts, [*said, *_say_counts(parts, spec)])
+    said = [*_say_conflicts(copied[unlike]), *_say_counts(parts, spec)]
+    return _Division(parts, said, _name_conflicts(rows[unlike], copied[unlike], catalogue))
 
 
-def _say_conflicts(
-    rows: NDArray[np.int64], copied: NDArray[np.int64], catalogue: Catalogue, progress: Progress
+def _name_conflicts(
+    rows: NDArray[np.int64], copied: NDArray[np.int64], catalogue: Catalogue
 ) -> list[str]:
-    """Tell a person which copies of one photograph have different labels; disclose how many."""
+    """Name copies of one photograph that have different labels."""
     groups = np.unique(copied)
-    if not len(groups):
-        return []
+    notes = []
     for group in groups[:_TOLD]:
         own = [
             f"{catalogue.name_of(row)} ({catalogue.classes[catalogue.labels[row]]})"
-            for row in rows[copied == group][:_TOLD].tolist()
+            for row in np.sort(rows[copied == group])[:_TOLD].tolist()
         ]
-        progress.message(
-            f"left out, as copies of one photograph with different labels: {', '.join(own)}"
-        )
+        listed = ", ".join(own)
+        notes.append(f"left out, as copies of one photograph with different labels: {listed}")
     if len(groups) > _TOLD:
-        progress.message(f"... and {len(groups) - _TOLD} more such photographs")
-    what = "photograph has" if len(groups) == 1 else "photographs have"
-    return [
-        f"{len(groups)} {what} copies with different labels: all {len(rows)} copies are left out"
-    ]
+        notes.append(f"... and {len(groups) - _TOLD} more such photographs")
+    return notes
+
+
+def _say_conflicts(copied: NDArray[np.int64]) -> list[str]:
+    """Disclose how many copies of one photograph with different labels are left out."""
+    count = len(np.unique(copied))
+    what = "photograph has" if count == 1 else "photographs have"
+    said = f"{count} {what} copies with different labels: all {len(copied)} copies are left out"
+    return [said] if count else []
 
 
 def _say_counts(parts: Mapping[str, Part], spec: DataSpec) -> list[str]:
@@ -181,7 +186,10 @@ class ImageHashes:
         """
         key = spec.model_dump_json()
         if key not in self._known:
-            self._known[key] = load_data(spec, self._progress).sha256
+            data = load_data(spec, self._progress)
+            for note in data.notes:
+                self._progress.message(note)
+            self._known[key] = data.sha256
         return self._known[key]
 
 

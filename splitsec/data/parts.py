@@ -66,6 +66,7 @@ class Data:
         validation: images that choose the strongest blind attacker.
         held_out: images that train nothing.
         disclosures: sentences that a reader of results must know.
+        notes: sentences for the person at this machine, such as names of files; no record has them.
     """
 
     spec: DataSpec
@@ -76,6 +77,7 @@ class Data:
     validation: Part
     held_out: Part
     disclosures: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def task(self) -> Task:
