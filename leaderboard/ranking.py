@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from splitsec.leaderboard.control import counting_attacks
-from splitsec.leaderboard.settings import By, plugin_names, setting_of, titles_of
+from splitsec.leaderboard.settings import By, plugin_names, settings_of, titles_of
 from splitsec.leaderboard.worth import doubt, retained, worth_of
 from splitsec.metrics.figures import SHARE, Estimate
 from splitsec.metrics.intervals import estimate
@@ -111,7 +111,7 @@ def _frame(records: Sequence[Record], by: By) -> pd.DataFrame:
     """Return one row per record, with the columns that ranking needs."""
     names = plugin_names(records)
     rows = []
-    for one in records:
+    for one, setting in zip(records, settings_of(records, by), strict=True):
         invalid = sorted(INVALIDATING & set(one.flags))
         known = one.status == "ok" and not invalid and one.leakage is not None
         leakage = one.leakage.value if known and one.leakage is not None else None
@@ -120,7 +120,7 @@ def _frame(records: Sequence[Record], by: By) -> pd.DataFrame:
         rows.append(
             {
                 "cell_id": one.cell_id,
-                "setting": setting_of(one, by),
+                "setting": setting,
                 "protocol": one.protocol,
                 "access": _access(one),
                 **names(one.spec),

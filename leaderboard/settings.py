@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Literal
 
+from splitsec.plugins.names import KINDS
 from splitsec.records.record import PROTOCOL_VERSION, Record
-from splitsec.records.spec import CellSpec
+from splitsec.records.spec import COUNTS, CellSpec, value_in_words, with_values
 
 By = Literal["defenses", "attacks", "targets"]
+
+_KINDS = ("attack", "defense", "target")
+
+_IN_WORDS = {"training.epochs", "clients", *(f"counts.{name}" for name in COUNTS)}
+"""Settings that the words of each board have anyway."""
 
 _AXES = {
     "defenses": ("attack", "defense"),
@@ -18,33 +25,57 @@ _AXES = {
 }
 
 
-def setting_of(record: Record, by: By) -> str:
-    """Return the values that a board's cells share: in words, then complete, on a second line."""
+def settings_of(records: Sequence[Record], by: By) -> list[str]:
+    """Return of each record the values that a board's cells share.
+
+    Returns:
+        In words, then complete, on a second line. The hash of the images is part of it where records
+        that share everything else have several.
+    """
+    settings = [_setting(one, by) for one in records]
+    images: dict[str, set[str]] = {}
+    for one, setting in zip(records, settings, strict=True):
+        images.setdefault(setting, set()).add(_images(one))
+    return [
+        _setting(one, by, _images(one)) if len(images[setting]) > 1 else setting
+        for one, setting in zip(records, settings, strict=True)
+    ]
+
+
+def _images(record: Record) -> str:
+    return str(record.data.get("sha256", "unknown"))[:10]
+
+
+def _setting(record: Record, by: By, images: str | None = None) -> str:
     spec = record.spec
     counts = f"{spec.private} private, {spec.public} public, {spec.held_out} held-out images"
     parts = [
         f"profile {spec.profile}",
-        f"{spec.data} at {spec.size} px",
+        f"{plugin_name(spec, 'data')} at {spec.size} px",
         counts,
         f"{spec.clients} clients" if spec.clients > 1 else "1 client",
         f"{spec.training.epochs} epochs",
     ]
+    parts += [one for one in spec.settings() if one.partition("=")[0] not in _IN_WORDS]
     if by != "targets":
-        parts.insert(0, f"{spec.target} cut {spec.cut}")
+        parts.insert(0, f"{plugin_name(spec, 'target')} cut {spec.cut}")
     if spec.partition_commitment is not None:
         parts.append(f"secret partition {spec.partition_commitment[:10]}")
     if record.protocol != PROTOCOL_VERSION:
         parts.append(f"protocol {record.protocol}")
     common = spec.model_dump(mode="json") | {"protocol": record.protocol}
-    for name in (*_AXES[by], "seed", "threads"):
-        common.pop(name)
+    for name in (*_AXES[by], "seed", "threads", "changed"):
+        common.pop(name, None)
+    if images is not None:
+        common["images"] = images
     parameters = common.pop("parameters")
     parameters = {
         f"{kind}'s": values for kind, values in parameters.items() if kind not in _AXES[by]
     }
     if by == "targets":
         common.pop("cut")
-    return f"{', '.join(parts)}\n{json.dumps(common | parameters, sort_keys=True)}"
+    words = " ".join(", ".join(parts).split())
+    return f"{words}\n{json.dumps(common | parameters, sort_keys=True)}"
 
 
 def titles_of(settings: Iterable[str]) -> dict[str, str]:
@@ -79,29 +110,71 @@ def plugin_names(records: Sequence[Record]) -> Callable[[CellSpec], dict[str, st
     """Return a function that names a cell's attack, defense and target as rows of boards do.
 
     Args:
-        records: the records; a name has the parameters in which they differ.
+        records: the records; a name has the parameters that are not defaults, and those in which
+            records differ.
     """
     seen: dict[tuple[str, str, str], dict[str, Any]] = {}
     for record in records:
-        for kind in ("attack", "defense", "target"):
+        for kind in _KINDS:
             given = record.spec.parameters.get(kind, {})
             seen.setdefault((kind, getattr(record.spec, kind), repr(given)), given)
-    values: dict[tuple[str, str, str], set[str]] = {}
+    values: dict[tuple[str, str, str], dict[str, str]] = {}  # complete to short
     for (kind, plugin, _), given in seen.items():
         for name, value in given.items():
-            values.setdefault((kind, plugin, name), set()).add(json.dumps(value))
+            texts = values.setdefault((kind, plugin, name), {})
+            texts[json.dumps(value)] = value_in_words(value)
+
+    def named(spec: CellSpec, kind: str) -> str:
+        plain, shown = getattr(spec, kind), {}
+        changed = _changed(spec, kind)
+        for name, value in spec.parameters.get(kind, {}).items():
+            texts = values[kind, plain, name]
+            if len(texts) > 1 or name in changed:
+                alike = len(set(texts.values())) < len(texts)  # such as paths of one last name
+                shown[name] = json.dumps(value) if alike else texts[json.dumps(value)]
+        return (
+            f"{plain}:{','.join(f'{one}={text}' for one, text in shown.items())}"
+            if shown
+            else plain
+        )
 
     def names(spec: CellSpec) -> dict[str, str]:
-        found = {}
-        for kind in ("attack", "defense", "target"):
-            plain = getattr(spec, kind)
-            differing = [
-                f"{name}={value}"
-                for name, value in spec.parameters.get(kind, {}).items()
-                if len(values[kind, plain, name]) > 1
-            ]
-            found[kind] = plain + (f":{','.join(differing)}" if differing else "")
+        found = {kind: named(spec, kind) for kind in _KINDS}
         found["target"] += f" cut {spec.cut}"
         return found
 
     return names
+
+
+def plugin_name(spec: CellSpec, kind: str) -> str:
+    """Return a plug-in's name with the parameters that are not defaults."""
+    given = spec.parameters.get(kind, {})
+    return with_values(getattr(spec, kind), {name: given[name] for name in _changed(spec, kind)})
+
+
+def _changed(spec: CellSpec, kind: str) -> list[str]:
+    """Return the names of a plug-in's parameters that are not defaults.
+
+    A record from before they were kept is compared with today's defaults. Those of a plug-in that
+    is not built in are not known, and all of its parameters are shown.
+    """
+    given = spec.parameters.get(kind, {})
+    if spec.changed is not None:
+        return [name for name in given if name in spec.changed.get(kind, ())]
+    usual = _defaults(kind, getattr(spec, kind), spec.profile) if given else {}
+    return [name for name, value in given.items() if name not in usual or usual[name] != value]
+
+
+@cache
+def _defaults(kind: str, name: str, profile: str) -> Mapping[str, Any]:
+    """Return a built-in plug-in's defaults under a profile; empty for others."""
+    from splitsec.plugins.loading import is_builtin, load_plugin  # imports torch, seldom needed
+    from splitsec.plugins.parameters import build_parameters, profile_defaults
+
+    (known,) = (one for one in KINDS if one == kind)
+    if not is_builtin(known, name):
+        return {}
+    plugin = load_plugin(known, name).cls
+    usual = build_parameters(name, plugin.Parameters, profile_defaults(plugin, profile))
+    values: dict[str, Any] = usual.model_dump(mode="json")
+    return values

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from splitsec.leaderboard.ranking import RERUN, Board, rank
-from splitsec.leaderboard.settings import By
+from splitsec.leaderboard.settings import By, plugin_name
 from splitsec.records.record import Record
 from splitsec.records.wording import with_interval
 
@@ -136,11 +136,11 @@ def _table(
                 mine,
             )
         )
-    where = f"{spec.data} at {spec.size} px"
+    where = f"{plugin_name(spec, 'data')} at {spec.size} px"
     everywhere = by == "targets"
     return Table(
         key=key,
-        heading=where if everywhere else f"{spec.target} cut {spec.cut}, {where}",
+        heading=where if everywhere else f"{plugin_name(spec, 'target')} cut {spec.cut}, {where}",
         setting=board.title.rpartition("; ")[0],
         access=board.access,
         target="" if everywhere else spec.target,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from splitsec.cells.panel import Curve, curves_of
+from splitsec.leaderboard.settings import plugin_name
 from splitsec.leaderboard.web.content import rounded
 from splitsec.leaderboard.web.publication import Picture, command
 from splitsec.metrics.schema import VictimScores
@@ -36,8 +37,13 @@ def card(
         "title": f"{named['attack']} against {named['defense']}"
         if spec.attack != "none"
         else f"no attack, {'no defense' if spec.defense == 'none' else named['defense']}",
-        "setting": f"{named['target']}, {spec.data} at {spec.size} px, "
-        f"profile {spec.profile}, seed {spec.seed}",
+        "setting": ", ".join(
+            [
+                f"{named['target']}, {plugin_name(spec, 'data')} at {spec.size} px",
+                f"profile {spec.profile}, seed {spec.seed}",
+                *spec.settings(),
+            ]
+        ),
         "attack": spec.attack,
         "defense": spec.defense,
         "target": spec.target,
@@ -72,10 +78,10 @@ def _picture(record: Record, picture: Picture) -> dict[str, Any]:
 def alternative(record: Record) -> str:
     """Return the picture's content in words and numbers, for a reader who cannot see it."""
     spec = record.spec
-    behind = "" if spec.defense == "none" else f" behind {spec.defense}"
+    behind = "" if spec.defense == "none" else f" behind {plugin_name(spec, 'defense')}"
     text = (
-        f"Rows of private images, what {spec.attack} recovered of them{behind}, the difference, "
-        "and the best guess of an attacker who sees nothing."
+        f"Rows of private images, what {plugin_name(spec, 'attack')} recovered of them{behind}, "
+        "the difference, and the best guess of an attacker who sees nothing."
     )
     if record.leakage is None or record.victims is None:
         return text

@@ -17,7 +17,13 @@ from splitsec.isolation import Isolation
 from splitsec.isolation.unloaded import AttackRequest, Description, describe
 from splitsec.plugins.loading import Plugin, is_builtin, load_plugin
 from splitsec.plugins.names import Kind
-from splitsec.plugins.parameters import Parameters, build_parameters, merge
+from splitsec.plugins.parameters import (
+    Parameters,
+    build_parameters,
+    merge,
+    profile_defaults,
+    unlike_defaults,
+)
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,13 @@ class ConfiguredPlugin:
         parameters: its parameters.
         inputs: from each parameter that names a file or folder to the SHA-256 of its content;
             empty for a data set, whose images count.
+        changed: names of the parameters whose values are not the defaults of the profile.
     """
 
     plugin: Plugin
     parameters: Parameters
     inputs: Mapping[str, str] = field(default_factory=dict)
+    changed: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -77,9 +85,9 @@ def configure(
         UsageError: an unknown name or parameter, or a value out of range.
         PluginError: it cannot be loaded.
     """
-    plugin = load_plugin(kind, request.spec)
-    by_profile = getattr(plugin.cls, "profiles", {}).get(profile, {})
-    return with_parameters(plugin, merge(by_profile, *_layers(request, settings)))
+    return with_parameters(
+        load_plugin(kind, request.spec), merge(*_layers(request, settings)), profile
+    )
 
 
 def configure_attacks(
@@ -111,7 +119,7 @@ def _layers(
 
 def described(description: Description) -> ConfiguredPlugin:
     """Return the attack of a description, without loading its code."""
-    return _with_inputs(description.plugin(), description.given())
+    return _with_inputs(description.plugin(), description.given(), tuple(description.changed))
 
 
 def isolation_of(spec: str, isolation: Isolation | None) -> Isolation | None:
@@ -126,17 +134,26 @@ def is_apart(spec: str, isolation: Isolation | None) -> bool:
     return isolation is not None and not is_builtin("attack", spec)
 
 
-def with_parameters(plugin: Plugin, values: Mapping[str, Any]) -> ConfiguredPlugin:
+def with_parameters(plugin: Plugin, values: Mapping[str, Any], profile: str) -> ConfiguredPlugin:
     """Return a plug-in with these parameters and defaults for the others.
+
+    Args:
+        plugin: the plug-in.
+        values: parameter to value.
+        profile: name of the profile; the plug-in's class may state defaults for it.
 
     Raises:
         UsageError: an unknown parameter, or a value out of range.
     """
     label = f"{plugin.kind} {plugin.name!r}"
-    return _with_inputs(plugin, build_parameters(label, plugin.cls.Parameters, values))
+    usual = profile_defaults(plugin.cls, profile)
+    parameters = build_parameters(label, plugin.cls.Parameters, merge(usual, values))
+    return _with_inputs(plugin, parameters, unlike_defaults(parameters, usual))
 
 
-def _with_inputs(plugin: Plugin, parameters: Parameters) -> ConfiguredPlugin:
+def _with_inputs(
+    plugin: Plugin, parameters: Parameters, changed: tuple[str, ...]
+) -> ConfiguredPlugin:
     """Hash the files that parameters name.
 
     Raises:
@@ -144,7 +161,7 @@ def _with_inputs(plugin: Plugin, parameters: Parameters) -> ConfiguredPlugin:
     """
     paths = {} if plugin.kind == "data" else parameters.input_paths()
     inputs = {name: _sha256(plugin.label, name, path) for name, path in paths.items()}
-    return ConfiguredPlugin(plugin, parameters, inputs)
+    return ConfiguredPlugin(plugin, parameters, inputs, changed)
 
 
 def _sha256(label: str, name: str, path: str) -> str:

@@ -44,7 +44,7 @@ def identity(
     methods = [one.plugin for one in plugins if one.plugin.kind != "data"]
     parameters = {one.plugin.kind: _content(spec, one) for one in plugins}
     return {
-        "spec": spec.model_dump(mode="json") | {"parameters": parameters},
+        "spec": spec.model_dump(mode="json", exclude={"changed"}) | {"parameters": parameters},
         "sources": {plugin.kind: code_of(plugin) for plugin in methods},
         "shared": shared_code(),
         "data": data_sha256,
@@ -62,7 +62,7 @@ def session_key(spec: CellSpec, plugins: Iterable[ConfiguredPlugin]) -> str:
         plugins: its attack, defense, target and data.
     """
     own = {one.plugin.kind: one for one in plugins if one.plugin.kind != "attack"}
-    asked = spec.model_dump(mode="json", exclude={"attack": True, "profile": True})
+    asked = spec.model_dump(mode="json", exclude={"attack", "profile", "changed"})
     asked["parameters"] = {kind: _content(spec, one) for kind, one in own.items()}
     code = [code_of(own["defense"].plugin), code_of(own["target"].plugin), shared_code()]
     return hashlib.sha256(json.dumps([asked, code], sort_keys=True).encode()).hexdigest()

@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from splitsec.cells.profiles import COUNTS, Profile
+from splitsec.cells.profiles import Profile
 from splitsec.cells.requests import Request
 from splitsec.errors import UsageError, unknown_name
 from splitsec.plugins.names import KINDS, Kind, is_source, is_there, plain_name
+from splitsec.records.spec import COUNTS
 
 _MAPS = re.compile(r"[^=:/\\]+:[^=:/\\]+")  # such as 1-4:ill, and no path
 

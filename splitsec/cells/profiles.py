@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import tomllib
+from functools import cache
 from importlib import resources
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from splitsec.errors import UsageError, unknown_name
+from splitsec.records.spec import COUNTS
 from splitsec.training.settings import Training
-
-COUNTS = ("private", "public", "validation", "held_out", "victims")
-"""Numbers of images that a request may set, as ``--set counts.private=200``."""
 
 
 class Profile(BaseModel):
@@ -51,6 +50,7 @@ class Profile(BaseModel):
         return usual | self.for_data.get(data, {})
 
 
+@cache
 def load_profiles() -> dict[str, Profile]:
     """Return all profiles by name."""
     text = resources.files("splitsec.cells").joinpath("profiles.toml").read_text(encoding="utf-8")

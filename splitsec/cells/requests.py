@@ -17,10 +17,9 @@ from annotated_types import Ge
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from splitsec.cells.profiles import COUNTS
 from splitsec.errors import UsageError, unknown_name
 from splitsec.plugins.names import KINDS, Kind, plain_name
-from splitsec.records.spec import CellSpec
+from splitsec.records.spec import COUNTS, CellSpec
 
 _NOT_NUMBERS = "not_whole_numbers"
 

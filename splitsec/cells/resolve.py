@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from splitsec.cells.cell import Cell, build_model, validated
+from splitsec.cells.changes import with_changes
 from splitsec.cells.configured import (
     ConfiguredPlugin,
     check_names,
@@ -195,7 +196,7 @@ def make_spec(
     if one.size is not None:
         images["size"] = one.size
     by_target = target.training.get(request.profile, {})
-    return validated(
+    spec = validated(
         CellSpec,
         {
             **shared,
@@ -210,6 +211,7 @@ def make_spec(
             },
         },
     )
+    return with_changes(spec, plugins.values())
 
 
 def check_task(label: str, task: Task, data: ConfiguredPlugin) -> None:

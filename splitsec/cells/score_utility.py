@@ -147,8 +147,7 @@ def _rare(data: Data) -> Iterator[str]:
     few = [f"{count} of class {name!r}" for name, count in counts.items() if 0 < count < FEW]
     if few:
         yield (
-            f"of the held-out images only {' and '.join(few)}: the AUC's interval is narrower "
-            "than what is known"
+            f"few held-out images ({', '.join(few)}) decide the AUC, and its interval is too narrow"
         )
 
 

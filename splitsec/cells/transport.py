@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pydantic import BaseModel
 
 from splitsec.cells.cell import Cell
+from splitsec.cells.changes import with_changes
 from splitsec.cells.configured import (
     ConfiguredPlugin,
     described,
@@ -64,7 +66,8 @@ def load_cell(sent: CellMessage) -> Cell:
     """
 
     def load(kind: Kind) -> ConfiguredPlugin:
-        return with_parameters(load_plugin(kind, sent.plugins[kind]), sent.spec.parameters[kind])
+        plugin = load_plugin(kind, sent.plugins[kind])
+        return with_parameters(plugin, sent.spec.parameters[kind], sent.spec.profile)
 
     attack = load("attack") if sent.attack is None else described(sent.attack)
     others = (load("defense"), load("target"), load("data"))
@@ -92,4 +95,6 @@ def build_again(
         (attack,) = describe(
             [AttackRequest(asked, [spec.parameters["attack"]])], spec.profile, kept
         )
-    return load_cell(CellMessage(spec=spec, plugins=dict(plugins), isolation=kept, attack=attack))
+    cell = load_cell(CellMessage(spec=spec, plugins=dict(plugins), isolation=kept, attack=attack))
+    # The record is somebody's; which of its values are not the defaults is seen here.
+    return replace(cell, spec=with_changes(spec, cell.plugins))

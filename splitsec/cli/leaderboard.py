@@ -177,6 +177,12 @@ def _narrow(words: pd.DataFrame, measured: Sequence[str]) -> pd.DataFrame:
     """Return text for a narrow terminal: intervals and worst attacks go below the measures."""
     rules = {name: {r" \((.*)\)$": r"\n\1"} for name in measured}
     words = words.replace(rules, regex=True)
+    for name in {"", "worst attack"} & set(words):
+        # Parameters go below a long name; a line is a name or a parameter, whole.
+        long = words[name].str.len() > _SHORT
+        words[name] = words[name].mask(
+            long, words[name].str.replace(r"([:,])", r"\1\n", regex=True)
+        )
     if "worst attack" in words:
         attack = words.pop("worst attack")
         by = "by " if attack.str.len().max() <= _SHORT else "by\n"

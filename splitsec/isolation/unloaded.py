@@ -23,7 +23,13 @@ from splitsec.plugins.attack import Attack
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.loading import Plugin, absolute_spec, entry_point_of, load_plugin, plugin_path
 from splitsec.plugins.names import plain_name
-from splitsec.plugins.parameters import Parameters, build_parameters, merge
+from splitsec.plugins.parameters import (
+    Parameters,
+    build_parameters,
+    merge,
+    profile_defaults,
+    unlike_defaults,
+)
 from splitsec.plugins.source_code import code_sha256, source_sha256
 from splitsec.plugins.view import View
 
@@ -46,6 +52,7 @@ class _GuestAnswer(BaseModel):
     cls: str = Field(max_length=200, pattern=r"^[A-Za-z_][\w.]*$")
     reconstructs: bool
     parameters: dict[str, Any]
+    changed: list[str]
     input_paths: dict[str, str]
     threat: ThreatModel | None
     refusal: str | None
@@ -64,6 +71,7 @@ class Description(BaseModel):
         cls: the name of its class.
         reconstructs: see :class:`splitsec.Attack`.
         parameters: resolved parameters, as JSON values.
+        changed: those that are not its defaults, as it says.
         input_paths: those that name files, see :meth:`splitsec.Parameters.input_paths`.
         threat: its threat model with these parameters, or None if it has none.
         refusal: why it does not apply with these parameters, or None.
@@ -80,6 +88,7 @@ class Description(BaseModel):
     cls: str
     reconstructs: bool
     parameters: dict[str, Any]
+    changed: list[str] = Field(default_factory=list)
     input_paths: dict[str, str] = Field(default_factory=dict)
     threat: ThreatModel | None
     refusal: str | None = None
@@ -231,9 +240,9 @@ def configure_here(asked: Mapping[str, Any]) -> dict[str, Any]:
         asked: label, spec, layers and profile.
     """
     plugin = load_plugin("attack", asked["spec"])
-    by_profile = getattr(plugin.cls, "profiles", {}).get(asked["profile"], {})
+    usual = profile_defaults(plugin.cls, asked["profile"])
     label = asked["label"]
-    parameters = build_parameters(label, plugin.cls.Parameters, merge(by_profile, *asked["layers"]))
+    parameters = build_parameters(label, plugin.cls.Parameters, merge(usual, *asked["layers"]))
     threat, refusal = None, None
     try:
         with blaming(label, "threat_model()"):
@@ -247,6 +256,7 @@ def configure_here(asked: Mapping[str, Any]) -> dict[str, Any]:
         "cls": plugin.cls.__qualname__,
         "reconstructs": bool(plugin.cls.reconstructs),
         "parameters": parameters.model_dump(mode="json"),
+        "changed": unlike_defaults(parameters, usual),
         "input_paths": parameters.input_paths(),
         "threat": None if threat is None else threat.model_dump(),
         "refusal": refusal,

@@ -90,6 +90,29 @@ def build_parameters(owner: str, cls: type[P], values: Mapping[str, Any]) -> P:
         raise UsageError(_complaint(owner, error.errors()[0])) from None
 
 
+def profile_defaults(plugin: type[Any], profile: str) -> Mapping[str, Any]:
+    """Return the defaults that a plug-in's class states for a profile; empty if it states none."""
+    by_profile: Mapping[str, Any] = getattr(plugin, "profiles", {}).get(profile, {})
+    return by_profile
+
+
+def unlike_defaults(parameters: Parameters, by_profile: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the parameters whose values are not the defaults.
+
+    Args:
+        parameters: resolved parameters.
+        by_profile: the plug-in's own defaults under a profile, which win over the others.
+    """
+    try:
+        usual = build_parameters("the plug-in", type(parameters), by_profile).model_dump(
+            mode="json"
+        )
+    except UsageError:  # a parameter without a default, so that every value is a choice
+        usual = {}
+    given = parameters.model_dump(mode="json")
+    return tuple(name for name in given if name not in usual or given[name] != usual[name])
+
+
 def _marks(field: FieldInfo) -> Iterator[object]:
     """Yield what annotates a field's type, also if it may be None."""
     yield from field.metadata

@@ -40,7 +40,7 @@ def brief(record: Record) -> Record:
             "victims": None,
             "history": {},
             "session": {},
-            "data": {},
+            "data": {name: record.data[name] for name in ("sha256",) if name in record.data},
             "notes": [],
             "timings": {},
             "artifacts": {},

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
 from splitsec.training.settings import Training
 from splitsec.versioned import VersionedModel
+
+COUNTS = ("private", "public", "validation", "held_out", "victims")
+"""Numbers of images that a request may set, as ``--set counts.private=200``."""
 
 
 class CellSpec(VersionedModel):
@@ -36,11 +42,14 @@ class CellSpec(VersionedModel):
         threads: CPU threads.
         training: the clients' settings.
         parameters: from target, data, attack and defense to all their parameters.
+        changed: from these, ``training`` and ``counts`` to the names of the settings that are not
+            the defaults of the profile; None in a record that is older than this field. It
+            follows from the rest, and is not part of the cell's id.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    later: ClassVar[tuple[str, ...]] = ("partition_commitment",)
+    later: ClassVar[tuple[str, ...]] = ("partition_commitment", "changed")
 
     target: str
     cut: int
@@ -63,14 +72,65 @@ class CellSpec(VersionedModel):
     threads: int = Field(ge=1)
     training: Training
     parameters: dict[str, dict[str, Any]]
+    changed: dict[str, list[str]] | None = None
+
+    def named(self, kind: str) -> str:
+        """Return a plug-in's name with the parameters that are not its defaults.
+
+        Args:
+            kind: attack, defense, target or data.
+
+        Returns:
+            Such as ``dcor:alpha=0.9``; of a path the last name alone.
+        """
+        given = self.parameters.get(kind, {})
+        changed = {name: given.get(name) for name in (self.changed or {}).get(kind, ())}
+        return with_values(getattr(self, kind), changed)
+
+    def settings(self) -> list[str]:
+        """Return the other settings that are not the defaults, such as ``training.epochs=5``."""
+        changed = self.changed or {}
+        training = self.training.model_dump()
+        said = [
+            f"training.{name}={training[name]}"
+            for name in changed.get("training", ())
+            if name in training
+        ]
+        said += [
+            f"counts.{name}={getattr(self, name)}"
+            for name in COUNTS
+            if name in changed.get("counts", ())
+        ]
+        if self.clients > 1:
+            said.append(f"clients={self.clients}")
+        if self.public_from != "same":
+            said.append(f"public_from={self.public_from}")
+        return said
 
     def title(self) -> str:
-        """Return a short name that a person recognises the cell by."""
-        return (
-            f"{self.attack} against {self.defense} on {self.target} cut {self.cut}, "
-            f"{self.data} {self.size} px, seed {self.seed}"
+        """Return a short name that a person recognises the cell by; nothing unusual is left out."""
+        cell = (
+            f"{self.named('attack')} against {self.named('defense')} on {self.named('target')} cut "
+            f"{self.cut}, {self.named('data')} {self.size} px"
         )
+        return ", ".join([cell, *self.settings(), f"seed {self.seed}"])
 
     def brief(self) -> str:
         """Return a shorter name, for where several cells of a grid are shown side by side."""
-        return f"{self.attack} against {self.defense}, cut {self.cut}, seed {self.seed}"
+        return (
+            f"{self.named('attack')} against {self.named('defense')}, cut {self.cut}, seed "
+            f"{self.seed}"
+        )
+
+
+def with_values(name: str, values: Mapping[str, Any]) -> str:
+    """Return a name and values, such as ``dcor:alpha=0.9``; see :func:`value_in_words`."""
+    shown = ",".join(f"{one}={value_in_words(value)}" for one, value in values.items())
+    return f"{name}:{shown}" if shown else name
+
+
+def value_in_words(value: object) -> str:
+    """Return a parameter's value in short: text as it is, the last name of a path, else JSON."""
+    if isinstance(value, str):
+        return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+    return json.dumps(value)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -14,6 +15,10 @@ from splitsec.errors import DataError
 from splitsec.files import sha256_of, write_atomically, write_text
 from splitsec.records.record import Record, load_record, read_record
 from splitsec.records.spec import CellSpec
+
+_UNFIT = re.compile(r"[^\w.,=+-]+", re.ASCII)  # in names of folders, on some system
+_ID = 10  # characters of a cell's id in the name of its folder
+_LONGEST = 180  # characters, of the 255 that file systems allow
 
 
 def keep_artifact(folder: Path, suffix: str, write: Callable[[Path], None]) -> str:
@@ -114,8 +119,13 @@ def stored(
         rerun: ``"failed"`` runs again what is neither ok nor skipped.
         announce: told of a record that cannot be believed; its cell is run again.
     """
+    if rerun == "all":
+        return None
     folder = folder_of(output, spec, cell_id)
-    if rerun == "all" or not (folder / "record.json").exists():
+    if not (folder / "record.json").exists():
+        # The same cell may have another name, such as that of a moved file of weights.
+        folder = output / _names(output).get(cell_id[:_ID], folder.name)
+    if not (folder / "record.json").exists():
         return None
     try:
         record = load_record(folder)
@@ -159,11 +169,24 @@ def stored_for_spec(
 
 def folder_of(output: Path, spec: CellSpec, cell_id: str) -> Path:
     """Return the folder of a cell's record: what a person recognises it by, and its id."""
-    name = (
-        f"{spec.attack}-{spec.defense}-{spec.target}-cut{spec.cut}-{spec.data}-{spec.size}px-"
-        f"seed{spec.seed}-{cell_id[:10]}"
-    )
-    return output / name.replace("/", "_")
+    plugins = [spec.named(kind) for kind in ("attack", "defense", "target")]
+    parts = [*plugins, f"cut{spec.cut}", spec.named("data"), f"{spec.size}px", f"seed{spec.seed}"]
+    name = _UNFIT.sub("_", "-".join([*parts, *spec.settings()]).replace(":", "-"))
+    return output / f"{name[:_LONGEST]}-{cell_id[:_ID]}"
+
+
+def _names(output: Path) -> Mapping[str, str]:
+    """Return the names of the folders in a store by the part of the cell's id that ends them."""
+    try:
+        return _names_at(output, output.stat().st_mtime_ns)
+    except OSError:
+        return {}
+
+
+@lru_cache(maxsize=1)
+def _names_at(output: Path, modified: int) -> Mapping[str, str]:
+    """Return the names in a folder that was last modified then; cached for grids of many cells."""
+    return {one.name[-_ID:]: one.name for one in output.iterdir()}
 
 
 def write_record(folder: Path, record: Record) -> Record:
