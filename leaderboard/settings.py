@@ -29,8 +29,8 @@ def settings_of(records: Sequence[Record], by: By) -> list[str]:
     """Return of each record the values that a board's cells share.
 
     Returns:
-        In words, then complete, on a second line. The hash of the images is part of it where records
-        that share everything else have several.
+        In words, then complete, on a second line. The hash of the images is part of it where
+        records that share everything else have several.
     """
     settings = [_setting(one, by) for one in records]
     images: dict[str, set[str]] = {}
