@@ -95,7 +95,8 @@ def _sections(plugin: Plugin) -> dict[str, list[str]]:
         colours = " and ".join({1: "grey", 3: "colour"}[one] for one in cls.channels)
         return {"Model": [f"Trained for {cls.task}, on {colours} images. {cuts}"]}
     if plugin.kind == "data":
-        return {"Images": [f"Labelled for {cls.task}."]}
+        others = [f"For {task}: {given}." for task, given in cls.other_tasks.items()]
+        return {"Images": [f"Labelled for {cls.task}.", *others]}
     draws = "It draws random numbers." if cls.randomised else "It draws no random numbers."
     return {"Defense": [draws]}
 

@@ -16,7 +16,9 @@ _JPEG, _PNG, _GIF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8"
 _TIFF = {b"II*\0": "<", b"MM\0*": ">"}
 # After a start of scan, 0xFF begins a marker unless 0x00, a restart or another 0xFF follows.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-_END_OF_IMAGE = 0xD9
+_END_OF_IMAGE, _TABLES = 0xD9, 0xC4
+_SEQUENTIAL = (0xC0, 0xC1)  # starts of frames that Huffman tables code block by block
+_LOST = 512  # zero bytes in a row, the least that a disk loses
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _CUT = "it is truncated: "
 _UNWRITTEN = 64  # zero bytes in a row with which compressed data do not end
@@ -59,7 +61,7 @@ def refuse_truncated(content: bytes) -> None:
 
 def _jpeg(content: bytes) -> None:
     """Walk the segments of the first picture; previews inside a segment have ends of their own."""
-    place = 2
+    place, sequential, no_zeros = 2, False, False
     while True:
         found = _MARKER.search(content, place)
         if found is None:
@@ -67,11 +69,32 @@ def _jpeg(content: bytes) -> None:
             if len(content) - written >= _UNWRITTEN:
                 raise DataError(f"{_CUT}after {written:,} bytes only zeros follow")
             raise DataError(f"{_CUT}it has no end marker")
+        lost = content.find(bytes(_LOST), place, found.start()) if no_zeros else -1
+        if lost >= 0:
+            raise DataError(f"it is damaged: at byte {lost:,} a block of zeros begins")
         place, marker = found.end(), found[0][1]
         if marker == _END_OF_IMAGE:
             return
         if marker not in _ALONE:
-            place += int.from_bytes(content[place : place + 2], "big")
+            segment = content[place : place + int.from_bytes(content[place : place + 2], "big")]
+            place += len(segment)
+            sequential = sequential or marker in _SEQUENTIAL
+            no_zeros = no_zeros or (sequential and marker == _TABLES and _excludes_zeros(segment))
+
+
+def _excludes_zeros(segment: bytes) -> bool:
+    """Return whether a segment of Huffman tables makes long runs of zero bytes impossible.
+
+    Zero bits are the first code of a table. In most files the first code of a table of AC
+    coefficients is not the end of a block, so that zeros would say -1 for each coefficient.
+    """
+    place = 2
+    while place + 17 < len(segment):
+        kind, first = segment[place] >> 4, segment[place + 17]
+        if kind == 1 and first != 0:
+            return True
+        place += 17 + sum(segment[place + 1 : place + 17])
+    return False
 
 
 def _png(content: bytes) -> None:

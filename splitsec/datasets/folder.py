@@ -162,6 +162,8 @@ def _rows(folder: Path, given: FolderParameters) -> _Rows:
         images = list_images(folder)
         return _Rows(images, _masks(find_masks(images, folder, masks_folder), images), None, None)
     csv = folder / user_path(given.csv)
+    if given.masks and not csv.exists():
+        raise DataError(f"there is no CSV at {csv}; write csv= to use every image of {folder}")
     label_column = "" if given.has_masks else given.label_column
     named = (given.image_column, label_column, given.group_column, given.mask_column)
     table = read_csv(csv, [name for name in named if name])

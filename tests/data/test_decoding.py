@@ -172,3 +172,22 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         decoded(tmp_path)
     with pytest.raises(DataError, match="No such file"):
         decoded(tmp_path / "none.png")
+
+
+def test_jpegs_of_four_channels(tmp_path: Path) -> None:
+    """Adobe's CMYK and YCCK show the same colours, of which all are inverted in the file."""
+    colours = np.zeros((SIZE, SIZE, 3), np.uint8)
+    colours[:8], colours[8:, :8], colours[8:, 8:] = (200, 40, 40), (30, 160, 60), (90, 90, 90)
+    black = np.full((SIZE, SIZE), 255, np.uint8)  # none: the file holds inverted values
+    ink = Image.fromarray(np.dstack([255 - colours, 255 - black]), "CMYK")
+    ink.save(tmp_path / "cmyk.jpg", quality=95)
+    luma = np.asarray(Image.fromarray(255 - colours).convert("YCbCr"))
+    ycck = Image.fromarray(255 - np.dstack([luma, black]), "CMYK")  # Pillow inverts once more
+    ycck.save(tmp_path / "ycck.jpg", quality=95)
+    content = (tmp_path / "ycck.jpg").read_bytes()
+    adobe = content.index(b"Adobe")
+    assert content[adobe + 11] == 0
+    (tmp_path / "ycck.jpg").write_bytes(content[: adobe + 11] + b"\2" + content[adobe + 12 :])
+    for name in ("cmyk.jpg", "ycck.jpg"):
+        found = decoded(tmp_path / name, 3).transpose(1, 2, 0)
+        assert np.abs(found - colours).mean() < 5, name

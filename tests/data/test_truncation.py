@@ -126,6 +126,26 @@ def test_a_lost_block_inside_a_png(tmp_path: Path) -> None:
         decode(zeros, "png", tmp_path)
 
 
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_lost_block_inside_a_jpeg(grey: bool, tmp_path: Path) -> None:
+    picture = noise(256, 256).convert("L" if grey else "RGB")
+    content = encoded(picture, format="JPEG")
+    middle = len(content) // 2
+    zeros = content[:middle] + bytes(2048) + content[middle + 2048 :]
+    with pytest.raises(DataError, match=rf"it is damaged: at byte {middle:,} a block of zeros"):
+        decode(zeros, "jpg", tmp_path)
+    tail = content[:middle] + bytes(len(content) - middle - 2) + content[-2:]
+    with pytest.raises(DataError, match=r"a block of zeros begins"):
+        decode(tail, "jpg", tmp_path)
+
+
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"progressive": True}])
+def test_a_large_dark_jpeg_has_zeros_of_its_own(options: dict[str, Any], tmp_path: Path) -> None:
+    picture = Image.new("RGB", (4000, 4000))
+    picture.paste(noise(), (100, 100))
+    decode(encoded(picture, format="JPEG", **options), "jpg", tmp_path)
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
 def test_files_that_hold_nothing(suffix: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=rf"a\.{suffix}: it is empty"):

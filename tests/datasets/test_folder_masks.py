@@ -98,6 +98,12 @@ def test_masks_without_a_csv(tmp_path: Path) -> None:
     assert "no patients are named" in data.disclosures[0]
 
 
+def test_a_missing_csv_is_not_taken_for_none(tmp_path: Path) -> None:
+    write(tmp_path, 8)
+    with pytest.raises(DataError, match=r"no CSV at .*; write csv= to use every image of "):
+        catalogue(tmp_path, masks="masks")
+
+
 def test_patients_with_masks_stay_together(tmp_path: Path) -> None:
     write(tmp_path).to_csv(tmp_path / "labels.csv", index=False)
     data = load(tmp_path, masks="masks", group_column="patient")
