@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -66,7 +67,7 @@ def load_data(spec: DataSpec, progress: Progress) -> Data:
     return Data(
         spec=spec,
         classes=catalogue.classes,
-        sha256=_sha256(parts.values()),
+        sha256=_sha256(parts.values(), catalogue.classes),
         private=tuple(parts[f"private-{client}"] for client in range(spec.clients)),
         public=parts["public"],
         validation=parts["validation"],
@@ -252,8 +253,8 @@ def _refuse_uniform_masks(parts: Mapping[str, Part], spec: DataSpec) -> None:
             )
 
 
-def _sha256(parts: Iterable[Part]) -> str:
-    digest = hashlib.sha256()
+def _sha256(parts: Iterable[Part], classes: Sequence[str]) -> str:
+    digest = hashlib.sha256(json.dumps(classes).encode())
     for part in parts:
         digest.update(part.images.tobytes())
         digest.update(part.labels.tobytes())

@@ -60,7 +60,8 @@ class Data:
     Attributes:
         spec: the data specification.
         classes: names of the classes; labels index them. None for segmentation.
-        sha256: hash of the decoded images, labels and masks of all parts, in order.
+        sha256: hash of the classes and of the decoded images, labels and masks of all parts, in
+            order.
         private: one part per client, disjoint.
         public: the attacker's images.
         validation: images that choose the strongest blind attacker.

@@ -96,7 +96,7 @@ def test_the_public_partition_and_its_cells_are_what_they_were(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert load_data(images(), Silent()).sha256 == (
-        "7b070ef3f7be320c143f16da7283197382b1a6331a99c3769cdafbbb2e4bc829"
+        "1c5856cc35e77423814b0a159c085deb34ea049e88ff2b17d3c426f9c6f086ec"
     )
     spec = ranked("fsha", "dcor", 1, 0.5).spec
 
