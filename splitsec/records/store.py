@@ -123,9 +123,6 @@ def stored(
         return None
     folder = folder_of(output, spec, cell_id)
     if not (folder / "record.json").exists():
-        # The same cell may have another name, such as that of a moved file of weights.
-        folder = output / _names(output).get(cell_id[:_ID], folder.name)
-    if not (folder / "record.json").exists():
         return None
     try:
         record = load_record(folder)
@@ -168,11 +165,16 @@ def stored_for_spec(
 
 
 def folder_of(output: Path, spec: CellSpec, cell_id: str) -> Path:
-    """Return the folder of a cell's record: what a person recognises it by, and its id."""
+    """Return the folder of a cell's record: what a person recognises it by, and its id.
+
+    A cell that is there under another name keeps it. The name may change though the cell does not,
+    such as with the name of a file of weights.
+    """
     plugins = [spec.named(kind) for kind in ("attack", "defense", "target")]
     parts = [*plugins, f"cut{spec.cut}", spec.named("data"), f"{spec.size}px", f"seed{spec.seed}"]
     name = _UNFIT.sub("_", "-".join([*parts, *spec.settings()]).replace(":", "-"))
-    return output / f"{name[:_LONGEST]}-{cell_id[:_ID]}"
+    folder = output / f"{name[:_LONGEST]}-{cell_id[:_ID]}"
+    return folder if folder.exists() else output / _names(output).get(cell_id[:_ID], folder.name)
 
 
 def _names(output: Path) -> Mapping[str, str]:

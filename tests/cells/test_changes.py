@@ -105,7 +105,8 @@ def test_a_cell_is_found_under_another_name(tmp_path: Path) -> None:
     record = make_record()
     write_record(record_folder(tmp_path, record), record)
     renamed = record.spec.model_copy(update={"changed": {"counts": ["private"]}})
-    assert folder_of(tmp_path, renamed, record.cell_id) != record_folder(tmp_path, record)
+    assert folder_of(tmp_path / "new", renamed, record.cell_id).name.count("counts.private") == 1
+    assert folder_of(tmp_path, renamed, record.cell_id) == record_folder(tmp_path, record)
     found = stored(tmp_path, renamed, record.cell_id, "failed", pytest.fail)
     assert found is not None
     assert found.cell_id == record.cell_id
