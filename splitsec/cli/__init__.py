@@ -167,8 +167,21 @@ def _give_up_output() -> None:
 def main() -> None:
     """Run the command line and exit."""
     _use_utf8()
+    _sleep_while_waiting()
     interrupt_on_signals()
     sys.exit(run())
+
+
+def _sleep_while_waiting() -> None:
+    """Let torch's threads sleep while they wait for each other, unless a person set how they wait.
+
+    By default they spin. On a machine with other work, such as a second session, a spinning thread
+    takes the core that the awaited thread needs, and a step takes ten times as long; see
+    ``docs/performance.md``. OpenMP reads the variable when torch is imported, in this process and
+    in those that it starts.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
+        os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
 def _use_utf8() -> None:
