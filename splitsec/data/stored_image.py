@@ -21,6 +21,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Not EPS, for which Pillow starts an interpreter, nor formats that do not show their end.
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM", "JPEG2000")
 _SWAPS_SIDES = (5, 6, 7, 8)
 _SUBFILE_TYPE, _REDUCED = 254, 1
 _STRIPS, _TILES = (273, 279), (324, 325)  # TIFF tags of offsets and lengths
@@ -57,7 +59,7 @@ def read_stored(path: Path, kind: str, draft: tuple[str, int] | None = None) -> 
     try:
         content = path.read_bytes()
         refuse_truncated(content)
-        with Image.open(BytesIO(content)) as image:
+        with Image.open(BytesIO(content), formats=_FORMATS) as image:
             _refuse_several(image)
             _refuse_missing_pixels(image, len(content))
             if draft is not None:
@@ -83,7 +85,7 @@ def upright_size(path: Path) -> tuple[int, int]:
         DataError: the file is missing or not an image.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             size = image.size
             if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose size may be turned already
                 size = image.tag_v2[256], image.tag_v2[257]
@@ -106,7 +108,7 @@ def _why(error: Exception) -> str:
 def _unidentified(content: bytes) -> str:
     known = format_of(content)
     if known is None:
-        return "it is of no known format"
+        return "it is of no known format; PNG, JPEG, TIFF, BMP, WebP and GIF are read"
     return f"it begins as {known}, but is damaged or of a kind of {known} that is not supported"
 
 

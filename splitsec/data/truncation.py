@@ -148,6 +148,8 @@ def _tiff(content: bytes) -> None:
     (place,) = struct.unpack(order + "I", content[4:8])
     if place + 2 > len(content):
         raise DataError(f"{_CUT}its directory should begin at byte {place:,}")
+    if not content[place:].strip(b"\0"):
+        raise DataError(f"{_CUT}its directory, at byte {place:,}, is zeros")
     (entries,) = struct.unpack(order + "H", content[place : place + 2])
     if place + 2 + 12 * entries > len(content):
         raise DataError(f"{_CUT}its directory of {entries} entries is incomplete")

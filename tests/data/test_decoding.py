@@ -13,6 +13,7 @@ from PIL import Image
 
 from splitsec.data.decoding import decode_file
 from splitsec.errors import DataError
+from support.pictures import encoded
 
 SIZE = 16
 
@@ -133,6 +134,8 @@ def test_one_pixel_is_an_image(tmp_path: Path) -> None:
 
 HOSTILE = {
     "empty": b"",
+    "a program in PostScript": encoded(Image.new("L", (9, 9)), format="EPS"),
+    "an icon, which does not show its end": encoded(Image.new("L", (16, 16)), format="ICO"),
     "text": b"not an image",
     "more pixels than memory": png(struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)),
     "no pixels": png(struct.pack(">IIBBBBB", 16, 16, 8, 2, 0, 0, 0)),

@@ -32,7 +32,7 @@ FILES: dict[str, bytes] = {
     ),
 }
 CUT_TAILS = [name for name in FILES if name != "mpo.jpg"]
-ZEROED = ("jpg", "progressive.jpg", "thumbnail.jpg", "png", "webp")
+ZEROED = ("jpg", "progressive.jpg", "thumbnail.jpg", "png", "webp", "lzw.tif")
 
 
 def decode(content: bytes, suffix: str, folder: Path) -> Any:
