@@ -82,7 +82,7 @@ SEVERAL: dict[str, tuple[str, bytes]] = {
         "tif",
         several(3, format="TIFF", compression="tiff_deflate"),
     ),
-    "a stereo JPEG": ("jpg", several(3, format="MPO")),
+    "a stereo JPEG": ("jpg", several(2, format="MPO")),
 }
 
 
