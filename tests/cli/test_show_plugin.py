@@ -118,3 +118,9 @@ def test_help_and_list_do_not_import_torch() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_data_set_says_how_it_is_labelled_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+    said = words(capsys, "data", "folder")
+    assert "Labelled for classification." in said
+    assert "For segmentation: folder:path=FOLDER,masks=FOLDER." in said
