@@ -128,7 +128,7 @@ def _frame(records: Sequence[Record], by: By) -> pd.DataFrame:
                 "leakage": leakage,
                 "evidence": one.evidence,
                 "reason": None if leakage is not None else _reason(one, invalid),
-                "labels shared": one.labels_shared(),
+                "labels shared": one.labels_shared() is True,
                 "standing": standing(one),
                 **worth_of(one),
             }
@@ -153,8 +153,10 @@ def _access(record: Record) -> str:
 
 def _boarded(group: pd.DataFrame, by: By, floor: float) -> Board:
     notes: list[str] = []
-    if group["labels shared"].any():
-        notes.append(FLAGS[LABELS_SHARED])
+    shared = int(group["labels shared"].sum())
+    if shared:
+        some = "" if shared == len(group) else f"in {shared} of {len(group)} cells "
+        notes.append(some + FLAGS[LABELS_SHARED])
     group = _newest(group, notes)
     seeds = sorted(set(group["seed"].tolist()))
     if by == "attacks":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -73,15 +74,24 @@ def draw_panel(
         if row.is_difference:
             _scale(axes, below + 0.26)
             _write_scores(axes, scores, below)
-    size = _fit(title, width)
-    axes.text(width / 2, height - 0.25, title, ha="center", va="center", fontsize=size)
+    heading, size = fit_title(title, width)
+    axes.text(width / 2, height - 0.25, heading, ha="center", va="center", fontsize=size)
     axes.set(xlim=(0, width), ylim=(0, height))
     figure.savefig(path, format="png", metadata={"Software": None})
 
 
-def _fit(title: str, inches: float) -> float:
-    """Return the largest font size, at most 12 points, at which a title fits."""
-    return min(12.0, 72 * (inches - 0.2) / (0.56 * len(title)))
+def fit_title(title: str, inches: float) -> tuple[str, float]:
+    """Return a title in lines that fit, and their font size: the largest up to 12 points.
+
+    Args:
+        title: text of one line.
+        inches: width of the picture.
+    """
+    for size in (12.0, 10.0, 8.0, 7.0, 6.0, 5.0):
+        lines = textwrap.wrap(title, int(72 * (inches - 0.2) / (0.65 * size)))
+        if len(lines) * 1.3 * size <= 72 * _TOP:
+            break
+    return "\n".join(lines), size
 
 
 def _label(axes: Axes, y: float, text: str) -> None:
@@ -158,8 +168,8 @@ def draw_curves(path: Path, record: Record) -> None:
         _plot(axes, curve)
     for axes in grid[len(curves) :]:
         axes.set_visible(False)
-    heading = record.spec.title()
-    figure.suptitle(heading, fontsize=_fit(heading, width), parse_math=False)
+    heading, size = fit_title(record.spec.title(), width)
+    figure.suptitle(heading, fontsize=size, parse_math=False)
     figure.savefig(path, format="png", metadata={"Software": None})
 
 

@@ -325,9 +325,10 @@ def _report(record: Any, how: Execution) -> None:
         return
     from splitsec.cli.consoles import result_console
     from splitsec.cli.summary import print_summary
-    from splitsec.records.store import record_folder
+    from splitsec.records.store import find_folder
 
-    print_summary(record, result_console(), record_folder(how.output, record))
+    folder = find_folder(how.output, record.spec, record.cell_id)
+    print_summary(record, result_console(), folder)
 
 
 def _say_plan(cells: Sequence[Any], how: Execution) -> None:

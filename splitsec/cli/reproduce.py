@@ -16,7 +16,7 @@ from splitsec.files import write_text
 from splitsec.leaderboard import figures, page, tables
 from splitsec.leaderboard.tracks import Track, get_track, list_tracks
 from splitsec.records.record import Record
-from splitsec.records.store import artifact, check_writable, record_folder
+from splitsec.records.store import artifact, check_writable, find_folder
 
 
 @click.command("reproduce")
@@ -129,7 +129,8 @@ def draw(track: Track, records: Sequence[Record], output: Path) -> list[Path]:
 
 def pictures(record: Record, output: Path) -> figures.Pictures:
     """Return the pictures that a record keeps."""
-    file = artifact(record_folder(output / "records", record), record, "pictures")
+    folder = find_folder(output / "records", record.spec, record.cell_id)
+    file = artifact(folder, record, "pictures")
     with np.load(file, allow_pickle=False) as arrays:
         return dict(arrays)
 

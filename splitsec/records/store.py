@@ -18,7 +18,7 @@ from splitsec.records.spec import CellSpec
 
 _UNFIT = re.compile(r"[^\w.,=+-]+", re.ASCII)  # in names of folders, on some system
 _ID = 10  # characters of a cell's id in the name of its folder
-_LONGEST = 180  # characters, of the 255 that file systems allow
+_LONGEST = 120  # characters; some file systems allow 143 in all
 
 
 def keep_artifact(folder: Path, suffix: str, write: Callable[[Path], None]) -> str:
@@ -121,7 +121,7 @@ def stored(
     """
     if rerun == "all":
         return None
-    folder = folder_of(output, spec, cell_id)
+    folder = find_folder(output, spec, cell_id)
     if not (folder / "record.json").exists():
         return None
     try:
@@ -165,16 +165,27 @@ def stored_for_spec(
 
 
 def folder_of(output: Path, spec: CellSpec, cell_id: str) -> Path:
-    """Return the folder of a cell's record: what a person recognises it by, and its id.
-
-    A cell that is there under another name keeps it. The name may change though the cell does not,
-    such as with the name of a file of weights.
-    """
+    """Return the folder of a cell's record: what a person recognises it by, and its id."""
     plugins = [spec.named(kind) for kind in ("attack", "defense", "target")]
     parts = [*plugins, f"cut{spec.cut}", spec.named("data"), f"{spec.size}px", f"seed{spec.seed}"]
     name = _UNFIT.sub("_", "-".join([*parts, *spec.settings()]).replace(":", "-"))
-    folder = output / f"{name[:_LONGEST]}-{cell_id[:_ID]}"
-    return folder if folder.exists() else output / _names(output).get(cell_id[:_ID], folder.name)
+    return output / f"{name[:_LONGEST]}-{cell_id[:_ID]}"
+
+
+def find_folder(output: Path, spec: CellSpec, cell_id: str) -> Path:
+    """Return the folder that a cell's record is in, or else would be written to.
+
+    The name of a folder may change though the cell does not, such as with the name of a file of
+    weights, so a folder of another name counts if it ends with the id.
+    """
+    folder = folder_of(output, spec, cell_id)
+    other = _names(output).get(cell_id[:_ID])
+    if other is None or (folder / "record.json").exists():
+        return folder
+    try:
+        return output / other if load_record(output / other).cell_id == cell_id else folder
+    except DataError:
+        return folder
 
 
 def _names(output: Path) -> Mapping[str, str]:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from splitsec.cells.panel import curves_of, draw_curves, draw_panel
+from splitsec.cells.panel import curves_of, draw_curves, draw_panel, fit_title
 from support.records import make_record
 
 
@@ -93,3 +95,18 @@ def test_the_horizontal_axis_counts_exchanges_where_it_can() -> None:
     passive = {curve.title: curve for curve in curves_of(make_record(threat_model={}))}
     assert passive["attack: client loss"].steps == 60
     assert passive["attack: client loss"].axis == "value"
+
+
+@pytest.mark.parametrize("inches", [2.75, 4.2, 12.9])
+@pytest.mark.parametrize("settings", [0, 8])
+def test_a_title_fits_above_its_picture(inches: float, settings: int) -> None:
+    title = (
+        "adra against dcor:alpha=0.9 on resnet cut 3, retinamnist 32 px" + ", counts=1" * settings
+    )
+    text, size = fit_title(title, inches)
+    figure = Figure(figsize=(inches, 3), dpi=110)
+    drawn = figure.text(0.5, 0.5, text, fontsize=size)
+    box = drawn.get_window_extent(FigureCanvasAgg(figure).get_renderer())
+    assert text.replace("\n", " ") == title
+    assert box.width <= 110 * inches
+    assert box.height <= 110 * 0.5

@@ -19,6 +19,7 @@ from splitsec.errors import DataError, UsageError
 from splitsec.leaderboard import figures, page, tables
 from splitsec.leaderboard.claims import weigh
 from splitsec.leaderboard.tracks import ReportClaim, get_track, list_tracks
+from splitsec.metrics.intervals import estimate
 from splitsec.progress import Silent
 from splitsec.records.record import Record
 from splitsec.records.store import artifact, record_folder
@@ -166,12 +167,12 @@ def test_an_unknown_track() -> None:
 
 
 def test_means_and_intervals_over_seeds() -> None:
-    mean, low, high = tables.interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    mean, low, high = estimate([1.0, 2.0, 3.0, 4.0, 5.0])
     assert mean == 3
     assert low == pytest.approx(3 - 2.776445 * 1.5811388 / 5**0.5)
     assert high == pytest.approx(3 + 2.776445 * 1.5811388 / 5**0.5)
-    assert tables.interval([2.0]) == (2.0, None, None)
-    assert tables.interval([]) == (None, None, None)
+    assert estimate([2.0]) == (2.0, None, None)
+    assert estimate([]) == (None, None, None)
 
 
 def test_a_table_is_written_in_three_forms(tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_a_table_is_written_in_three_forms(tmp_path: Path) -> None:
     assert frame["seeds"].tolist() == [2, 2]
     assert frame["expected"].tolist() == [2, 3]
     text = files[1].read_text()
-    assert "| 2 | 2 | 65.0% (1.5% to 128.5%) |" in text
+    assert "| 2 | 2 | 65.0% (1.5% to 100.0%) |" in text
     assert "2 of 3" in text, "a missing seed is said"
     assert "63.5%, 60.2%" in text, "the report's figures stand beside"
     latex = files[2].read_text()

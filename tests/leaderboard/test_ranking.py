@@ -196,8 +196,10 @@ def test_shared_labels_are_the_first_note_of_a_board() -> None:
     shared = [
         one.model_copy(update={"flags": [LABELS_SHARED, *one.flags]}) for one in grid(a_none=0.6)
     ]
-    (board,) = rank([*shared, *grid(a_d=0.2)], "defenses")
+    (board,) = rank(shared, "defenses")
     assert board.notes[0] == FLAGS[LABELS_SHARED]
+    (board,) = rank([*shared, *grid(a_d=0.2)], "defenses")
+    assert board.notes[0] == f"in 5 of 10 cells {FLAGS[LABELS_SHARED]}"
     (private,) = rank(grid(a_none=0.6, a_d=0.2), "defenses")
     assert private.notes == []
 
