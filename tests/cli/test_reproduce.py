@@ -190,7 +190,7 @@ def test_a_table_is_written_in_three_forms(tmp_path: Path) -> None:
     assert "63.5%, 60.2%" in text, "the report's figures stand beside"
     latex = files[2].read_text()
     assert latex.count(r"\\") == 3
-    assert r"65.0\% (1.5\% to 128.5\%)" in latex
+    assert r"65.0\% (1.5\% to 100.0\%)" in latex
 
 
 def test_curves_are_drawn_and_missing_ones_said(tmp_path: Path) -> None:
