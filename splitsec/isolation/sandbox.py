@@ -159,10 +159,7 @@ def sandboxed(
             options += ["--ro-bind-try", path, path]
     else:
         options += ["--proc", "/proc", *_kernel_settings()]
-    if not outer:
-        options += ["--disable-userns"]  # otherwise it could gain capabilities
-    elif os.getuid() == 0:  # without capabilities, root cannot start an inner sandbox
-        options += ["--uid", str(_SOMEBODY), "--gid", str(_SOMEBODY)]
+    options += _inner_sandboxes() if outer else ["--disable-userns"]  # lest it gain capabilities
     for path, place in (elsewhere or {}).items():
         options += ["--ro-bind", str(place.absolute()), path]
     for folder in writable:
@@ -208,6 +205,15 @@ def _other_user(shown: tuple[str, ...]) -> User:
         command, env=environment("/tmp"), capture_output=True, check=False, **other
     )
     return other if probed.returncode == 0 else {}
+
+
+def _inner_sandboxes() -> list[str]:
+    """Return the options that let a sandbox start others inside."""
+    # An inner sandbox limits its own user namespace there, and no other one.
+    options = ["--bind", "/proc/sys/user", "/proc/sys/user"]
+    if os.getuid() == 0:  # without capabilities, root cannot start an inner sandbox
+        options += ["--uid", str(_SOMEBODY), "--gid", str(_SOMEBODY)]
+    return options
 
 
 def _kernel_settings() -> Iterator[str]:
