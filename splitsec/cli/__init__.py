@@ -167,21 +167,21 @@ def _give_up_output() -> None:
 def main() -> None:
     """Run the command line and exit."""
     _use_utf8()
-    _sleep_while_waiting()
+    _spin_briefly()
     interrupt_on_signals()
     sys.exit(run())
 
 
-def _sleep_while_waiting() -> None:
-    """Let torch's threads sleep while they wait for each other, unless a person set how they wait.
+def _spin_briefly() -> None:
+    """Let torch's threads soon sleep while they wait for each other, unless a person set otherwise.
 
-    By default they spin. On a machine with other work, such as a second session, a spinning thread
-    takes the core that the awaited thread needs, and a step takes ten times as long; see
-    ``docs/performance.md``. OpenMP reads the variable when torch is imported, in this process and
-    in those that it starts.
+    By default they spin for long. On a machine with other work, such as a second session, a
+    spinning thread takes the core that the awaited thread needs, and a step takes many times as
+    long; see ``docs/performance.md``. GNU's OpenMP reads the variable when torch is imported, in
+    this process and in those that it starts.
     """
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
-        os.environ["OMP_WAIT_POLICY"] = "passive"
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
 def _use_utf8() -> None:
