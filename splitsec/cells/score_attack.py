@@ -91,7 +91,7 @@ class SessionBaselines:
         return self.references.on(images, self._generator("training victims"))
 
     def _generator(self, stage: str) -> torch.Generator:
-        return torch_generator(stage, data=self._data.sha256)
+        return torch_generator(stage, data=self._data.images_sha256)
 
 
 def score_attack(

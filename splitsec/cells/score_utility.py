@@ -116,7 +116,7 @@ def _classification(outputs: Tensor, data: Data) -> UtilityScore:
         outputs.numpy(),
         data.held_out.labels,
         np.concatenate([part.labels for part in data.private]),
-        numpy_generator("utility interval", data=data.sha256),
+        numpy_generator("utility interval", data=data.images_sha256),
     )
     utility = Utility(
         accuracy=scores.accuracy,

@@ -64,10 +64,12 @@ def load_data(spec: DataSpec, progress: Progress) -> Data:
         _refuse_a_single_class(parts, spec)
     else:
         _refuse_uniform_masks(parts, spec)
+    images_sha256 = _sha256(parts.values())
     return Data(
         spec=spec,
         classes=catalogue.classes,
-        sha256=_sha256(parts.values(), catalogue.classes),
+        sha256=_with_classes(images_sha256, catalogue.classes),
+        images_sha256=images_sha256,
         private=tuple(parts[f"private-{client}"] for client in range(spec.clients)),
         public=parts["public"],
         validation=parts["validation"],
@@ -253,8 +255,12 @@ def _refuse_uniform_masks(parts: Mapping[str, Part], spec: DataSpec) -> None:
             )
 
 
-def _sha256(parts: Iterable[Part], classes: Sequence[str]) -> str:
-    digest = hashlib.sha256(json.dumps(classes).encode())
+def _with_classes(images_sha256: str, classes: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps([images_sha256, *classes]).encode()).hexdigest()
+
+
+def _sha256(parts: Iterable[Part]) -> str:
+    digest = hashlib.sha256()
     for part in parts:
         digest.update(part.images.tobytes())
         digest.update(part.labels.tobytes())

@@ -62,6 +62,7 @@ class Data:
         classes: names of the classes; labels index them. None for segmentation.
         sha256: hash of the classes and of the decoded images, labels and masks of all parts, in
             order.
+        images_sha256: the same without the classes, whose names decide no number.
         private: one part per client, disjoint.
         public: the attacker's images.
         validation: images that choose the strongest blind attacker.
@@ -73,6 +74,7 @@ class Data:
     spec: DataSpec
     classes: tuple[str, ...]
     sha256: str
+    images_sha256: str
     private: tuple[Part, ...]
     public: Part
     validation: Part

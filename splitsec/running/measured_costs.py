@@ -174,6 +174,7 @@ def _random_data(cell: Cell, private: int) -> Data:
         spec=cell.data_spec(),
         classes=("0", "1"),
         sha256="",
+        images_sha256="",
         private=tuple(map(part, shares)),
         public=part(spec.public),
         validation=part(max(2, spec.validation)),

@@ -96,7 +96,7 @@ def test_the_public_partition_and_its_cells_are_what_they_were(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert load_data(images(), Silent()).sha256 == (
-        "1c5856cc35e77423814b0a159c085deb34ea049e88ff2b17d3c426f9c6f086ec"
+        "aafc3c7d9a291412765f772e84a61a8d1271308fd8a9304a4a499423e3ca62f9"
     )
     spec = ranked("fsha", "dcor", 1, 0.5).spec
 
