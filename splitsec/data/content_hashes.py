@@ -46,12 +46,12 @@ def content_hashes(files: Sequence[Path]) -> list[str]:
     """
     versions = [_version(file) for file in files]
     known = _known(versions)
-    missing = [place for place, version in enumerate(versions) if version not in known]
+    missing = {one: file for one, file in zip(versions, files, strict=True) if one not in known}
     with ThreadPoolExecutor(_THREADS) as pool:
-        read = pool.map(_sha256, [files[place] for place in missing])
-        found = {versions[place]: digest for place, digest in zip(missing, read, strict=True)}
+        found = dict(zip(missing, pool.map(_sha256, missing.values()), strict=True))
     _keep(found)
-    return [(known | found)[version] for version in versions]
+    hashes = known | found
+    return [hashes[version] for version in versions]
 
 
 def _version(file: Path) -> _Version:

@@ -53,7 +53,8 @@ def group_copies(images: NDArray[np.uint8], tolerance: float) -> Rows:
 
     Args:
         images: shape (N, C, H, W).
-        tolerance: root mean squared difference, of 255, from which on images are never copies.
+        tolerance: root mean squared difference, of 255, at or above which images are never
+            copies.
 
     Returns:
         Shape (N,), equal for the copies of a photograph.
@@ -87,19 +88,22 @@ def _around_centres(pairs: _Pairs, counts: Rows) -> Rows:
 
 def _pairs(small: Features, tolerance: float) -> _Pairs:
     """Return the pairs of copies among images of shape (N, C, h, w) that all differ."""
-    details = _details(small)
     coarse = _flat(_averaged(small, _COARSE))
     flat = _flat(small)
-    usual = _usual_distance(flat)
+    details: Features | None = None
+    usual: Features | None = None
     found, total = [_Pairs(np.empty(0, np.int64), np.empty(0, np.int64))], 0
     for start in range(0, len(flat), _CHUNK):
         rows = slice(start, start + _CHUNK)
         # Averaging brings images nearer, so no pair is lost that is near in full.
         maybe = np.triu(_squared(coarse[rows], coarse[start:]) < tolerance**2, 1)
-        pairs = _Pairs(*np.nonzero(maybe))
-        pairs = _Pairs(pairs.one + start, pairs.other + start)
+        at = np.nonzero(maybe)
+        if not len(at[0]):
+            continue
+        if details is None or usual is None:  # most data sets have no pair that is near
+            details, usual = _details(small), _usual_distance(flat)
+        pairs = _Pairs(at[0] + start, at[1] + start)
         if len(pairs.one) > _SPARSE * maybe.size:
-            at = maybe.nonzero()
             distance = np.sqrt(_squared(flat[rows], flat[start:])[at])
             alike = (details[rows] @ details[start:].T)[at]
         else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,14 +96,16 @@ class _Loaded(NamedTuple):
 
 def _divided(loaded: _Loaded, spec: DataSpec, progress: Progress) -> _Division:
     """Decode the images that the parts need, or more if these do not fill them, and divide them."""
-    chosen = [candidates(loaded.catalogue, spec, spare) for spare in SPARES]
-    for rows, more in pairwise(chosen):
+    rows = candidates(loaded.catalogue, spec, SPARES[0])
+    for spare in SPARES[1:]:
         try:
             return _divide(rows, loaded, spec, progress)
         except PartNotFilledError:
+            more = candidates(loaded.catalogue, spec, spare)
             if len(more) == len(rows):
                 raise
-    return _divide(chosen[-1], loaded, spec, progress)
+            rows = more
+    return _divide(rows, loaded, spec, progress)
 
 
 def _divide(
@@ -182,7 +183,7 @@ class ImageHashes:
         self._known: dict[str, str] = {}
 
     def of(self, spec: DataSpec) -> str:
-        """Return the SHA-256 of all parts' images, labels and masks.
+        """Return :attr:`Data.sha256` of a specification.
 
         Raises:
             SplitsecError: see :func:`load_data`.

@@ -62,7 +62,7 @@ def wanted(spec: DataSpec) -> dict[str, int]:
     }
 
 
-def candidates(catalogue: Catalogue, spec: DataSpec, spare: float = SPARES[0]) -> Rows:
+def candidates(catalogue: Catalogue, spec: DataSpec, spare: float) -> Rows:
     """Choose the rows to decode: whole groups, with classes in proportion or balanced.
 
     Args:
@@ -235,7 +235,8 @@ def _filled(left: Mapping[int, list[int]], count: int) -> list[int]:
         if len(own) <= missing:
             taken.append(group)
             missing -= len(own)
-    rest = [group for group in left if group not in set(taken)] if missing else []
+    chosen = set(taken)
+    rest = [group for group in left if group not in chosen] if missing else []
     if rest:
         smallest = min(rest, key=lambda group: len(left[group]))
         if not taken or len(left[smallest]) - missing < missing:

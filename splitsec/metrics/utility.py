@@ -65,11 +65,12 @@ def classification_utility(
         Accuracy and AUC of the classifier and the trivial predictor.
     """
     majority = np.bincount(training_labels).argmax()
-    auc = roc_auc(scores, labels)
-    interval, learned = None, False
+    auc, learned = _CHANCE, False
+    interval: tuple[float, float] | None = None
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) > 1:
         ranking = _Ranking(scores, labels)
+        auc = float(ranking.auc(np.ones(len(labels), np.int64)))
         interval = stratified_bootstrap(ranking.auc, labels, generator, resamples)
         learned = interval[0] > _CHANCE
         if learned and counts.min() < FEW:

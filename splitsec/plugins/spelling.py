@@ -1,6 +1,7 @@
 """Decides which spellings are one name, which look like one, and which stand for a missing value.
 
-:func:`normalise` is applied to every name of a class or patient. It changes only what nobody means:
+:func:`normalise` is applied to every name of a class or patient. It changes only what carries no
+meaning:
 
 - blanks and invisible characters around a name, and runs of blanks in it, count as one blank
 - composed and decomposed letters (Unicode NFC) are the same
@@ -85,13 +86,18 @@ def _written(number: Decimal) -> str:
 
 def is_gap(text: str) -> bool:
     """Return whether a text is empty or what a program writes for a missing value."""
-    plain = normalise(text).translate(_WIDE).casefold()
-    return not plain or _GAP.fullmatch(plain) is not None
+    return _is_gap(normalise(text))
 
 
 def is_missing(text: str) -> bool:
     """Return whether a text is a gap, or a word by which people say that a value is missing."""
-    return is_gap(text) or normalise(text).casefold() in _WORDS
+    plain = normalise(text)
+    return _is_gap(plain) or plain.casefold() in _WORDS
+
+
+def _is_gap(plain: str) -> bool:
+    plain = plain.translate(_WIDE).casefold()
+    return not plain or _GAP.fullmatch(plain) is not None
 
 
 def fold(name: str) -> str:
