@@ -127,8 +127,7 @@ class View:
         self._attack = attack
         self._used: set[str] = set()
         self._granted: dict[str, Any] = {}
-        self._labels: Tensor | None = None
-        self.add(granted)
+        self.add({"labels": None, **granted})
         if threat.public_images:
             self._access.public_images = len(self._granted["public_images"])
 
@@ -163,7 +162,7 @@ class View:
         Args:
             labels: as clients sent them, shape (N,); None if they sent none.
         """
-        self._labels = labels if self._threat.labels else None
+        self.add({"labels": labels})
 
     def deny(self, what: str) -> NoReturn:
         """Raise ``ThreatModelViolation`` for something that the threat model does not declare."""
@@ -215,10 +214,8 @@ class View:
         Raises:
             ThreatModelViolation: the threat model does not declare labels.
         """
-        if not self._threat.labels:
-            self.deny("labels")
-        self._used.add("labels")
-        return self._labels
+        labels: Tensor | None = self.take("labels")
+        return labels
 
     @property
     def defense_spec(self) -> dict[str, Any]:
