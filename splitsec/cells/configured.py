@@ -11,7 +11,7 @@ from typing import Any
 
 from splitsec.cells.plugin_requests import PluginRequest, is_named
 from splitsec.data.files import user_path
-from splitsec.errors import PluginError, UsageError
+from splitsec.errors import PluginError, UsageError, reason
 from splitsec.files import sha256_of_content
 from splitsec.isolation import Isolation
 from splitsec.isolation.unloaded import AttackRequest, Description, describe
@@ -168,8 +168,8 @@ def _sha256(label: str, name: str, path: str) -> str:
     try:
         return sha256_of_content(user_path(path))
     except OSError as error:
-        why = error.strerror or error
-        raise UsageError(f"parameter {name!r} of {label}: cannot read {path}: {why}") from None
+        said = f"parameter {name!r} of {label}: cannot read {path}: {reason(error)}"
+        raise UsageError(said) from None
 
 
 def check_names(plugins: Sequence[ConfiguredPlugin]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,9 @@ DECODING = 2
 """Changes whenever the same file gives other pixels, so that cached pixels are not used then."""
 
 _THREADS = 4
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def resize(image: Image.Image, size: int, channels: int) -> NDArray[np.uint8]:
@@ -72,6 +77,23 @@ def decode_file(path: Path, size: int, channels: int, bits: int = 0) -> NDArray[
         raise DataError(f"cannot use the image {path}: {reason(error)}") from error
 
 
+def in_threads(
+    name: str, items: Sequence[T], read: Callable[[T], R], progress: Progress
+) -> Iterator[R]:
+    """Yield what ``read`` returns for each item, in order; a few threads read ahead.
+
+    Args:
+        name: name of the stage that is shown.
+        items: what is read.
+        read: reads one item.
+        progress: shows how many have been read.
+    """
+    with progress.stage(name, len(items)) as stage, ThreadPoolExecutor(_THREADS) as pool:
+        for made in pool.map(read, items):
+            yield made
+            stage.advance()
+
+
 def decode_files(
     paths: Sequence[Path], size: int, channels: int, progress: Progress, bits: int = 0
 ) -> NDArray[np.uint8]:
@@ -81,12 +103,7 @@ def decode_files(
         Images in the order of the paths, shape (n, channels, size, size).
     """
     images = np.empty((len(paths), channels, size, size), np.uint8)
-    with (
-        progress.stage("reading images", len(paths)) as stage,
-        ThreadPoolExecutor(_THREADS) as pool,
-    ):
-        decoded = pool.map(lambda path: decode_file(path, size, channels, bits), paths)
-        for row, image in enumerate(decoded):
-            images[row] = image
-            stage.advance()
+    read = partial(decode_file, size=size, channels=channels, bits=bits)
+    for row, image in enumerate(in_threads("reading images", paths, read, progress)):
+        images[row] = image
     return images

@@ -43,7 +43,8 @@ def read_csv(file: Path, columns: Sequence[str]) -> pd.DataFrame:
         A table whose index counts rows as a spreadsheet does: the first below the header is 2.
 
     Raises:
-        DataError: the file is missing, unreadable or empty, or lacks a column.
+        DataError: the file is missing, unreadable or empty, lacks a column, or has two that fit
+            a name.
     """
     try:
         table = pd.read_csv(

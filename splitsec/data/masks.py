@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BeforeValidator
 
-from splitsec.data.decoding import over_black
+from splitsec.data.decoding import in_threads, over_black
 from splitsec.data.grey_levels import shown_values
 from splitsec.data.stored_image import read_stored, turned, upright_size
 from splitsec.errors import DataError
 from splitsec.progress import Progress
 
-_THREADS = 4
 _LISTED = 6  # values that an error lists
 _KEPT = 1000  # values of a mask that are compared with those of others
 _NUMBER = r"\d+(?:\.\d+)?"
@@ -62,16 +61,14 @@ def decode_masks(
         Masks in the order of the pairs, 0 or 1, shape (n, 1, size, size).
 
     Raises:
-        DataError: a mask cannot be used, or masks with two values have not the same two.
+        DataError: a mask cannot be used, or masks with two values do not have the same two.
     """
     masks = np.empty((len(pairs), 1, size, size), np.uint8)
     found: list[_Values] = []
-    with progress.stage("reading masks", len(pairs)) as stage, ThreadPoolExecutor(_THREADS) as pool:
-        decoded = pool.map(lambda pair: _decode(pair, size, values), pairs)
-        for row, (mask, present) in enumerate(decoded):
-            masks[row] = mask
-            found.append(present)
-            stage.advance()
+    read = partial(_decode, size=size, values=values)
+    for row, (mask, present) in enumerate(in_threads("reading masks", pairs, read, progress)):
+        masks[row] = mask
+        found.append(present)
     paths = [pair.mask for pair in pairs]
     if values:
         _refuse_another_white(paths, found, values)
@@ -292,7 +289,7 @@ def _example(pixels: _Pixels) -> str:
 
 
 def _refuse_contradictions(paths: Sequence[Path], found: Sequence[_Values]) -> None:
-    """Raise a DataError if masks with two values have not the same two.
+    """Raise a DataError if masks with two values do not have the same two.
 
     A set of {0, 1} and {0, 2} has three values, and which of them count is as unclear as in one
     mask. Tools write 1 or the largest value for the same thing, so these count as one.

@@ -59,7 +59,7 @@ class Data:
 
     Attributes:
         spec: the data specification.
-        classes: names of the classes; labels index them. None for segmentation.
+        classes: names of the classes; labels index them. Empty for segmentation.
         sha256: hash of the classes and of the decoded images, labels and masks of all parts, in
             order.
         images_sha256: the same without the classes, whose names decide no number.

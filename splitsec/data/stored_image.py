@@ -35,7 +35,8 @@ class StoredImage(NamedTuple):
     Attributes:
         image: the decoded image, in Pillow's mode for the file.
         turn: what shows it upright, or None if it is stored so.
-        sample_bits: bits of each channel in the file; 8 where the format has no choice.
+        sample_bits: bits of each channel in the file; 8 for formats other than PNG and
+            TIFF, whatever they store.
     """
 
     image: Image.Image

@@ -27,15 +27,12 @@ _NORMAL = 1.959964  # half the width of a 95 % interval in standard errors
 _BLOCK = 1 << 20  # counts that are held at once
 
 
-def t_interval(
-    values: NDArray[np.floating], limits: Limits = UNLIMITED, level: float = LEVEL
-) -> tuple[float, float]:
+def t_interval(values: NDArray[np.floating], limits: Limits = UNLIMITED) -> tuple[float, float]:
     """Return Student's t-interval of a mean, cut to what the mean can be.
 
     Args:
         values: (N,), N at least 2, finite, such as one value per seed.
         limits: what each value, and so the mean, can be.
-        level: how often the interval should contain the mean.
 
     Returns:
         Its lower and upper end, in the unit of the values.
@@ -47,7 +44,7 @@ def t_interval(
     if count < 2 or not np.isfinite(values).all():
         raise ValueError(f"an interval needs two or more finite values, not {values}")
     mean = float(values.mean())
-    half = float(stdtrit(count - 1, (1 + level) / 2)) * standard_error(values)
+    half = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * standard_error(values)
     return limits.cut(mean - half, mean + half)
 
 
@@ -110,7 +107,6 @@ def stratified_bootstrap(
     labels: NDArray[np.integer],
     generator: np.random.Generator,
     resamples: int = 1000,
-    level: float = LEVEL,
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of a statistic of labelled images.
 
@@ -130,7 +126,6 @@ def stratified_bootstrap(
         labels: (N,), the class of each image.
         generator: draws the resamples.
         resamples: number of resamples.
-        level: how often the interval should contain the true value.
 
     Returns:
         Its lower and upper end, in the unit of the statistic.
@@ -144,6 +139,6 @@ def stratified_bootstrap(
             alike = np.full(len(rows), 1 / len(rows))
             counts[:, rows] = generator.multinomial(len(rows), alike, size=len(counts))
         values.append(statistic(counts))
-    tail = 50 * (1 - level)
+    tail = 50 * (1 - LEVEL)
     low, high = np.percentile(np.concatenate(values), [tail, 100 - tail])
     return float(low), float(high)

@@ -55,13 +55,13 @@ def parameters_of(plugin: Plugin) -> list[ParameterDescription]:
             name,
             "(required)"
             if field.is_required()
-            else value_text(field.get_default(call_default_factory=True)),
+            else _value_text(field.get_default(call_default_factory=True)),
             {
-                profile: value_text(values[name])
+                profile: _value_text(values[name])
                 for profile, values in profiles.items()
                 if name in values
             },
-            domain_text(schema[name]),
+            _domain_text(schema[name]),
             field.description or "",
         )
         for name, field in plugin.cls.Parameters.model_fields.items()
@@ -84,12 +84,12 @@ def threat_models_of(plugin: Plugin) -> dict[str, ThreatModel]:
     return found
 
 
-def value_text(value: object) -> str:
+def _value_text(value: object) -> str:
     """Return a value as a person writes it on the command line."""
     return "empty" if value is None else json.dumps(value, default=str).replace('"', "")
 
 
-def domain_text(schema: Mapping[str, Any]) -> str:
+def _domain_text(schema: Mapping[str, Any]) -> str:
     """Return in words the values that a parameter's JSON Schema allows."""
     return " or ".join(_option(option) for option in schema.get("anyOf", [schema]))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ from splitsec.plugins.spelling import (
 )
 
 MOST_CLASSES = 50
-"""Classes beyond which a column is taken for something else than labels."""
+"""Classes beyond which a column is taken for something other than labels."""
 
 _SHOWN = 3  # rows, names or pairs that an error lists
 _SLIP_SHARE = 0.1  # share of a class's images up to which a class of nearly its name is a slip
@@ -98,7 +98,7 @@ def classes_of(column: Column, mapping: str = "") -> Labels:
     counts = Counter(given)
     check_classes(column.place, counts, f"is {column.name!r} the column of labels?")
     if not mapping:
-        _refuse_slips(column, counts)
+        _refuse_slips(column, given, counts)
     if len(counts) < 2:
         only = next(iter(counts), "")
         raise DataError(
@@ -213,21 +213,17 @@ def _refuse_variants(column: Column, given: Sequence[str], what: str, remedy: st
     )
 
 
-def _refuse_slips(column: Column, counts: Mapping[str, int]) -> None:
+def _refuse_slips(column: Column, given: Sequence[str], counts: Mapping[str, int]) -> None:
     """Raise a DataError if a rare label looks like a slip of the pen for a common one."""
     for rare, count in counts.items():
         for common, many in counts.items():
             if count <= _SLIP_SHARE * many and is_a_slip(rare, common):
-                row = column.row(next(_places(column, rare)))
+                where = column.where(given.index(rare))
                 raise DataError(
-                    f"{column.place}, row {row}: the label {shown(rare)} ({count} images) looks "
+                    f"{where}: the label {shown(rare)} ({count} images) looks "
                     f"like {shown(common)} ({many} images); correct it, or say that it is a class: "
                     "classes=LABEL:CLASS,..."
                 )
-
-
-def _places(column: Column, name: str) -> Iterator[int]:
-    return (n for n, value in enumerate(column.values) if normalise(value) == name)
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -235,7 +231,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _order(name: str) -> tuple[bool, Decimal, str]:
-    """Return by what classes are sorted: numbers by value, then texts."""
+    """Return the key by which classes are sorted: numbers by value, then texts."""
     number = number_of(name)
     return number is None, number or Decimal(0), name
 

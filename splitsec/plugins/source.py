@@ -40,8 +40,8 @@ class ImageParameters(Parameters):
     duplicates: float = Field(
         DUPLICATE_TOLERANCE,
         ge=0,
-        description="root mean squared difference of two images at 32x32, of 255, from which on "
-        "they are never taken for copies of one photograph; 0: only equal ones are",
+        description="root mean squared difference of two images at 32x32, of 255, at or above "
+        "which they are never taken for copies of one photograph; 0: only equal ones are",
     )
 
 
@@ -240,7 +240,8 @@ def list_checked(source: Source[P], spec: DataSpec) -> Catalogue:
     unknown = set(given.pools.tolist()) - {ANY, TRAIN, VALIDATION, TEST, SHIFTED}
     if unknown:
         raise PluginError(f"{spec.name}: the catalogue names unknown pools {sorted(unknown)}")
-    classes = len(given.classes) if source.task_for(source.parameters) == "classification" else 1
+    is_classified = source.task_for(source.parameters) == "classification"
+    classes = len(given.classes) if is_classified else 1
     if len(given.labels) and not 0 <= given.labels.min() <= given.labels.max() < classes:
         raise PluginError(
             f"{spec.name}: the catalogue has labels {given.labels.min()} to {given.labels.max()}; "
@@ -250,7 +251,7 @@ def list_checked(source: Source[P], spec: DataSpec) -> Catalogue:
         raise PluginError(
             f"{spec.name}: the catalogue names {len(given.names)} of its {len(given.keys)} images"
         )
-    if source.task_for(source.parameters) == "classification":
+    if is_classified:
         counts = np.bincount(given.labels, minlength=classes).tolist()
         check_names(spec.name, given.classes)
         named = dict(zip(given.classes, counts, strict=True))

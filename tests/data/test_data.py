@@ -18,18 +18,9 @@ from splitsec.plugins.data_spec import DataSpec
 from splitsec.plugins.loading import list_plugins
 from splitsec.progress import Silent
 from support.parts import source_parameters
+from support.workers import Telling
 
 SMALL = {"private": 12, "public": 10, "validation": 4, "held_out": 6}
-
-
-class Telling(Silent):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
 
 
 def spec_of(name: str, parameters: dict[str, Any] | None = None, **values: Any) -> DataSpec:

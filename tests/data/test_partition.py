@@ -18,16 +18,7 @@ from splitsec.plugins.data_spec import DataSpec
 from splitsec.progress import Silent
 from support.dark_photographs import dark_photographs
 from support.scans import load_scans, numbers, owners, write_scans
-
-
-class Listener(Silent):
-    """Keeps messages."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
+from support.workers import Telling
 
 
 def cell_of(data: str) -> Cell:
@@ -160,7 +151,7 @@ def test_conflicting_labels_of_copies_are_left_out_and_said(tmp_path: Path) -> N
     )
     (note,) = data.notes
     assert note.endswith("with different labels: 0000.png (healthy), 0001.png (disease)")
-    told = Listener()
+    told = Telling()
     hashes = ImageHashes(told)
     assert [hashes.of(data.spec) for _ in range(2)] == [data.sha256] * 2
     assert told.messages == [note], "it is said once, and load_data says nothing"
