@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal
 
-from splitsec.plugins.names import KINDS
+from splitsec.plugins.names import Kind
 from splitsec.records.record import PROTOCOL_VERSION, Record
 from splitsec.records.spec import COUNTS, CellSpec, value_in_words, with_values
 
 By = Literal["defenses", "attacks", "targets"]
 
-_KINDS = ("attack", "defense", "target")
+_KINDS: tuple[Kind, ...] = ("attack", "defense", "target")
 
 _IN_WORDS = {"training.epochs", "clients", *(f"counts.{name}" for name in COUNTS)}
 """Settings that the words of each board have anyway."""
@@ -113,18 +113,18 @@ def plugin_names(records: Sequence[Record]) -> Callable[[CellSpec], dict[str, st
         records: the records; a name has the parameters that are not defaults, and those in which
             records differ.
     """
-    seen: dict[tuple[str, str, str], dict[str, Any]] = {}
+    seen: dict[tuple[Kind, str, str], dict[str, Any]] = {}
     for record in records:
         for kind in _KINDS:
             given = record.spec.parameters.get(kind, {})
             seen.setdefault((kind, getattr(record.spec, kind), repr(given)), given)
-    values: dict[tuple[str, str, str], dict[str, str]] = {}  # complete to short
+    values: dict[tuple[Kind, str, str], dict[str, str]] = {}  # complete to short
     for (kind, plugin, _), given in seen.items():
         for name, value in given.items():
             texts = values.setdefault((kind, plugin, name), {})
             texts[json.dumps(value)] = value_in_words(value)
 
-    def named(spec: CellSpec, kind: str) -> str:
+    def named(spec: CellSpec, kind: Kind) -> str:
         plain, shown = getattr(spec, kind), {}
         changed = _changed(spec, kind)
         for name, value in spec.parameters.get(kind, {}).items():
@@ -139,20 +139,20 @@ def plugin_names(records: Sequence[Record]) -> Callable[[CellSpec], dict[str, st
         )
 
     def names(spec: CellSpec) -> dict[str, str]:
-        found = {kind: named(spec, kind) for kind in _KINDS}
+        found: dict[str, str] = {kind: named(spec, kind) for kind in _KINDS}
         found["target"] += f" cut {spec.cut}"
         return found
 
     return names
 
 
-def plugin_name(spec: CellSpec, kind: str) -> str:
+def plugin_name(spec: CellSpec, kind: Kind) -> str:
     """Return a plug-in's name with the parameters that are not defaults."""
     given = spec.parameters.get(kind, {})
     return with_values(getattr(spec, kind), {name: given[name] for name in _changed(spec, kind)})
 
 
-def _changed(spec: CellSpec, kind: str) -> list[str]:
+def _changed(spec: CellSpec, kind: Kind) -> list[str]:
     """Return the names of a plug-in's parameters that are not defaults.
 
     A record from before they were kept is compared with today's defaults. Those of a plug-in that
@@ -166,15 +166,14 @@ def _changed(spec: CellSpec, kind: str) -> list[str]:
 
 
 @cache
-def _defaults(kind: str, name: str, profile: str) -> Mapping[str, Any]:
+def _defaults(kind: Kind, name: str, profile: str) -> Mapping[str, Any]:
     """Return a built-in plug-in's defaults under a profile; empty for others."""
     from splitsec.plugins.loading import is_builtin, load_plugin  # imports torch, seldom needed
     from splitsec.plugins.parameters import build_parameters, profile_defaults
 
-    (known,) = (one for one in KINDS if one == kind)
-    if not is_builtin(known, name):
+    if not is_builtin(kind, name):
         return {}
-    plugin = load_plugin(known, name).cls
+    plugin = load_plugin(kind, name).cls
     usual = build_parameters(name, plugin.Parameters, profile_defaults(plugin, profile))
     values: dict[str, Any] = usual.model_dump(mode="json")
     return values

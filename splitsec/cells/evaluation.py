@@ -85,8 +85,7 @@ def record_without_result(cell: Cell, store: Path, status: Status, reason: str) 
         reason: what happened, in words.
     """
     data = load_data(cell.data_spec(), Silent())
-    record = make_record(cell, data, Ending(status, reason), collect(cell), CellResult(), {})
-    return write_cell(store, record, CellResult(), keep_models=False)
+    return _write_empty(cell, store, data, Ending(status, reason))
 
 
 def record_without_images(cell: Cell, store: Path, reason: str) -> Record:
@@ -97,8 +96,11 @@ def record_without_images(cell: Cell, store: Path, reason: str) -> Record:
         store: folder in which the record's own folder is made.
         reason: what the data set said.
     """
-    ending = Ending("skipped", reason)
-    record = make_record(cell, None, ending, collect(cell), CellResult(), {})
+    return _write_empty(cell, store, None, Ending("skipped", reason))
+
+
+def _write_empty(cell: Cell, store: Path, data: Data | None, ending: Ending) -> Record:
+    record = make_record(cell, data, ending, collect(cell), CellResult(), {})
     return write_cell(store, record, CellResult(), keep_models=False)
 
 

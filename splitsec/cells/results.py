@@ -82,7 +82,6 @@ class SessionResult:
         exchanges: number of exchanges.
         ended: why a defense ended it, or None.
         curves: loss, and measures on validation images.
-        labels_shared: whether clients sent the server their labels.
         utility: utility of the model, once it is measured.
         notes: sentences for the reader of the utility.
         flags: flags that the session raised.
@@ -93,7 +92,6 @@ class SessionResult:
     exchanges: int
     ended: str | None
     curves: Curves
-    labels_shared: bool
     utility: Utility | None = None
     notes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()

@@ -130,10 +130,7 @@ def _classification(outputs: Tensor, data: Data) -> UtilityScore:
 
 def _rare(data: Data) -> Iterator[str]:
     """Yield what a reader of the AUC must know of classes with few held-out images or none."""
-    counts = {
-        name: int(np.count_nonzero(data.held_out.labels == index))
-        for index, name in enumerate(data.classes)
-    }
+    counts = data.balance()["held-out"]
     present = [name for name, count in counts.items() if count]
     if len(present) == 1:
         yield (

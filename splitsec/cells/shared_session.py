@@ -120,7 +120,6 @@ class SharedSession:
                 labels_shared=not self.side.u_shaped,
                 honest_session_ended=session.ended is not None,
             ),
-            labels_shared=not self.side.u_shaped,
             weights={HONEST: weights(self.trained.model)},
         )
 

@@ -111,7 +111,7 @@ def _session(result: CellResult) -> dict[str, Any]:
         lasted = {
             "honest_exchanges": session.exchanges,
             "honest_ended": session.ended,
-            "labels": "shared" if session.labels_shared else "private",
+            "labels": "shared" if LABELS_SHARED in session.flags else "private",
         }
     if mounted is not None:
         lasted |= {"attacked_exchanges": mounted.exchanges, "ended": mounted.ended}

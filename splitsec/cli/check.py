@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from splitsec.cli.exit_codes import Exit
-from splitsec.errors import UsageError, unknown_name
-from splitsec.plugins.names import KINDS, Kind
+from splitsec.cli.kind_and_spec import kind_and_spec
+from splitsec.plugins.names import Kind
 
 if TYPE_CHECKING:
     from splitsec.running.contract.report import Report
@@ -40,7 +40,11 @@ def command(words: tuple[str, ...], only: tuple[str, ...], sandbox: bool, as_jso
 
     Exits 0 if no check failed (warnings are advice), 1 if one did, 4 if the request is wrong.
     """
-    kind, spec = _read(words)
+    usage = (
+        "splitsec check takes one plug-in, and its kind before it if needed: splitsec check attack "
+        "./my_attack.py"
+    )
+    kind, spec = kind_and_spec(words, usage)
     if sandbox:
         report = _check_in_sandbox(spec, kind, only)
         return _say(report, as_json, shown=False)
@@ -68,21 +72,6 @@ def _say(report: Report, as_json: bool, shown: bool) -> int:
                 row(one, console)
         console.print(escape(f"\n{report.summary()}"), style="green" if report.ok else "bold red")
     return Exit.OK if report.ok else Exit.FAILED
-
-
-def _read(words: tuple[str, ...]) -> tuple[Kind | None, str]:
-    """Return kind and SPEC from the arguments."""
-    if len(words) == 1:
-        return None, words[0]
-    if len(words) != 2:
-        raise UsageError(
-            "splitsec check takes one plug-in, and its kind before it if needed: splitsec check "
-            f"attack ./my_attack.py ({len(words)} words were given)"
-        )
-    for kind in KINDS:
-        if words[0] == kind:
-            return kind, words[1]
-    raise UsageError(unknown_name("kind", words[0], KINDS))
 
 
 def _check_in_sandbox(spec: str, kind: Kind | None, only: tuple[str, ...]) -> Report:

@@ -48,7 +48,10 @@ def brief(result: CheckResult) -> str:
 
 
 def is_brief(line: str) -> bool:
-    """Return whether a line is one of those, and nothing that a plug-in made up."""
+    """Return whether a line has the form of one of those, which is safe to print.
+
+    A plug-in can print such a line, too.
+    """
     return _BRIEF.fullmatch(line) is not None
 
 

@@ -105,7 +105,7 @@ def _threat(threat: ThreatModel) -> str:
     role = (
         "Active: it takes the server's place."
         if threat.active
-        else ("Passive: it follows the protocol.")
+        else "Passive: it follows the protocol."
     )
     has = [f"{grant.words} ({name})" for name, grant in threat.grants()]
     knows = f" It gets {'; '.join(has)}." if has else " It gets only the traffic."

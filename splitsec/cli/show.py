@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from splitsec.cli.kind_and_spec import kind_and_spec
 from splitsec.errors import UsageError, unknown_name
 from splitsec.plugins.names import KINDS, Kind, is_path
 
@@ -31,8 +32,11 @@ def command(words: tuple[str, ...], as_json: bool) -> None:
         _check_there(words[0])
         _show_record(Path(words[0]), as_json)
         return
-    kind, spec = _read(words)
-    _show_plugin(kind, spec, as_json)
+    usage = (
+        "splitsec show takes a record, or a plug-in with its kind before it: splitsec show attack "
+        "fsha"
+    )
+    _show_plugin(*kind_and_spec(words, usage), as_json)
 
 
 def _is_plugin(word: str) -> bool:
@@ -41,9 +45,9 @@ def _is_plugin(word: str) -> bool:
 
     path = Path(word)
     if path.exists():
-        package = path.is_dir() and not any(path.glob("**/record.json"))
+        package = (path / "__init__.py").exists()
         return is_path(word) and (
-            path.suffix == ".py" or (package and (path / "__init__.py").exists())
+            path.suffix == ".py" or (package and not any(path.glob("**/record.json")))
         )
     return any(word == one.name for kind in KINDS for one in list_plugins(kind))
 
@@ -55,21 +59,6 @@ def _check_there(word: str) -> None:
     if not Path(word).exists() and not re.search(r"[\\/.]", word):
         names = {one.name for kind in KINDS for one in list_plugins(kind)}
         raise UsageError(unknown_name("record or plug-in", word, names))
-
-
-def _read(words: tuple[str, ...]) -> tuple[Kind | None, str]:
-    """Return kind and SPEC from the arguments."""
-    if len(words) == 1:
-        return None, words[0]
-    if len(words) != 2:
-        raise UsageError(
-            "splitsec show takes a record, or a plug-in with its kind before it: splitsec show "
-            f"attack fsha ({len(words)} words were given)"
-        )
-    for kind in KINDS:
-        if words[0] == kind:
-            return kind, words[1]
-    raise UsageError(unknown_name("kind", words[0], KINDS))
 
 
 def _show_record(path: Path, as_json: bool) -> None:
@@ -88,19 +77,10 @@ def _show_record(path: Path, as_json: bool) -> None:
 def _show_plugin(kind: Kind | None, spec: str, as_json: bool) -> None:
     from splitsec.cli.consoles import result_console
     from splitsec.cli.plugin_summary import facts, print_plugin
-    from splitsec.plugins.loading import kinds_of, load_plugin
+    from splitsec.plugins.loading import load_plugin, only_kind
 
-    if kind is None:
-        kinds = kinds_of(spec)
-        if len(kinds) > 1:
-            raise UsageError(
-                f"{spec!r} is of several kinds ({', '.join(kinds)}); say which, such as splitsec "
-                f"show {kinds[0]} {spec}"
-            )
-        (kind,) = kinds
-    plugin = load_plugin(kind, spec)
+    plugin = load_plugin(kind or only_kind(spec, "show"), spec)
     if as_json:
         click.echo(json.dumps(facts(plugin)))
         return
-
     print_plugin(plugin, result_console())

@@ -260,6 +260,17 @@ def load_plugin(kind: Kind, spec: str) -> Plugin:
     return _plugin(kind, path, spec, module, class_name, builtin[path])
 
 
+def only_kind(spec: str, command: str) -> Kind:
+    """Return the only kind of :func:`kinds_of`; several are an error that names ``command``."""
+    kinds = kinds_of(spec)
+    if len(kinds) > 1:
+        how = f"splitsec {command} {kinds[0]} {spec}"
+        raise UsageError(
+            f"{spec!r} is of several kinds ({', '.join(kinds)}); say which, such as {how}"
+        )
+    return kinds[0]
+
+
 def kinds_of(spec: str) -> list[Kind]:
     """Return the kinds of which a spec names a plug-in.
 

@@ -31,7 +31,7 @@ _WORDS = frozenset(
     ("none", "nil", "missing", "unknown", "undefined", "not available", "not applicable", "no data")
 )
 
-_LOOKALIKES = str.maketrans("асеорхуіјѕαορν", "aceopxyijsaopv")  # noqa: RUF001 - that is the point
+_LOOKALIKES = str.maketrans("асеорхуіјѕαορν", "aceopxyijsaopv")  # noqa: RUF001 - lookalikes
 _MARKS = re.compile("[\u0300-\u036f]")
 _SEPARATORS = re.compile(r"(?<=\w)[\s_\-./]+(?=\w)|_+")
 _BEFORE_DIGITS = re.compile(r"(?<=[^\W\d]) (?=\d)")

@@ -12,6 +12,7 @@ MISSING = "not available"
 
 
 _TELLING = 5  # identification, in multiples of chance, that contradicts a leakage of 0
+_NOT_BETTER_THAN_GUESSING = ("target-never-learned", "defense-broke-utility")
 
 
 _ATTACKERS = {
@@ -20,9 +21,6 @@ _ATTACKERS = {
     "random-image": "a random public image",
     "constant": "one grey value",
 }
-
-
-_WORSE_THAN_GUESSING = ("target-never-learned", "defense-broke-utility")
 
 
 def headline(record: Record) -> str:
@@ -104,7 +102,7 @@ def flags_of(record: Record) -> list[str]:
 
 def flag_in_words(flag: str, record: Record) -> str:
     """Return the meaning of a flag, with the numbers of a model that learned nothing."""
-    if flag in _WORSE_THAN_GUESSING and record.utility is not None:
+    if flag in _NOT_BETTER_THAN_GUESSING and record.utility is not None:
         return _against_guessing(flag, record.utility)
     return FLAGS.get(flag, "unknown to this version")
 

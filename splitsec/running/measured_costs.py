@@ -22,7 +22,6 @@ from splitsec.cells.private_side import PrivateSide
 from splitsec.checkpoint import Checkpoints
 from splitsec.data.parts import Data, Part
 from splitsec.errors import SplitsecError
-from splitsec.plugins.attack import Hijacking
 from splitsec.plugins.grants import given
 from splitsec.progress import Progress, Silent, Stage
 from splitsec.running.estimate import MeasuredCell, kind_of
@@ -75,20 +74,17 @@ def _measure(cell: Cell) -> MeasuredCell:
 
 def _attack_seconds(cell: Cell, attacker: Attacker, side: PrivateSide) -> float:
     """Return the seconds of an attack's own sessions, and of the first stage of its ``fit``."""
-    seconds = 0.0
-    for number, plan in enumerate(attacker.plans() if attacker.threat.active else ()):
-        seconds += _seconds(partial(_hijack, side, attacker, plan, number))
     if attacker.threat.active:
-        return seconds
+        return sum(
+            (
+                _seconds(partial(side.hijacked, attacker, plan, number=number))
+                for number, plan in enumerate(attacker.plans())
+            ),
+            start=0.0,
+        )
     trained, short = _short_session(cell, attacker)
     attacker.seen.add(given(attacker.threat, "end", short.holdings(clients=trained)))
-    return seconds + _seconds(attacker.attack.fit)
-
-
-def _hijack(
-    side: PrivateSide, attacker: Attacker, plan: Hijacking, number: int, progress: Progress
-) -> None:
-    side.hijacked(attacker, plan, progress, number)
+    return _seconds(attacker.attack.fit)
 
 
 def _short_session(cell: Cell, attacker: Attacker) -> tuple[TrainedSession, PrivateSide]:

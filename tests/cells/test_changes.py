@@ -16,6 +16,7 @@ from splitsec.cli.eval import command as eval_command
 from splitsec.isolation import isolation_for
 from splitsec.leaderboard.ranking import rank
 from splitsec.leaderboard.settings import plugin_name, plugin_names
+from splitsec.plugins.names import KINDS, Kind
 from splitsec.records.record import Record
 from splitsec.records.spec import value_in_words
 from splitsec.records.store import find_folder, folder_of, record_folder, stored, write_record
@@ -127,8 +128,8 @@ def test_what_is_changed_is_no_part_of_a_cells_id() -> None:
 def test_a_re_run_finds_by_itself_what_is_changed() -> None:
     (one,) = resolved(defense="dcor:alpha=0.9", settings=["training.epochs=3"])
     hidden = one.spec.model_copy(update={"changed": {}})
-    plugins = {kind: getattr(hidden, kind) for kind in ("attack", "defense", "target", "data")}
-    assert build_again(hidden, plugins).spec == one.spec  # type: ignore[arg-type]  # kinds
+    plugins: dict[Kind, str] = {kind: getattr(hidden, kind) for kind in KINDS}
+    assert build_again(hidden, plugins).spec == one.spec
     (same,) = resolve(request_of(one.spec, {}))
     assert same.spec == one.spec
 

@@ -135,9 +135,7 @@ def works(subject: Subject) -> Outcome:
     if not _found(subject).found:
         return Outcome("skipped", "its images are not here")
     cells = subject.resolve(target=_MODELS[_task(subject)])
-    (record,) = subject.run(cells)
-    if record.status == "skipped":
-        return Outcome("skipped", f"it does not apply here: {record.reason}")
+    record = subject.run_one(cells)
     if record.status != "ok":
         return Outcome("failed", f"{record.reason}")
     subject.tried[_TRIED] = cells[0], record

@@ -185,9 +185,7 @@ def _releases(subject: Subject, image: Shape, smashed: SmashedShape) -> tuple[Te
 def works(subject: Subject, setting: str) -> Outcome:
     """Check that a session with the defense runs."""
     cells = subject.resolve(**TARGETS[setting])
-    (record,) = subject.run(cells)
-    if record.status == "skipped":
-        return Outcome("skipped", f"it does not apply here: {record.reason}")
+    record = subject.run_one(cells)
     if record.status != "ok":
         return Outcome("failed", f"{record.reason}")
     subject.tried.setdefault(_TRIED, (cells[0], record))
@@ -206,7 +204,7 @@ def retains_utility(subject: Subject) -> Outcome:
     (bare,) = small_cells(_LEARNS_SETTINGS, **_LEARNS)
     defended, undefended = subject.run([cell, bare])
     if defended.status == "skipped":
-        return Outcome("skipped", f"it does not apply here: {defended.reason}")
+        raise NotApplicable(str(defended.reason))
     for record in (undefended, defended):
         if record.status != "ok" or record.utility is None:
             return Outcome("failed", f"{record.spec.title()}: {record.reason}")

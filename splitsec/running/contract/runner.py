@@ -20,7 +20,7 @@ from splitsec.errors import (
     blaming,
     unknown_name,
 )
-from splitsec.plugins.loading import kinds_of
+from splitsec.plugins.loading import only_kind
 from splitsec.plugins.names import Kind, plain_name
 from splitsec.running.contract.report import CheckListener, CheckResult, Outcome, Report
 from splitsec.running.contract.subject import Check, Subject
@@ -64,7 +64,7 @@ def check_plugin(
     listener.begun(_LOADS)
     try:
         with seeing_changes(changes):
-            kind = kind or _only_kind(request.spec)
+            kind = kind or only_kind(request.spec, "check")
             configured = configure(kind, request)
     except PluginError as error:
         failed = _finding(_LOADS, Outcome("failed", str(error)), start)
@@ -93,17 +93,6 @@ def check_plugin(
         subject = Subject(watched, str(spec), Path(folder), watch)
         findings += _run(checks, subject, listener)
     return _found(report, findings)
-
-
-def _only_kind(spec: str) -> Kind:
-    """Return the kind of a plug-in that was named without one."""
-    kinds = kinds_of(spec)
-    if len(kinds) > 1:
-        raise UsageError(
-            f"{spec!r} is of several kinds ({', '.join(kinds)}); say which, such as splitsec check "
-            f"{kinds[0]} {spec}"
-        )
-    return kinds[0]
 
 
 def _loading(changes: set[str]) -> Outcome:

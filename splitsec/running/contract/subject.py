@@ -11,6 +11,7 @@ from splitsec.cells.cell import Cell
 from splitsec.cells.configured import ConfiguredPlugin
 from splitsec.cells.requests import make_request
 from splitsec.cells.resolve import resolve
+from splitsec.errors import NotApplicable
 from splitsec.plugins.loading import summary_of
 from splitsec.plugins.names import PLURALS
 from splitsec.progress import Silent
@@ -87,6 +88,17 @@ class Subject:
             for record in run_cells(cells, self.folder / store, Silent())
         }
         return [by_spec[cell.spec.model_dump_json()] for cell in cells]
+
+    def run_one(self, cells: list[Cell]) -> Record:
+        """Run one cell, and return its record.
+
+        Raises:
+            NotApplicable: the cell was skipped; then the check is, too.
+        """
+        (record,) = self.run(cells)
+        if record.status == "skipped":
+            raise NotApplicable(str(record.reason))
+        return record
 
 
 class Check(NamedTuple):
