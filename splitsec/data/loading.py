@@ -24,7 +24,7 @@ from splitsec.data.partition import (
 )
 from splitsec.data.parts import Data, Part
 from splitsec.data.sources import build_source
-from splitsec.errors import DataError, blaming
+from splitsec.errors import DataError, NotApplicable, blaming
 from splitsec.plugins.data_spec import DataSpec
 from splitsec.plugins.loading import Plugin, is_builtin, load_plugin
 from splitsec.plugins.parameters import Parameters
@@ -181,6 +181,7 @@ class ImageHashes:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._known: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
 
     def of(self, spec: DataSpec) -> str:
         """Return :attr:`Data.sha256` of a specification.
@@ -189,8 +190,14 @@ class ImageHashes:
             SplitsecError: see :func:`load_data`.
         """
         key = spec.model_dump_json()
+        if key in self._refused:
+            raise NotApplicable(self._refused[key])
         if key not in self._known:
-            data = load_data(spec, self._progress)
+            try:
+                data = load_data(spec, self._progress)
+            except NotApplicable as error:
+                self._refused[key] = str(error)
+                raise
             for note in data.notes:
                 self._progress.message(note)
             self._known[key] = data.sha256

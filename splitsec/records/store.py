@@ -179,8 +179,10 @@ def find_folder(output: Path, spec: CellSpec, cell_id: str) -> Path:
     weights, so a folder of another name counts if it ends with the id.
     """
     folder = folder_of(output, spec, cell_id)
+    if (folder / "record.json").exists():
+        return folder
     other = _names(output).get(cell_id[:_ID])
-    if other is None or (folder / "record.json").exists():
+    if other is None:
         return folder
     try:
         return output / other if load_record(output / other).cell_id == cell_id else folder
