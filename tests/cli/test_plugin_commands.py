@@ -18,7 +18,7 @@ from splitsec.plugins.names import KINDS, Kind
 from splitsec.records.record import Record
 from splitsec.records.store import load_records
 from support.cells import TINY
-from support.installed import lay_out
+from support.installed import install_new
 
 SETTINGS = [f"--set={one}" for one in TINY if not one.startswith("target")]
 WAYS = ("installed", "file", "folder", "built in")
@@ -40,10 +40,8 @@ def named(
         return {kind: BUILT_IN[kind] for kind in KINDS}
     if request.param == "installed":
         site = tmp_path / "site"
-        site.mkdir()
         for kind in KINDS:
-            assert run(["new", kind, f"my-{kind}", "--package"]) == Exit.OK
-            lay_out(Path(f"splitsec-my-{kind}"), site)
+            install_new(kind, f"my-{kind}", site)
         monkeypatch.syspath_prepend(site)
         monkeypatch.setenv("PYTHONPATH", str(site))
         return {kind: f"splitsec-my-{kind}/my-{kind}" for kind in KINDS}
@@ -134,12 +132,9 @@ def test_a_submitted_source_never_has_the_name_of_a_built_in_one_or_of_another(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = tmp_path / "site"
-    site.mkdir()
     monkeypatch.chdir(tmp_path)
     for name in ("one", "two"):
-        assert run(["new", "defense", f"noise-{name}", "--package"]) == Exit.OK
-        project = tmp_path / f"splitsec-noise-{name}"
-        lay_out(project, site)
+        install_new("defense", f"noise-{name}", site)
         (site / name).mkdir()
         (site / f"splitsec_noise_{name}").rename(site / name / "dcor")
         points = next(site.glob(f"splitsec_noise_{name}-*.dist-info")) / "entry_points.txt"
@@ -162,10 +157,8 @@ def test_a_source_that_works_only_where_it_is_installed_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = tmp_path / "site"
-    site.mkdir()
     monkeypatch.chdir(tmp_path)
-    assert run(["new", "defense", "my-noise", "--package"]) == Exit.OK
-    lay_out(tmp_path / "splitsec-my-noise", site)
+    install_new("defense", "my-noise", site)
     package = site / "splitsec_my_noise"
     text = (package / "__init__.py").read_text()
     (package / "__init__.py").write_text('"""Noise."""\n')

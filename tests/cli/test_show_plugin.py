@@ -13,7 +13,7 @@ from splitsec.cli import run
 from splitsec.cli.exit_codes import Exit
 from splitsec.plugins.loading import list_plugins, load_plugin
 from splitsec.plugins.names import KINDS, Kind
-from support.installed import lay_out
+from support.installed import install_new
 
 EVERY = [(kind, one.name) for kind in KINDS for one in list_plugins(kind)]
 
@@ -68,10 +68,8 @@ def test_an_installed_plugin_is_listed_by_its_docstring_and_not_imported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = tmp_path / "site"
-    site.mkdir()
     monkeypatch.chdir(tmp_path)
-    assert run(["new", "defense", "my-noise", "--package"]) == Exit.OK
-    lay_out(Path("splitsec-my-noise"), site)
+    install_new("defense", "my-noise", site)
     module = site / "splitsec_my_noise" / "__init__.py"
     module.write_text('"""My noise: more of it."""\nraise RuntimeError("it was imported")\n')
     monkeypatch.syspath_prepend(site)

@@ -6,6 +6,22 @@ import shutil
 import tomllib
 from pathlib import Path
 
+from splitsec.cli import run
+from splitsec.cli.exit_codes import Exit
+from splitsec.plugins.names import Kind
+
+
+def install_new(kind: Kind, name: str, site: Path) -> None:
+    """Write a package with ``splitsec new`` in the working folder, and lay it out.
+
+    Args:
+        kind: kind of its plug-in.
+        name: name of the plug-in.
+        site: folder of installed packages.
+    """
+    assert run(["new", kind, name, "--package"]) == Exit.OK
+    lay_out(Path(f"splitsec-{name}"), site)
+
 
 def lay_out(project: Path, site: Path) -> None:
     """Copy a project into a folder of installed packages, with the metadata of its entry points.
