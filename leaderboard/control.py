@@ -74,5 +74,5 @@ def _control(cells: pd.DataFrame) -> ControlResult:
         return ControlResult(True, True)
     says = f"undefended, it recovers {with_interval(*leakage)} of what there is, "
     if leakage.value <= NOTHING_RECOVERED:
-        return ControlResult(False, True, f"{says}no more than an attacker who sees nothing")
+        return ControlResult(False, True, f"{says}no more than a blind guess does")
     return ControlResult(False, True, f"{says}which {len(measured)} seeds cannot tell from nothing")

@@ -81,7 +81,7 @@ def alternative(record: Record) -> str:
     behind = "" if spec.defense == "none" else f" behind {plugin_name(spec, 'defense')}"
     text = (
         f"Rows of private images, what {plugin_name(spec, 'attack')} recovered of them{behind}, "
-        "the difference, and the best guess of an attacker who sees nothing."
+        "the difference, and the best blind guess."
     )
     if record.leakage is None or record.victims is None:
         return text

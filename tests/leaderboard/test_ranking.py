@@ -83,7 +83,7 @@ def test_an_attack_counts_on_the_targets_where_it_works() -> None:
     assert board.rows["name"].tolist() == ["resnet cut 3"]
     assert board.notes == [
         "a does not count on resnet cut 7: undefended, it recovers 0.00 (0.00 to 0.02) of what "
-        "there is, no more than an attacker who sees nothing"
+        "there is, no more than a blind guess does"
     ]
 
 
