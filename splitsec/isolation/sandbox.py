@@ -71,9 +71,9 @@ for place in sys.argv[1:] + places:
         continue
     for folder, _, files in os.walk(place, onerror=lambda error: sys.exit(str(error))):
         for name in files:
-            if name.endswith(".py"):
+            if place in sys.argv or name.endswith(".py"):
                 open(os.path.join(folder, name), "rb").close()
-"""  # as another user: whether Python, its packages and a plug-in's sources can be read
+"""  # as another user: whether Python, its packages and what an attack is shown can be read
 _PACKAGES = {"site-packages", "dist-packages"}
 
 
