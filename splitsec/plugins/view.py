@@ -162,7 +162,8 @@ class View:
         Args:
             labels: as clients sent them, shape (N,); None if they sent none.
         """
-        self.add({"labels": labels})
+        if self._threat.labels:
+            self.add({"labels": labels})
 
     def deny(self, what: str) -> NoReturn:
         """Raise ``ThreatModelViolation`` for something that the threat model does not declare."""
