@@ -344,6 +344,10 @@ def _say_plan(cells: Sequence[Any], how: Execution) -> None:
     for cell, record in known:
         state = "to run" if record is None else f"has a record ({record.status})"
         click.echo(f"{cell.spec.title()}: {state}")
+    if any(record is not None for _, record in known):
+        click.echo(
+            "a dry run reads no images: a cell whose images have changed since will run", err=True
+        )
     try:
         past = load_records([how.output])
     except DataError:

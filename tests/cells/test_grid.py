@@ -134,7 +134,9 @@ def test_a_dry_run_runs_nothing_and_knows_what_is_there(tmp_path: Path) -> None:
         }
     )
     write_record(record_folder(output, done), done)
-    said = ask("run", file, "--dry-run", "--output", str(output)).stdout
+    answer = ask("run", file, "--dry-run", "--output", str(output))
+    said = answer.stdout
+    assert "a dry run reads no images" in answer.stderr
     assert "seed 0: has a record (ok)" in said
     assert "18 cells: 1 have a record, 17 to run in 10 trainings; about " in said
 
