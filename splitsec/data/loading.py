@@ -120,6 +120,7 @@ def _divide(
     unlike = conflicting(copied, catalogue.labels[rows])
     (agreeing,) = np.nonzero(~unlike)
     together = stay_together(copied[agreeing], catalogue.groups[rows[agreeing]])
+    _, patients = np.unique(catalogue.groups, return_inverse=True)
     parts = {}
     for name, taken in assign(rows[agreeing], together, catalogue, spec).items():
         places = agreeing[taken]
@@ -128,6 +129,8 @@ def _divide(
             labels=catalogue.labels[rows[places]],
             indices=keys[places],
             masks=None if masks is None else np.ascontiguousarray(masks[places]),
+            patients=patients[rows[places]].astype(np.int64),
+            names=tuple(catalogue.names[row] for row in rows[places]) if catalogue.names else (),
         )
     said = [*_say_conflicts(copied[unlike]), *_say_counts(parts, spec)]
     return _Division(parts, said, _name_conflicts(rows[unlike], copied[unlike], catalogue))

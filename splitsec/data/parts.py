@@ -23,12 +23,17 @@ class Part:
         labels: shape (N,), class indices; zeros for segmentation.
         indices: shape (N,), rows of the source.
         masks: shape (N, 1, H, W), 0 or 1; None for classification.
+        patients: shape (N,); images of one patient share a number. None: each has its own.
+        names: what a person calls each image, such as the name of its file; empty: by its row. No
+            record has them.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     indices: NDArray[np.int64]
     masks: NDArray[np.uint8] | None = None
+    patients: NDArray[np.int64] | None = None
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any
 
 import pandas as pd
+from numpy.typing import NDArray
 
 from splitsec.errors import DataError
+from splitsec.records.image_values import ImageSetValues
+from splitsec.records.per_image import load_per_image
 from splitsec.records.record import Record
 from splitsec.records.wording import flags_of
 
@@ -86,23 +90,34 @@ def per_image_frame(record: Record, victims: str = "training") -> pd.DataFrame:
     """Return one row per victim of one record.
 
     Args:
-        record: a record with scores.
+        record: a record with scores, read from its folder or just made; its artifacts must be
+            there.
         victims: ``"training"`` or ``"held_out"``.
 
     Returns:
         A frame with the columns ``mse``, ``psnr`` (decibels), ``ssim``, ``lpips`` where it was
-        measured, and ``leakage``.
+        measured, and ``leakage``. Since protocol 5 also which image it is: ``row`` in the data set
+        (not in published records of a secret partition), ``file`` where the data set has names of
+        files (not in published records), ``client`` and ``patient``, a number that images of one
+        patient share; and ``structure`` and ``pixel``, the chance to be picked out of a gallery.
+        ``frame.nlargest(5, "leakage")`` are the images that leak most.
 
     Raises:
-        DataError: the record has no scores for these victims.
+        DataError: the record has no scores for these victims, or the file of its values is
+            missing, damaged or of another record.
     """
-    scores = getattr(record.victims, victims, None)
-    if scores is None:
+    if getattr(record.victims, victims, None) is None:
         raise DataError(f"the record has no scores for {victims!r} victims")
-    privacy = scores.privacy
-    columns = {"mse": privacy.mse, "psnr": privacy.psnr, "ssim": privacy.ssim}
-    if privacy.lpips is not None:
-        columns["lpips"] = privacy.lpips
-    frame = pd.DataFrame({name: measure.per_image for name, measure in columns.items()})
-    frame["leakage"] = scores.leakage.per_image
-    return frame
+    values: ImageSetValues = getattr(load_per_image(record), victims)
+    images, attack = values.images, values.attack
+    assert attack is not None, "the record has scores"
+    columns: dict[str, NDArray[Any] | None] = {}
+    if images is not None:
+        columns = {
+            "row": images.rows,
+            "file": images.names,
+            "client": images.clients,
+            "patient": images.patients,
+        }
+    columns |= {one.name: getattr(attack, one.name) for one in fields(attack)}
+    return pd.DataFrame({name: column for name, column in columns.items() if column is not None})

@@ -143,4 +143,8 @@ def _updated(index: sqlite3.Connection, folder: Path, files: list[_File]) -> lis
                 "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)",
                 [(*file, record.model_dump_json()) for file, record in new.items()],
             )
-    return [new[file] if file in new else Record.model_validate_json(kept[file]) for file in files]
+    return [new[file] if file in new else _kept(kept[file], folder / file.path) for file in files]
+
+
+def _kept(text: str, file: Path) -> Record:
+    return Record.model_validate_json(text).found_in(file.parent)

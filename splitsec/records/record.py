@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, PrivateAttr, ValidationError
 
 from splitsec.errors import DataError
 from splitsec.metrics.figures import Estimate, limits_of
@@ -248,6 +248,24 @@ class Record(_Model):
     evidence: Evidence = Evidence()
     seal: str | None = None
 
+    _folder: Path | None = PrivateAttr(default=None)
+
+    __hash__ = None  # type: ignore[assignment]  # as of all models that can change
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Record) and self.__dict__ == other.__dict__  # wherever they are
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that its artifacts are named from; None if it was not read from one."""
+        return self._folder
+
+    def found_in(self, folder: Path) -> Record:
+        """Return the record, which was read from or written to a folder."""
+        found = self.model_copy()
+        found._folder = folder.absolute()
+        return found
+
     def sealed(self) -> Record:
         """Return the record with its seal: the SHA-256 of everything else in it."""
         return self.model_copy(update={"seal": _seal(json.loads(self.model_dump_json()))})
@@ -294,7 +312,7 @@ def load_record(path: str | Path) -> Record:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read a record at {file}: {error}") from None
-    return read_record(text, str(file))
+    return read_record(text, str(file)).found_in(file.parent)
 
 
 def read_record(text: str, where: str) -> Record:

@@ -213,7 +213,7 @@ def write_record(folder: Path, record: Record) -> Record:
     Raises:
         OutputError: the folder cannot be written.
     """
-    record = record.sealed()
+    record = record.sealed().found_in(folder)
     write_text(folder / "record.json", record.model_dump_json(indent=1) + "\n")
     return record
 

@@ -29,6 +29,7 @@ from splitsec.progress import Relay, Stage
 from splitsec.records.cell_progress import CellProgress
 from splitsec.records.record import Record
 from splitsec.records.spec import CellSpec
+from splitsec.records.store import record_folder
 from splitsec.running.session_queue import Queue
 
 _GRACE_SECONDS = 10.0  # for an interrupted worker to write its record
@@ -202,7 +203,8 @@ def _next(worker: _Worker, store: Path, timeout: float | None) -> Record | None:
         raise WorkerError(*content)
     if kind == "record":
         worker.since = time.monotonic()
-        return Record.model_validate_json(content[0])
+        record = Record.model_validate_json(content[0])
+        return record.found_in(record_folder(store, record))
     worker.tell(kind, *content)
     return None
 

@@ -1,0 +1,125 @@
+"""The values of single images, which :mod:`.per_image` reads and writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """Which images a set of values is about; each field has shape (N,).
+
+    Attributes:
+        clients: index of the client that the image belongs to.
+        patients: images of one patient share a number, which means nothing else; where the data
+            set names no patients, each image has its own.
+        rows: the image's key in its data set (its row, where the data set is a table); None in
+            published records of a secret partition.
+        names: what a person calls the image, such as the name of its file; None where the data set
+            has no names, and in published records.
+    """
+
+    clients: Integers
+    patients: Integers
+    rows: Integers | None = None
+    names: NDArray[np.str_] | None = None
+
+
+@dataclass(frozen=True)
+class ImageMeasures:
+    """Measures of reconstructions against their victims; each has shape (N,).
+
+    Attributes:
+        mse: mean squared error, images in [0, 1].
+        psnr: decibels, at most 100.
+        ssim: in [-1, 1]; the error that skill is made of is ``1 - ssim``.
+        lpips: perceptual distance; None where LPIPS had no weights.
+        structure: chance to be picked out of a gallery by shapes alone, in [0, 1]; None in records
+            up to protocol 4, or where identification was not measured.
+        pixel: the same by mean squared error.
+        leakage: leakage of the image; None where it was not measured, and of a reference.
+    """
+
+    mse: Floats
+    psnr: Floats
+    ssim: Floats
+    lpips: Floats | None = None
+    structure: Floats | None = None
+    pixel: Floats | None = None
+    leakage: Floats | None = None
+
+
+@dataclass(frozen=True)
+class ImageAnswers:
+    """What the honest model answered for each image, beside the truth.
+
+    Attributes:
+        labels: (N,), classes; None for segmentation.
+        outputs: (N, K) float32, the model's logits; None for segmentation.
+        jaccard: (N,), intersection over union of the masks; None for classification.
+        dice: (N,), Dice coefficient of the masks; None for classification.
+    """
+
+    labels: Integers | None = None
+    outputs: NDArray[np.float32] | None = None
+    jaccard: Floats | None = None
+    dice: Floats | None = None
+
+
+@dataclass(frozen=True)
+class ImageSetValues:
+    """Values of one set of images.
+
+    Attributes:
+        images: which images they are; None in records up to protocol 4.
+        attack: the attack's measures; None for a cell without an attack.
+        reference: per measure, those of the blind attacker that skill compares with; None where
+            ``attack`` is, and in records up to protocol 4.
+        utility: the model's answers; None for training victims, and in records up to protocol 4.
+    """
+
+    images: ImageList | None
+    attack: ImageMeasures | None = None
+    reference: ImageMeasures | None = None
+    utility: ImageAnswers | None = None
+
+
+@dataclass(frozen=True)
+class PerImageValues:
+    """All values per image of one cell, as far as it got.
+
+    Attributes:
+        training: of the training victims; None where they are not scored.
+        held_out: of the held-out images; None where nothing was measured.
+    """
+
+    training: ImageSetValues | None = None
+    held_out: ImageSetValues | None = None
+
+    def without_identities(self, *, rows: bool) -> PerImageValues:
+        """Return the values as they may be published: no names, and patients numbered anew.
+
+        Args:
+            rows: whether rows are kept; those of a secret partition would tell it.
+        """
+        numbers: dict[int, int] = {}
+
+        def public(values: ImageSetValues | None) -> ImageSetValues | None:
+            if values is None or values.images is None:
+                return values
+            own = [numbers.setdefault(one, len(numbers)) for one in values.images.patients.tolist()]
+            images = replace(
+                values.images,
+                patients=np.array(own, np.int64),
+                rows=values.images.rows if rows else None,
+                names=None,
+            )
+            return replace(values, images=images)
+
+        return PerImageValues(public(self.training), public(self.held_out))
