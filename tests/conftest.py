@@ -23,6 +23,19 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
 
+# numba, which dcor imports, sets the threads of OpenMP and so of torch to its own number.
+THREADS = torch.get_num_threads()
+os.environ["NUMBA_NUM_THREADS"] = str(THREADS)
+
+
+def pytest_collection_finish() -> None:
+    """Refuse imports that change torch's threads: processes would then wait for each other."""
+    if torch.get_num_threads() != THREADS:
+        raise pytest.UsageError(
+            f"torch has {torch.get_num_threads()} threads after the tests were imported, and had "
+            f"{THREADS} before; keep what they import from changing that"
+        )
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
