@@ -16,7 +16,7 @@ import pandas as pd
 
 from splitsec.leaderboard.control import counting_attacks
 from splitsec.leaderboard.settings import By, plugin_names, settings_of, titles_of
-from splitsec.leaderboard.worth import doubt, retained, worth_of
+from splitsec.leaderboard.worth import doubt, linear_notes, retained, worth_of
 from splitsec.metrics.figures import SHARE, Estimate
 from splitsec.metrics.intervals import estimate
 from splitsec.records.record import (
@@ -163,6 +163,7 @@ def _boarded(group: pd.DataFrame, by: By, floor: float) -> Board:
         rows = _attack_rows(group, seeds)
     else:
         rows = _worst_rows(group, by, seeds, floor, notes)
+        notes += linear_notes(group)
     if len(seeds) == 1 and len(rows):
         notes.append("one seed: no row can be told from another")
     cells = group[["cell_id", "attack", "defense", "target"]]

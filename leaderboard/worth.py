@@ -3,30 +3,64 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 
 from splitsec.metrics.figures import Estimate, Limits
 from splitsec.metrics.intervals import error_of_interval, ratio_estimate, standard_error
 from splitsec.records.record import Record
+from splitsec.records.wording import MARGINS
 
 CLEAR = 3
 """Standard errors by which the undefended model must beat the trivial predictor."""
 
 
-def worth_of(record: Record) -> dict[str, float | None]:
-    """Return a record's utility, that of the trivial predictor, and its standard error.
+def worth_of(record: Record) -> dict[str, Any]:
+    """Return a record's utility, that of predictors to compare it with, and its standard error.
 
     Returns:
-        ``utility``, ``trivial``, and ``error``, the standard error of ``utility`` over held-out
-        images; None for what is missing.
+        ``measure``, the name of the measure; ``utility``; ``trivial``; ``linear pixels`` and
+        ``linear colour``, of linear models; and ``error``, the standard error of ``utility`` over
+        held-out images; None for what is missing.
     """
     utility = record.utility
     if utility is None:
-        return {"utility": None, "trivial": None, "error": None}
+        names = ("measure", "utility", "trivial", "linear pixels", "linear colour", "error")
+        return dict.fromkeys(names)
     value, low, high = utility.estimate(utility.measure)
-    error = None if low is None or high is None else error_of_interval(low, high)
-    return {"utility": value, "trivial": utility.trivial[utility.measure], "error": error}
+    return {
+        "measure": utility.measure,
+        "utility": value,
+        "trivial": utility.trivial[utility.measure],
+        "linear pixels": utility.linear_pixels,
+        "linear colour": utility.linear_colour,
+        "error": None if low is None or high is None else error_of_interval(low, high),
+    }
+
+
+def linear_notes(cells: pd.DataFrame) -> list[str]:
+    """Return what a reader of the utility must know of linear models on the same images.
+
+    Args:
+        cells: with the columns of :func:`worth_of`, ``defense`` and ``target``.
+    """
+    known = cells.dropna(subset=["linear pixels", "linear colour", "utility"])
+    notes = []
+    for measure, own in known.groupby("measure"):
+        name = "AUC" if measure == "auc" else "Jaccard"
+        colour = own["linear colour"].mean()
+        notes.append(
+            f"a linear model on the pixels reaches {name} {own['linear pixels'].mean():.2f}, on "
+            f"the mean colour {colour:.2f}"
+        )
+        undefended = own[own["defense"] == "none"].groupby("target")["utility"].mean()
+        if len(undefended) and undefended.max() - colour <= MARGINS[str(measure)]:
+            notes[-1] += (
+                "; no undefended model is better than the mean colour, so the utility of this "
+                "board cannot show what a defense costs"
+            )
+    return notes
 
 
 def doubt(undefended: pd.DataFrame) -> str | None:

@@ -15,7 +15,14 @@ from splitsec.leaderboard.web.publication import Picture, command
 from splitsec.metrics.schema import VictimScores
 from splitsec.records.record import FLAGS, INVALIDATING, Record
 from splitsec.records.spec import CellSpec
-from splitsec.records.wording import flag_in_words, flags_of, headline, measures, threat_in_words
+from splitsec.records.wording import (
+    flag_in_words,
+    flags_of,
+    headline,
+    linear_in_words,
+    measures,
+    threat_in_words,
+)
 
 _DRAWN = 300  # values of a curve; longer ones are averaged
 _VICTIMS = {"training": "private training images", "held_out": "private held-out images"}
@@ -126,7 +133,11 @@ def details(record: Record) -> dict[str, Any]:
         "threat": threat_in_words(record, threat) if threat else None,
         "victims": _scored(record),
         "utility": _utility(record),
-        "notes": [*record.notes, *record.data.get("disclosures", [])],
+        "notes": [
+            *([] if (linear := linear_in_words(record)) is None else [linear]),
+            *record.notes,
+            *record.data.get("disclosures", []),
+        ],
         "command": shlex.join(again) if again else None,
         "ran": f"{about.created[:10]}, {sum(record.timings.values()):.0f} s on {about.device} with "
         f"{about.threads} thread{'s' if about.threads > 1 else ''}; {about.platform}, "

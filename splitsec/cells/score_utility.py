@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from splitsec.cells.linear_utility import linear_utility_of
 from splitsec.data.parts import Data, Part
 from splitsec.devices import on_cpu
 from splitsec.errors import DivergedError, PluginError
@@ -62,7 +63,13 @@ def score_utility(label: str, released: Tensor, outputs: Tensor, data: Data) -> 
     score = scored(outputs, data)
     images = data.held_out.all().flatten(1)
     related = corrected_squared_distance_correlation(images, released.flatten(1))
-    more = {"distance_correlation": related.item(), "clients": _clients(outputs, data)}
+    linear = linear_utility_of(data)
+    more = {
+        "distance_correlation": related.item(),
+        "clients": _clients(outputs, data),
+        "linear_pixels": linear.pixels,
+        "linear_colour": linear.colour,
+    }
     return score._replace(utility=score.utility.model_copy(update=more))
 
 

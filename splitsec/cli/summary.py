@@ -26,6 +26,7 @@ from splitsec.records.wording import (
     flag_in_words,
     flags_of,
     headline,
+    linear_in_words,
     measures,
     short_number,
     threat_in_words,
@@ -187,6 +188,9 @@ def _print_utility(record: Record, console: Console) -> None:
     console.print(table)
     if utility.clients:
         _print_clients(record, console)
+    linear = linear_in_words(record)
+    if linear is not None:
+        _say(linear, console)
     says = f"On {utility.n} held-out images, trained with an honest server."
     if not undefended:
         says += " What the defense cost is the difference to the same run with --defense none."

@@ -24,7 +24,8 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
 
     Returns:
         A frame with columns for the specification, the scores, the strongest blind attacker's
-        MSE, the utility and the flags.
+        MSE, the utility and the flags. ``linear_pixels`` and ``linear_colour`` are the AUC (or
+        Jaccard) of linear models on the same images, for comparison.
     """
     return pd.DataFrame([row for record in records for row in _rows(record)])
 
@@ -55,6 +56,8 @@ def _rows(record: Record) -> list[dict[str, Any]]:
             "auc": utility.auc,
             "jaccard": utility.jaccard,
             "dice": utility.dice,
+            "linear_pixels": utility.linear_pixels,
+            "linear_colour": utility.linear_colour,
         }
     if record.victims is None:
         return [shared]

@@ -114,7 +114,12 @@ class Utility(_Model):
         distance_correlation: of held-out images and their released smashed data, bias-corrected
             and squared; 0 where they are independent.
         source: the session that was measured.
+        linear_pixels: the measure that the model is judged by (AUC or Jaccard), of a linear model
+            on the pixels, see :mod:`splitsec.metrics.linear_models`; None up to protocol 4.
+        linear_colour: the same of a linear model on the mean of each colour channel.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("linear_pixels", "linear_colour")
 
     accuracy: float
     auc: float | None = None
@@ -127,6 +132,8 @@ class Utility(_Model):
     clients: list[dict[str, float]] = Field(default_factory=list)
     distance_correlation: float | None = None
     source: Literal["honest session"] = "honest session"
+    linear_pixels: float | None = None
+    linear_colour: float | None = None
 
     @property
     def measure(self) -> Literal["auc", "jaccard"]:

@@ -11,6 +11,9 @@ from splitsec.records.record import FLAGS, LABELS_SHARED, Record, Utility
 MISSING = "not available"
 
 
+MARGINS = {"auc": 0.02, "jaccard": 0.01}
+"""Differences of utility that do not matter, by measure."""
+
 _TELLING = 5  # identification, in multiples of chance, that contradicts a leakage of 0
 _NOT_BETTER_THAN_GUESSING = ("target-never-learned", "defense-broke-utility")
 
@@ -121,6 +124,26 @@ def _against_guessing(flag: str, utility: Utility) -> str:
     if low > guess:
         return f"too few held-out images of a class to tell {model} from chance: {shown}"
     return f"{model} cannot be told from the trivial predictor: {shown}"
+
+
+def linear_in_words(record: Record) -> str | None:
+    """Return in a sentence how well linear models do the task; None if the record does not say."""
+    utility = record.utility
+    if utility is None or utility.linear_pixels is None or utility.linear_colour is None:
+        return None
+    name = "AUC" if utility.measure == "auc" else "Jaccard"
+    mean = "brightness" if record.spec.channels == 1 else "colour"
+    says = (
+        f"A linear model on the pixels reaches {name} {utility.linear_pixels:.2f}, on the mean "
+        f"{mean} {utility.linear_colour:.2f}."
+    )
+    value = getattr(utility, utility.measure)
+    if record.spec.defense != "none" or utility.linear_colour < value - MARGINS[utility.measure]:
+        return says
+    return (
+        f"{says} The undefended model is no better than the mean {mean}, so this task cannot show "
+        "what a defense costs."
+    )
 
 
 def chance_in_words(scores: VictimScores) -> str:

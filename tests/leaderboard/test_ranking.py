@@ -410,3 +410,27 @@ def test_a_board_on_which_no_attack_counts_is_shown_with_the_reason(
     assert "adra" in said
     if form not in ("csv", "latex"):  # which are tables only
         assert "active does not count" in said or "Active does not count" in said
+
+
+def beside_linear_models(colour: float) -> list[Record]:
+    """Return a board whose undefended model has an AUC of 0.9."""
+    records = grid(passive_none=0.8, passive_dcor=0.3)
+    linear = {"linear_pixels": 0.85, "linear_colour": colour}
+    return [
+        one.model_copy(update={"utility": one.utility.model_copy(update=linear)})
+        for one in records
+        if one.utility is not None
+    ]
+
+
+def test_a_board_says_what_linear_models_reach() -> None:
+    (board,) = rank(beside_linear_models(0.7), "defenses")
+    said = "a linear model on the pixels reaches AUC 0.85, on the mean colour 0.70"
+    assert said in board.notes
+    (board,) = rank(beside_linear_models(0.89), "defenses")
+    (note,) = [one for one in board.notes if "linear" in one]
+    assert note.endswith("so the utility of this board cannot show what a defense costs")
+    (board,) = rank(grid(passive_none=0.8, passive_dcor=0.3), "defenses")
+    assert not any("linear" in one for one in board.notes), "protocol 4"
+    (board,) = rank(beside_linear_models(0.7), "attacks")
+    assert not any("linear" in one for one in board.notes), "attacks have no utility"

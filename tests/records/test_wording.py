@@ -9,7 +9,13 @@ import pytest
 from splitsec.plugins.grants import ThreatModel
 from splitsec.records.frames import records_frame
 from splitsec.records.record import FLAGS, LABELS_SHARED, Record
-from splitsec.records.wording import flag_in_words, flags_of, headline, threat_in_words
+from splitsec.records.wording import (
+    flag_in_words,
+    flags_of,
+    headline,
+    linear_in_words,
+    threat_in_words,
+)
 from support.records import failed_record, make_record
 
 
@@ -105,3 +111,43 @@ def test_a_model_that_learned_nothing_is_worse_or_cannot_be_told(record: Record,
         assert says in words
         assert model in words
     assert flag_in_words("clamped", record) == FLAGS["clamped"]
+
+
+def compared(value: float, pixels: float, colour: float, **changes: Any) -> Record:
+    """Return the record of an undefended model beside linear models."""
+    base = make_record()
+    named = {"defense": changes.pop("defense", "none"), "channels": changes.pop("channels", 3)}
+    linear = {"linear_pixels": pixels, "linear_colour": colour}
+    record = judged(value, (value - 0.05, value + 0.05), **linear, **changes)
+    return record.model_copy(update={"spec": base.spec.model_copy(update=named)})
+
+
+def test_linear_models_stand_beside_the_utility() -> None:
+    assert linear_in_words(compared(0.85, 0.804, 0.78)) == (
+        "A linear model on the pixels reaches AUC 0.80, on the mean colour 0.78."
+    )
+    grey = linear_in_words(compared(0.85, 0.804, 0.78, channels=1))
+    assert grey == "A linear model on the pixels reaches AUC 0.80, on the mean brightness 0.78."
+    masks = linear_in_words(compared(0.5, 0.84, 0.66, jaccard=0.9))
+    assert masks == "A linear model on the pixels reaches Jaccard 0.84, on the mean colour 0.66."
+    assert linear_in_words(make_record()) is None, "protocol 4"
+    assert linear_in_words(failed_record()) is None
+
+
+@pytest.mark.parametrize(("value", "said"), [(0.799, True), (0.7, True), (0.801, False)])
+def test_a_task_of_colour_is_called_one(value: float, said: bool) -> None:
+    words = linear_in_words(compared(value, 0.80, 0.78))
+    assert words is not None
+    assert words.endswith("this task cannot show what a defense costs.") == said
+    defended = linear_in_words(compared(value, 0.80, 0.78, defense="dcor"))
+    assert defended is not None
+    assert "cannot show" not in defended, "a defense may have cost even the colour"
+
+
+def test_old_utility_is_written_as_it_was() -> None:
+    utility = make_record().utility
+    assert utility is not None
+    assert "linear" not in utility.model_dump_json()
+    frame = records_frame([make_record(), compared(0.85, 0.8, 0.78)])
+    assert frame["linear_colour"].tolist()[-1] == 0.78
+    assert frame["linear_pixels"].isna().tolist()[0]
