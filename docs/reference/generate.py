@@ -51,6 +51,12 @@ PLUGINS = {
         "splitsec.devices.beside",
     ],
     "Toolbox": [
+        "splitsec.plugins.toolbox.queries.ask",
+        "splitsec.plugins.toolbox.queries.QueryParameters",
+        "splitsec.plugins.toolbox.queries.Pairs",
+        "splitsec.plugins.toolbox.augmentation.varied",
+        "splitsec.plugins.toolbox.regression.regress",
+        "splitsec.plugins.toolbox.regression.RegressionParameters",
         "splitsec.plugins.toolbox.inversion.invert",
         "splitsec.plugins.toolbox.inversion.InversionParameters",
         "splitsec.plugins.toolbox.inversion.Inversion",

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from splitsec.checkpoint import Checkpoints
 from splitsec.plugins.toolbox.decoders import DECODERS
-from splitsec.plugins.toolbox.inversion import InversionParameters, _standardise, invert
+from splitsec.plugins.toolbox.inversion import InversionParameters, invert, standardise
 from splitsec.plugins.toolbox.layouts import Grid, TokenGrid, grid_of, map_layout
 from splitsec.progress import Silent
 from splitsec.shapes import Shape, SmashedShape, TokenShape, VectorShape
@@ -82,7 +82,7 @@ def test_each_channel_or_feature_is_standardised(
     scales = torch.tensor([0.1, 1.0, 5.0, 20.0])
     shape = (4, 1, 1) if len(smashed) == 4 else (4,)
     given = torch.randn(smashed) * scales.view(shape) + 3
-    made = _standardise(given)(given)
+    made = standardise(given)(given)
     spread, mean = torch.std_mean(made, others)
     assert torch.allclose(mean, torch.zeros(4), atol=1e-5)
     assert torch.allclose(spread, torch.ones(4), atol=1e-5)

@@ -164,7 +164,7 @@ def invert(
     build = DECODERS[given.decoder]
     decoder = build(smashed.shape[1:], Shape(*images.shape[1:]))
     if given.decoder == "adaptive":
-        decoder = nn.Sequential(_standardise(smashed), decoder)
+        decoder = nn.Sequential(standardise(smashed), decoder)
     decoder = beside(decoder, smashed)
     wanted = beside(2 * images - 1, smashed)
     order = torch.randperm(len(images), generator=generator)
@@ -207,7 +207,7 @@ def invert(
     return Inversion(decoder.eval(), curves)
 
 
-def _standardise(smashed: Tensor) -> Standardise:
+def standardise(smashed: Tensor) -> Standardise:
     """Return a layer that gives each channel, or each feature, mean 0 and variance 1.
 
     A channel that hardly varies is scaled as if it had a thousandth of the largest spread.
