@@ -5,6 +5,9 @@
   class on its own, :func:`stratified_bootstrap`.
 - A ratio of two means over the same seeds: the t-interval of the linearised ratio,
   :func:`ratio_estimate`.
+- A figure over seeds and images, and what follows from it: :mod:`.two_level`.
+
+Fewer than :data:`MINIMUM_SEEDS` seeds have no interval over seeds.
 
 No interval leaves what its figure can be, see :data:`splitsec.metrics.figures.LIMITS`. Cutting it
 to these limits costs no coverage, because the true value lies within them.
@@ -22,6 +25,9 @@ from splitsec.metrics.figures import UNLIMITED, Estimate, Limits
 
 LEVEL = 0.95
 """How often an interval should contain the true value."""
+
+MINIMUM_SEEDS = 3
+"""Seeds below which nothing is said of other seeds: with two, Student's factor is 12.7."""
 
 _NORMAL = 1.959964  # half the width of a 95 % interval in standard errors
 _BLOCK = 1 << 20  # counts that are held at once
@@ -66,13 +72,39 @@ def estimate(values: Sequence[float], limits: Limits = UNLIMITED) -> Estimate:
         limits: what each value can be.
 
     Returns:
-        No value if there is none, and no interval for a single one.
+        No value if there is none, and no interval for fewer than :data:`MINIMUM_SEEDS`.
     """
     if not values:
         return Estimate(None)
     array = np.array(values, np.float64)
     mean = float(array.mean())
-    return Estimate(mean, *t_interval(array, limits)) if len(array) > 1 else Estimate(mean)
+    if len(array) < MINIMUM_SEEDS:
+        return Estimate(mean)
+    return Estimate(mean, *t_interval(array, limits))
+
+
+def prediction_interval(
+    values: Sequence[float], limits: Limits = UNLIMITED
+) -> tuple[float, float] | None:
+    """Return the interval in which one more value of the same kind lies in 95 % of cases.
+
+    ``mean ± t * sd * sqrt(1 + 1/n)``: Hahn and Meeker, Statistical Intervals, 1991, section 4.7.
+
+    Args:
+        values: such as one per seed, finite.
+        limits: what a value can be.
+
+    Returns:
+        Lower and upper end; None for fewer than :data:`MINIMUM_SEEDS`
+        values.
+    """
+    count = len(values)
+    if count < MINIMUM_SEEDS:
+        return None
+    array = np.array(values, np.float64)
+    mean, spread = float(array.mean()), float(array.std(ddof=1))
+    half = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * spread * (1 + 1 / count) ** 0.5
+    return limits.cut(mean - half, mean + half)
 
 
 def ratio_estimate(
@@ -91,13 +123,13 @@ def ratio_estimate(
         limits: what the ratio can be.
 
     Returns:
-        The ratio, without an interval for a single seed.
+        The ratio, without an interval for fewer than :data:`MINIMUM_SEEDS` seeds.
     """
     if not len(parts):
         return Estimate(None)
     whole = float(wholes.mean())
     ratio = float(parts.mean()) / whole
-    if len(parts) == 1:
+    if len(parts) < MINIMUM_SEEDS:
         return Estimate(ratio)
     return Estimate(ratio, *t_interval(ratio + (parts - ratio * wholes) / whole, limits))
 

@@ -110,6 +110,25 @@ def roc_auc(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
     return float(_Ranking(scores, labels).auc(np.ones(len(labels), np.int64)))
 
 
+def auc_on(
+    scores: NDArray[np.floating], labels: NDArray[np.integer], counts: NDArray[np.int64]
+) -> NDArray[np.floating]:
+    """Return the AUC of :func:`roc_auc` on resampled images.
+
+    Args:
+        scores: (N, K) logits, K >= 2.
+        labels: (N,) classes, in [0, K).
+        counts: (R, N), how often each image is in each resample; every class must occur, see
+            :func:`splitsec.metrics.two_level.draw_labelled_images`.
+
+    Returns:
+        (R,), in [0, 1]; 0.5 if all labels are of one class.
+    """
+    if len(np.unique(labels)) < 2:
+        return np.full(len(counts), _CHANCE)
+    return _Ranking(scores, labels).auc(counts)
+
+
 class _Ranking:
     """Held-out images in the order of their scores, once per class that is ranked.
 

@@ -13,6 +13,7 @@ from splitsec.metrics.figures import LIMITS, SHARE, Limits, limits_of
 from splitsec.metrics.intervals import (
     error_of_interval,
     estimate,
+    prediction_interval,
     ratio_estimate,
     standard_error,
     stratified_bootstrap,
@@ -86,10 +87,24 @@ def test_too_few_values_or_no_numbers_are_an_error(values: list[float]) -> None:
         t_interval(np.array(values))
 
 
-def test_one_seed_has_no_interval_and_none_no_value() -> None:
+def test_fewer_than_three_seeds_have_no_interval_and_none_no_value() -> None:
     assert estimate([]) == (None, None, None)
     assert estimate([0.4]) == (0.4, None, None)
-    assert estimate([0.4, 0.4]) == (0.4, 0.4, 0.4)
+    assert estimate([0.4, 0.6]) == (0.5, None, None)
+    assert estimate([0.4, 0.4, 0.4]) == pytest.approx((0.4, 0.4, 0.4))
+
+
+def test_a_prediction_contains_the_next_value() -> None:
+    draws = np.random.default_rng(0)
+    hits = 0
+    for _ in range(1000):
+        *known, following = draws.normal(0.5, 0.1, size=6)
+        found = prediction_interval(known)
+        assert found is not None
+        hits += found[0] <= following <= found[1]
+    assert 0.93 <= hits / 1000 <= 0.97
+    assert prediction_interval([0.1, 0.2]) is None
+    assert prediction_interval([0.0, 0.9, 0.5], SHARE) == (0, 1)
 
 
 def test_the_bootstrap_of_an_auc_is_scipys() -> None:
@@ -158,9 +173,10 @@ def test_the_ratio_covers_what_is_retained() -> None:
 
 
 def test_a_ratio_has_the_limits_it_is_given() -> None:
-    parts, wholes = np.array([0.1, 0.4]), np.array([0.3, 0.4])
+    parts, wholes = np.array([0.1, 0.4, -0.9]), np.array([0.3, 0.4, 0.5])
     assert ratio_estimate(parts, wholes, Limits(-1, 1.2))[1:] == (-1, 1.2)
     assert ratio_estimate(wholes, wholes) == pytest.approx((1, 1, 1))
+    assert ratio_estimate(parts[:2], wholes[:2]) == (pytest.approx(5 / 7), None, None)
     assert ratio_estimate(parts[:1], wholes[:1]) == (pytest.approx(1 / 3), None, None)
     assert ratio_estimate(parts[:0], wholes[:0]) == (None, None, None)
 
