@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -24,14 +25,16 @@ def in_words(board: Board) -> pd.DataFrame:
     lines: list[dict[str, str]] = []
     for row in board.rows.to_dict("records"):
         ranked = "rank" in row and not pd.isna(row["rank"])
-        line = {"rank": str(row["rank"]) if ranked else "-", "": row["name"]}
+        line = {"rank": ranks_in_words(row) if ranked else "-", "": row["name"]}
         for name in MEASURES:
             if name in row:
                 line[name] = with_interval(row[name], row[f"{name} low"], row[f"{name} high"])
         if "worst attack" in row:
             line["worst attack"] = "-" if pd.isna(row["worst attack"]) else row["worst attack"]
+        if "cost verdict" in row:
+            line["cost"] = cost_in_words(row)
         if "pareto" in row:
-            line["Pareto front"] = "yes" if row["pareto"] is True else "no" if ranked else "-"
+            line["Pareto front"] = "-" if pd.isna(row["pareto"]) else f"{row['pareto']:.0%}"
         line["cells"] = f"{row['cells']} of {row['expected']}"
         line["evidence"] = row["evidence"]
         line["unranked because"] = "" if pd.isna(row["reason"]) else row["reason"]
@@ -41,6 +44,20 @@ def in_words(board: Board) -> pd.DataFrame:
         if lines and (words[name] == usual).all():
             words = words.drop(columns=name)
     return words
+
+
+def ranks_in_words(row: Mapping[Any, Any]) -> str:
+    """Return the interval of a row's rank, such as ``1 to 3``, or its rank if that is known."""
+    first, last = row["rank"], row["rank last"]
+    return str(first) if first == last else f"{first} to {last}"
+
+
+def cost_in_words(row: Mapping[Any, Any]) -> str:
+    """Return the verdict on what a defense costs, such as ``within 0.02``."""
+    verdict = row["cost verdict"]
+    if pd.isna(verdict):
+        return "-"
+    return "unclear" if verdict == "cannot be told" else f"{verdict} {row['margin']:g}"
 
 
 def to_csv(boards: Sequence[Board]) -> str:

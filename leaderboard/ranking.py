@@ -1,24 +1,35 @@
 """Ranks defenses, attacks and targets from records alone.
 
 A board has one setting (target, cut, data, sizes, training, profile) and one kind of access:
-attacks with more access than a split-learning server are ranked separately. A row is better than
-another if the 95 % interval of their differences, paired by seed, excludes zero; rows that cannot
-be told apart share a rank.
+attacks with more access than a split-learning server are ranked separately. Ranks have simultaneous
+95 % intervals over seeds and images, see :func:`splitsec.metrics.two_level.rank_intervals`; rows
+that cannot be told apart share a rank.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from splitsec.leaderboard.control import counting_attacks
+from splitsec.leaderboard.placing import columns_of, placed
+from splitsec.leaderboard.samples import Resampler, completed, identified, stacked
 from splitsec.leaderboard.settings import By, plugin_names, settings_of, titles_of
-from splitsec.leaderboard.worth import doubt, linear_notes, retained, worth_of
+from splitsec.leaderboard.worth import (
+    UTILITY_FLOOR,
+    Rules,
+    add_worth,
+    linear_notes,
+    samples_of_worth,
+    worth_of,
+)
 from splitsec.metrics.figures import SHARE, Estimate
-from splitsec.metrics.intervals import estimate
+from splitsec.metrics.intervals import MINIMUM_SEEDS
+from splitsec.metrics.two_level import Floats, Sample, over_seeds_and_images
 from splitsec.records.record import (
     FLAGS,
     INVALIDATING,
@@ -28,9 +39,6 @@ from splitsec.records.record import (
     Record,
 )
 from splitsec.records.store import standing
-
-UTILITY_FLOOR = 0.5
-"""Share of the undefended model's utility below which a defense is not ranked."""
 
 _ACCESS = {
     "server": "attacks with what a split-learning server has",
@@ -58,11 +66,17 @@ class Board(NamedTuple):
     cells: pd.DataFrame
 
 
-def rank(records: Iterable[Record], by: By, floor: float = UTILITY_FLOOR) -> list[Board]:
+def rank(
+    records: Iterable[Record],
+    by: By,
+    floor: float = UTILITY_FLOOR,
+    margin: float | None = None,
+) -> list[Board]:
     """Rank records, one board per setting and kind of access.
 
     - Defenses: by their worst case. Per seed, the largest leakage over the attacks that pass
-      the positive control (they recover something of undefended images); then over seeds.
+      the positive control (they recover something undefended or behind any defense); then over
+      seeds.
     - Attacks: by their leakage, averaged over the defenses of the board.
     - Targets: by the worst case of their undefended cells.
 
@@ -70,22 +84,29 @@ def rank(records: Iterable[Record], by: By, floor: float = UTILITY_FLOOR) -> lis
         records: any records; cells without an attack do not count.
         by: kind of the rows.
         floor: share of the undefended model's utility that a ranked defense retains.
+        margin: largest loss of utility that counts as none; 0.02 of an AUC and 0.01 of a
+            Jaccard by default.
 
     Returns:
-        Boards whose rows have ``rank`` (missing where ``reason`` says why), ``name``,
-        ``leakage`` with ``leakage low`` and ``leakage high``, ``utility`` and its share
-        ``retained`` with intervals (not for attacks), ``pareto`` (defenses), ``worst attack``
-        (not for attacks), ``cells`` and ``expected``, ``evidence``, see :func:`evidence`, and
-        ``reason``. Best first.
+        Boards whose rows have ``rank`` (missing where ``reason`` says why) and ``rank last``, the
+        interval of their rank; ``name``, ``leakage`` with ``leakage low`` and ``leakage high``,
+        ``utility`` (not for attacks) and its share ``retained`` with intervals (defenses);
+        ``cost``, the utility lost, with its interval, ``margin`` and ``cost verdict``
+        (defenses); ``pareto``, the share of resamples in which a row is on the front (defenses);
+        ``worst attack`` (not for attacks), ``cells`` and ``expected``, ``evidence``, see
+        :func:`evidence`, and ``reason``. Best first.
+
+    Raises:
+        DataError: a brief record's file can no longer be read.
     """
-    kept = [one for one in records if one.spec.attack != "none"]
+    kept = [completed(one) for one in records if one.spec.attack != "none"]
     if not kept:
         return []
     frame = _frame(kept, by)
     titles = titles_of(frame["setting"].unique())
     boards = []
     for (setting, access), group in frame.groupby(["setting", "access"], sort=True):
-        board = _boarded(group, by, floor)
+        board = _boarded(group, by, kept, Rules(floor, margin))
         if len(board.rows) or board.notes:
             boards.append(
                 board._replace(
@@ -111,7 +132,7 @@ def _frame(records: Sequence[Record], by: By) -> pd.DataFrame:
     """Return one row per record, with the columns that ranking needs."""
     names = plugin_names(records)
     rows = []
-    for one, setting in zip(records, settings_of(records, by), strict=True):
+    for place, (one, setting) in enumerate(zip(records, settings_of(records, by), strict=True)):
         invalid = sorted(INVALIDATING & set(one.flags))
         known = one.status == "ok" and not invalid and one.leakage is not None
         leakage = one.leakage.value if known and one.leakage is not None else None
@@ -119,6 +140,7 @@ def _frame(records: Sequence[Record], by: By) -> pd.DataFrame:
             leakage = None
         rows.append(
             {
+                "place": place,
                 "cell_id": one.cell_id,
                 "setting": setting,
                 "protocol": one.protocol,
@@ -126,6 +148,7 @@ def _frame(records: Sequence[Record], by: By) -> pd.DataFrame:
                 **names(one.spec),
                 "seed": one.spec.seed,
                 "leakage": leakage,
+                "identified": identified(one) if known else None,
                 "evidence": one.evidence,
                 "reason": None if leakage is not None else _reason(one, invalid),
                 "labels shared": one.labels_shared() is True,
@@ -151,7 +174,7 @@ def _access(record: Record) -> str:
     return "queries" if threat.queries else "server"
 
 
-def _boarded(group: pd.DataFrame, by: By, floor: float) -> Board:
+def _boarded(group: pd.DataFrame, by: By, records: Sequence[Record], rules: Rules) -> Board:
     notes: list[str] = []
     shared = int(group["labels shared"].sum())
     if shared:
@@ -159,15 +182,38 @@ def _boarded(group: pd.DataFrame, by: By, floor: float) -> Board:
         notes.append(some + FLAGS[LABELS_SHARED])
     group = _newest(group, notes)
     seeds = sorted(set(group["seed"].tolist()))
+    resampler = Resampler({one: records[one] for one in group["place"]})
     if by == "attacks":
-        rows = _attack_rows(group, seeds)
+        rows = _attack_rows(group, seeds, resampler)
     else:
-        rows = _worst_rows(group, by, seeds, floor, notes)
+        rows = _worst_rows(group, by, seeds, resampler, notes)
         notes += linear_notes(group)
-    if len(seeds) == 1 and len(rows):
-        notes.append("one seed: no row can be told from another")
+    if by == "defenses":
+        add_worth(rows, group, resampler, rules, notes)
+    if rows:
+        notes += _about_intervals(group, len(seeds), resampler)
     cells = group[["cell_id", "attack", "defense", "target"]]
-    return Board("", _ranked(rows, lowest_first=by != "attacks"), notes, "", cells)
+    return Board("", placed(rows, lowest_first=by != "attacks"), notes, "", cells)
+
+
+_FEW = {1: "one seed", 2: "two seeds"}
+
+
+def _about_intervals(group: pd.DataFrame, seeds: int, resampler: Resampler) -> list[str]:
+    """Return what a reader must know of intervals and ranks: what they are not over."""
+    measured = group.dropna(subset=["leakage"])
+    unknown = sum(resampler.leakage(one) is None for one in measured["place"])
+    which = "" if unknown == len(measured) else f"{unknown} of {len(measured)} cells have "
+    lacking = "no values per image that give the leakage" if unknown else ""
+    if seeds < MINIMUM_SEEDS:
+        said = f"{_FEW[seeds]}: no row can be told from another"
+        if not lacking:
+            return [f"{said}; intervals of leakage are over images alone"]
+        return [f"{said}, and there are no intervals over images: {which}{lacking}"]
+    if not lacking:
+        return []
+    of = "" if unknown == len(measured) else " of their rows"
+    return [f"intervals of leakage{of} are over seeds alone: {which or 'there are '}{lacking}"]
 
 
 def _newest(group: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
@@ -188,10 +234,17 @@ def _newest(group: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
 
 
 def _worst_rows(
-    group: pd.DataFrame, by: By, seeds: list[int], floor: float, notes: list[str]
+    group: pd.DataFrame, by: By, seeds: list[int], resampler: Resampler, notes: list[str]
 ) -> list[dict[str, Any]]:
     """Return a row per defense or target, with its worst case per seed."""
-    counting = counting_attacks(group, notes)
+    columns = {"leakage": resampler.leakage, "identified": resampler.identified}
+
+    def sample_of(cells: pd.DataFrame, name: str) -> Sample:
+        return stacked(
+            cells[name], [columns[name](one) for one in cells["place"]], resampler.victims
+        )
+
+    counting = counting_attacks(group, sample_of, notes)
     undefended = group[group["defense"] == "none"]
     names = "defense" if by == "defenses" else "target"
     rows: list[dict[str, Any]] = []
@@ -201,48 +254,29 @@ def _worst_rows(
         if cells.empty:
             continue
         table = _leakages(cells, "attack").reindex(index=seeds, columns=attacks)
-        row = _row(str(name), cells, table, table.max(axis=1))
+        row = _row(str(name), cells, table) | {"sample": _sample(cells, table, resampler, np.max)}
         row["worst attack"] = None if row["reason"] else str(table.mean().idxmax())
-        rows.append(
-            row | _columns("utility", estimate(_worth(cells)["utility"].dropna().tolist(), SHARE))
-        )
-    if by == "defenses":
-        _add_retained(rows, group, floor, notes)
+        rows.append(row | columns_of("utility", _utility(cells, resampler)))
     return rows
 
 
-def _add_retained(
-    rows: list[dict[str, Any]], group: pd.DataFrame, floor: float, notes: list[str]
-) -> None:
-    """Add what each defense retains of the utility; those below the floor have no rank."""
-    undefended = _worth(group[group["defense"] == "none"])
-    why_not = doubt(undefended)
-    if why_not is not None and rows:
-        notes.append(f"what a defense retains of the utility is not shown: {why_not}")
-    for row in rows:
-        worth = _worth(group[group["defense"] == row["name"]])
-        share = Estimate(None) if why_not is not None else retained(worth, undefended)
-        row.update(_columns("retained", share))
-        if row["reason"] is not None:
-            continue
-        if share.value is None:
-            row["reason"] = "what it retains of the utility cannot be told"
-        elif share.value < floor:
-            row["reason"] = f"retains less than {floor:.0%} of the utility"
+def _utility(cells: pd.DataFrame, resampler: Resampler) -> Estimate:
+    seeds = sorted(set(cells.dropna(subset=["utility"])["seed"]))
+    if not seeds:
+        return Estimate(None)
+    return over_seeds_and_images(samples_of_worth(cells, resampler, seeds)[0], SHARE)
 
 
-def _worth(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the utility of cells by seed; it does not depend on the attack."""
-    return cells.groupby("seed")[["utility", "trivial", "error"]].first()
-
-
-def _attack_rows(group: pd.DataFrame, seeds: list[int]) -> list[dict[str, Any]]:
+def _attack_rows(
+    group: pd.DataFrame, seeds: list[int], resampler: Resampler
+) -> list[dict[str, Any]]:
     """Return a row per attack, with its mean over defenses per seed."""
     defenses = group["defense"].unique()
     rows = []
     for name, cells in group.groupby("attack", sort=False):
         table = _leakages(cells, "defense").reindex(index=seeds, columns=defenses)
-        rows.append(_row(str(name), cells, table, table.mean(axis=1)))
+        row = _row(str(name), cells, table)
+        rows.append(row | {"sample": _sample(cells, table, resampler, np.mean)})
     return rows
 
 
@@ -251,21 +285,42 @@ def _leakages(cells: pd.DataFrame, across: str) -> pd.DataFrame:
     return cells.pivot_table(index="seed", columns=across, values="leakage", dropna=False)
 
 
-def _row(
-    name: str, cells: pd.DataFrame, table: pd.DataFrame, leakage: pd.Series[float]
-) -> dict[str, Any]:
+def _sample(
+    cells: pd.DataFrame,
+    table: pd.DataFrame,
+    resampler: Resampler,
+    combined: Callable[..., Floats],
+) -> Sample:
+    """Return a row's leakage over seeds; of no seed if a cell has none.
+
+    Args:
+        cells: the row's cells.
+        table: their leakage, by seed and by what is combined.
+        resampler: of the board.
+        combined: ``numpy.max`` for the worst case, or ``numpy.mean``.
+    """
+    if table.isna().to_numpy().any():
+        return Sample(np.empty(0))
+    resampled: list[Floats | None] = []
+    for seed in table.index:
+        known = [resampler.leakage(one) for one in cells.loc[cells["seed"] == seed, "place"]]
+        complete = [one for one in known if one is not None]
+        resampled.append(combined(complete, axis=0) if len(complete) == len(known) else None)
+    per_seed = combined(table.to_numpy(float), axis=1)
+    return stacked(pd.Series(per_seed), resampled, resampler.victims)
+
+
+def _row(name: str, cells: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
     """Return the values that every row has.
 
     Args:
         name: name of the defense, attack or target.
         cells: its cells.
         table: their leakage, missing if a cell has none.
-        leakage: leakage per seed; used if no cell is missing.
     """
     missing = int(table.isna().sum().sum())
     return {
         "name": name,
-        "per seed": pd.Series(dtype=float) if missing else leakage,
         "cells": table.size - missing,
         "expected": table.size,
         "evidence": evidence(cells["evidence"]),
@@ -301,66 +356,3 @@ def _missing(cells: pd.DataFrame, expected: int, missing: int) -> str | None:
     said = list(dict.fromkeys(cells["reason"].dropna()))
     why = f" ({'; '.join(said)})" if said else ""
     return f"{expected - missing} of {expected} cells{why}"
-
-
-def _columns(name: str, value: Estimate) -> dict[str, float | None]:
-    return {name: value.value, f"{name} low": value.low, f"{name} high": value.high}
-
-
-def _ranked(rows: list[dict[str, Any]], *, lowest_first: bool) -> pd.DataFrame:
-    """Rank rows by ``per seed``; those with a reason are last, and have no rank."""
-    sign = 1 if lowest_first else -1
-    competing = [row for row in rows if row["reason"] is None]
-    for row in rows:
-        row.update(_columns("leakage", estimate(row["per seed"].dropna().tolist(), SHARE)))
-    for row in competing:
-        row["rank"] = 1 + sum(_better(other, row, sign) for other in competing)
-        if "retained" in row:
-            row["pareto"] = not any(_dominates(other, row) for other in competing)
-    rows.sort(
-        key=lambda row: (
-            row["reason"] is not None,
-            row.get("rank", 0),
-            sign * (row["leakage"] if row["leakage"] is not None else 0.0),
-        )
-    )
-    frame = pd.DataFrame(rows)
-    if not len(frame):
-        return frame
-    shown = [name for name in _COLUMNS if name in frame]
-    return frame[shown].astype({"rank": "Int64"}) if "rank" in frame else frame[shown]
-
-
-_COLUMNS = (
-    "rank",
-    "name",
-    "leakage",
-    "leakage low",
-    "leakage high",
-    "worst attack",
-    "utility",
-    "utility low",
-    "utility high",
-    "retained",
-    "retained low",
-    "retained high",
-    "pareto",
-    "cells",
-    "expected",
-    "evidence",
-    "reason",
-)
-
-
-def _better(one: dict[str, Any], other: dict[str, Any], sign: int) -> bool:
-    """Return whether one row is better than another by their paired differences."""
-    differences = sign * (other["per seed"] - one["per seed"])
-    low = estimate(differences.dropna().tolist(), SHARE.of_differences()).low
-    return low is not None and low > 0
-
-
-def _dominates(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Return whether one row has no more leakage and no less utility, and one strictly better."""
-    leaks = one["leakage"] - other["leakage"]
-    worth = one["retained"] - other["retained"]
-    return leaks <= 0 <= worth and (leaks, worth) != (0, 0)

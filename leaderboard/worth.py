@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from splitsec.metrics.figures import Estimate, Limits
-from splitsec.metrics.intervals import error_of_interval, ratio_estimate, standard_error
+from splitsec.leaderboard.placing import columns_of
+from splitsec.leaderboard.samples import Resampler, ratio_of, stacked
+from splitsec.metrics.figures import SHARE, Estimate, Limits
+from splitsec.metrics.intervals import MINIMUM_SEEDS, error_of_interval, standard_error
+from splitsec.metrics.power import CostVerdict, Needs, judge_cost
+from splitsec.metrics.two_level import Sample, over_seeds_and_images
 from splitsec.records.record import Record
 from splitsec.records.wording import MARGINS
 
@@ -87,22 +92,159 @@ def doubt(undefended: pd.DataFrame) -> str | None:
     )
 
 
-def retained(worth: pd.DataFrame, undefended: pd.DataFrame) -> Estimate:
-    """Return the share of the undefended model's utility that a defense retains.
+UTILITY_FLOOR = 0.5
+"""Share of the undefended model's utility below which a defense is not ranked."""
+
+
+def samples_of_worth(
+    cells: pd.DataFrame, resampler: Resampler, seeds: Iterable[int]
+) -> tuple[Sample, float]:
+    """Return the utility over seeds, and the trivial predictor's; neither depends on the attack.
 
     Args:
-        worth: ``utility`` and ``trivial`` with the defense, by seed.
-        undefended: the same without a defense.
-
-    Returns:
-        ``(utility - trivial) / (undefended utility - trivial)``, means over the seeds that both
-        have; within what a utility in [0, 1] allows.
+        cells: of one defense, with a utility at each of the seeds.
+        resampler: has the answers for the held-out images.
+        seeds: the seeds, in order.
     """
-    both = worth.join(undefended.add_suffix(" undefended"), how="inner")
-    both = both.dropna(subset=["utility", "trivial", "utility undefended"])
-    parts = (both["utility"] - both["trivial"]).to_numpy(float)
-    wholes = (both["utility undefended"] - both["trivial undefended"]).to_numpy(float)
-    if not len(wholes) or wholes.mean() <= 0:
-        return Estimate(None)
-    trivial, whole = float(both["trivial"].mean()), float(wholes.mean())
-    return ratio_estimate(parts, wholes, Limits(-trivial / whole, (1 - trivial) / whole))
+    known = cells.dropna(subset=["utility"]).drop_duplicates("seed").set_index("seed")
+    chosen = known.loc[list(seeds)]
+    on_images = [resampler.utility(one) for one in chosen["place"]]
+    utility = stacked(chosen["utility"], on_images, resampler.held_out)
+    return utility, float(chosen["trivial"].mean())
+
+
+class Worth(NamedTuple):
+    """What a defense leaves of the utility.
+
+    Attributes:
+        retained: the share that it retains, with its interval.
+        sample: that share, per seed and on resampled images.
+        cost: whether the loss is within the margin.
+    """
+
+    retained: Estimate
+    sample: Sample
+    cost: CostVerdict
+
+
+def worth_with(
+    cells: pd.DataFrame, undefended: pd.DataFrame, resampler: Resampler, margin: float
+) -> Worth | None:
+    """Return what a defense leaves of the utility; None if no seed has both utilities.
+
+    Retained is ``(utility - trivial) / (undefended utility - trivial)``, of means over the seeds
+    that both have, and within what a utility in [0, 1] allows.
+
+    Args:
+        cells: cells with the defense.
+        undefended: cells without one.
+        resampler: of the board.
+        margin: the largest loss of utility that counts as none.
+    """
+    have = [set(one.dropna(subset=["utility", "trivial"])["seed"]) for one in (cells, undefended)]
+    seeds = sorted(have[0] & have[1])
+    if not seeds:
+        return None
+    utility, _ = samples_of_worth(cells, resampler, seeds)
+    whole, trivial = samples_of_worth(undefended, resampler, seeds)
+    above = whole.mean - trivial
+    if above <= 0:
+        return None
+    share = ratio_of(utility.plus(-trivial), whole.plus(-trivial))
+    limits = Limits(-trivial / above, (1 - trivial) / above)
+    losses = whole.minus(utility)
+    cost = judge_cost(losses, margin, SHARE.of_differences())
+    return Worth(over_seeds_and_images(share, limits), share, cost)
+
+
+class Rules(NamedTuple):
+    """What a board is judged by.
+
+    Attributes:
+        floor: share of the undefended model's utility that a ranked defense retains.
+        margin: largest loss of utility that counts as none; None for that of
+            :data:`MARGINS`.
+    """
+
+    floor: float = UTILITY_FLOOR
+    margin: float | None = None
+
+
+def add_worth(
+    rows: list[dict[str, Any]],
+    group: pd.DataFrame,
+    resampler: Resampler,
+    rules: Rules,
+    notes: list[str],
+) -> None:
+    """Add what each defense retains of the utility and costs; below the floor it has no rank.
+
+    Args:
+        rows: of defenses, each with its ``name`` and ``reason``; receive the columns.
+        group: the board's cells.
+        resampler: of the board.
+        rules: floor and margin.
+        notes: receives sentences.
+    """
+    undefended = group[group["defense"] == "none"]
+    why_not = doubt(undefended.groupby("seed")[["utility", "trivial", "error"]].first())
+    if why_not is not None and rows:
+        notes.append(f"what a defense retains of the utility is not shown: {why_not}")
+    measure = next(iter(group["measure"].dropna()), "auc")
+    margin = MARGINS[measure] if rules.margin is None else rules.margin
+    costs: dict[str, Worth] = {}
+    for row in rows:
+        worth = None
+        if why_not is None:
+            cells = group[group["defense"] == row["name"]]
+            worth = worth_with(cells, undefended, resampler, margin)
+        row.update(columns_of("retained", Estimate(None) if worth is None else worth.retained))
+        row["retained sample"] = None if worth is None else worth.sample
+        if worth is not None and row["name"] != "none":
+            costs[row["name"]] = worth
+            row.update(columns_of("cost", worth.cost.cost))
+            row.update({"margin": margin, "cost verdict": worth.cost.outcome})
+            could = worth.cost.needs or Needs(None, None)
+            row["seeds that could tell"], row["images that could tell"] = could
+        if row["reason"] is not None:
+            continue
+        if worth is None or worth.retained.value is None:
+            row["reason"] = "what it retains of the utility cannot be told"
+        elif worth.retained.value < rules.floor:
+            row["reason"] = f"retains less than {rules.floor:.0%} of the utility"
+    notes += _about_costs(costs, _MEASURES[measure], margin)
+
+
+_MEASURES = {"auc": "AUC", "jaccard": "Jaccard"}
+
+
+def _about_costs(costs: Mapping[str, Worth], measure: str, margin: float) -> list[str]:
+    """Return what could tell the costs that cannot be told, and what their intervals are over."""
+    few = [name for name, worth in costs.items() if len(worth.sample.per_seed) < MINIMUM_SEEDS]
+    if few:
+        return [f"what a defense costs is judged from {MINIMUM_SEEDS} seeds on"]
+    unknown = [
+        f"{name} ({needs_in_words(worth.cost.needs)})"
+        for name, worth in costs.items()
+        if worth.cost.needs is not None
+    ]
+    if not unknown:
+        return []
+    paired = all(worth.sample.on_images is not None for worth in costs.values())
+    alone = "" if paired else "; judged by seeds alone, since no answers per image are known"
+    return [
+        f"whether it costs more than {margin:g} of {measure} cannot be told of "
+        f"{', '.join(unknown)}{alone}"
+    ]
+
+
+def needs_in_words(needs: Needs) -> str:
+    """Return what could tell a cost from its margin."""
+    if needs == Needs(None, None):
+        return "no number of seeds or held-out images alone could tell"
+    ways = []
+    if needs.seeds is not None:
+        ways.append(f"{needs.seeds} seeds")
+    if needs.images is not None:
+        ways.append(f"{needs.images} held-out images")
+    return f"{' or '.join(ways)} could tell, if the cost is as measured"

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from splitsec.leaderboard.ranking import UTILITY_FLOOR
 from splitsec.leaderboard.web.folder import write_page
+from splitsec.leaderboard.worth import Rules
 from splitsec.records.store import find_records
 
 RECORDS = Path(__file__).parents[2] / "leaderboard" / "records"
@@ -20,7 +20,7 @@ RECORDS = Path(__file__).parents[2] / "leaderboard" / "records"
 def _folder() -> TemporaryDirectory[str]:
     """Return a folder with the page; ``mkdocs serve`` builds the page once."""
     folder = TemporaryDirectory()
-    write_page(find_records([RECORDS]), Path(folder.name), "defenses", UTILITY_FLOOR)
+    write_page(find_records([RECORDS]), Path(folder.name), "defenses", Rules())
     return folder
 
 

@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from splitsec.leaderboard.boards import cost_in_words, ranks_in_words
 from splitsec.leaderboard.ranking import RERUN, Board, rank
 from splitsec.leaderboard.settings import By, plugin_name
+from splitsec.leaderboard.worth import Rules
 from splitsec.records.record import Record
 from splitsec.records.wording import with_interval
 
 KINDS: tuple[By, ...] = ("defenses", "attacks", "targets")
+_LIKELY = 0.5  # a share of resamples from which a row is drawn as one of the front
 ACCESS = ("server", "queries", "oracle")
 
 
@@ -37,12 +40,16 @@ class Row(NamedTuple):
         name: the defense, attack or target, with the parameters in which records differ.
         target: plain name, for filters, like ``cut``; empty if the board has one for all rows.
         cut: index of the client's last layer.
-        rank: the rank; None if there is a ``reason``.
+        rank: the first rank that it may have; None if there is a ``reason``.
+        ranks: its ranks in words, such as ``1 to 3``.
         leakage: worst case, or the mean over defenses for an attack.
         worst: the attack that leaks most.
         utility: AUC or Jaccard.
         retained: share of the undefended model's utility.
-        pareto: whether no other row has both less leakage and more utility.
+        cost: what it costs of the utility.
+        verdict: whether that is within the margin, in words; None if it is not judged.
+        pareto: how often, over resampled seeds and images, no other row has both less leakage
+            and more utility.
         cells: number of cells with a result.
         expected: number of cells of a complete row.
         evidence: how many of its cells are claims and how many were re-run here.
@@ -54,11 +61,14 @@ class Row(NamedTuple):
     target: str
     cut: str
     rank: int | None
+    ranks: str
     leakage: Measure | None
     worst: str | None
     utility: Measure | None
     retained: Measure | None
-    pareto: bool | None
+    cost: Measure | None
+    verdict: str | None
+    pareto: float | None
     cells: int
     expected: int
     evidence: str
@@ -100,16 +110,16 @@ class Table(NamedTuple):
     curves: list[list[int]]
 
 
-def tables(records: Sequence[Record], by: By, floor: float) -> dict[str, list[Table]]:
+def tables(records: Sequence[Record], by: By, rules: Rules) -> dict[str, list[Table]]:
     """Return the boards of one ranking by the attacks' access, a realistic server first.
 
     Args:
         records: the records, in the order of the gallery.
         by: kind of the rows.
-        floor: share of the undefended model's utility that a ranked defense retains.
+        rules: what boards are judged by.
     """
     places = {record.cell_id: place for place, record in enumerate(records)}
-    boards = sorted(rank(records, by, floor), key=lambda board: ACCESS.index(board.access))
+    boards = sorted(rank(records, by, *rules), key=lambda board: ACCESS.index(board.access))
     grouped: dict[str, list[Table]] = {}
     for number, board in enumerate(boards, 1):
         table = _table(f"{by}-{number}", board, by, records, places)
@@ -163,11 +173,14 @@ def _row(values: Mapping[str, Any], example: Record | None, members: list[int]) 
         target="" if example is None else example.spec.target,
         cut="" if example is None else str(example.spec.cut),
         rank=int(values["rank"]) if ranked else None,
+        ranks=ranks_in_words(values) if ranked else "",
         leakage=_measure(values, "leakage"),
         worst=None if _missing(values.get("worst attack")) else values["worst attack"],
         utility=_measure(values, "utility"),
         retained=_measure(values, "retained"),
-        pareto=bool(values["pareto"]) if ranked and "pareto" in values else None,
+        cost=_measure(values, "cost"),
+        verdict=None if _missing(values.get("cost verdict")) else cost_in_words(values),
+        pareto=None if _missing(values.get("pareto")) else float(values["pareto"]),
         cells=int(values["cells"]),
         expected=int(values["expected"]),
         evidence=values["evidence"],
@@ -240,7 +253,7 @@ def chart(table: Table) -> dict[str, Any] | None:
     order = {place: number for number, place in enumerate(points)}
     curves = [[order[place] for place in curve if place in order] for curve in table.curves]
     front = sorted(
-        (place for place in points if table.rows[place].pareto),
+        (place for place in points if (table.rows[place].pareto or 0) >= _LIKELY),
         key=lambda place: points[place]["x"][0],
     )
     return {
@@ -259,11 +272,13 @@ def _point(row: Row, across: Measure) -> dict[str, Any]:
         lines.append(f"utility {row.utility.text}")
     if row.retained:
         lines.append(f"retained {row.retained.text}")
+    if row.cost:
+        lines.append(f"cost {row.cost.text}: {row.verdict}")
     if row.worst:
         lines.append(f"worst attack {row.worst}")
     if row.evidence != RERUN:
         lines.append(row.evidence)
-    lines.append(f"not ranked: {row.reason}" if row.rank is None else f"rank {row.rank}")
+    lines.append(f"not ranked: {row.reason}" if row.rank is None else f"rank {row.ranks}")
     return {
         "name": row.name,
         "x": [rounded(value) for value in across],

@@ -25,6 +25,7 @@ from splitsec.leaderboard.web.publication import (
     published,
     without_folders,
 )
+from splitsec.leaderboard.worth import Rules
 from splitsec.records.record import Record
 from splitsec.records.store import StoredRecord
 
@@ -53,14 +54,14 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def write_page(found: Sequence[StoredRecord], folder: Path, by: By, floor: float) -> Path:
+def write_page(found: Sequence[StoredRecord], folder: Path, by: By, rules: Rules) -> Path:
     """Write the page of records, in place of an earlier one.
 
     Args:
         found: records with their folders.
         folder: folder of the page; other files in an earlier page's folder are kept.
         by: the ranking that is open first.
-        floor: share of the undefended model's utility that a ranked defense retains.
+        rules: what boards are judged by.
 
     Returns:
         The page's ``index.html``.
@@ -74,7 +75,7 @@ def write_page(found: Sequence[StoredRecord], folder: Path, by: By, floor: float
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as there:
-            _fill(Path(there), sorted(found, key=_place), by, floor)
+            _fill(Path(there), sorted(found, key=_place), by, rules)
             for name in _OURS:
                 _replace(Path(there) / name, folder / name)
     except OSError as error:
@@ -107,7 +108,7 @@ def _replace(new: Path, old: Path) -> None:
     new.replace(old)
 
 
-def _fill(folder: Path, found: Sequence[StoredRecord], by: By, floor: float) -> None:
+def _fill(folder: Path, found: Sequence[StoredRecord], by: By, rules: Rules) -> None:
     """Write all files of the page into an empty folder."""
     for name in _OURS[:-1]:
         (folder / name).mkdir()
@@ -124,7 +125,7 @@ def _fill(folder: Path, found: Sequence[StoredRecord], by: By, floor: float) -> 
         _write_script(folder / "cells" / f"{stem}.js", stem, gallery.details(one.record))
         cards.append(gallery.card(one.record, names, picture))
     _write_assets(folder / "assets")
-    _write_index(folder, records, cards, by, floor)
+    _write_index(folder, records, cards, by, rules)
 
 
 def _write_assets(folder: Path) -> None:
@@ -139,16 +140,16 @@ def _write_index(
     records: Sequence[Record],
     cards: Sequence[dict[str, Any]],
     by: By,
-    floor: float,
+    rules: Rules,
 ) -> None:
-    rankings = {str(kind): content.tables(records, kind, floor) for kind in content.KINDS}
+    rankings = {str(kind): content.tables(records, kind, rules) for kind in content.KINDS}
     boards = [
         table for groups in rankings.values() for tables in groups.values() for table in tables
     ]
     charts = {table.key: drawn for table in boards if (drawn := content.chart(table))}
     flags = gallery.flag_words(records)
     data = {
-        "floor": floor,
+        "floor": rules.floor,
         "flags": flags,
         "charts": charts,
         "members": {table.key: [row.members for row in table.rows] for table in boards},
@@ -169,7 +170,7 @@ def _write_index(
     page = environment.get_template("index.html.j2").render(
         mark=Markup(MARK),
         open=by,
-        floor=floor,
+        floor=rules.floor,
         rankings=rankings,
         charts=charts,
         flags=flags,

@@ -12,11 +12,13 @@ import pandas as pd
 from splitsec.cli.exit_codes import Exit
 from splitsec.errors import UsageError
 from splitsec.leaderboard.boards import FORMS, MEASURES, in_words
-from splitsec.leaderboard.ranking import UTILITY_FLOOR, Board, rank
+from splitsec.leaderboard.ranking import Board, rank
 from splitsec.leaderboard.settings import By
+from splitsec.leaderboard.worth import UTILITY_FLOOR, Rules
 from splitsec.records.index import load_brief_records
 from splitsec.records.record import Evidence
 from splitsec.records.store import StoredRecord, find_records
+from splitsec.records.wording import MARGINS
 
 _SHORT = 9  # characters of a name that fits below an interval, after "by"
 _WIDE = 120  # columns of a terminal in which measures and their intervals share a line
@@ -54,6 +56,13 @@ _WIDE = 120  # columns of a terminal in which measures and their intervals share
     help="Share of the undefended model's worth that a ranked defense retains.",
 )
 @click.option(
+    "--margin",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="LOSS",
+    help="Largest loss of utility that counts as none.  [default: "
+    f"{MARGINS['auc']:g} of an AUC, {MARGINS['jaccard']:g} of a Jaccard]",
+)
+@click.option(
     "--only-verified",
     is_flag=True,
     help="Leave out claims of submitters that were not re-run here.",
@@ -64,14 +73,17 @@ def command(
     form: str,
     output: Path | None,
     floor: float,
+    margin: float | None,
     only_verified: bool,
 ) -> int:
     """Rank the defenses, attacks or targets of RECORDS: folders, record.json or .jsonl files.
 
-    A defense is as good as its worst case over the attacks that work undefended. Rows that
-    cannot be told apart share a rank; rows that are incomplete, invalid or below the floor of
-    utility are shown without one. Of a cell that is claimed and was run again, the new record
-    counts; the evidence says which rows rest on claims. Exits 5 if no record is of an attack.
+    A defense is as good as its worst case over the attacks that work undefended or behind any
+    defense. Intervals and ranks are over seeds and images. Rows that cannot be told apart share a
+    rank; rows that are incomplete, invalid or below the floor of utility are shown without one. A
+    defense's cost is within the margin only if its whole interval is. Of a cell that is claimed
+    and was run again, the new record counts; the evidence says which rows rest on claims. Exits 5
+    if no record is of an attack.
     """
     folders = ("html", "records")
     if output is None and form in folders:
@@ -84,10 +96,10 @@ def command(
         ]
         if form == "records":
             return _publish(found, output)
-        return _write_page(found, cast(By, by), output, floor)
+        return _write_page(found, cast(By, by), output, Rules(floor, margin))
     brief = load_brief_records(records, _announce)
     known = [one for one in brief if _counts(one.evidence, only_verified)]
-    boards = rank(known, cast(By, by), floor)
+    boards = rank(known, cast(By, by), floor, margin)
     if not boards:
         return _empty()
     if form == "table":
@@ -111,13 +123,13 @@ def _empty() -> int:
     return Exit.EMPTY
 
 
-def _write_page(found: Sequence[StoredRecord], by: By, output: Path, floor: float) -> int:
+def _write_page(found: Sequence[StoredRecord], by: By, output: Path, rules: Rules) -> int:
     from splitsec.leaderboard.web.folder import check_folder, write_page
 
     check_folder(output)
     if all(one.record.spec.attack == "none" for one in found):
         return _empty()
-    click.echo(str(write_page(found, output, by, floor)))
+    click.echo(str(write_page(found, output, by, rules)))
     return Exit.OK
 
 
@@ -174,7 +186,7 @@ def _print(boards: Sequence[Board]) -> None:
 
 
 def _narrow(words: pd.DataFrame, measured: Sequence[str]) -> pd.DataFrame:
-    """Return text for a narrow terminal: intervals and worst attacks go below the measures."""
+    """Return text for a narrow terminal: intervals, attacks and costs go below the measures."""
     rules = {name: {r" \((.*)\)$": r"\n\1"} for name in measured}
     words = words.replace(rules, regex=True)
     for name in {"", "worst attack"} & set(words):
@@ -187,4 +199,9 @@ def _narrow(words: pd.DataFrame, measured: Sequence[str]) -> pd.DataFrame:
         attack = words.pop("worst attack")
         by = "by " if attack.str.len().max() <= _SHORT else "by\n"
         words["leakage"] += (f"\n{by}" + attack).where(attack != "-", "")
-    return words.rename(columns={"Pareto front": "Pareto\nfront"})
+    names = {"Pareto front": "Pareto\nfront"}
+    if "cost" in words:
+        cost = words.pop("cost")
+        words["retained"] += ("\n" + cost).where(cost != "-", "")
+        names["retained"] = "retained\nand cost"
+    return words.rename(columns=names)

@@ -1,4 +1,4 @@
-"""Statistics over seeds and images: intervals, comparisons, ranks and costs.
+"""Statistics over seeds and images: intervals, comparisons and ranks.
 
 A figure of a board varies with the seed of the training and with the images that happen to be
 scored. Every seed scores the same images, so both are resampled, and images once for all seeds and
@@ -10,7 +10,7 @@ The level of the seeds needs no draws: what the bootstrap estimates there is the
 which is known in closed form, and without the factor (S-1)/S by which the bootstrap of S values
 is too small. Percentiles of five seeds would cover too seldom. The half width of an interval is
 ``sqrt(t² Vs + z² Vi)``, of the variances over seeds and images and the quantiles of Student's
-distribution with S-1 degrees of freedom and of the normal one: Banerjee, On confidence interval for
+distributions with S-1 and N-1 degrees of freedom: Banerjee, On confidence interval for
 two-means problem, Sankhya 22, 1960, who shows that such intervals cover at least as often as they
 say. Satterthwaite's degrees of freedom told 10 equal rows apart in 10 % of simulations, where 5 %
 were promised. ``tests/evidence/verdicts.py`` prints coverage and false positives.
@@ -21,7 +21,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,10 +44,17 @@ class Sample(NamedTuple):
         on_images: (R, S), the figure of each seed on R resamples of the images. Resample r is of
             the same images for all seeds, and for all samples that are compared. None where no
             values per image are known; then images are taken as given.
+        images: number of images; None counts as very many.
     """
 
     per_seed: Floats
     on_images: Floats | None = None
+    images: int | None = None
+
+    def plus(self, value: float) -> Sample:
+        """Return the sample of a figure that is larger by a number."""
+        images = None if self.on_images is None else self.on_images + value
+        return Sample(self.per_seed + value, images, self.images)
 
     def minus(self, other: Sample) -> Sample:
         """Return the differences from another sample of the same seeds.
@@ -57,7 +64,8 @@ class Sample(NamedTuple):
         images = None
         if self.on_images is not None and other.on_images is not None:
             images = self.on_images - other.on_images
-        return Sample(self.per_seed - other.per_seed, images)
+        known = [one for one in (self.images, other.images) if one is not None]
+        return Sample(self.per_seed - other.per_seed, images, min(known, default=None))
 
     @property
     def mean(self) -> float:
@@ -72,11 +80,13 @@ class Variances(NamedTuple):
         seeds: variance of the mean over other seeds, on these images; NaN for fewer than two.
         images: variance of the mean over other images, with these seeds; 0 if unknown.
         number: number of seeds.
+        scored: number of images; None counts as very many.
     """
 
     seeds: float
     images: float
     number: int
+    scored: int | None = None
 
     @property
     def error(self) -> float:
@@ -85,8 +95,9 @@ class Variances(NamedTuple):
 
     def half_width(self, share: float = (1 + LEVEL) / 2) -> float:
         """Return half the width of an interval, of whose two tails each has ``1 - share``."""
-        of_seeds = _quantile(self.number - 1, share) ** 2 * self.seeds
-        return math.sqrt(of_seeds + _quantile(math.inf, share) ** 2 * self.images)
+        of_seeds = quantile(self.number - 1, share) ** 2 * self.seeds
+        freedom = math.inf if self.scored is None else self.scored - 1
+        return math.sqrt(of_seeds + quantile(freedom, share) ** 2 * self.images)
 
 
 def variances(sample: Sample) -> Variances:
@@ -96,7 +107,9 @@ def variances(sample: Sample) -> Variances:
     over_images = 0.0
     if sample.on_images is not None:
         over_images = float(sample.on_images.mean(axis=1).var(ddof=1))
-    return Variances(over_seeds, over_images, count)
+        if sample.images is not None:  # by which the bootstrap of N values is too small
+            over_images *= sample.images / (sample.images - 1)
+    return Variances(over_seeds, over_images, count, sample.images)
 
 
 def draw_images(
@@ -287,119 +300,6 @@ def resampled_mean(sample: Sample, weights: Floats) -> Floats:
     return mean
 
 
-Outcome = Literal["within", "over", "cannot be told"]
-
-
-class CostVerdict(NamedTuple):
-    """Whether a loss is shown to be at most a margin.
-
-    Attributes:
-        cost: the loss with its 95 % interval.
-        margin: the largest loss that counts as none, stated beforehand.
-        outcome: ``"within"`` if the whole interval is below the margin (non-inferiority),
-            ``"over"`` if it is above.
-        needs: numbers that could tell, where it cannot be told; otherwise None.
-    """
-
-    cost: Estimate
-    margin: float
-    outcome: Outcome
-    needs: Needs | None = None
-
-
-class Needs(NamedTuple):
-    """Numbers of seeds and images with which a difference would be seen.
-
-    Attributes:
-        seeds: with the images that there are; None if no number of seeds would do.
-        images: with the seeds that there are; None if no number of images would do, or if no
-            values per image are known.
-    """
-
-    seeds: int | None
-    images: int | None
-
-
-def judge_cost(
-    losses: Sample, margin: float, limits: Limits = UNLIMITED, images: int | None = None
-) -> CostVerdict:
-    """Judge a loss by non-inferiority, as for instance a defense's cost in AUC.
-
-    That a loss cannot be told from 0 shows nothing: few seeds and images never tell. Here the
-    95 % interval must lie below the margin.
-
-    Args:
-        losses: undefended minus defended, paired by seed and by image.
-        margin: the largest loss that counts as none.
-        limits: what a loss can be.
-        images: number of images; without it what could tell is given in seeds alone.
-    """
-    cost = over_seeds_and_images(losses, limits)
-    if len(losses.per_seed) < MINIMUM_SEEDS or cost.low is None or cost.high is None:
-        return CostVerdict(cost, margin, "cannot be told", needs(losses, margin, images))
-    if cost.high < margin:
-        return CostVerdict(cost, margin, "within")
-    if cost.low > margin:
-        return CostVerdict(cost, margin, "over")
-    return CostVerdict(cost, margin, "cannot be told", needs(losses, margin, images))
-
-
-POWER = 0.8
-"""How often a difference should be seen if it is there."""
-
-_MOST = 10_000  # seeds or images; more are as good as none
-
-
-def needs(sample: Sample, difference: float, images: int | None = None) -> Needs:
-    """Return how many seeds or images show a difference in 80 % of experiments.
-
-    The test is that of :func:`chance_of_difference` at 5 %. A number of images is found by scaling
-    the variance over images, which goes with 1 / N.
-
-    Args:
-        sample: paired differences as they are now, from which variances are estimated; two
-            seeds or more, else nothing is known.
-        difference: the difference to show, above 0.
-        images: number N of images now; None if it is not known.
-    """
-    found = variances(sample)
-    if math.isnan(found.seeds):
-        return Needs(None, None)
-    of_seed = found.seeds * found.number  # of one seed
-    seeds = next(
-        (
-            count
-            for count in _candidates(MINIMUM_SEEDS)
-            if _shows(Variances(of_seed / count, found.images, count), difference)
-        ),
-        None,
-    )
-    if sample.on_images is None or images is None or found.number < MINIMUM_SEEDS:
-        return Needs(seeds, None)
-    enough = next(
-        (
-            count
-            for count in _candidates(10)
-            if _shows(found._replace(images=found.images * images / count), difference)
-        ),
-        None,
-    )
-    return Needs(seeds, enough)
-
-
-def _candidates(least: int) -> list[int]:
-    """Return numbers from the least on, each if it is below 100, then in steps of a percent."""
-    numbers = list(range(least, 100))
-    while numbers[-1] < _MOST:
-        numbers.append(max(numbers[-1] + 1, round(numbers[-1] * 1.01)))
-    return numbers
-
-
-def _shows(found: Variances, difference: float) -> bool:
-    """Return whether a true difference is seen often enough."""
-    return difference >= found.half_width() + _quantile(math.inf, POWER) * found.error
-
-
-def _quantile(freedom: float, share: float) -> float:
-    """Return a quantile of Student's distribution, which is normal if its degrees are infinite."""
+def quantile(freedom: float, share: float) -> float:
+    """Return a quantile of Student's distribution, normal for infinite degrees of freedom."""
     return float(stdtrit(freedom, share) if math.isfinite(freedom) else ndtri(share))

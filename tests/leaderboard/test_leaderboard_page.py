@@ -194,7 +194,7 @@ def test_the_gallery_shows_pictures_with_numbers_and_opens(page: Page, built: Bu
     assert image.get_attribute("loading") == "lazy"
     alt = image.get_attribute("alt") or ""
     assert "leakage 0.65" in alt
-    assert "MSE 0.1234 (the guess 0.4321)" in alt
+    assert "MSE 0.1512 (the guess 0.4321)" in alt
     first.locator("summary").click()
     page.wait_for_selector("#cells .curve .scatterlayer")
     assert first.locator(".curve").count() == 2

@@ -18,6 +18,7 @@ from splitsec.errors import DataError
 from splitsec.leaderboard import load
 from splitsec.leaderboard.ranking import rank
 from splitsec.leaderboard.tables import load as load_frame
+from splitsec.metrics.schema import Identification
 from splitsec.plugins.grants import ThreatModel
 from splitsec.records.record import FLAGS, LABELS_SHARED, PROTOCOL_VERSION, Record
 from splitsec.records.store import load_records, record_folder, write_record
@@ -56,12 +57,68 @@ def test_the_worst_case_is_taken_per_seed_before_the_mean() -> None:
 
 
 def test_an_attack_that_fails_its_positive_control_counts_for_nothing() -> None:
-    records = grid(a_none=0.6, a_d=0.2, b_none=-0.02, b_d=0.5)
+    records = grid(a_none=0.6, a_d=0.2, b_none=0, b_d=0)
     (board,) = rank(records, "defenses")
-    assert board.rows.set_index("name").loc["d", "leakage"] == pytest.approx(0.22)
-    assert any(note.startswith("b does not count: undefended") for note in board.notes)
-    (board,) = rank(grid(a_none=0.6, a_d=0.2, b_d=0.5), "defenses")
+    assert board.rows["worst attack"].tolist() == ["a", "a"]
+    assert board.notes == [
+        "b does not count: undefended, it recovers 0.02 (0.00 to 0.04) of what there is, no more "
+        "than a blind guess does, and no more behind any defense"
+    ]
+    (board,) = rank(grid(a_none=0.6, a_d=0.2, b_d=0), "defenses")
     assert any("b does not count: it has no undefended cell" in note for note in board.notes)
+
+
+def test_an_attack_that_works_only_behind_a_defense_counts() -> None:
+    table = rows(grid(a_none=0.6, a_d=0.2, a_e=0.4, b_none=0, b_d=0.5, b_e=0))
+    assert table.loc["d", "leakage"] == pytest.approx(0.52)
+    assert table.loc["d", "worst attack"] == "b"
+    assert table.loc["none", "cells"] == 10
+
+
+def test_an_attack_without_undefended_cells_that_breaks_a_defense_leaves_a_gap() -> None:
+    table = rows(grid(a_none=0.6, a_d=0.2, b_d=0.5))
+    assert table.loc["d", "leakage"] == pytest.approx(0.52)
+    assert table.loc["none", "reason"] == "5 of 10 cells"
+
+
+def test_an_attack_that_identifies_counts_whatever_it_leaks() -> None:
+    def blurred(rate: float) -> list[Record]:
+        records = grid(a_none=0.6, a_d=0.2, b_none=0, b_d=0)
+        found = []
+        for one in records:
+            if one.spec.attack == "b" and one.spec.defense == "none":
+                assert one.victims is not None
+                privacy = one.victims.held_out.privacy.model_copy(
+                    update={
+                        "identification": Identification(structure=rate, pixel=0.0, gallery=100)
+                    }
+                )
+                held_out = one.victims.held_out.model_copy(update={"privacy": privacy})
+                victims = one.victims.model_copy(update={"held_out": held_out})
+                one = one.model_copy(update={"victims": victims})  # noqa: PLW2901
+            found.append(one)
+        return found
+
+    (board,) = rank(blurred(0.4), "defenses")
+    assert board.notes == []
+    assert board.rows["expected"].tolist() == [10, 10]
+    (board,) = rank(blurred(0.02), "defenses")
+    assert board.notes[0].startswith("b does not count: undefended")
+
+
+def test_one_of_many_defenses_that_seems_broken_by_chance_is_not() -> None:
+    lucky = dict(enumerate((0.05, 0.04, 0.06, 0.03, 0.08)))  # alone, p is 0.02
+
+    def board_of(defenses: int) -> list[str]:
+        records = grid(a_none=0.6, a_d0=0.2, b_none=0)
+        records += [cell("b", "d0", seed, value) for seed, value in lucky.items()]
+        for number in range(1, defenses):
+            records += [cell(x, f"d{number}", seed, 0.0) for seed in SEEDS for x in "ab"]
+        (board,) = rank(records, "defenses")
+        return [note for note in board.notes if "does not count" in note]
+
+    assert board_of(1) == []
+    assert len(board_of(10)) == 1
 
 
 def at_cut(cut: int, *leakages: float, **changes: Any) -> list[Record]:
@@ -72,7 +129,9 @@ def at_cut(cut: int, *leakages: float, **changes: Any) -> list[Record]:
 def test_cuts_are_never_pooled_as_seeds() -> None:
     (board,) = rank([*at_cut(3, 0.66, 0.68), *at_cut(5, 0.40, 0.42)], "targets")
     table = board.rows.set_index("name")
-    assert board.notes == []
+    assert board.notes == [
+        "two seeds: no row can be told from another; intervals of leakage are over images alone"
+    ]
     assert table["leakage"].round(6).to_dict() == {"resnet cut 5": 0.41, "resnet cut 3": 0.67}
     assert table["expected"].tolist() == [2, 2]
 
@@ -96,28 +155,31 @@ def test_an_attack_that_failed_on_one_target_leaves_a_gap_there() -> None:
 
 
 def test_seeds_that_differ_much_are_not_nothing() -> None:
-    (board,) = rank([*at_cut(3, 0.1, 0.9)], "defenses")
+    (board,) = rank([*at_cut(3, 0.0, 0.0, 0.9)], "defenses")
     assert board.notes == [
-        "a does not count: undefended, it recovers 0.50 (0.00 to 1.00) of what there is, which 2 "
+        "a does not count: undefended, it recovers 0.30 (0.00 to 1.00) of what there is, which 3 "
         "seeds cannot tell from nothing"
     ]
 
 
 def test_a_flagged_cell_is_not_a_missing_one() -> None:
-    flagged = grid(a_d=0.2) + [
+    flagged = grid(a_d=0) + [
         cell("a", "none", seed, 0.6, flags=["target-never-learned"]) for seed in SEEDS
     ]
     (board,) = rank(flagged, "defenses")
     (note,) = board.notes
-    assert note == "a does not count: no undefended cell of it is valid (target-never-learned)"
+    assert note == (
+        "a does not count: no undefended cell of it is valid (target-never-learned), and no more "
+        "behind any defense"
+    )
 
 
 def test_no_interval_of_a_board_leaves_what_its_figure_can_be() -> None:
     records = [
         cell("a", name, seed, leakage, auc=auc)
         for name, leakages, aucs in (
-            ("none", (0.95, 0.99), (0.99, 0.8)),
-            ("d", (0.0, 0.02), (0.7, 0.99)),
+            ("none", (0.95, 0.99, 0.7), (0.99, 0.8, 0.895)),
+            ("d", (0.0, 0.02, 0.3), (0.5, 1.0, 0.6)),
         )
         for seed, (leakage, auc) in enumerate(zip(leakages, aucs, strict=True))
     ]
@@ -125,7 +187,7 @@ def test_no_interval_of_a_board_leaves_what_its_figure_can_be() -> None:
     for name in ("leakage", "utility"):
         assert (table[f"{name} low"] >= 0).all()
         assert (table[f"{name} high"] <= 1).all()
-    assert table.loc["d", "retained"] == pytest.approx(0.345 / 0.395)
+    assert table.loc["d", "retained"] == pytest.approx(0.2 / 0.395)
     assert table.loc["d", "retained low"] == pytest.approx(-0.5 / 0.395)  # an AUC of 0
     assert table.loc["d", "retained high"] == pytest.approx(0.5 / 0.395)  # an AUC of 1
 
@@ -216,7 +278,12 @@ def test_rows_that_cannot_be_told_apart_share_a_rank() -> None:
 def test_one_seed_tells_nothing_apart() -> None:
     (board,) = rank([cell("a", "none", 0, 0.6), cell("a", "d", 0, 0.1)], "defenses")
     assert board.rows["rank"].tolist() == [1, 1]
-    assert board.notes == ["one seed: no row can be told from another"]
+    assert board.rows["rank last"].tolist() == [2, 2]
+    assert board.rows["pareto"].tolist() == [1, 0], "of the images of this seed"
+    assert board.notes == [
+        "what a defense costs is judged from 3 seeds on",
+        "one seed: no row can be told from another; intervals of leakage are over images alone",
+    ]
 
 
 def test_what_is_missing_or_invalid_is_shown_without_a_rank() -> None:

@@ -7,39 +7,31 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from splitsec.metrics.figures import SHARE, Limits
+from splitsec.metrics.figures import SHARE
 from splitsec.metrics.two_level import (
-    RESAMPLES,
-    Needs,
     Sample,
     chance_of_difference,
     draw_images,
     draw_labelled_images,
     draw_seeds,
     holm,
-    judge_cost,
-    needs,
     over_seeds_and_images,
     rank_intervals,
     resampled_mean,
     shares_on_front,
     variances,
 )
-from support.simulated import WORLDS, World, coverage, rows_of, samples_of, told_apart
+from support.simulated import (
+    WORLDS,
+    World,
+    coverage,
+    drawn,
+    rows_of,
+    samples_of,
+    told_apart,
+)
 
-ALIKE = World(0.02, 0.1, 0.02)
 NOISE = 0.02  # of a share in so few runs; tests/evidence/verdicts.py has 2,000 of them
-
-
-def drawn(seed: int = 0, seeds: int = 5, images: int = 100, world: World = ALIKE) -> Sample:
-    draws = np.random.default_rng(seed)
-    (sample,) = samples_of(rows_of(1, seeds, images, world, draws), draws, RESAMPLES)
-    return sample
-
-
-def shifted(sample: Sample, by: float) -> Sample:
-    images = None if sample.on_images is None else sample.on_images + by
-    return Sample(sample.per_seed + by, images)
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -96,8 +88,8 @@ def test_the_interval_and_the_test_agree(seed: int) -> None:
     sample = drawn(seed)
     low = over_seeds_and_images(sample).low
     assert low is not None
-    assert chance_of_difference(shifted(sample, -low - 1e-6)) > 0.05
-    assert chance_of_difference(shifted(sample, -low + 1e-6)) < 0.05
+    assert chance_of_difference(sample.plus(-low - 1e-6)) > 0.05
+    assert chance_of_difference(sample.plus(-low + 1e-6)) < 0.05
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -108,8 +100,8 @@ def test_fewer_than_three_seeds_have_an_interval_of_images_alone(seeds: int) -> 
     assert (low, high) == pytest.approx(np.percentile(sample.on_images.mean(1), [2.5, 97.5]))
     assert mean == pytest.approx(sample.per_seed.mean())
     assert over_seeds_and_images(Sample(sample.per_seed)) == (pytest.approx(mean), None, None)
-    assert chance_of_difference(shifted(sample, 9)) == 1, "they tell nothing of other seeds"
-    assert rank_intervals([sample, shifted(sample, 9)]) == [(1, 2), (1, 2)]
+    assert chance_of_difference(sample.plus(9)) == 1, "they tell nothing of other seeds"
+    assert rank_intervals([sample, sample.plus(9)]) == [(1, 2), (1, 2)]
 
 
 def test_no_seed_has_no_value() -> None:
@@ -173,78 +165,6 @@ def test_a_resampled_mean_is_of_seeds_and_images() -> None:
     assert resampled_mean(Sample(per_seed, on_images), weights).tolist() == [0.5, 0.6]
 
 
-def losses(mean: float, spread: float, seeds: int = 5) -> Sample:
-    values = np.linspace(-1, 1, seeds)
-    return Sample(mean + spread * values / values.std(ddof=1))
-
-
-@pytest.mark.parametrize(
-    ("mean", "spread", "outcome"),
-    [
-        (0.0, 0.005, "within"),
-        (-0.05, 0.005, "within"),  # better than undefended
-        (0.012, 0.005, "within"),  # a cost, but a small one
-        (0.018, 0.005, "cannot be told"),
-        (0.0, 0.05, "cannot be told"),  # no difference from 0 shows nothing
-        (0.04, 0.005, "over"),
-    ],
-)
-def test_a_cost_is_judged_against_its_margin(mean: float, spread: float, outcome: str) -> None:
-    found = judge_cost(losses(mean, spread), 0.02)
-    assert found.outcome == outcome
-    assert (found.needs is None) == (outcome != "cannot be told")
-
-
-@pytest.mark.parametrize("seeds", [1, 2])
-def test_too_few_seeds_tell_no_cost(seeds: int) -> None:
-    draws = np.random.default_rng(0)
-    values = np.zeros((1, seeds, 50)) + 1e-4 * draws.normal(size=(1, seeds, 50))
-    (sample,) = samples_of(values, draws, 100)
-    found = judge_cost(sample, 0.02, images=50)
-    assert found.outcome == "cannot be told"
-    assert found.needs == (Needs(None, None) if seeds == 1 else Needs(3, None))
-
-
-def test_a_loss_that_is_over_the_margin_is_seldom_called_within_it() -> None:
-    draws = np.random.default_rng(0)
-    within = 0
-    for _ in range(500):
-        (sample,) = samples_of(rows_of(1, 5, 60, ALIKE, draws) - 0.5 + 0.02, draws, 100)
-        within += judge_cost(sample, 0.02).outcome == "within"
-    assert within / 500 <= 0.035
-
-
-@pytest.mark.parametrize("difference", [0.02, 0.05])
-def test_what_is_needed_shows_the_difference_in_four_of_five_cases(difference: float) -> None:
-    world = World(0.03, 0.05, 0.0)
-    wanted = needs(losses(0, world.seeds, seeds=40), difference).seeds
-    assert wanted is not None
-    draws = np.random.default_rng(0)
-    shown = [
-        chance_of_difference(Sample(difference + world.seeds * draws.normal(size=wanted))) < 0.05
-        for _ in range(400)
-    ]
-    assert 0.74 <= np.mean(shown) <= 0.92
-
-
-def test_no_number_of_seeds_replaces_images() -> None:
-    sample = drawn(images=40, world=World(0.001, 0.3, 0.0))
-    centred = shifted(sample, -sample.mean)
-    found = needs(centred, 0.05, images=40)
-    assert found.seeds is None
-    assert found.images is not None
-    assert 150 < found.images < 500  # (1.96 + 0.84)² 0.3² / 0.05² is 282
-    assert needs(centred, 1.0, images=40).images == 10, "the least that is said"
-
-
-def test_more_images_do_not_replace_seeds() -> None:
-    centred = shifted(drawn(seeds=20, world=World(0.1, 0.01, 0.0)), -0.5)
-    found = needs(centred, 0.05, images=100)
-    assert found.images is None
-    assert found.seeds is not None
-    assert 20 < found.seeds < 60
-
-
 def delong(margins: NDArray[np.float64], positive: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the covariance of AUCs of the same images: DeLong, DeLong and Clarke-Pearson, 1988."""
     above = (
@@ -268,8 +188,3 @@ def test_the_paired_bootstrap_of_two_aucs_is_delongs() -> None:
     reference = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
     assert (one - other).var() == pytest.approx(reference, rel=0.1)
     assert (one - other).std() < 0.6 * one.std(), "pairing pays"
-
-
-def test_limits_of_a_difference_hold() -> None:
-    found = judge_cost(losses(0.9, 0.3), 0.02, Limits(-1, 1))
-    assert found.cost.high == 1

@@ -6,7 +6,7 @@ from typing import Any
 
 from splitsec.metrics.schema import VictimScores
 from splitsec.plugins.grants import ThreatModel
-from splitsec.records.record import PROTOCOL_VERSION, Leakage, Record
+from splitsec.records.record import PROTOCOL_VERSION, Leakage, Record, Victims
 
 SEEDS = range(5)
 
@@ -44,6 +44,27 @@ def make_scores(leakage: float | None = 0.62, **changes: Any) -> VictimScores:
         "clamped_share": 0.0,
     }
     return VictimScores.model_validate(values | changes)
+
+
+def scores_of(leakage: float) -> VictimScores:
+    """Return scores whose every skill is the leakage, on each image, and so is identification."""
+    error = 1 - leakage
+
+    def each(value: float) -> dict[str, Any]:
+        return {"mean": value, "per_image": [value, value]}
+
+    rate = 0.01 + 0.99 * leakage
+    return make_scores(
+        leakage,
+        privacy={
+            "mse": each(0.4321 * error),
+            "psnr": each(20.0),
+            "ssim": each(1 - 0.5 * error),
+            "lpips": each(0.4 * error),
+            "identification": {"structure": rate, "pixel": rate, "gallery": 100},
+        },
+        skill=dict.fromkeys(("mse", "ssim", "lpips"), leakage),
+    )
 
 
 def without_lpips() -> VictimScores:
@@ -154,4 +175,6 @@ def cell(attack: str, defense: str, seed: int, leakage: float | None, **changes:
         "threat_model": ThreatModel(active=attack == "active"),
         "leakage": None if leakage is None else Leakage(value=leakage, victims="training"),
     }
+    if leakage is not None and 0 <= leakage <= 1:
+        given["victims"] = Victims(training=scores_of(leakage), held_out=scores_of(leakage))
     return base.model_copy(update=given | changes)

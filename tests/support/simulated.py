@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from splitsec.metrics.two_level import (
+    RESAMPLES,
     Floats,
     Sample,
     draw_images,
@@ -33,9 +34,11 @@ class World(NamedTuple):
     skewed: bool = False
 
 
+ALIKE = World(0.02, 0.1, 0.02)
+
 WORLDS = {
     "images vary most": World(),
-    "seeds and images alike": World(0.02, 0.1, 0.02),
+    "seeds and images alike": ALIKE,
     "seeds alone": World(0.05, 0.0, 0.0),
     "images alone": World(0.0, 0.2, 0.05),
     "skewed": World(0.02, 0.1, 0.05, skewed=True),
@@ -63,7 +66,14 @@ def samples_of(values: Floats, draws: np.random.Generator, resamples: int) -> li
     """Return samples of values per row, seed and image, whose images are resampled together."""
     images = values.shape[2]
     weights = draw_images(images, draws, resamples) / images
-    return [Sample(row.mean(axis=1), weights @ row.T) for row in values]
+    return [Sample(row.mean(axis=1), weights @ row.T, images) for row in values]
+
+
+def drawn(seed: int = 0, seeds: int = 5, images: int = 100, world: World = ALIKE) -> Sample:
+    """Return a sample of one row."""
+    draws = np.random.default_rng(seed)
+    (sample,) = samples_of(rows_of(1, seeds, images, world, draws), draws, RESAMPLES)
+    return sample
 
 
 def coverage(seeds: int, images: int, world: World, runs: int, resamples: int = 200) -> float:
