@@ -1,4 +1,7 @@
-"""Tests the report's claims on records: differences paired by seed, with 95 % intervals."""
+"""Tests the report's claims on records: differences paired by seed, with 95 % intervals.
+
+A claim is about training runs in general, so fewer than three seeds tell none.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,10 @@ class Verdict(NamedTuple):
 
     Attributes:
         claim: the claim.
-        outcome: whether it holds; "cannot be told" if the interval allows either.
+        outcome: whether it holds; "cannot be told" if the interval allows either, or if there are
+            fewer than :data:`~splitsec.metrics.intervals.MINIMUM_SEEDS` seeds.
         difference: mean over seeds of the measure minus its reference.
-        low: lower end of the 95 % t-interval; None for a single seed.
+        low: lower end of the 95 % t-interval; None for fewer than three seeds.
         high: upper end of that interval.
         seeds: number of pairs.
     """
@@ -73,7 +77,7 @@ def _outcome(claim: ReportClaim, mean: float | None, low: float | None, high: fl
     if mean is None:
         return "not run"
     if low is None or high is None:
-        low = high = mean  # one seed: said beside the outcome
+        return "cannot be told"
     if claim.expects == "same":
         if -claim.margin <= low and high <= claim.margin:
             return "holds"

@@ -11,6 +11,7 @@ import pandas as pd
 from splitsec.leaderboard import tables
 from splitsec.leaderboard.claims import Verdict, weigh
 from splitsec.leaderboard.tracks import Track
+from splitsec.metrics.intervals import MINIMUM_SEEDS
 from splitsec.records.record import FLAGS, INVALIDATING, LABELS_SHARED, Record
 
 _PICTURES = ("curves", "images", "masks", "activations")
@@ -51,12 +52,12 @@ def settings(records: Sequence[Record]) -> str:
             for one in records
         }
     )
-    several = len({one.spec.seed for one in records}) > 1
-    of = (
-        "Means over seeds with 95 % t-intervals"
-        if several
-        else "One seed; intervals are over held-out images"
-    )
+    seeds = len({one.spec.seed for one in records})
+    of = "One seed; intervals are over held-out images"
+    if seeds > 1:
+        of = "Means over seeds" + (
+            " with 95 % t-intervals" if seeds >= MINIMUM_SEEDS else ", too few for intervals"
+        )
     invalid = sum(bool(INVALIDATING & set(one.flags)) for one in records)
     flagged = f" {invalid} of {len(records)} cells carry an invalidating flag." if invalid else ""
     return (
@@ -88,7 +89,7 @@ def _preface(records: Sequence[Record]) -> str:
         "The report gives one run without intervals. Here every row is a mean over seeds, which "
         "change initial weights and the order of batches, never the split of the images. A "
         "difference is paired by seed; whether a claim holds *cannot be told* where the 95 % "
-        "interval allows either.\n",
+        f"interval allows either, and from fewer than {MINIMUM_SEEDS} seeds.\n",
         *(f"- {one}" for one in others),
         *(f"- Images: {one}" for one in _disclosures(records)),
         "",
@@ -125,7 +126,9 @@ def _difference(verdict: Verdict) -> str:
     if verdict.difference is None:
         return "no pair of cells is ok"
     to = f"{claim.value:g}" if claim.against is None else tables.described(claim.against)
-    within = "one seed" if verdict.low is None else f"{verdict.low:+.3f} to {verdict.high:+.3f}"
+    within = f"a claim needs {MINIMUM_SEEDS} seeds"
+    if verdict.low is not None:
+        within = f"{verdict.low:+.3f} to {verdict.high:+.3f}"
     margin = f"; within {claim.margin:g} counts as the same" if claim.margin else ""
     return (
         f"{tables.name_of(claim.measure)} of {tables.described(claim.of)} minus {to}: "

@@ -142,6 +142,19 @@ def test_a_claim_is_weighed_by_its_interval(
         weigh(claim.model_copy(update={"of": {"cutt": 3}}), tables.load(records))
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("expects", ["higher", "lower", "same"])
+def test_fewer_than_three_seeds_tell_no_claim(expects: Any, seeds: int) -> None:
+    claim = ReportClaim(
+        says="so", measure="accuracy", of={}, value=0.6, expects=expects, margin=0.02
+    )
+    for accuracy in (0.6, 0.1, 0.9):
+        records = [utility_record(seed, 3, accuracy) for seed in range(seeds)]
+        verdict = weigh(claim, tables.load(records))
+        assert (verdict.outcome, verdict.low) == ("cannot be told", None)
+        assert verdict.difference == pytest.approx(accuracy - 0.6)
+
+
 def test_a_claim_compares_with_one_thing() -> None:
     with pytest.raises(ValueError, match="either 'against' or 'value'"):
         ReportClaim(says="so", measure="auc", of={}, expects="higher")
@@ -149,13 +162,13 @@ def test_a_claim_compares_with_one_thing() -> None:
 
 def test_the_page_says_what_failed_and_what_holds(tmp_path: Path) -> None:
     table1, figure2 = get_track("table1"), get_track("figure2")
-    records = [utility_record(seed, cut, 0.6) for cut in (2, 3, 7) for seed in (0, 1)]
-    failed = utility_record(2, 3, 0.9, status="failed", reason="it diverged")
+    records = [utility_record(seed, cut, 0.6) for cut in (2, 3, 7) for seed in (0, 1, 2)]
+    failed = utility_record(3, 3, 0.9, status="failed", reason="it diverged")
     text = page.page([(table1, [*records, failed]), (figure2, [failed])], tmp_path / "r", tmp_path)
-    assert "7 records, 6 of them ok" in text
+    assert "10 records, 9 of them ok" in text
     assert "failed, it diverged" in text
     assert f"## {table1.title}" in text
-    assert "| 3 | 2 of 3 | 60.0%" in text
+    assert "| 3 | 3 of 4 | 60.0%" in text
     assert "No cell ran" in text
     assert "| The cut does not matter for accuracy (cut 7 against cut 3) | holds |" in text
 
@@ -176,16 +189,16 @@ def test_means_and_intervals_over_seeds() -> None:
 
 
 def test_a_table_is_written_in_three_forms(tmp_path: Path) -> None:
-    records = [utility_record(seed, cut, 0.6 + 0.1 * seed) for cut in (2, 3) for seed in (0, 1)]
-    records.append(utility_record(2, 3, 0.9, status="failed", reason="it diverged"))
+    records = [utility_record(seed, cut, 0.6 + 0.1 * seed) for cut in (2, 3) for seed in (0, 1, 2)]
+    records.append(utility_record(3, 3, 0.9, status="failed", reason="it diverged"))
     files = draw(get_track("table1"), records, tmp_path)
     assert [file.suffix for file in files] == [".csv", ".md", ".tex"]
     frame = pd.read_csv(files[0])
-    assert frame["accuracy"].tolist() == pytest.approx([0.65, 0.65])
-    assert frame["seeds"].tolist() == [2, 2]
-    assert frame["expected"].tolist() == [2, 3]
+    assert frame["accuracy"].tolist() == pytest.approx([0.7, 0.7])
+    assert frame["seeds"].tolist() == [3, 3]
+    assert frame["expected"].tolist() == [3, 4]
     text = files[1].read_text()
-    assert "| 2 | 2 | 65.0% (1.5% to 100.0%) |" in text
+    assert "| 2 | 3 | 70.0% (45.2% to 94.8%) |" in text
     assert "2 of 3" in text, "a missing seed is said"
     assert "63.5%, 60.2%" in text, "the report's figures stand beside"
     latex = files[2].read_text()
