@@ -199,11 +199,11 @@ def test_a_table_is_written_in_three_forms(tmp_path: Path) -> None:
     assert frame["expected"].tolist() == [3, 4]
     text = files[1].read_text()
     assert "| 2 | 3 | 70.0% (45.2% to 94.8%) |" in text
-    assert "2 of 3" in text, "a missing seed is said"
+    assert "3 of 4" in text, "a missing seed is said"
     assert "63.5%, 60.2%" in text, "the report's figures stand beside"
     latex = files[2].read_text()
     assert latex.count(r"\\") == 3
-    assert r"65.0\% (1.5\% to 100.0\%)" in latex
+    assert r"70.0\% (45.2\% to 94.8\%)" in latex
 
 
 def test_curves_are_drawn_and_missing_ones_said(tmp_path: Path) -> None:
