@@ -24,11 +24,11 @@ from splitsec.running.runs import evaluate, run_cells
 TINY = {
     "target.resnet.depth": 18,
     "training.epochs": 1,
-    "counts.private": 64,
-    "counts.public": 64,
-    "counts.validation": 24,
-    "counts.held_out": 40,
-    "counts.victims": 40,
+    "counts.private": 32,
+    "counts.public": 32,
+    "counts.validation": 12,
+    "counts.held_out": 16,
+    "counts.victims": 16,
 }
 SMALL = [f"{name}={value}" for name, value in TINY.items()]
 TINY_OPEN = {name: value for name, value in TINY.items() if not name.startswith("target.")}
@@ -71,10 +71,10 @@ def run(tmp_path: Path, attack: str, defense: str = "none", **options: Any) -> R
     return evaluate(attack, defense, parameters=parameters, **options)
 
 
-def run_open(folder: Path, attack: str, target: str) -> Record:
-    """Run a target that takes no parameters of the residual network's."""
+def run_open(folder: Path, attack: str, **options: Any) -> Record:
+    """Run a target that takes no parameters of the residual network's, and attack it here."""
     settings = {"size": 16, "threads": 1, "output": folder, "parameters": TINY_OPEN}
-    return evaluate(attack, "none", target=target, **settings)
+    return evaluate(attack, "none", isolate=False, **{**settings, **options})
 
 
 def test_an_attack_that_sees_nothing_leaks_nothing(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_an_attack_that_sees_nothing_leaks_nothing(tmp_path: Path) -> None:
         assert "no-better-than-trivial" in record.flags
     assert set(record.flags) <= set(FLAGS)
     assert record.access is not None
-    assert record.access.public_images == 64
+    assert record.access.public_images == 32
     folder = record_folder(tmp_path / "out", record)
     assert set(record.artifacts) == {"panel", "curves", "pictures"}
     for name in record.artifacts:
@@ -101,7 +101,7 @@ def test_an_attack_that_sees_nothing_leaks_nothing(tmp_path: Path) -> None:
     assert load_record(folder).numbers() == record.numbers()
     frame = splitsec.records_frame([record])
     assert list(frame["victims"]) == ["training", "held_out"]
-    assert len(splitsec.per_image_frame(record)) == 40
+    assert len(splitsec.per_image_frame(record)) == 16
 
 
 def test_an_oracle_leaks_everything_and_is_scored_on_held_out_only(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_an_oracle_leaks_everything_and_is_scored_on_held_out_only(tmp_path: Pat
     assert scores.privacy.identification.structure == 1
     assert "oracle-access" in record.flags
     assert record.access is not None
-    assert record.access.pairs == 64
+    assert record.access.pairs == 32
     assert record.leakage is not None
     assert record.leakage.victims == "held_out"
     if "lpips-unavailable" not in record.flags:
@@ -160,18 +160,18 @@ def test_fsha_beats_every_trivial_attacker_on_an_undefended_target(tmp_path: Pat
 
 def test_the_same_cell_twice_gives_the_same_numbers(tmp_path: Path) -> None:
     first, second = (
-        run(tmp_path / str(turn), "fsha:iterations=12,pretraining=3", "dcor") for turn in (0, 1)
+        run(tmp_path / str(turn), "fsha:iterations=4,pretraining=1", "dcor") for turn in (0, 1)
     )
     assert first.status == "ok", first.reason
     assert first.numbers() == second.numbers()
-    other = run(tmp_path / "2", "fsha:iterations=12,pretraining=3", "dcor", seed=1)
+    other = run(tmp_path / "2", "fsha:iterations=4,pretraining=1", "dcor", seed=1)
     assert other.cell_id != first.cell_id
     assert other.numbers()["victims"] != first.numbers()["victims"]
 
 
 def test_dcor_with_no_weight_is_no_defense(tmp_path: Path) -> None:
     records = [
-        run(tmp_path / defense, "fsha:iterations=6,pretraining=0", defense)
+        run(tmp_path / defense, "fsha:iterations=3,pretraining=0", defense)
         for defense in ("none", "dcor:alpha=0")
     ]
     assert records[0].victims == records[1].victims
@@ -183,15 +183,16 @@ def test_a_cell_leaves_the_process_as_it_found_it(tmp_path: Path) -> None:
     expected = torch.rand(3)
     torch.manual_seed(5)
     threads = torch.get_num_threads()
-    run(tmp_path, "fsha:iterations=1,pretraining=1", threads=threads + 1)
+    fsha = "fsha:iterations=1,pretraining=1"
+    run_open(tmp_path, fsha, target="fsha-client", cut=1, threads=threads + 1)
     assert torch.equal(torch.rand(3), expected)
     assert torch.get_num_threads() == threads
 
 
-@pytest.mark.parametrize("target", ["resnet", "fsha-client"])
+@pytest.mark.parametrize("target", ["resnet:depth=18", "fsha-client"])
 def test_fsha_runs_on_every_target_and_cut(tmp_path: Path, target: str) -> None:
     """Every target and cut gives the attack smashed data that it can work on."""
-    cuts = {"resnet": "0,2,5,7,8", "fsha-client": "1,4"}[target]
+    cuts = {"resnet:depth=18": "0,2,5,7,8", "fsha-client": "1,4"}[target]
     cells = resolve(
         Request(
             attack="fsha:iterations=2,pretraining=1",
@@ -453,7 +454,7 @@ def test_missing_lpips_is_a_flag_and_never_a_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPLITSEC_LPIPS_WEIGHTS", str(tmp_path / "nowhere.pth"))
-    record = run(tmp_path, attack_file(tmp_path, "public_images=True", MEAN))
+    record = run(tmp_path, attack_file(tmp_path, "public_images=True", MEAN), isolate=False)
     assert record.status == "ok", record.reason
     assert "lpips-unavailable" in record.flags
     assert record.leakage is not None

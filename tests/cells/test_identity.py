@@ -20,9 +20,7 @@ from splitsec.isolation import Isolation
 from splitsec.progress import Silent
 from splitsec.records.record import Record
 from splitsec.running.runs import evaluate, run_cells
-from support.cells import TINY
-
-COUNTS = [one for one in TINY if not one.startswith("target.")]
+from support.cells import COUNTS
 
 DEFENSE = '''
 """A defense that reads a file."""

@@ -15,7 +15,7 @@ from splitsec.isolation import Isolation
 from splitsec.progress import Silent
 from splitsec.records.record import Record
 from splitsec.running.runs import run_cells
-from support.cells import TINY
+from support.cells import COUNTS
 
 NOSY = '''
 """Reports the labels that it is shown: of held-out victims first, then of training victims."""
@@ -50,7 +50,7 @@ class Nosy(Attack):
 
 
 def ran(
-    folder: Path, isolated: bool, target: str = "resnet", **declared: bool
+    folder: Path, isolated: bool, target: str = "fsha-client", **declared: bool
 ) -> tuple[Cell, Record]:
     """Run a tiny cell of an attack that reports the labels that it was shown."""
     text = {"labels": True, "active": False, "listens": False, **declared}
@@ -59,10 +59,11 @@ def ran(
         Request(
             attack=str(folder / "nosy.py"),
             target=target,
+            cut=1,
             size=[16],
             threads=1,
             clients=2,
-            settings=[*TINY, "training.batch_size=4"],
+            settings=[*COUNTS, "training.batch_size=4"],
         ),
         Isolation() if isolated else None,
     )
@@ -77,9 +78,20 @@ def labels_of_victims(cell: Cell) -> list[float]:
     return torch.cat(labels).double().tolist()
 
 
-@pytest.mark.parametrize("isolated", [False, True])
+APART = pytest.param(True, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
-    "declared", [{}, {"active": True}, {"active": True, "listens": True}], ids=str
+    ("declared", "isolated"),
+    [
+        ({}, False),
+        ({}, True),
+        ({"active": True}, False),
+        pytest.param({"active": True}, True, marks=pytest.mark.slow),
+        ({"active": True, "listens": True}, False),
+        ({"active": True, "listens": True}, True),
+    ],
+    ids=str,
 )
 def test_those_of_training_victims_are_shown_and_no_others(
     declared: dict[str, bool], isolated: bool, tmp_path: Path
@@ -92,14 +104,14 @@ def test_those_of_training_victims_are_shown_and_no_others(
     assert (shown["held out"], shown["early"]) == ([-1.0], [0.0])
 
 
-@pytest.mark.parametrize("isolated", [False, True])
+@pytest.mark.parametrize("isolated", [False, APART])
 def test_none_are_shown_where_clients_keep_them(isolated: bool, tmp_path: Path) -> None:
-    _, record = ran(tmp_path, isolated, target="resnet:labels=private")
+    _, record = ran(tmp_path, isolated, target="resnet:depth=18,labels=private")
     assert record.status == "ok", record.reason
     assert record.history["attack"]["training"] == [-1.0]
 
 
-@pytest.mark.parametrize("isolated", [False, True])
+@pytest.mark.parametrize("isolated", [False, APART])
 def test_none_are_shown_to_an_attack_that_does_not_declare_them(
     isolated: bool, tmp_path: Path
 ) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from splitsec.cli import run
 from splitsec.cli.exit_codes import Exit
-from support.cells import TINY
+from support.cells import COUNTS
 
-SETTINGS = [f"--set={one}" for one in TINY]
+SETTINGS = ["--cut=1", "--size=16", "--threads=1", *(f"--set={one}" for one in COUNTS)]
 SAID = "not on a day with rain"
 
 BASES = {
@@ -110,14 +110,14 @@ def ran(kind: str, folder: Path, capsys: pytest.CaptureFixture[str], *words: str
     usual = {
         "attack": "none",
         "defense": "none",
-        "target": "resnet:depth=18",
+        "target": "fsha-client",
         "data": "phantom-fundus",
     }
     options = [f"--{one}={name}" for one, name in usual.items() if one != kind]
     options.append(f"--{kind}={usual[kind]},{folder / 'own.py'}")
     output = f"--output={folder / 'results'}"
     capsys.readouterr()
-    code = run(["eval", *options, "--size=16", "--threads=1", *SETTINGS, output, "--json", *words])
+    code = run(["eval", *options, *SETTINGS, output, "--json", *words])
     said = capsys.readouterr()
     assert code == Exit.OK, said.err
     return [json.loads(line) for line in said.out.splitlines()]

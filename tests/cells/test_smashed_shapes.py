@@ -27,6 +27,15 @@ SMALL = [
     "counts.held_out=24",
     "counts.victims=24",
 ]
+SMALLER = [
+    "training.epochs=2",
+    "training.batch_size=8",
+    "counts.private=24",
+    "counts.public=24",
+    "counts.validation=8",
+    "counts.held_out=8",
+    "counts.victims=8",
+]
 VECTORS = str(Path(support.vectors.__file__))
 VIT = "vit:width=32,depth=2"
 
@@ -43,7 +52,7 @@ class Misled(Adra):
 
 
 def run(folder: Path, **asked: Any) -> list[Record]:
-    asked = {"defense": "none", "size": 16, "threads": 1, "settings": SMALL, **asked}
+    asked = {"defense": "none", "size": 16, "threads": 1, "settings": SMALLER, **asked}
     return list(run_cells(resolve(Request(**asked)), folder / "out", Silent()))
 
 
@@ -55,7 +64,7 @@ def test_adra_recovers_each_victim_from_its_own_smashed_data(
     misled = tmp_path / "misled.py"
     misled.write_text(MISLED)
     attack = f"adra:epochs=40,{misled}:epochs=40"
-    own, neighbour = run(tmp_path, attack=attack, target=target, cut=cut)
+    own, neighbour = run(tmp_path, attack=attack, target=target, cut=cut, settings=SMALL)
     assert own.status == neighbour.status == "ok", (own.reason, neighbour.reason)
     assert own.victims is not None
     assert neighbour.victims is not None
@@ -98,7 +107,7 @@ def test_a_run_that_was_killed_twice_goes_on(
         "defense": "proxy-adversary",
         "target": target,
     }
-    asked |= {"size": 16, "threads": 1, "settings": SMALL}
+    asked |= {"size": 16, "threads": 1, "settings": SMALLER}
     (whole,) = run_cells(resolve(Request(**asked)), tmp_path / "whole", Silent())
     parts = tmp_path / "parts"
     killed_at(monkeypatch, 3)
