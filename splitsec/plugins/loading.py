@@ -15,7 +15,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from splitsec.errors import PluginError, UsageError, unknown_name
+from splitsec.plugins.installed import installed_plugins
 from splitsec.plugins.module_files import module_file
 from splitsec.plugins.names import (
     FOLDERS,
@@ -103,12 +104,8 @@ def _builtin(kind: Kind) -> dict[str, Path]:
     return found
 
 
-def _entry_points(kind: Kind) -> dict[str, metadata.EntryPoint]:
-    found: dict[str, metadata.EntryPoint] = {}
-    for point in metadata.entry_points(group=f"splitsec.{PLURALS[kind]}"):
-        distribution = point.dist.name if point.dist else "unknown"
-        found[f"{distribution}/{point.name}"] = point
-    return found
+def _installed(kind: Kind) -> Mapping[str, metadata.EntryPoint]:
+    return installed_plugins(f"splitsec.{PLURALS[kind]}")
 
 
 def summary_of(path: Path) -> str:
@@ -128,7 +125,7 @@ def list_plugins(kind: Kind) -> list[PluginListing]:
     ]
     installed = [
         PluginListing(name, _summary_of_installed(point), name.split("/")[0])
-        for name, point in sorted(_entry_points(kind).items())
+        for name, point in sorted(_installed(kind).items())
     ]
     return builtin + installed
 
@@ -214,7 +211,7 @@ def is_builtin(kind: Kind, spec: str) -> bool:
 
 def entry_point_of(kind: Kind, spec: str) -> metadata.EntryPoint | None:
     """Return the entry point that a plug-in is asked for by, or None; nothing is imported."""
-    return _entry_points(kind).get(split_class(spec)[0])
+    return _installed(kind).get(split_class(spec)[0])
 
 
 def load_plugin(kind: Kind, spec: str) -> Plugin:
@@ -236,7 +233,7 @@ def load_plugin(kind: Kind, spec: str) -> Plugin:
     if file is not None:
         module = _import_path(kind, file)
         return _plugin(kind, plain_name(spec), spec, module, class_name, file)
-    entry_points = _entry_points(kind)
+    entry_points = _installed(kind)
     if path in entry_points:
         point = entry_points[path]
         try:
@@ -287,7 +284,7 @@ def kinds_of(spec: str) -> list[Kind]:
     found = existing_path("plug-in", spec)
     if found is None:
         name, _ = split_class(spec)
-        names = {kind: [*_builtin(kind), *_entry_points(kind)] for kind in KINDS}
+        names = {kind: [*_builtin(kind), *_installed(kind)] for kind in KINDS}
         kinds = [kind for kind, known in names.items() if name in known]
         if not kinds:
             known = {one for several in names.values() for one in several}

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,17 @@ def code_sha256(source: Path) -> str:
     """
     digest = hashlib.sha256()
     for name, text in _texts(source):
-        try:
-            content = json.dumps(_plain(_without_docstrings(ast.parse(text))))
-        except (SyntaxError, ValueError, RecursionError):
-            content = hashlib.sha256(text).hexdigest()
-        digest.update(f"{name}\0{content}\0".encode())
+        digest.update(f"{name}\0{_content(text)}\0".encode())
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=128)  # a grid loads the same few plug-ins for every cell
+def _content(text: bytes) -> str:
+    """Return what counts of a file's text."""
+    try:
+        return json.dumps(_plain(_without_docstrings(ast.parse(text))))
+    except (SyntaxError, ValueError, RecursionError):
+        return hashlib.sha256(text).hexdigest()
 
 
 def _texts(source: Path) -> Iterator[tuple[str, bytes]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -11,6 +12,7 @@ import pytest
 
 from splitsec.cells.plugin_requests import parse_plugins, parse_settings
 from splitsec.errors import PluginError, UsageError
+from splitsec.plugins.installed import installed_plugins
 from splitsec.plugins.loading import kinds_of, list_plugins, load_plugin
 from splitsec.plugins.names import KINDS, plain_name
 from splitsec.plugins.packing import pack_plugin
@@ -296,3 +298,27 @@ def test_source_hash_ignores_line_ends(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_bytes(b"x = 1\n")
     (tmp_path / "b.py").write_bytes(b"x = 1\r\n")
     assert source_sha256(tmp_path / "a.py") == source_sha256(tmp_path / "b.py")
+
+
+def test_metadata_are_read_again_only_when_packages_have_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    entry_points = metadata.entry_points
+
+    def counted(*, group: str) -> metadata.EntryPoints:
+        reads.append(group)
+        return entry_points(group=group)
+
+    monkeypatch.setattr(metadata, "entry_points", counted)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for _ in range(3):
+        assert "probe/one" not in installed_plugins("splitsec.attacks")
+    assert reads == ["splitsec.attacks"]
+    info = tmp_path / "probe-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: probe\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[splitsec.attacks]\none = probe:One\n")
+    assert installed_plugins("splitsec.attacks")["probe/one"].value == "probe:One"
+    shutil.rmtree(info)
+    assert "probe/one" not in installed_plugins("splitsec.attacks")
