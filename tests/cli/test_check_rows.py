@@ -30,7 +30,9 @@ class Waits(Defense):
 '''
 
 
-@pytest.mark.parametrize("words", [[], ["--json"], ["--sandbox"]], ids=str)
+@pytest.mark.parametrize(
+    "words", [[], pytest.param(["--json"], marks=pytest.mark.slow), ["--sandbox"]], ids=str
+)
 def test_a_row_is_there_before_the_next_check_is_done(
     words: list[str], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -110,15 +112,18 @@ class Net(Target[Parameters]):
     ("changes", "verdict", "says"),
     [
         ({"states": "channels = (3,)"}, "ok", "colour"),
-        ({"states": "channels = (1,)"}, "ok", "grey"),
+        pytest.param({"states": "channels = (1,)"}, "ok", "grey", marks=pytest.mark.slow),
         ({"states": "def sizes(self): return range(32, 33)"}, "ok", "32 to 32 px"),
         ({"states": "def sizes(self): return range(64, 1025, 64)"}, "ok", "64 to 64 px"),
         ({"channels": "3"}, "warning", "state it with channels = (3,)"),
-        ({"channels": "1"}, "warning", "state it with channels = (1,)"),
-        (
+        pytest.param(
+            {"channels": "1"}, "warning", "state it with channels = (1,)", marks=pytest.mark.slow
+        ),
+        pytest.param(
             {"refuses": "if image.channels == 1: raise NotApplicable('colour alone')"},
             "ok",
             "4 refused: colour alone",
+            marks=pytest.mark.slow,
         ),
         (
             {"refuses": "if image.height < 40: raise NotApplicable('it is too small')"},

@@ -18,12 +18,12 @@ from splitsec.cli import run
 from splitsec.cli.exit_codes import Exit
 from splitsec.errors import OutputError, WorkerError
 from splitsec.records.record import load_record
-from support.cells import TINY
+from support.cells import COUNTS
 from support.workers import gone
 
-SETTINGS = [f"--set={one}" for one in TINY]
+SETTINGS = ["--cut=1", "--size=16", "--threads=1", *(f"--set={one}" for one in COUNTS)]
 SPLITSEC = [sys.executable, "-m", "splitsec"]
-EVAL = [*SPLITSEC, "eval", "--target=resnet:depth=18", "--size=16", "--threads=1", *SETTINGS]
+EVAL = [*SPLITSEC, "eval", "--target=fsha-client", *SETTINGS]
 
 SLOW = '''"""Waits in fit()."""
 import os, time
@@ -151,7 +151,14 @@ def test_an_output_that_cannot_be_written_is_said_without_blame(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-@pytest.mark.parametrize("words", [["list", "attacks"], ["show", "attack", "fsha"], ["--help"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list", "attacks"],
+        pytest.param(["show", "attack", "fsha"], marks=pytest.mark.slow),
+        ["--help"],
+    ],
+)
 def test_results_that_cannot_be_written_are_said_once(words: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -166,10 +173,14 @@ def test_results_that_cannot_be_written_are_said_once(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "kept"),
     [
-        (["eval", "--attack=none", "--seeds=3", *EVAL[4:], "--json"], True),
+        pytest.param(
+            ["eval", "--attack=none", "--seeds=3", *EVAL[4:], "--json"],
+            True,
+            marks=pytest.mark.slow,
+        ),
         (["eval", "--attack=none", "--seeds=3", *EVAL[4:]], True),
         (["list", "attacks"], False),
-        (["show", "attack", "fsha"], False),
+        pytest.param(["show", "attack", "fsha"], False, marks=pytest.mark.slow),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else str(value),
 )
@@ -194,7 +205,8 @@ def test_a_reader_that_goes_away_ends_a_command_without_a_traceback(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no such locale")
-def test_names_that_ascii_does_not_have(tmp_path: Path) -> None:
+@pytest.mark.parametrize("plug_in", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_names_that_ascii_does_not_have(plug_in: bool, tmp_path: Path) -> None:
     """``LC_ALL=C PYTHONUTF8=0`` is what some cluster nodes and services have."""
     folder = tmp_path / "données, à moi"
     folder.mkdir()
@@ -213,13 +225,15 @@ def test_names_that_ascii_does_not_have(tmp_path: Path) -> None:
         assert done.returncode == Exit.OK, done.stderr.decode()
         return done.stdout.decode()
 
-    assert "Défense: rien." in call("show", "defense", "./défense.py")
+    if plug_in:
+        assert "Défense: rien." in call("show", "defense", "./défense.py")
+        assert call("check", "defense", "./défense.py", "--only", "documented")
+        return
     words = [*EVAL[4:], "--attack=none", "--defense", str(folder / "défense.py")]
     told = json.loads(call("eval", *words, "--output", "résultats", "--json"))
     assert told["spec"]["defense"] == "défense"
     (file,) = (folder / "résultats").glob("*/record.json")
     assert "défense" in call("show", str(file))
-    assert call("check", "defense", "./défense.py", "--only", "documented")
 
 
 def test_click_has_the_interruption_as_the_cause() -> None:

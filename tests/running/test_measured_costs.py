@@ -38,8 +38,21 @@ def cells_of(attack: str, target: str = "resnet:depth=18", **more: Any) -> list[
     )
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("attack", ["none", "adra:epochs=400", "fsha:iterations=4000"])
+ATTACKS = ("none", "adra:epochs=400", "fsha:iterations=4000")
+
+
+@pytest.mark.parametrize(
+    ("attack", "target"),
+    [
+        pytest.param(
+            attack,
+            target,
+            marks=pytest.mark.slow if attack != "none" and "resnet" in target else (),
+        )
+        for attack in ATTACKS
+        for target in TARGETS
+    ],
+)
 def test_long_cells_are_timed_by_a_few_steps(
     attack: str, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,7 +93,9 @@ def test_a_stage_is_extrapolated_from_its_steps(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_active_attack_costs_more_the_longer_its_session_is() -> None:
-    short, long = (measure(cells_of(f"fsha:iterations={n}"))[0] for n in (400, 4000))
+    short, long = (
+        measure(cells_of(f"fsha:iterations={n}", "unet:width=4"))[0] for n in (400, 4000)
+    )
     assert long.timings["attack"] > 2 * short.timings["attack"]
 
 

@@ -40,10 +40,13 @@ def test_what_workers_have_to_say_arrives(tmp_path: Path, monkeypatch: pytest.Mo
     assert sum("nothing.pth" in message for message in told.messages) == 2
 
 
-def test_workers_give_the_same_records(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "attack", ["none", pytest.param("none,adra:epochs=1", marks=pytest.mark.slow)]
+)
+def test_workers_give_the_same_records(attack: str, tmp_path: Path) -> None:
     cells = resolve(
         Request(
-            attack="none,adra:epochs=1",
+            attack=attack,
             defense="none,gaussian-noise",
             target="fsha-client",
             cut=1,

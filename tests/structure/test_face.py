@@ -56,7 +56,13 @@ def told(order: str) -> dict[str, str]:
     return names
 
 
-@pytest.mark.parametrize("order", ORDERS)
+QUICK = ("every submodule, then names", "all names at once")
+
+
+@pytest.mark.parametrize(
+    "order",
+    [pytest.param(one, marks=() if one in QUICK else pytest.mark.slow) for one in ORDERS],
+)
 def test_a_name_of_the_face_is_the_same_in_every_order_of_imports(order: str) -> None:
     names = told(order)
     assert sorted(names) == sorted(splitsec.__all__)
