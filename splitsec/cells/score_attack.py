@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,9 @@ from splitsec.cells.results import AttackScores, Panel, raised
 from splitsec.data.parts import Data
 from splitsec.devices import CPU, Device, beside, on_cpu
 from splitsec.errors import WeightsUnavailableError
+from splitsec.metrics.identification import GALLERY
+from splitsec.metrics.label_guesses import ClassImages, LabelGuesses, MaskImages
+from splitsec.metrics.leakage import leakage
 from splitsec.metrics.lpips_weights import FILE_VARIABLE, load_backbone
 from splitsec.metrics.perceptual import Lpips
 from splitsec.metrics.schema import NOTHING_RECOVERED, VictimScores
@@ -49,7 +53,8 @@ class AttackedSession:
 class SessionBaselines:
     """Scores of blind attackers on both sets of victims of a session.
 
-    They depend only on the images, so they are measured once for all attacks of a session.
+    They depend only on the images, so they are measured once for all attacks of a session, and
+    the blind attackers are fitted once for all sessions on the same images.
 
     Args:
         data: the session's images.
@@ -69,14 +74,12 @@ class SessionBaselines:
         self._device = device
         self._victims = victims
         self._fitted = False
+        self._told: dict[bytes, Baselines] = {}
 
     def fit(self, lpips: Lpips | None) -> None:
         """Fit the blind attackers once; later calls do nothing."""
         if not self._fitted:
-            public, validation = self._data.public.all(), self._data.validation.all()
-            self.references = References.fit(
-                public, validation, lpips, self._generator("references"), self._device
-            )
+            self.references = self._kept("references", lpips, self._fit)
             self._fitted = True
 
     @cached_property
@@ -87,11 +90,57 @@ class SessionBaselines:
     @cached_property
     def training(self) -> Baselines:
         """Scores on the training victims."""
+        return self._on_training(self.references, None)
+
+    def training_told(self, labels: Tensor) -> Baselines:
+        """Return scores on the training victims for an attacker who is told their labels.
+
+        Args:
+            labels: as clients sent them: (N,), or masks (N, 1, H, W).
+        """
+        key = on_cpu(labels).numpy().tobytes()
+        if key not in self._told:
+            told = self._kept("told references", self.references.lpips, self._fit_told)
+            self._told[key] = self._on_training(told, labels)
+        return self._told[key]
+
+    def _on_training(self, references: References, labels: Tensor | None) -> Baselines:
         images = victim_images(self._data.private, self._victims)
-        return self.references.on(images, self._generator("training victims"))
+        return references.on(images, self._generator("training victims"), labels)
+
+    def _fit(self, lpips: Lpips | None) -> References:
+        public, validation = self._data.public.all(), self._data.validation.all()
+        return References.fit(
+            public, validation, lpips, self._generator("references"), self._device
+        )
+
+    def _fit_told(self, lpips: Lpips | None) -> References:
+        data, blind = self._data, self.references.attackers
+        labels = data.public.targets(range(len(data.public)))
+        guesses: LabelGuesses = MaskImages.fit(blind, labels)
+        if data.task == "classification":
+            generator = self._generator("told references")
+            guesses = ClassImages.fit(blind, labels, len(data.classes), lpips, generator)
+        return self.references.told(guesses, data.validation.targets(range(len(data.validation))))
+
+    def _kept(
+        self, name: str, lpips: Lpips | None, fit: Callable[[Lpips | None], References]
+    ) -> References:
+        """Return references that an earlier session on the same images fitted, or fit them."""
+        key = (name, self._data.images_sha256, id(lpips), self._device.name)
+        if key not in _REFERENCES:
+            if len(_REFERENCES) >= _REFERENCES_KEPT:
+                _REFERENCES.clear()
+            _REFERENCES[key] = fit(lpips)
+        return _REFERENCES[key]
 
     def _generator(self, stage: str) -> torch.Generator:
         return torch_generator(stage, data=self._data.images_sha256)
+
+
+_REFERENCES_KEPT = 4
+_REFERENCES: dict[tuple[str, str, int, str], References] = {}
+"""Blind attackers by their images. They hold the public images, so only a few are kept."""
 
 
 def score_attack(
@@ -119,8 +168,9 @@ def score_attack(
         stage.advance(note="held-out victims")
         training, all_sent = None, True
         if not attacker.threat.pairs:
-            made, all_sent = _recovered_traffic(attacker, side, sessions, baselines.training)
-            training = _VictimSet("training", baselines.training, made)
+            bar = _training_bar(attacker, side, sessions, baselines)
+            made, all_sent = _recovered_traffic(attacker, side, sessions, bar)
+            training = _VictimSet("training", bar, made)
         stage.advance(note="training victims")
         ended = all(session.trained.session.ended is not None for session in sessions)
         headline = _headline(training, held_out, ended)
@@ -156,7 +206,7 @@ class _VictimSet:
         self.victims = victims
         self.baselines = baselines
         self.reconstructions = made
-        self.scores = baselines.score(made)
+        self.scores, self.errors = baselines.score(made)
 
 
 def _headline(training: _VictimSet | None, held_out: _VictimSet, ended: bool) -> _VictimSet:
@@ -171,6 +221,20 @@ def _headline(training: _VictimSet | None, held_out: _VictimSet, ended: bool) ->
     if ended:
         return training
     return max(training, held_out, key=lambda scored: scored.scores.leakage.mean or 0.0)
+
+
+def _training_bar(
+    attacker: Attacker,
+    side: PrivateSide,
+    sessions: Sequence[AttackedSession],
+    baselines: SessionBaselines,
+) -> Baselines:
+    """Return the blind scores that training victims are judged by.
+
+    If the attack was told the victims' labels, so is the attacker who sees no smashed data.
+    """
+    labels = _labels_of(side.victims, sessions) if attacker.threat.labels else None
+    return baselines.training if labels is None else baselines.training_told(labels)
 
 
 def _recovered_traffic(
@@ -208,24 +272,21 @@ def _labels_of(
 
 
 def _per_client(scored: _VictimSet, side: PrivateSide) -> list[float] | None:
-    """Return the leakage of each client's victims, clipped to [0, 1] once per client."""
-    values = scored.scores.leakage.per_image
-    if values is None:
-        return None
+    """Return the leakage of each client's victims; None for a single client."""
     count = len(side.data.private)
     if count == 1:
         return None
     if scored.victims == "training":
-        owners = torch.tensor([client for client, _ in side.victims])
+        owners = np.array([client for client, _ in side.victims])
     else:
-        owners = torch.cat(
-            [
-                torch.full_like(block, client)
-                for client, block in enumerate(torch.tensor_split(torch.arange(len(values)), count))
-            ]
-        )
-    per_image = torch.tensor(values, dtype=torch.float64)
-    return [per_image[owners == client].mean().clamp(0, 1).item() for client in range(count)]
+        blocks = np.array_split(np.arange(len(scored.reconstructions)), count)
+        owners = np.repeat(np.arange(count), [len(block) for block in blocks])
+    values = [
+        leakage(scored.errors.take(np.flatnonzero(owners == client)).skills())
+        for client in range(count)
+    ]
+    known = [value for value in values if value is not None]
+    return known if len(known) == count else None
 
 
 def _lpips(progress: Progress, device: Device) -> Lpips | str:
@@ -258,6 +319,7 @@ def _flags(scores: VictimScores) -> tuple[str, ...]:
     return raised(
         no_better_than_trivial=leakage <= NOTHING_RECOVERED,
         no_better_than_colour=colour is not None and leakage <= colour,
+        small_gallery=scores.privacy.identification.gallery < GALLERY,
         clamped=clamped,
     )
 
@@ -266,10 +328,6 @@ def _panel(title: str, scored: _VictimSet) -> Panel:
     """Return the panel of the first victims, which are a random sample."""
     baselines, reconstructions = scored.baselines, scored.reconstructions
     privacy, shown = scored.scores.privacy, slice(0, _PANEL_COLUMNS)
-    reference = baselines.references.strongest["mse"]
-    guess = baselines.references.attackers.reconstructions(
-        len(reconstructions), torch_generator("panel")
-    )[reference]
     clamped = clamp(reconstructions, baselines.victims.shape)
     measures = {"MSE": privacy.mse, "PSNR": privacy.psnr, "SSIM": privacy.ssim}
     if privacy.lpips is not None:
@@ -278,7 +336,7 @@ def _panel(title: str, scored: _VictimSet) -> Panel:
         title=title,
         originals=on_cpu(baselines.victims[shown]).numpy(),
         reconstructions=on_cpu(clamped.images[shown]).numpy(),
-        trivial=on_cpu(guess[shown]).numpy(),
+        trivial=on_cpu(baselines.best_guess[shown]).numpy(),
         scores=[
             {name: measure.per_image[column] for name, measure in measures.items()}
             for column in range(min(_PANEL_COLUMNS, len(reconstructions)))

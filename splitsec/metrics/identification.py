@@ -1,66 +1,109 @@
 """Identification: how often a reconstruction picks its victim out of a gallery.
 
 Rank 1: a reconstruction identifies its victim if it is strictly nearer to that victim than to
-every other one in the gallery. A tie is a failure, and so is a reconstruction that two victims
+every other image in the gallery. A tie is a failure, and so is a reconstruction that two victims
 share, since it points at neither.
 
-Galleries are random sets of ``GALLERY`` victims. The exact mean over all galleries is returned
-instead of a sample: with ``c`` of the ``N - 1`` others at least as near, a gallery that holds the
-victim holds none of them with probability C(N-1-c, G-1) / C(N-1, G-1).
+Galleries are random sets of ``GALLERY`` different images: the victim and others. With too few
+victims, further images of the same kind are among the others. The exact mean over all galleries is
+returned instead of a sample: with ``c`` of the ``N - 1`` others at least as near, a gallery that
+holds the victim holds none of them with probability C(N-1-c, G-1) / C(N-1, G-1).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from splitsec.devices import beside, on_cpu
+
 GALLERY = 100
-"""Victims in a gallery; chance is 1 %."""
+"""Images in a gallery; chance is 1 %."""
 
 _FLAT = 1e-4  # root mean square under which an image has no structure, only rounding errors
 _TIE = 1e-9  # squared distances closer than this, relative to the images' norms, are equal
 _FEATURES_PER_CHUNK = 8192
 
 
-class IdentificationRates(NamedTuple):
-    """Shares of victims identified, in [0, 1], and the victims in a gallery."""
+@dataclass(frozen=True)
+class Identified:
+    """How surely each of N reconstructions identifies its victim.
 
-    structure: float
-    pixel: float
+    Attributes:
+        structure: chance to pick the victim out of a gallery after colour, contrast and the
+            public mean image are removed, (N,) float64.
+        pixel: the same by mean squared error of the images as they are.
+        certain: whether the victim is nearer than every other image that could be in a gallery,
+            by structure or by pixel, (N,) bool.
+        gallery: images in a gallery: ``GALLERY``, or all different images if there are fewer.
+    """
+
+    structure: Tensor
+    pixel: Tensor
+    certain: Tensor
     gallery: int
 
 
-def identification(
-    reconstructions: Tensor, victims: Tensor, public_mean: Tensor
-) -> IdentificationRates:
-    """Return how often reconstructions identify their victims.
+@dataclass(frozen=True)
+class Gallery:
+    """The images that reconstructions are compared with.
 
-    Args:
-        reconstructions: (N, C, H, W), in [0, 1]; row i reconstructs victim i.
-        victims: the same shape, N >= 1.
+    Attributes:
+        images: (M, C, H, W), all different, victims first.
+        own: (N,) int64, the place of each of N victims.
         public_mean: (C, H, W), mean of the public images.
-
-    Returns:
-        The rate by structure and by pixel, and the size of the gallery: ``GALLERY``, or the
-        number of victims if that is smaller.
     """
-    gallery = min(GALLERY, len(victims))
-    shared = _shared(reconstructions)
 
-    def rate(images: Tensor, originals: Tensor, squared_norms: Tensor) -> float:
-        rivals = _rivals(images, originals, squared_norms)
-        chances = _chance_of_no_rival(rivals, gallery)
-        return torch.where(shared, 0.0, chances).mean().item()
+    images: Tensor
+    own: Tensor
+    public_mean: Tensor
 
-    shapes = structure(victims, public_mean)
-    pixels = victims.flatten(1)
-    return IdentificationRates(
-        structure=rate(structure(reconstructions, public_mean), shapes, _unit_norms(shapes)),
-        pixel=rate(reconstructions.flatten(1), pixels, _squared_norms(pixels)),
-        gallery=gallery,
-    )
+    @classmethod
+    def of(cls, victims: Tensor, public_mean: Tensor, others: Tensor | None = None) -> Gallery:
+        """Build the gallery of victims (N, C, H, W), in [0, 1], N >= 1.
+
+        Args:
+            victims: the victims.
+            public_mean: (C, H, W), mean of the public images.
+            others: (K, C, H, W), images of the same kind. They are used if there are fewer than
+                ``GALLERY`` different victims, as many as are missing.
+        """
+        images, own = _different(victims)
+        if others is not None and len(images) < GALLERY:
+            filled, _ = _different(torch.cat([images, beside(others, images)]))
+            images = filled[:GALLERY]
+        return cls(images, own, public_mean)
+
+    @property
+    def size(self) -> int:
+        """Images in one gallery."""
+        return min(GALLERY, len(self.images))
+
+    def identify(self, reconstructions: Tensor) -> Identified:
+        """Return how surely reconstructions identify their victims.
+
+        Args:
+            reconstructions: (N, C, H, W), in [0, 1]; row i reconstructs victim i.
+        """
+        shared = _shared(reconstructions, self.own)
+        shapes = structure(self.images, self.public_mean)
+        pixels = self.images.flatten(1)
+        made = structure(reconstructions, self.public_mean)
+        by_shape = _rivals(made, shapes, _unit_norms(shapes), self.own)
+        by_pixel = _rivals(reconstructions.flatten(1), pixels, _squared_norms(pixels), self.own)
+
+        def chance(rivals: Tensor) -> Tensor:
+            free = _chance_of_no_rival(rivals, len(self.images), self.size)
+            return torch.where(shared, 0.0, free)
+
+        return Identified(
+            structure=chance(by_shape),
+            pixel=chance(by_pixel),
+            certain=~shared & ((by_shape == 0) | (by_pixel == 0)),
+            gallery=self.size,
+        )
 
 
 def structure(images: Tensor, public_mean: Tensor) -> Tensor:
@@ -93,13 +136,14 @@ def _unit_norms(rows: Tensor) -> Tensor:
     return rows.any(dim=1).double()
 
 
-def _rivals(images: Tensor, originals: Tensor, squared_norms: Tensor) -> Tensor:
+def _rivals(images: Tensor, originals: Tensor, squared_norms: Tensor, own: Tensor) -> Tensor:
     """Count, for each image, the other originals that are at least as near as its own.
 
     Args:
         images: (N, D).
-        originals: (N, D).
-        squared_norms: (N,) float64, of the originals.
+        originals: (M, D).
+        squared_norms: (M,) float64, of the originals.
+        own: (N,), the row of each image's original.
 
     Returns:
         (N,) int64.
@@ -109,13 +153,13 @@ def _rivals(images: Tensor, originals: Tensor, squared_norms: Tensor) -> Tensor:
         columns = slice(start, start + _FEATURES_PER_CHUNK)
         product += images[:, columns].double() @ originals[:, columns].double().T
     distances = squared_norms - 2 * product  # the image's own norm is the same along a row
-    own = distances.diagonal().unsqueeze(1)
-    near: Tensor = distances <= own + _TIE * squared_norms.mean()
+    nearest = distances.gather(1, own.unsqueeze(1))
+    near: Tensor = distances <= nearest + _TIE * squared_norms.mean()
     return near.sum(dim=1) - 1  # its own original is always among them
 
 
-def _chance_of_no_rival(rivals: Tensor, gallery: int) -> Tensor:
-    others = len(rivals) - 1
+def _chance_of_no_rival(rivals: Tensor, images: int, gallery: int) -> Tensor:
+    others = images - 1
 
     def log_ways(n: Tensor) -> Tensor:
         return torch.lgamma(n + 1) - torch.lgamma(n - (gallery - 1) + 1)
@@ -127,10 +171,24 @@ def _chance_of_no_rival(rivals: Tensor, gallery: int) -> Tensor:
     return result
 
 
-def _shared(reconstructions: Tensor) -> Tensor:
-    """Return which reconstructions equal another victim's bit by bit: (N,) bool."""
-    _, inverse, counts = torch.unique(
-        reconstructions.flatten(1), dim=0, return_inverse=True, return_counts=True
-    )
-    shared: Tensor = counts[inverse] > 1
+def _shared(reconstructions: Tensor, own: Tensor) -> Tensor:
+    """Return which reconstructions equal, bit by bit, that of a different victim: (N,) bool."""
+    _, made = _different(reconstructions)
+    pairs = torch.unique(torch.stack([made, own], dim=1), dim=0)
+    victims_of = torch.bincount(pairs[:, 0])  # different victims that share each reconstruction
+    shared: Tensor = victims_of[made] > 1
     return shared
+
+
+def _different(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the different images in their order, (M, ...), and the place of each, (N,)."""
+    # Adding 0 makes -0.0 and 0.0, which are equal, the same bytes.
+    places: dict[bytes, int] = {}
+    first: list[int] = []
+    own = []
+    for row, image in enumerate(on_cpu(images + 0.0).numpy()):
+        place = places.setdefault(image.tobytes(), len(first))
+        if place == len(first):
+            first.append(row)
+        own.append(place)
+    return images[beside(torch.tensor(first), images)], beside(torch.tensor(own), images)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
@@ -15,6 +18,7 @@ SSIM_WINDOW = 7
 """Side of SSIM's uniform window, in pixels; images must be at least as large."""
 
 _PIXELS_PER_CHUNK = 4_000_000
+_SAMPLE = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)  # from the variance of windows to the sample's
 
 
 def mse(images: Tensor, references: Tensor) -> Tensor:
@@ -77,25 +81,52 @@ def ssim(images: Tensor, references: Tensor) -> Tensor:
         UsageError: the shapes differ, or the images are smaller than the window.
     """
     _check_shapes(images, references)
-    height, width = images.shape[-2:]
-    if min(height, width) < SSIM_WINDOW:
-        raise UsageError(
-            f"SSIM needs images of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels, these have "
-            f"{height}x{width}; choose a larger size"
-        )
+    _check_window(images)
     return torch.cat([_ssim(a.double(), b.double()) for a, b in _chunks(images, references)])
 
 
+class _Windows(NamedTuple):
+    """Mean and sample variance in each window of images, (N, C, h, w)."""
+
+    mean: Tensor
+    variance: Tensor
+
+    @classmethod
+    def of(cls, images: Tensor) -> _Windows:
+        mean = _window_mean(images)
+        return cls(mean, _SAMPLE * (_window_mean(images * images) - mean * mean))
+
+
+def mean_ssim_error(population: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the mean of 1 - SSIM between one image and a whole population.
+
+    Args:
+        population: (N, C, H, W), in [0, 1], at least 7x7 pixels.
+
+    Returns:
+        A function from an image (1, C, H, W) to a scalar, differentiable, in the images' own
+        precision; what it needs of the population is computed once.
+
+    Raises:
+        UsageError: the images are smaller than the window.
+    """
+    _check_shapes(population, population)
+    _check_window(population)
+    windows = _Windows.of(population)
+    return lambda image: (
+        1 - _ssim_of_windows(_Windows.of(image), windows, _window_mean(image * population)).mean()
+    )
+
+
 def _ssim(x: Tensor, y: Tensor) -> Tensor:
+    return _ssim_of_windows(_Windows.of(x), _Windows.of(y), _window_mean(x * y))
+
+
+def _ssim_of_windows(x: _Windows, y: _Windows, mean_of_product: Tensor) -> Tensor:
     c1, c2 = 0.01**2, 0.03**2
-    pixels = SSIM_WINDOW**2
-    sample = pixels / (pixels - 1)
-    mean_x, mean_y = _window_mean(x), _window_mean(y)
-    variance_x = sample * (_window_mean(x * x) - mean_x * mean_x)
-    variance_y = sample * (_window_mean(y * y) - mean_y * mean_y)
-    covariance = sample * (_window_mean(x * y) - mean_x * mean_y)
-    numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    denominator = (mean_x.square() + mean_y.square() + c1) * (variance_x + variance_y + c2)
+    covariance = _SAMPLE * (mean_of_product - x.mean * y.mean)
+    numerator = (2 * x.mean * y.mean + c1) * (2 * covariance + c2)
+    denominator = (x.mean.square() + y.mean.square() + c1) * (x.variance + y.variance + c2)
     return (numerator / denominator).mean(dim=(1, 2, 3))
 
 
@@ -115,4 +146,13 @@ def _check_shapes(images: Tensor, references: Tensor) -> None:
         raise UsageError(
             f"images to compare must both be (N, C, H, W), got {tuple(images.shape)} "
             f"and {tuple(references.shape)}"
+        )
+
+
+def _check_window(images: Tensor) -> None:
+    height, width = images.shape[-2:]
+    if min(height, width) < SSIM_WINDOW:
+        raise UsageError(
+            f"SSIM needs images of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels, these have "
+            f"{height}x{width}; choose a larger size"
         )

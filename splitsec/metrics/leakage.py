@@ -2,18 +2,102 @@
 
 Skill is the skill score of forecast verification: 1 is perfect, 0 is no better than the reference,
 below 0 is worse. It is a ratio of mean errors, because a mean of ratios that are clipped per image
-would reward luck.
+would reward luck. Leakage averages four skills: under MSE, 1 - SSIM and LPIPS, and of
+identification. A skill below 0 counts as 0 in it, since the attacker could have handed in the blind
+image instead. These functions take arrays and need no torch, so that readers of records can compute
+leakage of any subset of the victims.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
 
 ERRORS = ("mse", "ssim", "lpips")
 """The errors that leakage averages over; SSIM enters as 1 - SSIM."""
+
+KINDS = ("structure", "pixel")
+"""What an image is identified by; the one that identifies more victims counts."""
+
+PARTS = (*ERRORS, "identification")
+"""The skills that leakage averages."""
+
+
+@dataclass(frozen=True)
+class VictimErrors:
+    """What was measured of each of N victims.
+
+    Attributes:
+        errors: from each of ``ERRORS`` to the reconstructions' errors, (N,); an error that was
+            not measured is missing.
+        references: from the same names to the errors, (N,), of the best blind image.
+        identified: from each of ``KINDS`` to the chance, (N,), that the reconstruction picks its
+            victim out of a gallery.
+        gallery: images in a gallery.
+        guessed: share of victims that the best blind guess identifies: one in a gallery, and more
+            where the attacker is told masks, whose shapes tell victims apart.
+    """
+
+    errors: Mapping[str, Array]
+    references: Mapping[str, Array]
+    identified: Mapping[str, Array]
+    gallery: int
+    guessed: float
+
+    def take(self, rows: NDArray[np.int64]) -> VictimErrors:
+        """Return the same for chosen victims, for example a bootstrap sample.
+
+        Args:
+            rows: indices of victims, repeated or not.
+        """
+
+        def chosen(values: Mapping[str, Array]) -> dict[str, Array]:
+            return {name: column[rows] for name, column in values.items()}
+
+        return replace(
+            self,
+            errors=chosen(self.errors),
+            references=chosen(self.references),
+            identified=chosen(self.identified),
+        )
+
+    def skills(self) -> dict[str, float | None]:
+        """Return the skill for each of ``PARTS``; None where it is not known."""
+        known: dict[str, float | None] = {
+            name: skill(float(self.errors[name].mean()), float(self.references[name].mean()))
+            if name in self.errors
+            else None
+            for name in ERRORS
+        }
+        return known | {"identification": skill(1 - self.rate(), 1 - self.guessed)}
+
+    def rate(self) -> float:
+        """Return the share of victims that are identified, by the kind that identifies more."""
+        return float(self.identified[self._kind()].mean())
+
+    def per_image(self) -> Array | None:
+        """Return the leakage of each image, (N,) in [0, 1]; None where a skill is missing.
+
+        An image's error is divided by the mean error of the reference, not by its error on that
+        image, so that no image that is easy to guess can dominate. Each skill below 0 counts as
+        0, so the mean over images is at least the leakage of the set, and may be above it.
+        """
+        if any(name not in self.errors or not self.references[name].any() for name in ERRORS):
+            return None
+        skills = [1 - self.errors[name] / self.references[name].mean() for name in ERRORS]
+        if self.guessed >= 1:
+            return None
+        skills.append((self.identified[self._kind()] - self.guessed) / (1 - self.guessed))
+        values: Array = np.clip(skills, 0, 1).mean(axis=0)
+        return values
+
+    def _kind(self) -> str:
+        return max(KINDS, key=lambda kind: self.identified[kind].mean())
 
 
 def skill(error: float, reference: float) -> float | None:
@@ -21,7 +105,7 @@ def skill(error: float, reference: float) -> float | None:
 
     Args:
         error: mean error of the reconstructions.
-        reference: mean error of the strongest trivial attacker on the same victims.
+        reference: mean error of the best blind image on the same victims.
 
     Returns:
         At most 1; ``None`` if the reference makes no error, so that nothing can beat it.
@@ -29,36 +113,22 @@ def skill(error: float, reference: float) -> float | None:
     return 1 - error / reference if reference > 0 else None
 
 
-def leakage(skills: Sequence[float | None]) -> float | None:
-    """Return the mean of skills, clipped to [0, 1] once; ``None`` if one is missing."""
-    known = [value for value in skills if value is not None]
-    if len(known) < len(skills):
-        return None
-    return min(1.0, max(0.0, sum(known) / len(known)))
-
-
-def leakage_per_image(
-    errors: Mapping[str, Tensor], references: Mapping[str, float]
-) -> Tensor | None:
-    """Return each image's mean skill, not clipped.
-
-    Each image's error is divided by the reference's mean error, not by its error on that image,
-    so that the mean over images is the cell's leakage before clipping, and no image that is
-    easy to guess can dominate.
+def leakage(skills: Mapping[str, float | None]) -> float | None:
+    """Return the mean of the skills, each below 0 counted as 0.
 
     Args:
-        errors: for each of ``ERRORS``, (N,).
-        references: for each of ``ERRORS``, the mean error of the strongest trivial attacker.
+        skills: from each of ``PARTS`` to a skill.
 
     Returns:
-        (N,) float64; ``None`` if an error is missing or a reference is 0.
+        In [0, 1]; ``None`` if a skill is missing.
     """
-    if any(name not in errors or references.get(name, 0.0) <= 0 for name in ERRORS):
+    known = [value for name in PARTS if (value := skills[name]) is not None]
+    if len(known) < len(PARTS):
         return None
-    return torch.stack([1 - errors[name] / references[name] for name in ERRORS]).mean(dim=0)
+    return sum(min(1.0, max(0.0, value)) for value in known) / len(PARTS)
 
 
-def share_above(values: Tensor, random_values: Tensor) -> float:
+def share_above(values: Array, random_values: Array) -> float:
     """Return the share of values above the 95th percentile of the random attacker's.
 
     Args:
@@ -68,5 +138,4 @@ def share_above(values: Tensor, random_values: Tensor) -> float:
     Returns:
         In [0, 1]; about 0.05 for the random attacker itself.
     """
-    threshold = torch.quantile(random_values, 0.95)
-    return (values > threshold).double().mean().item()
+    return float((values > np.quantile(random_values, 0.95)).mean())

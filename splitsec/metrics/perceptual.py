@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from splitsec.devices import CPU, Device
+from splitsec.devices import CPU, Device, beside
 from splitsec.errors import UsageError
 from splitsec.randomness import seeded_global_generator
 
@@ -91,6 +91,30 @@ class Lpips:
         if size > _EMBEDDED_BYTES:
             return partial(self.distance, references=references)
         return partial(self._distance_to, embedded=self.embed(references))
+
+    def mean_distance(self, population: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the mean distance between one image and a whole population.
+
+        The distance is a squared Euclidean one, so that the mean embedding of the population and
+        its spread are all that is needed of it.
+
+        Args:
+            population: (N, C, H, W), in [0, 1], C 1 or 3.
+
+        Returns:
+            A function from an image (1, C, H, W) to a scalar, differentiable.
+
+        Raises:
+            UsageError: C is neither 1 nor 3.
+        """
+        total, energy = torch.zeros(()), torch.zeros(())
+        for part in torch.split(population, self._batch(population)):
+            embedded = self.embed(part)
+            total = beside(total, embedded) + embedded.sum(dim=0)
+            energy = beside(energy, embedded) + embedded.square().sum()
+        mean = total / len(population)
+        spread = energy / len(population) - mean.square().sum()
+        return lambda image: (self._embed(image)[0] - mean).square().sum() + spread
 
     def _distance_to(self, images: Tensor, embedded: Tensor) -> Tensor:
         if len(images) > 1 and images.stride(0) == 0:  # one image, expanded

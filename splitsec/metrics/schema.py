@@ -6,9 +6,11 @@ missing measure is ``None`` (``null``), and the field's description says when.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import ConfigDict, Field, FiniteFloat
+
+from splitsec.versioned import VersionedModel
 
 NOTHING_RECOVERED = 0.02
 """Leakage at or below which an attacker who sees nothing does as well."""
@@ -16,7 +18,7 @@ NOTHING_RECOVERED = 0.02
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 
 
-class _Scores(BaseModel):
+class _Scores(VersionedModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -33,11 +35,18 @@ class PerImage(_Scores):
 class Identification(_Scores):
     """How often a reconstruction is strictly nearer to its own victim than to any other."""
 
+    later: ClassVar[tuple[str, ...]] = ("certain",)
+
     structure: Share = Field(
         description="after removing colour, contrast and the public mean image"
     )
     pixel: Share = Field(description="by mean squared error of the images as they are")
-    gallery: int = Field(ge=1, description="victims to tell apart; chance is 1 / gallery")
+    gallery: int = Field(ge=1, description="images to tell apart; chance is 1 / gallery")
+    certain: Share | None = Field(
+        None,
+        description="share of victims that are nearer than every other image, not only than those "
+        "of a gallery, by structure or by pixel; from protocol 5",
+    )
 
 
 class Privacy(_Scores):
@@ -51,26 +60,45 @@ class Privacy(_Scores):
 
 
 class Skill(_Scores):
-    """1 - mean(error) / mean(error of the strongest trivial attacker); at most 1, may be negative.
+    """1 - mean(error) / mean(error of the best blind image); at most 1, may be negative.
 
-    Null if the measure is missing or the trivial attacker makes no error at all.
+    Null if the measure is missing or the blind image makes no error at all.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("identification",)
 
     mse: FiniteFloat | None
     ssim: FiniteFloat | None = Field(description="of the error 1 - SSIM")
     lpips: FiniteFloat | None
+    identification: FiniteFloat | None = Field(
+        None,
+        description="(rate - guess) / (1 - guess) of the kind that identifies more victims, where "
+        "guess is the rate of the best blind guess, usually 1 / gallery; from protocol 5",
+    )
 
 
 class VictimLeakage(_Scores):
-    """Leakage of one set of victims; all null if one of the three skills is."""
+    """Leakage of one set of victims; all null if one of the skills is."""
 
-    mean: Share | None = Field(description="mean of the three skills, clipped to [0, 1] once")
+    later: ClassVar[tuple[str, ...]] = ("worst", "almost_worst")
+
+    mean: Share | None = Field(
+        description="mean of the four skills, each below 0 counted as 0; up to protocol 4 of three "
+        "skills, without identification, clipped to [0, 1] once"
+    )
     per_image: tuple[FiniteFloat, ...] | None = Field(
-        description="mean skill of each image, not clipped; its mean is leakage before clipping"
+        description="mean skill of each image, each below 0 counted as 0; up to protocol 4 not "
+        "clipped"
     )
     share_above_random: Share | None = Field(
         description="share of victims whose leakage is above the 95th percentile of what a random "
         "public image reaches on these victims"
+    )
+    worst: Share | None = Field(
+        None, description="leakage of the image that leaks most; from protocol 5"
+    )
+    almost_worst: Share | None = Field(
+        None, description="95th percentile of the images' leakage; from protocol 5"
     )
 
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from splitsec.devices import CPU, Device
+from splitsec.devices import CPU, Device, on_cpu
 from splitsec.errors import DivergedError, PluginError
 from splitsec.metrics import image_errors
-from splitsec.metrics.blind_attackers import TrivialAttackers
-from splitsec.metrics.identification import IdentificationRates, identification
-from splitsec.metrics.leakage import ERRORS, leakage, leakage_per_image, share_above, skill
+from splitsec.metrics.blind_attackers import BlindAttackers
+from splitsec.metrics.identification import Gallery, Identified
+from splitsec.metrics.label_guesses import LabelGuesses
+from splitsec.metrics.leakage import (
+    ERRORS,
+    KINDS,
+    VictimErrors,
+    leakage,
+    share_above,
+)
 from splitsec.metrics.perceptual import Lpips
 from splitsec.metrics.schema import (
     BaselineScores,
@@ -28,6 +36,9 @@ from splitsec.metrics.schema import (
 )
 from splitsec.metrics.yardsticks import Yardsticks, equivalent_components
 
+_RANDOM = "random-image"  # a draw per victim: no reference, since a single image is better
+_ALMOST_WORST = 0.95  # quantile of the images' leakage that is reported beside the worst
+
 
 class ClampedImages(NamedTuple):
     """Reconstructions (N, C, H, W) in [0, 1], and the share of values that were outside."""
@@ -36,23 +47,35 @@ class ClampedImages(NamedTuple):
     share: float
 
 
+class ScoredVictims(NamedTuple):
+    """The scores of one set of victims, and what was measured of each victim."""
+
+    scores: VictimScores
+    errors: VictimErrors
+
+
 @dataclass(frozen=True)
 class References:
-    """The trivial attackers and yardsticks fitted to public images.
+    """The blind attackers and yardsticks fitted to public images.
 
     Attributes:
-        attackers: the trivial attackers.
+        attackers: the blind attackers.
         yardsticks: oracles that know a few numbers of each victim.
         strongest: per error (``mse``, ``ssim``, and ``lpips`` if it was measured), the name of
-            the trivial attacker with the smallest mean error on validation images.
+            the blind image with the smallest mean error on validation images.
         lpips: the perceptual distance, or ``None`` if its weights are unavailable.
+        validation: (M, C, H, W), in [0, 1], images on which blind attackers are compared; they
+            also fill galleries of fewer than a hundred victims.
+        guesses: guesses of an attacker who is told the victims' labels, or ``None``.
         device: where images are measured.
     """
 
-    attackers: TrivialAttackers
+    attackers: BlindAttackers
     yardsticks: Yardsticks
     strongest: Mapping[str, str]
     lpips: Lpips | None
+    validation: Tensor
+    guesses: LabelGuesses | None = None
     device: Device = CPU
 
     @classmethod
@@ -64,74 +87,126 @@ class References:
         generator: torch.Generator,
         device: Device = CPU,
     ) -> References:
-        """Fit to public images and choose the strongest trivial attackers.
+        """Fit to public images and choose the strongest blind images.
 
         Args:
             public: (N, C, H, W), in [0, 1], the attacker's own images.
             validation: (M, C, H, W), in [0, 1], images on which the attackers are compared.
             lpips: the perceptual distance, or ``None``.
-            generator: draws the random-image attacker's images.
+            generator: draws the images that a search for the best blind image compares with.
             device: where images are measured, and ``lpips`` is.
         """
         public, validation = device.put((public, validation))
-        attackers = TrivialAttackers.fit(public)
-        measure = _Measure.against(validation, lpips)
-        errors = {
-            name: measure(images)
-            for name, images in attackers.reconstructions(len(validation), generator).items()
-        }
-        strongest = {
-            error: min(errors, key=lambda name: errors[name][error].mean().item())
-            for error in errors["mean-image"]
-        }
-        return cls(attackers, Yardsticks.fit(public), strongest, lpips, device)
+        fitted = cls(
+            attackers=BlindAttackers.fit(public, lpips, generator),
+            yardsticks=Yardsticks.fit(public),
+            strongest={},
+            lpips=lpips,
+            validation=validation,
+            device=device,
+        )
+        return fitted._chosen(None)
 
-    def on(self, victims: Tensor, generator: torch.Generator) -> Baselines:
-        """Score the trivial attackers and yardsticks on victims, once for all attacks.
+    def told(self, guesses: LabelGuesses, labels: Tensor) -> References:
+        """Return the same for an attacker who is told labels.
+
+        Args:
+            guesses: what such an attacker guesses.
+            labels: of the validation images, on which these guesses and the others are compared.
+        """
+        return replace(self, guesses=guesses)._chosen(labels)
+
+    def on(
+        self, victims: Tensor, generator: torch.Generator, labels: Tensor | None = None
+    ) -> Baselines:
+        """Score the blind attackers and yardsticks on victims, once for all attacks.
 
         Args:
             victims: (N, C, H, W), in [0, 1].
             generator: draws the random-image attacker's images.
+            labels: the victims' labels, if the attacker is told them.
         """
         victims = self.device.put(victims)
-        trivial = self.attackers.reconstructions(len(victims), generator)
         measure = _Measure.against(victims, self.lpips)
-        errors = {name: measure(images) for name, images in trivial.items()}
-        bar = {error: errors[name][error].mean().item() for error, name in self.strongest.items()}
+        gallery = Gallery.of(victims, self.attackers.mean, self.validation)
+        blind = self._guesses(len(victims), generator, labels)
+        errors = {name: measure(images) for name, images in blind.items()}
+        bar = {error: errors[name][error] for error, name in self.strongest.items()}
 
-        def score(images: Tensor, measured: Mapping[str, Tensor]) -> BaselineScores:
-            rates = identification(images, victims, self.attackers.mean)
-            return _baseline(measured, bar, rates)
+        guessed = max(1 / gallery.size, *self._rates(gallery, labels))
+
+        def measured(images: Tensor, known: Mapping[str, Tensor]) -> VictimErrors:
+            return _victim_errors(known, bar, gallery.identify(images), guessed)
 
         oracles = self.yardsticks.reconstructions(victims)
+        random = measured(blind[_RANDOM], errors[_RANDOM])
         return Baselines(
             references=self,
             measure=measure,
+            gallery=gallery,
             bar=bar,
-            random_leakage=leakage_per_image(errors["random-image"], bar),
-            trivial={name: score(trivial[name], errors[name]) for name in trivial},
-            yardsticks={name: score(images, measure(images)) for name, images in oracles.items()},
+            guessed=guessed,
+            best_guess=blind[self.strongest["mse"]],
+            random_leakage=random.per_image(),
+            trivial={name: _baseline(measured(blind[name], errors[name])) for name in blind},
+            yardsticks={
+                name: _baseline(measured(images, measure(images)))
+                for name, images in oracles.items()
+            },
         )
+
+    def _guesses(
+        self, count: int, generator: torch.Generator, labels: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Return the images (N, C, H, W) of every blind attacker, by name."""
+        blind = self.attackers.reconstructions(count, generator)
+        if self.guesses is None or labels is None:
+            return blind
+        return blind | self.guesses(labels)
+
+    def _rates(self, gallery: Gallery, labels: Tensor | None) -> list[float]:
+        """Return how many victims guesses made from labels identify, by either kind."""
+        if self.guesses is None or labels is None:
+            return [0.0]
+        found = [gallery.identify(images) for images in self.guesses(labels).values()]
+        return [getattr(one, kind).mean().item() for one in found for kind in KINDS]
+
+    def _chosen(self, labels: Tensor | None) -> References:
+        """Return the same with the strongest image per error, chosen on validation images."""
+        measure = _Measure.against(self.validation, self.lpips)
+        blind = self._guesses(len(self.validation), torch.Generator(), labels)
+        errors = {name: measure(images) for name, images in blind.items() if name != _RANDOM}
+        strongest = {
+            error: min(errors, key=lambda name: errors[name][error].mean().item())
+            for error in errors["mean-image"]
+        }
+        return replace(self, strongest=strongest)
 
 
 @dataclass(frozen=True)
 class Baselines:
-    """Scores of trivial attackers and yardsticks on one set of victims.
+    """Scores of blind attackers and yardsticks on one set of victims.
 
     Attributes:
-        references: the fitted trivial attackers and yardsticks.
+        references: the fitted blind attackers and yardsticks.
         measure: measures the errors of images against the victims.
-        bar: per error, the strongest trivial attacker's mean error on these victims.
+        gallery: the images that reconstructions must tell apart.
+        bar: per error, the best blind image's errors on these victims, (N,).
+        guessed: share of victims that the best guess identifies.
+        best_guess: (N, C, H, W), the blind images with the smallest MSE.
         random_leakage: (N,), leakage per image of the random-image attacker; ``None`` if an
             error is missing.
-        trivial: name to scores.
+        trivial: name to scores of the blind attackers.
         yardsticks: name to scores.
     """
 
     references: References
     measure: _Measure
-    bar: Mapping[str, float]
-    random_leakage: Tensor | None
+    gallery: Gallery
+    bar: Mapping[str, Tensor]
+    guessed: float
+    best_guess: Tensor
+    random_leakage: np.ndarray[tuple[int], np.dtype[np.float64]] | None
     trivial: dict[str, BaselineScores]
     yardsticks: dict[str, BaselineScores]
 
@@ -140,7 +215,7 @@ class Baselines:
         """The victims, (N, C, H, W), in [0, 1]."""
         return self.measure.victims
 
-    def score(self, reconstructions: Tensor) -> VictimScores:
+    def score(self, reconstructions: Tensor) -> ScoredVictims:
         """Score reconstructions of the victims.
 
         Args:
@@ -153,27 +228,32 @@ class Baselines:
         made = self.references.device.put(reconstructions)
         images, clamped_share = clamp(made, self.victims.shape)
         errors = self.measure(images)
-        rates = identification(images, self.victims, self.references.attackers.mean)
-        skills = _skills(errors, self.bar)
-        mse = errors["mse"].mean().item()
+        identified = self.gallery.identify(images)
+        measured = _victim_errors(errors, self.bar, identified, self.guessed)
+        skills = measured.skills()
         equivalent = equivalent_components(
-            mse,
+            errors["mse"].mean().item(),
             self.trivial["mean-image"].mse,
             {
                 k: self.yardsticks[f"components-{k}"].mse
                 for k in self.references.yardsticks.components
             },
         )
-        return VictimScores(
+        scores = VictimScores(
             privacy=Privacy(
                 mse=_per_image(errors["mse"]),
                 psnr=_per_image(image_errors.psnr_of_mse(errors["mse"])),
                 ssim=_per_image(1 - errors["ssim"]),
                 lpips=_per_image(errors["lpips"]) if "lpips" in errors else None,
-                identification=Identification(**rates._asdict()),
+                identification=Identification(
+                    structure=identified.structure.mean().item(),
+                    pixel=identified.pixel.mean().item(),
+                    gallery=identified.gallery,
+                    certain=identified.certain.double().mean().item(),
+                ),
             ),
             skill=Skill(**skills),
-            leakage=self._leakage(errors, skills),
+            leakage=self._leakage(measured, leakage(skills)),
             reference=StrongestTrivial(**{"lpips": None, **self.references.strongest}),
             trivial=self.trivial,
             yardsticks=self.yardsticks,
@@ -181,17 +261,18 @@ class Baselines:
             equivalent_components_capped=equivalent.capped,
             clamped_share=clamped_share,
         )
+        return ScoredVictims(scores, measured)
 
-    def _leakage(
-        self, errors: Mapping[str, Tensor], skills: Mapping[str, float | None]
-    ) -> VictimLeakage:
-        values = leakage_per_image(errors, self.bar)
-        if values is None or self.random_leakage is None:
+    def _leakage(self, measured: VictimErrors, mean: float | None) -> VictimLeakage:
+        values = measured.per_image()
+        if values is None or self.random_leakage is None or mean is None:
             return VictimLeakage(mean=None, per_image=None, share_above_random=None)
         return VictimLeakage(
-            mean=leakage(list(skills.values())),
+            mean=mean,
             per_image=tuple(values.tolist()),
             share_above_random=share_above(values, self.random_leakage),
+            worst=values.max().item(),
+            almost_worst=np.quantile(values, _ALMOST_WORST).item(),
         )
 
 
@@ -251,24 +332,35 @@ class _Measure:
         return errors
 
 
-def _skills(errors: Mapping[str, Tensor], bar: Mapping[str, float]) -> dict[str, float | None]:
-    return {
-        name: skill(errors[name].mean().item(), bar[name]) if name in errors else None
-        for name in ERRORS
-    }
+def _victim_errors(
+    errors: Mapping[str, Tensor],
+    bar: Mapping[str, Tensor],
+    identified: Identified,
+    guessed: float,
+) -> VictimErrors:
+    def arrays(values: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+        return {name: on_cpu(values[name]).numpy() for name in ERRORS if name in values}
+
+    return VictimErrors(
+        errors=arrays(errors),
+        references=arrays(bar),
+        identified={kind: on_cpu(getattr(identified, kind)).numpy() for kind in KINDS},
+        gallery=identified.gallery,
+        guessed=guessed,
+    )
 
 
-def _baseline(
-    errors: Mapping[str, Tensor], bar: Mapping[str, float], rates: IdentificationRates
-) -> BaselineScores:
+def _baseline(measured: VictimErrors) -> BaselineScores:
+    errors = {name: values.mean().item() for name, values in measured.errors.items()}
+    psnr = image_errors.psnr_of_mse(torch.from_numpy(measured.errors["mse"]))
     return BaselineScores(
-        mse=errors["mse"].mean().item(),
-        psnr=image_errors.psnr_of_mse(errors["mse"]).mean().item(),
-        ssim=1 - errors["ssim"].mean().item(),
-        lpips=errors["lpips"].mean().item() if "lpips" in errors else None,
-        structure=rates.structure,
-        pixel=rates.pixel,
-        leakage=leakage(list(_skills(errors, bar).values())),
+        mse=errors["mse"],
+        psnr=psnr.mean().item(),
+        ssim=1 - errors["ssim"],
+        lpips=errors.get("lpips"),
+        structure=measured.identified["structure"].mean().item(),
+        pixel=measured.identified["pixel"].mean().item(),
+        leakage=leakage(measured.skills()),
     )
 
 

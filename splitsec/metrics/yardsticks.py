@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-COMPONENTS = (1, 3, 10, 30, 100)
+COMPONENTS = (1, 3, 5, 10, 30, 100)
 """Numbers of principal components that yardsticks know."""
 
 _FEATURES_PER_CHUNK = 8192

@@ -30,7 +30,9 @@ Status = Literal["ok", "failed", "skipped", "timeout", "cancelled"]
 Agreement = Literal["identical", "within tolerance", "differs"]
 """How the numbers of two runs of one cell compare, see :mod:`splitsec.records.agreement`."""
 
-INVALIDATING = frozenset({"non-finite", "lpips-unavailable", "target-never-learned"})
+INVALIDATING = frozenset(
+    {"non-finite", "lpips-unavailable", "target-never-learned", "small-gallery"}
+)
 """Flags that keep a cell out of a ranking; all others inform."""
 
 LABELS_SHARED = "labels-shared"
@@ -47,6 +49,8 @@ FLAGS = {
     "trivial predictor",
     "no-better-than-trivial": "the attack recovers no more than an attacker who sees nothing",
     "no-better-than-colour": "the attack tells no more than each image's average colours would",
+    "small-gallery": "there are fewer than 100 different images to tell a victim from, which makes "
+    "identification easier, so leakage cannot be compared",
     "oracle-access": "the attack had access that a real server does not have",
     "in-process": "attack and private data shared one process; isolation was by interface only",
     "randomised-defense": "the defense draws random numbers; other draws give other results",

@@ -11,7 +11,7 @@ from machine import THREADS
 from tables import report
 from torch import Tensor
 
-from splitsec.metrics.identification import GALLERY, identification
+from splitsec.metrics.identification import GALLERY, Gallery
 from splitsec.metrics.image_errors import ssim
 from splitsec.metrics.lpips_weights import load_backbone
 from splitsec.metrics.perceptual import Lpips
@@ -27,7 +27,7 @@ MEASURES: dict[str, Callable[[], Callable[[Tensor, Tensor], object]]] = {
     "SSIM": lambda: ssim,
     "LPIPS (AlexNet, both images)": lpips,
     f"identification among {GALLERY}": lambda: (
-        lambda images, victims: identification(images, victims, victims.mean(0))
+        lambda images, victims: Gallery.of(victims, victims.mean(0)).identify(images)
     ),
 }
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from splitsec.errors import UsageError
 from splitsec.metrics import identification as identification_module
-from splitsec.metrics.blind_attackers import NAMES, TrivialAttackers
-from splitsec.metrics.identification import identification, structure
+from splitsec.metrics.blind_attackers import NAMES, BlindAttackers
+from splitsec.metrics.identification import GALLERY, Gallery, structure
 from splitsec.metrics.image_errors import PSNR_CAP, mse, psnr, ssim
 from splitsec.metrics.utility import accuracy, classification_utility, roc_auc
 from splitsec.metrics.yardsticks import Yardsticks, equivalent_components
@@ -28,6 +28,19 @@ peak_signal_noise_ratio: Any = skimage_metrics.peak_signal_noise_ratio
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Rates(NamedTuple):
+    structure: float
+    pixel: float
+    certain: float
+    gallery: int
+
+
+def identification(images: Tensor, victims: Tensor, mean: Tensor, others: Any = None) -> Rates:
+    found = Gallery.of(victims, mean, others).identify(images)
+    rates = (found.structure, found.pixel, found.certain.double())
+    return Rates(*(rate.mean().item() for rate in rates), gallery=found.gallery)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -115,7 +128,7 @@ def test_identification_is_the_mean_over_all_galleries(
 
 def test_victims_themselves_are_all_identified() -> None:
     victims = draw(150, 3, 8, 8)
-    assert identification(victims, victims, victims.mean(dim=0)) == (1.0, 1.0, 100)
+    assert identification(victims, victims, victims.mean(dim=0)) == (1, 1, 1, 100)
 
 
 def test_structure_forgets_colour_and_contrast_but_pixels_do_not() -> None:
@@ -137,12 +150,61 @@ def test_reconstructions_that_say_nothing_identify_nobody() -> None:
     assert identification(different_greys, victims, torch.zeros(3, 8, 8)).structure == 0
 
 
-def test_ties_between_equal_victims_are_failures() -> None:
+def test_equal_victims_are_one_image_of_a_gallery() -> None:
     victims = draw(10, 3, 8, 8)
     victims[7] = victims[3]
+    mean = victims.mean(dim=0)
+    assert identification(victims, victims, mean) == (1, 1, 1, 9)  # a copy, shared by 3 and 7
     images = (victims + 0.01 * draw(10, 3, 8, 8, seed=1)).clamp(0, 1)
+    assert identification(images, victims, mean) == (1, 1, 1, 9)
+    images[2] = images[3]  # now it is shared by different victims
+    assert identification(images, victims, mean).pixel == pytest.approx(0.8)
+
+
+def test_victims_of_one_shape_are_told_apart_by_pixels_alone() -> None:
+    victims = 0.5 * draw(10, 3, 8, 8)
+    victims[7] = victims[3] + 0.25
+    found = identification(victims, victims, victims.mean(dim=0))
+    assert found.pixel == found.certain == 1
+    assert identification(victims, victims, torch.full((3, 8, 8), 0.3)).structure < 1
+
+
+def test_negative_zero_makes_no_image_different() -> None:
+    victims = draw(20, 3, 8, 8)
+    images = torch.zeros_like(victims)
+    images[0, 0, 0, 0] = -0.0
     found = identification(images, victims, victims.mean(dim=0))
-    assert (found.structure, found.pixel) == (0.8, 0.8)
+    assert (found.structure, found.pixel, found.certain) == (0, 0, 0)
+
+
+def test_other_images_fill_a_gallery_that_victims_do_not() -> None:
+    victims, others = draw(30, 3, 8, 8), draw(200, 3, 8, 8, seed=1)
+    mean = others.mean(dim=0)
+    images = 0.05 * victims + 0.95 * draw(30, 3, 8, 8, seed=2)
+    alone, filled = (identification(images, victims, mean, more) for more in (None, others))
+    assert (alone.gallery, filled.gallery) == (30, GALLERY)
+    pool = torch.cat([victims, others])[:GALLERY]
+    distances = torch.cdist(images.flatten(1).double(), pool.flatten(1).double())
+    right = distances.argmin(dim=1) == torch.arange(30)
+    assert filled.pixel == pytest.approx(right.double().mean().item())
+    assert 0 < filled.pixel < alone.pixel
+    # A victim among the others is not its own rival, and enough victims need no others.
+    assert identification(victims, victims, mean, torch.cat([victims, others])).pixel == 1
+    many = draw(120, 3, 8, 8, seed=3)
+    made = 0.1 * many + 0.9 * draw(120, 3, 8, 8, seed=4)
+    assert identification(made, many, mean, others) == identification(made, many, mean)
+
+
+def test_certain_means_nearest_of_all_victims() -> None:
+    victims = draw(150, 3, 8, 8)
+    images = 0.1 * victims + 0.9 * draw(150, 3, 8, 8, seed=1)
+    mean = victims.mean(dim=0)
+    pixel = torch.cdist(images.flatten(1).double(), victims.flatten(1).double())
+    shapes = torch.cdist(structure(images, mean).double(), structure(victims, mean).double())
+    rows = torch.arange(150)
+    right = (pixel.argmin(dim=1) == rows) | (shapes.argmin(dim=1) == rows)
+    assert 0 < right.double().mean() < 1
+    assert identification(images, victims, mean).certain == right.double().mean().item()
 
 
 def test_one_victim_is_a_gallery_of_one() -> None:
@@ -150,10 +212,10 @@ def test_one_victim_is_a_gallery_of_one() -> None:
     assert identification(draw(1, 3, 8, 8, seed=1), victim, draw(3, 8, 8)).gallery == 1
 
 
-def test_trivial_attackers_are_what_their_names_say() -> None:
+def test_blind_attackers_are_what_their_names_say() -> None:
     public = draw(31, 3, 8, 8)
-    images = TrivialAttackers.fit(public).reconstructions(400, generator())
-    assert tuple(images) == NAMES
+    images = BlindAttackers.fit(public, None, generator()).reconstructions(400, generator())
+    assert tuple(images) == NAMES[:-1]  # no best image for LPIPS without LPIPS
     assert all(made.shape == (400, 3, 8, 8) for made in images.values())
     np.testing.assert_allclose(images["mean-image"][5], public.numpy().mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(images["median-image"][5], np.median(public.numpy(), axis=0))
@@ -167,7 +229,7 @@ def test_trivial_attackers_are_what_their_names_say() -> None:
 
 
 def test_random_images_follow_the_generator() -> None:
-    attackers = TrivialAttackers.fit(draw(31, 3, 8, 8))
+    attackers = BlindAttackers.fit(draw(31, 3, 8, 8), None, generator())
     first, again, other = (
         attackers.reconstructions(50, generator(seed))["random-image"] for seed in (0, 0, 1)
     )
@@ -191,7 +253,7 @@ def test_components_are_those_of_a_singular_value_decomposition(count: int, chan
 
 @pytest.mark.parametrize(
     ("public", "components"),
-    [(1, ()), (2, (1,)), (4, (1, 3)), (11, (1, 3, 10)), (101, (1, 3, 10, 30, 100))],
+    [(1, ()), (2, (1,)), (4, (1, 3)), (11, (1, 3, 5, 10)), (101, (1, 3, 5, 10, 30, 100))],
 )
 def test_components_are_fewer_than_public_images(public: int, components: tuple[int, ...]) -> None:
     yardsticks = Yardsticks.fit(draw(public, 3, 8, 8))
