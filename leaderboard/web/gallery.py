@@ -111,6 +111,8 @@ def _evidence(record: Record) -> str | None:
     agreement = record.evidence.agreement
     if agreement is None:
         return None
+    if agreement == "within prediction":
+        return "Run again here on another machine: the claim lies where another seed would."
     words = "unlike" if agreement == "differs" else f"{agreement} with"
     return f"Run again here: the numbers are {words} those that were claimed."
 

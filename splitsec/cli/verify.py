@@ -19,7 +19,8 @@ from splitsec.cli.exit_codes import Exit
 from splitsec.data.secret import secret_from
 from splitsec.errors import UsageError
 from splitsec.isolation.sandbox import CONFINED_VARIABLE
-from splitsec.records.agreement import TOLERANCES, parse_tolerances
+from splitsec.metrics.intervals import MINIMUM_SEEDS
+from splitsec.records.agreement import SEEDS, TOLERANCES, parse_tolerances
 
 if TYPE_CHECKING:
     from splitsec.running.verification import ClaimedRecord
@@ -56,6 +57,14 @@ plugin_option = click.option(
     f"{', '.join(f'{name}={value:g}' for name, value in TOLERANCES.items())}]",
 )
 @click.option(
+    "--seeds",
+    type=click.IntRange(MINIMUM_SEEDS),
+    default=SEEDS,
+    show_default=True,
+    help="Seeds to run where numbers differ by more and the processor or a package is another one; "
+    "the claim must lie where another seed would.",
+)
+@click.option(
     "--output",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
@@ -71,14 +80,17 @@ def command(
     sample: int | None,
     seed: int,
     tolerances: tuple[str, ...],
+    seeds: int,
     output: Path | None,
     **options: Any,
 ) -> int:
     """Run the cells of RECORDS again, and compare the numbers: folders, record.json or .jsonl.
 
     The seal, protocol, sources and images are checked first: if one differs, the record is of
-    another cell, which is not run. Otherwise the numbers are identical, within tolerance, or
-    differ, and a table shows the differences. A record of a secret partition needs the secret.
+    another cell, which is not run. On the same kind of machine the numbers should be identical.
+    Elsewhere they may be within tolerance, or within prediction: several seeds are run here, and
+    the claim lies where another seed would. Otherwise they differ, and a table shows it. A record
+    of a secret partition needs the secret.
 
     With --sandbox the whole command runs in a sandbox: defenses and targets that RECORDS name by a
     path see the data, but no network or home; attacks run in inner sandboxes without the data.
@@ -101,6 +113,7 @@ def command(
     with redirect_stdout(sys.stderr), secret_from(execution.secret_file), _data_in(data_root):
         from splitsec.cli.progress_bars import shown
         from splitsec.running.verification import (
+            Allowance,
             Checker,
             parse_plugins,
             read_claims,
@@ -119,7 +132,8 @@ def command(
             chosen = sample_of(chosen, sample, seed)
         if chosen and not execution.dry_run:
             with shown(len(chosen)) as progress, _store(output) as store:
-                for _ in run_again(chosen, store, progress, execution.make_executor(), allowed):
+                executor, allowance = execution.make_executor(), Allowance(allowed, seeds)
+                for _ in run_again(chosen, store, progress, executor, allowance):
                     pass
         with redirect_stdout(results):
             for claim in claims:
@@ -207,13 +221,14 @@ def _print_differences(claim: ClaimedRecord) -> None:
     beyond = [one for one in claim.comparison.differences if not one.within]
     if not beyond:
         return
-    table = Table("measure", "claimed", "re-run", "difference", "tolerance")
+    table = Table("measure", "claimed", "re-run", "difference", "tolerance", "other seeds")
     for one in beyond:
         values = (one.claimed, one.rerun, one.difference)
         table.add_row(
             one.measure,
             *("-" if value is None else f"{value:.4f}" for value in values),
             f"{one.tolerance:g}",
+            "-" if one.low is None else f"{one.low:.4f} to {one.high:.4f}",
         )
     result_console().print(table)
 

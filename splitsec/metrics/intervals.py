@@ -84,7 +84,7 @@ def estimate(values: Sequence[float], limits: Limits = UNLIMITED) -> Estimate:
 
 
 def prediction_interval(
-    values: Sequence[float], limits: Limits = UNLIMITED
+    values: Sequence[float], limits: Limits = UNLIMITED, level: float = LEVEL
 ) -> tuple[float, float] | None:
     """Return the interval in which one more value of the same kind lies in 95 % of cases.
 
@@ -93,6 +93,7 @@ def prediction_interval(
     Args:
         values: such as one per seed, finite.
         limits: what a value can be.
+        level: another share of cases, in (0, 1).
 
     Returns:
         Lower and upper end; None for fewer than :data:`MINIMUM_SEEDS`
@@ -103,7 +104,7 @@ def prediction_interval(
         return None
     array = np.array(values, np.float64)
     mean, spread = float(array.mean()), float(array.std(ddof=1))
-    half = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * spread * (1 + 1 / count) ** 0.5
+    half = float(stdtrit(count - 1, (1 + level) / 2)) * spread * (1 + 1 / count) ** 0.5
     return limits.cut(mean - half, mean + half)
 
 

@@ -27,7 +27,7 @@ PROTOCOL_VERSION = 5
 
 Status = Literal["ok", "failed", "skipped", "timeout", "cancelled"]
 
-Agreement = Literal["identical", "within tolerance", "differs"]
+Agreement = Literal["identical", "within tolerance", "within prediction", "differs"]
 """How the numbers of two runs of one cell compare, see :mod:`splitsec.records.agreement`."""
 
 INVALIDATING = frozenset(

@@ -288,10 +288,15 @@ def read_records(path: Path) -> list[StoredRecord]:
         return [StoredRecord(record, None) for record in _read_lines(path)]
     if not path.is_dir():
         return [StoredRecord(load_record(path), path.parent)]
-    files = sorted(path.rglob("record.json"))
+    files = sorted(file for file in path.rglob("record.json") if not _hidden(file, path))
     if not files:
         raise DataError(f"there is no record.json under {path}")
     return [StoredRecord(load_record(file), file.parent) for file in files]
+
+
+def _hidden(file: Path, folder: Path) -> bool:
+    """Return whether a file is in a folder of ours below another one, such as ``.checkpoints``."""
+    return any(name.startswith(".") for name in file.relative_to(folder).parts)
 
 
 def _read_lines(path: Path) -> list[Record]:

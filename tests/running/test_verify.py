@@ -8,20 +8,30 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from splitsec import cli
 from splitsec.cli.exit_codes import Exit
+from splitsec.cli.verify import command
 from splitsec.cli.verify_in_sandbox import run_confined
 from splitsec.data.secret import SECRET_FILE_VARIABLE, SECRET_VARIABLE, secret_from
 from splitsec.errors import DataError, UsageError
 from splitsec.isolation import Isolation
 from splitsec.records.agreement import TOLERANCES, compare, parse_tolerances
-from splitsec.records.record import Evidence, load_record
+from splitsec.records.record import Evidence, Leakage, Record, load_record
 from splitsec.records.store import load_records, write_record
 from splitsec.running.verification import SUBMISSION, read_claims, sources_of
 from support.claims import MINE, dry, evaluate, first, rewrite, run
 from support.records import make_record
+
+
+def run_refused(*words: object) -> str:
+    """Return what is said of words that the command refuses."""
+    done = CliRunner().invoke(command, [str(one) for one in words])
+    assert done.exit_code == 2
+    return done.output
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +194,88 @@ def test_a_measure_may_be_a_little_off_and_not_more() -> None:
         found = compare(claimed, claimed.model_copy(update={"leakage": moved}))
         assert found.agreement == agreement
         assert [one.measure for one in found.differences] == (["leakage"] if by else [])
+
+
+def of_seeds(*leakages: float) -> list[Record]:
+    """Return one cell's records of several seeds, which differ in the headline alone."""
+    return [
+        make_record(seed=seed).model_copy(
+            update={"leakage": Leakage(value=value, victims="training")}
+        )
+        for seed, value in enumerate(leakages)
+    ]
+
+
+def test_a_claim_of_another_machine_lies_where_another_seed_would() -> None:
+    rerun, *others = of_seeds(0.62, 0.60, 0.66, 0.58, 0.64)
+    for value, agreement in ((0.70, "within prediction"), (0.55, "within prediction")):
+        (claimed,) = of_seeds(value)
+        assert compare(claimed, rerun).agreement == "differs"
+        found = compare(claimed, rerun, others=others)
+        assert found.agreement == agreement
+        (leakage,) = found.differences
+        assert leakage.low is not None and leakage.low < value
+    (claimed,) = of_seeds(0.99)
+    assert compare(claimed, rerun, others=others).agreement == "differs"
+    assert compare(claimed, rerun, others=others[:1]).agreement == "differs", "two seeds tell none"
+    (close,) = of_seeds(0.63)
+    assert compare(close, rerun, others=others).agreement == "within tolerance"
+
+
+def test_few_honest_claims_of_another_machine_are_refused() -> None:
+    draws = np.random.default_rng(0)
+    refused = 0
+    for _ in range(100):
+        claimed, rerun, *others = of_seeds(*draws.normal(0.5, 0.05, size=6))
+        rerun = rerun.model_copy(update={"cell_id": claimed.cell_id})
+        refused += compare(claimed, rerun, others=others).agreement == "differs"
+    assert refused <= 5
+
+
+def elsewhere(file: Path, **changes: Any) -> None:
+    """Rewrite a record as if another processor had made it."""
+    provenance = load_record(file).provenance.model_copy(update={"processor": "another, AVX9"})
+    rewrite(file, provenance=provenance, **changes)
+
+
+def with_accuracy(file: Path, by: float) -> dict[str, Any]:
+    utility = load_record(file).utility
+    assert utility is not None
+    return {"utility": utility.model_copy(update={"accuracy": utility.accuracy + by})}
+
+
+def test_other_seeds_are_run_for_a_claim_of_another_machine(mine: Path, tmp_path: Path) -> None:
+    elsewhere(first(mine), **with_accuracy(first(mine), -0.2))
+    words = (first(mine), "--output", tmp_path / "again", "--seeds", "4", "--json")
+    result = run(*words)
+    said = json.loads(result.stdout)
+    assert "compared with 4 seeds that were run here" in said["notes"]
+    (accuracy,) = said["differences"]
+    assert accuracy["measure"] == "accuracy"
+    assert accuracy["low"] < accuracy["rerun"] < accuracy["high"]
+    assert said["outcome"] == ("within prediction" if accuracy["within"] else "differs")
+    (kept,) = load_records([tmp_path / "again"])
+    assert kept.evidence.agreement == said["outcome"], "the other seeds are no part of it"
+    seeds = {load_record(one).spec.seed for one in (tmp_path / "again").rglob("record.json")}
+    assert seeds == {0, 1, 2, 3}
+
+
+def test_the_same_machine_is_promised_the_same_numbers(mine: Path, tmp_path: Path) -> None:
+    rewrite(first(mine), **with_accuracy(first(mine), 0.01))
+    result = run(first(mine), "--output", tmp_path / "again", "--json")
+    said = json.loads(result.stdout)
+    assert said["outcome"] == "within tolerance"
+    assert said["notes"] == ["on the same kind of machine the numbers should be identical"]
+    rewrite(first(mine), **with_accuracy(first(mine), 0.2))
+    result = run(first(mine), "--output", tmp_path / "again", "--json")
+    said = json.loads(result.stdout)
+    assert (said["outcome"], said["notes"]) == ("differs", []), "no other seed excuses it"
+    assert not (tmp_path / "again" / ".seeds").exists()
+
+
+def test_two_seeds_are_too_few_for_a_prediction(mine: Path) -> None:
+    result = run_refused(first(mine), "--seeds", "2")
+    assert "is not in the range x>=3" in result
 
 
 def test_a_measure_that_is_missing_differs() -> None:
