@@ -25,6 +25,7 @@ from torch import Tensor
 
 from splitsec.errors import PluginError, UsageError
 from splitsec.plugins.attack import Attack
+from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.toolbox.inversion import (
     REPORT_SETTINGS,
@@ -94,3 +95,7 @@ class Adra(Attack[AdraParameters]):
     def curves(self) -> dict[str, list[float]]:
         """Return the decoder's losses per epoch."""
         return {} if self._inversion is None else self._inversion.curves
+
+    def convergence(self) -> list[Convergence]:
+        """Return the decoder's errors on its kept pairs, or on all if it kept none."""
+        return [] if self._inversion is None else [self._inversion.convergence()]

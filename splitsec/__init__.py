@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from splitsec.errors import NotApplicable, SplitsecError, ThreatModelViolation
     from splitsec.plugins.attack import Attack, Hijacking
+    from splitsec.plugins.convergence import Convergence
     from splitsec.plugins.defense import Defense
     from splitsec.plugins.grants import ThreatModel
     from splitsec.plugins.parameters import InputPath, Parameters
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Attack": "plugins.attack",
+    "Convergence": "plugins.convergence",
     "Hijacking": "plugins.attack",
     "InputPath": "plugins.parameters",
     "check_plugin": "running.contract.runner",
@@ -56,6 +58,7 @@ _HOMES = {
 
 __all__ = [
     "Attack",
+    "Convergence",
     "Defense",
     "Hijacking",
     "InputPath",

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from splitsec.devices import beside
 from splitsec.errors import PluginError, UsageError
 from splitsec.plugins.attack import Attack, Hijacking
+from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.messages import Message
 from splitsec.plugins.parameters import Parameters
@@ -193,6 +194,15 @@ class Fsha(Attack[FshaParameters]):
     def curves(self) -> dict[str, list[float]]:
         """Return the losses of every tenth exchange."""
         return self._curves
+
+    def convergence(self) -> list[Convergence]:
+        """Return the autoencoder's errors on public images.
+
+        They say nothing about how close the client has come to the pilot; the critic's losses
+        do not either.
+        """
+        errors = self._curves["autoencoder loss"]
+        return [Convergence.of_last("public images", errors)] if errors else []
 
     def _begin(self, smashed: Tensor) -> Hijack:
         """Build the networks for the observed smashed data, and pretrain the autoencoder."""

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from splitsec.errors import DivergedError, PluginError, UsageError
 from splitsec.plugins.attack import Attack
+from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.messages import Exchange
 from splitsec.plugins.target import Encoding, encode
@@ -202,6 +203,17 @@ class PseudoClient(Attack[PseudoClientParameters]):
         """Return the pseudo-client's losses per update, and the decoder's."""
         decoder = {} if self._inversion is None else self._inversion.curves
         return {name: curve for name, curve in self._curves.items() if curve} | decoder
+
+    def convergence(self) -> list[Convergence]:
+        """Return the decoder's errors, and the imitation's distance from what was observed."""
+        found = []
+        if self._curves["distance of moments"]:
+            found.append(
+                Convergence.of_last("distance of moments", self._curves["distance of moments"])
+            )
+        if self._inversion is not None:
+            found.append(self._inversion.convergence(" of the pseudo-client"))
+        return found
 
     def _observed(self) -> Observation:
         smashed = [smashed for smashed, _ in self._kept]

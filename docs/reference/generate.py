@@ -23,6 +23,7 @@ PLUGINS = {
     "Attacks": [
         "splitsec.plugins.attack.Attack",
         "splitsec.plugins.attack.Hijacking",
+        "splitsec.plugins.convergence.Convergence",
         "splitsec.plugins.grants.ThreatModel",
         "splitsec.plugins.view.View",
         "splitsec.plugins.view.ServerKnowledge",

@@ -21,6 +21,7 @@ from splitsec.checkpoint import Checkpoints
 from splitsec.errors import PluginError, SessionEnded, SplitsecError, blaming
 from splitsec.isolation.proxy import IsolatedAttack, Roles
 from splitsec.plugins.attack import Attack, Hijacking
+from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.messages import Exchange, Message
 from splitsec.plugins.view import View
@@ -215,6 +216,23 @@ class Attacker:
             images.append(made.detach())
         self.seen.show_labels(None)
         return torch.cat(images)
+
+    def convergence(self) -> tuple[Convergence, ...]:
+        """Return the attack's own errors at half and at full length of its training, checked.
+
+        Raises:
+            PluginError: the attack returned something else.
+        """
+        with self.blamed("convergence()"):
+            given = self.attack.convergence()
+        if not isinstance(given, list | tuple) or not all(
+            isinstance(one, Convergence) for one in given
+        ):
+            raise PluginError(
+                f"{self.label} returned {given!r} from convergence(); expected a list of "
+                "splitsec.Convergence"
+            )
+        return tuple(given)
 
 
 def roles_of(cell: Cell) -> Roles:

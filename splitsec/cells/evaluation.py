@@ -193,12 +193,15 @@ def _stages(
     yield result
     with attacker.blamed("curves()"):
         curves = {name: list(map(float, c)) for name, c in attacker.attack.curves().items()}
+    convergence = attacker.convergence()
     yield replace(
         result,
         curves=curves,
+        convergence=convergence,
         access=attacker.seen.access,
         flags=result.flags
         + raised(
+            attack_not_converged=not all(one.reached for one in convergence),
             oracle_access=threat.oracle,
             dictated_client_settings=threat.client_settings,
             in_process=cell.isolation is None,

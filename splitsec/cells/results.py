@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 from torch import Tensor
 
+from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import Access, ThreatModel
 from splitsec.records.record import Leakage, Utility, Victims
 
@@ -144,6 +145,7 @@ class CellResult:
         scores: scores of the attack.
         access: access that the attack used.
         curves: curves of the attack.
+        convergence: its own errors at half and at full length.
         flags: flags that the cell itself raised.
     """
 
@@ -153,6 +155,7 @@ class CellResult:
     scores: AttackScores | None = None
     access: Access | None = None
     curves: Curves | None = None
+    convergence: tuple[Convergence, ...] = ()
     flags: tuple[str, ...] = ()
 
 

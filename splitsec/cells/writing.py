@@ -80,6 +80,7 @@ def make_record(
         access=result.access,
         session=_session(result),
         history=history,
+        convergence=result.convergence,
         flags=sorted(set(flags), key=_prominence),
         notes=[*(session.notes if session else ()), *(scores.notes if scores else ())],
         provenance=provenance,

@@ -158,6 +158,9 @@ class Resident:
     def _curves(self, given: Answer) -> Answer:
         return Answer({str(n): list(map(float, c)) for n, c in self._built.curves().items()})
 
+    def _convergence(self, given: Answer) -> Answer:
+        return Answer([one.model_dump() for one in self._built.convergence()])
+
     def _take(self, given: Answer) -> Answer:
         buffer = io.BytesIO()
         try:

@@ -24,6 +24,7 @@ from splitsec.isolation.plugin_paths import check_unchanged, shown_of
 from splitsec.isolation.processes import short
 from splitsec.isolation.protocol import Frame, MalformedError
 from splitsec.plugins.attack import Attack, Hijacking
+from splitsec.plugins.convergence import Convergence, read_convergence
 from splitsec.plugins.grants import GRANTS, ThreatModel
 from splitsec.plugins.loading import Plugin, absolute_spec
 from splitsec.plugins.messages import Exchange, Message
@@ -199,6 +200,10 @@ class IsolatedAttack(Attack[Any]):
         if sum(map(len, given.values())) > _MOST_POINTS:
             raise PluginError(f"{self._label} returned curves of over {_MOST_POINTS:,} points")
         return given
+
+    def convergence(self) -> list[Convergence]:
+        """Ask the guest; see :class:`splitsec.Attack`."""
+        return read_convergence(self._call("convergence").content, self._label)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the guest's state, as bytes that this side never parses.

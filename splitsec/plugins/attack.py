@@ -11,6 +11,7 @@ from torch import Tensor
 
 from splitsec.checkpoint import Checkpoints
 from splitsec.errors import PluginError
+from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.messages import Exchange, Message
 from splitsec.plugins.parameters import Parameters
@@ -220,3 +221,16 @@ class Attack(ABC, Generic[P]):
     def curves(self) -> dict[str, list[float]]:
         """Return the attack's training curves: from name to one value per logged step."""
         return {}
+
+    def convergence(self) -> Sequence[Convergence]:
+        """Return the attack's own errors at half and at full length of its training.
+
+        A record shows them, and has the flag ``attack-not-converged`` if one of them became
+        smaller by more than 5 % in the second half. The errors must be measured on what the attack
+        may see, such as pairs that it kept aside.
+
+        Returns:
+            One entry for each training that could stop too early; none for an attack that is
+            solved in closed form.
+        """
+        return ()

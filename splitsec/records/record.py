@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, ValidationError
 from splitsec.errors import DataError
 from splitsec.metrics.figures import Estimate, limits_of
 from splitsec.metrics.schema import VictimScores
+from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import Access, ThreatModel
 from splitsec.records.spec import CellSpec
 from splitsec.versioned import VersionedModel
@@ -59,6 +60,8 @@ FLAGS = {
     "session-ended": "the defense ended the session early",
     "victims-not-sent": "some victims had not been sent when the session ended; "
     "they count as recovered no better than by the trivial attacker",
+    "attack-not-converged": "the attack's own error still fell by over 5 % in the second half of "
+    "its training; a longer one would recover more",
     "clamped": "over 5 % of the reconstructed values were outside [0, 1] and were clamped",
     "dictated-client-settings": "the server dictated the client's batch size or learning rate",
 }
@@ -224,6 +227,8 @@ class Record(_Model):
         session: how many exchanges the sessions had, why they ended, and whether clients shared
             their ``labels`` or kept them ``private``.
         history: curves of training and attack, by stage and by name.
+        convergence: the attack's own errors at half and at full length of its training; empty if
+            it reports none.
         flags: names of :data:`FLAGS` that apply; read them before you believe the numbers.
         notes: sentences for readers.
         provenance: what ran where; may differ between two runs of the cell.
@@ -234,7 +239,7 @@ class Record(_Model):
         seal: SHA-256 of everything else, by which a changed or incomplete record is found.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("evidence",)
+    later: ClassVar[tuple[str, ...]] = ("evidence", "convergence")
 
     schema_version: int = SCHEMA_VERSION
     protocol: int = 3
@@ -250,6 +255,7 @@ class Record(_Model):
     access: Access | None = None
     session: dict[str, Any] = Field(default_factory=dict)
     history: dict[str, dict[str, list[float]]] = Field(default_factory=dict)
+    convergence: tuple[Convergence, ...] = ()
     flags: list[str] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     provenance: Provenance

@@ -396,6 +396,8 @@ def test_what_a_liar_answers_and_asks_for_is_refused() -> None:
             attack.hijacking()
         with pytest.raises(PluginError, match="'liar' returned curves that reach beyond"):
             attack.curves()
+        with pytest.raises(PluginError, match="'liar' returned no Convergence"):
+            attack.convergence()
         refused(0, DivergedError, r"'liar' gave values that are not finite in answer\(\)")
         refused(2, PluginError, r"'liar' returned NoneType from answer\(\); expected a tensor")
         refused(3, ThreatModelViolation, "'liar' asked for 'private_images'; no threat model")

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from splitsec.checkpoint import Checkpoints
 from splitsec.devices import beside
 from splitsec.errors import DivergedError, UsageError
+from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.toolbox.batching import batches
 from splitsec.plugins.toolbox.decoders import DECODERS
@@ -107,6 +108,16 @@ class Inversion(NamedTuple):
 
     decoder: nn.Module
     curves: dict[str, list[float]]
+
+    def convergence(self, whose: str = "") -> Convergence:
+        """Return the decoder's errors at half and at full length of its training.
+
+        Args:
+            whose: is put behind what they were measured on, such as ``" of the stand-in"``.
+        """
+        if "kept pairs" in self.curves:
+            return Convergence.of_best(f"kept pairs{whose}", self.curves["kept pairs"])
+        return Convergence.of_last(f"pairs trained on{whose}", self.curves["decoder loss"])
 
     @torch.no_grad()
     def reconstruct(self, smashed: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ WATCHED = (
     "fit",
     "reconstruct",
     "curves",
+    "convergence",
 )
 FREE = ("__init__", "features", "answer", "observe", "fit", "reconstruct")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from splitsec import Attack, Hijacking, Parameters, ThreatModel
+from splitsec import Attack, Convergence, Hijacking, Parameters, ThreatModel
 from splitsec.plugins.messages import Exchange, Message
 
 
@@ -42,6 +42,9 @@ class Liar(Attack[Parameters]):
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
         return smashed
+
+    def convergence(self) -> list[Convergence]:
+        return [Convergence.model_construct(measured_on="\x1b[2J", half=1.0, full=-1.0)]
 
     def curves(self) -> dict[str, list[float]]:
         return {"curve": [1e300]}
