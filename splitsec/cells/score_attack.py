@@ -117,10 +117,12 @@ class SessionBaselines:
     def _fit_told(self, lpips: Lpips | None) -> References:
         data, blind = self._data, self.references.attackers
         labels = data.public.targets(range(len(data.public)))
-        guesses: LabelGuesses = MaskImages.fit(blind, labels)
+        guesses: LabelGuesses
         if data.task == "classification":
             generator = self._generator("told references")
             guesses = ClassImages.fit(blind, labels, len(data.classes), lpips, generator)
+        else:
+            guesses = MaskImages.fit(blind, labels)
         return self.references.told(guesses, data.validation.targets(range(len(data.validation))))
 
     def _kept(
