@@ -9,7 +9,7 @@ that cannot be told apart share a rank.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +47,21 @@ _ACCESS = {
 }
 
 
+class RowSamples(NamedTuple):
+    """What the verdicts on a row come from.
+
+    Attributes:
+        leakage: over seeds and images; of no seed if the row is not complete.
+        loss: of utility against the undefended model, paired by seed and image; None where it
+            is not known.
+        measure: of that utility, ``auc`` or ``jaccard``; None if the board has none.
+    """
+
+    leakage: Sample
+    loss: Sample | None
+    measure: str | None
+
+
 class Board(NamedTuple):
     """One ranked table.
 
@@ -57,6 +72,7 @@ class Board(NamedTuple):
         access: access of the attacks: ``server``, ``queries`` or ``oracle``.
         cells: one per cell of the board: ``cell_id`` and the names of its ``attack``,
             ``defense`` and ``target``, as in the rows.
+        samples: from the name of each row to what its verdicts come from.
     """
 
     title: str
@@ -64,6 +80,7 @@ class Board(NamedTuple):
     notes: list[str]
     access: str
     cells: pd.DataFrame
+    samples: Mapping[str, RowSamples]
 
 
 def rank(
@@ -193,7 +210,9 @@ def _boarded(group: pd.DataFrame, by: By, records: Sequence[Record], rules: Rule
     if rows:
         notes += _about_intervals(group, len(seeds), resampler)
     cells = group[["cell_id", "attack", "defense", "target"]]
-    return Board("", placed(rows, lowest_first=by != "attacks"), notes, "", cells)
+    measure = next(iter(group["measure"].dropna()), None)
+    samples = {row["name"]: RowSamples(row["sample"], row.get("loss"), measure) for row in rows}
+    return Board("", placed(rows, lowest_first=by != "attacks"), notes, "", cells, samples)
 
 
 _FEW = {1: "one seed", 2: "two seeds"}

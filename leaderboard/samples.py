@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from splitsec.errors import DataError
-from splitsec.metrics.resampled_leakage import (
-    ImageScores,
+from splitsec.metrics.leakage import (
+    VictimErrors,
     resampled_identification,
     resampled_leakage,
 )
@@ -44,17 +44,20 @@ def completed(record: Record) -> Record:
 
 
 def identified(record: Record) -> float | None:
-    """Return ``(rate - chance) / (1 - chance)``, the largest of both victims and both ways.
+    """Return the skill of identification, the larger of both victims'.
 
     None where identification was not measured.
     """
     found = []
     for name in _SETS:
         scores: VictimScores | None = getattr(record.victims, name, None)
-        rates = None if scores is None else scores.privacy.identification
-        if rates is not None and rates.gallery > 1:
-            chance = 1 / rates.gallery
-            found += [(rate - chance) / (1 - chance) for rate in (rates.structure, rates.pixel)]
+        if scores is None or scores.privacy.identification.gallery < 2:
+            continue
+        if scores.skill.identification is not None:
+            found.append(scores.skill.identification)
+            continue
+        rates, guess = scores.privacy.identification, _guessed(scores)
+        found.append((max(rates.structure, rates.pixel) - guess) / (1 - guess))
     return max(found, default=None)
 
 
@@ -68,7 +71,7 @@ class CellImages(NamedTuple):
     """
 
     protocol: int
-    victims: dict[str, ImageScores]
+    victims: dict[str, VictimErrors]
     answers: ImageAnswers | None
 
 
@@ -96,31 +99,40 @@ def images_of(record: Record) -> CellImages | None:
     cell = CellImages(
         record.protocol, victims, None if values.held_out is None else values.held_out.utility
     )
-    whole = {name: np.ones((1, len(one)), np.int64) for name, one in victims.items()}
+    whole = {name: np.ones((1, len(one.errors["mse"])), np.int64) for name, one in victims.items()}
     (leakage,) = leakage_on(cell, whole)
     known = None if record.leakage is None else record.leakage.value
     return cell if known is not None and abs(leakage - known) <= _AGREES else None
 
 
-def _scores_of(values: ImageSetValues, scores: VictimScores) -> ImageScores | None:
+def _scores_of(values: ImageSetValues, scores: VictimScores) -> VictimErrors | None:
     attack, reference = values.attack, values.reference
     if attack is None or attack.lpips is None or scores.reference.lpips is None:
         return None
     errors = {"mse": attack.mse, "ssim": 1 - attack.ssim, "lpips": attack.lpips}
-    references: dict[str, Floats | float]
+    count = len(attack.mse)
     if reference is None or reference.lpips is None:
         blind = {name: scores.trivial[getattr(scores.reference, name)] for name in errors}
         mean = blind["lpips"].lpips
         if mean is None:
             return None
-        references = {"mse": blind["mse"].mse, "ssim": 1 - blind["ssim"].ssim, "lpips": mean}
+        means = {"mse": blind["mse"].mse, "ssim": 1 - blind["ssim"].ssim, "lpips": mean}
+        references = {name: np.full(count, value) for name, value in means.items()}
     else:
         references = {"mse": reference.mse, "ssim": 1 - reference.ssim, "lpips": reference.lpips}
     ways = {"structure": attack.structure, "pixel": attack.pixel}
     identified = {name: one for name, one in ways.items() if one is not None}
-    found = scores.privacy.identification
-    chance = 0.0 if found is None else 1 / found.gallery
-    return ImageScores(errors, references, identified, chance)
+    return VictimErrors(
+        errors, references, identified, scores.privacy.identification.gallery, _guessed(scores)
+    )
+
+
+def _guessed(scores: VictimScores) -> float:
+    """Return the share of victims that the best blind guess identifies."""
+    found, skill = scores.privacy.identification, scores.skill.identification
+    if skill is None or skill >= 1:
+        return 1 / found.gallery
+    return (max(found.structure, found.pixel) - skill) / (1 - skill)
 
 
 def leakage_on(cell: CellImages, counts: dict[str, NDArray[np.int64]]) -> Floats:
@@ -159,7 +171,10 @@ class Resampler:
         draws = np.random.default_rng(0)  # the same records always give the same board
         known = [one for one in self._cells.values() if one is not None]
         sizes = {
-            name: max((len(one.victims[name]) for one in known if name in one.victims), default=0)
+            name: max(
+                (len(one.victims[name].errors["mse"]) for one in known if name in one.victims),
+                default=0,
+            )
             for name in _SETS
         }
         labels = self.labels
@@ -208,7 +223,10 @@ class Resampler:
         cell = self._cells.get(key)
         if cell is None or not cell.victims:
             return None
-        if any(len(one) != self._counts[name].shape[1] for name, one in cell.victims.items()):
+        if any(
+            len(one.errors["mse"]) != self._counts[name].shape[1]
+            for name, one in cell.victims.items()
+        ):
             return None
         found = leakage_on(cell, self._counts)
         return found if np.isfinite(found).all() else None
@@ -220,7 +238,9 @@ class Resampler:
             return None
         found = []
         for name, scores in cell.victims.items():
-            if not scores.identified or len(scores) != self._counts[name].shape[1]:
+            if not scores.identified:
+                return None
+            if len(scores.errors["mse"]) != self._counts[name].shape[1]:
                 return None
             found.append(resampled_identification(scores, self._counts[name]))
         most: Floats = np.max(found, axis=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -132,6 +133,15 @@ class Track(_Frozen):
         scale = self.scales[profile]
         requests = [scale.applied(request, profile) for request in scale.grid or self.grid]
         return [cell for request in requests for cell in resolve(request)]
+
+
+def published_records(track: str) -> Path | None:
+    """Return the folder of a ranked track's published records; None where it is not installed.
+
+    Records are part of a checkout, and of no wheel.
+    """
+    folder = Path(__file__).resolve().parent / "records" / track
+    return folder if folder.is_dir() else None
 
 
 def list_tracks() -> list[str]:

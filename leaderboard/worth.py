@@ -12,7 +12,7 @@ from splitsec.leaderboard.placing import columns_of
 from splitsec.leaderboard.samples import Resampler, ratio_of, stacked
 from splitsec.metrics.figures import SHARE, Estimate, Limits
 from splitsec.metrics.intervals import MINIMUM_SEEDS, error_of_interval, standard_error
-from splitsec.metrics.power import CostVerdict, Needs, judge_cost
+from splitsec.metrics.noninferiority import CostVerdict, Needs, judge_cost
 from splitsec.metrics.two_level import Sample, over_seeds_and_images
 from splitsec.records.record import Record
 from splitsec.records.wording import MARGINS
@@ -119,11 +119,13 @@ class Worth(NamedTuple):
     Attributes:
         retained: the share that it retains, with its interval.
         sample: that share, per seed and on resampled images.
+        loss: of utility, per seed and on resampled images.
         cost: whether the loss is within the margin.
     """
 
     retained: Estimate
     sample: Sample
+    loss: Sample
     cost: CostVerdict
 
 
@@ -154,7 +156,7 @@ def worth_with(
     limits = Limits(-trivial / above, (1 - trivial) / above)
     losses = whole.minus(utility)
     cost = judge_cost(losses, margin, SHARE.of_differences())
-    return Worth(over_seeds_and_images(share, limits), share, cost)
+    return Worth(over_seeds_and_images(share, limits), share, losses, cost)
 
 
 class Rules(NamedTuple):
@@ -202,6 +204,7 @@ def add_worth(
         row["retained sample"] = None if worth is None else worth.sample
         if worth is not None and row["name"] != "none":
             costs[row["name"]] = worth
+            row["loss"] = worth.loss
             row.update(columns_of("cost", worth.cost.cost))
             row.update({"margin": margin, "cost verdict": worth.cost.outcome})
             could = worth.cost.needs or Needs(None, None)

@@ -40,6 +40,13 @@ class GridFile(BaseModel):
     threads: int | None = Field(
         default=None, ge=1, description="CPU threads of each cell; the profile's by default."
     )
+    margin: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Largest loss of utility that counts as none; 0.02 of an AUC and 0.01 of a "
+        "Jaccard by default.",
+    )
     settings: SettingTexts = Field(
         default=(), description="As for --set, for all grids; a grid's own settings win."
     )

@@ -27,6 +27,10 @@ _COMMANDS = {
         "splitsec.cli.leaderboard",
         "Rank defenses, attacks or targets by their records.",
     ),
+    "power": (
+        "splitsec.cli.power",
+        "Say how many seeds and images a difference needs.",
+    ),
     "reproduce": (
         "splitsec.cli.reproduce",
         "Reproduce a table or figure of the original report.",

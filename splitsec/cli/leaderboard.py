@@ -10,6 +10,7 @@ import click
 import pandas as pd
 
 from splitsec.cli.exit_codes import Exit
+from splitsec.cli.share import Share
 from splitsec.errors import UsageError
 from splitsec.leaderboard.boards import FORMS, MEASURES, in_words
 from splitsec.leaderboard.ranking import Board, rank
@@ -50,14 +51,14 @@ _WIDE = 120  # columns of a terminal in which measures and their intervals share
 )
 @click.option(
     "--floor",
-    type=click.FloatRange(0, 1),
+    type=Share(),
     default=UTILITY_FLOOR,
     show_default=True,
     help="Share of the undefended model's worth that a ranked defense retains.",
 )
 @click.option(
     "--margin",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Share(positive=True),
     metavar="LOSS",
     help="Largest loss of utility that counts as none.  [default: "
     f"{MARGINS['auc']:g} of an AUC, {MARGINS['jaccard']:g} of a Jaccard]",

@@ -112,12 +112,11 @@ def command(
     results = sys.stdout
     with redirect_stdout(sys.stderr), secret_from(execution.secret_file), _data_in(data_root):
         from splitsec.cli.progress_bars import shown
+        from splitsec.running.reruns import Allowance, run_again
         from splitsec.running.verification import (
-            Allowance,
             Checker,
             parse_plugins,
             read_claims,
-            run_again,
             sample_of,
         )
 

@@ -128,6 +128,51 @@ def leakage(skills: Mapping[str, float | None]) -> float | None:
     return sum(min(1.0, max(0.0, value)) for value in known) / len(PARTS)
 
 
+FLOORED = 5
+"""Protocol from which each skill below 0 counts as 0, and identification is part of leakage."""
+
+
+def resampled_leakage(victims: VictimErrors, counts: NDArray[np.integer], protocol: int) -> Array:
+    """Return leakage on resampled victims, whose errors and references are resampled together.
+
+    Args:
+        victims: of N victims; a reference of which only the mean is known is that mean N times.
+        counts: (R, N), how often each victim is in each resample; ones for the leakage itself.
+        protocol: whose definition is used: up to 4 the mean of three skills, clipped to [0, 1].
+
+    Returns:
+        (R,), in [0, 1]; NaN where a reference makes no error. Identification is left out where
+        ``identified`` is empty.
+    """
+    skills = []
+    for name in victims.errors:
+        error, reference = counts @ victims.errors[name], counts @ victims.references[name]
+        ratio = np.divide(error, reference, out=np.full(len(counts), np.nan), where=reference > 0)
+        skills.append(1 - ratio)
+    if protocol < FLOORED:
+        clipped: Array = np.clip(np.mean(skills, axis=0), 0, 1)
+        return clipped
+    if victims.identified:
+        skills.append(resampled_identification(victims, counts))
+    floored: Array = np.clip(skills, 0, 1).mean(axis=0)
+    return floored
+
+
+def resampled_identification(victims: VictimErrors, counts: NDArray[np.integer]) -> Array:
+    """Return the skill of identification on resampled victims.
+
+    Args:
+        victims: of N victims, with the chances of at least one of ``KINDS``.
+        counts: as of :func:`resampled_leakage`.
+
+    Returns:
+        (R,), at most 1; 0 for the best blind guess.
+    """
+    rates = [counts @ one / counts.sum(axis=1) for one in victims.identified.values()]
+    skills: Array = (np.max(rates, axis=0) - victims.guessed) / (1 - victims.guessed)
+    return skills
+
+
 def share_above(values: Array, random_values: Array) -> float:
     """Return the share of values above the 95th percentile of the random attacker's.
 

@@ -8,6 +8,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from splitsec.metrics.figures import SHARE
+from splitsec.metrics.leakage import (
+    ERRORS,
+    FLOORED,
+    KINDS,
+    VictimErrors,
+    leakage,
+    resampled_leakage,
+)
 from splitsec.metrics.two_level import (
     Sample,
     chance_of_difference,
@@ -188,3 +196,26 @@ def test_the_paired_bootstrap_of_two_aucs_is_delongs() -> None:
     reference = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
     assert (one - other).var() == pytest.approx(reference, rel=0.1)
     assert (one - other).std() < 0.6 * one.std(), "pairing pays"
+
+
+def test_leakage_on_all_images_is_the_leakage() -> None:
+    draws = np.random.default_rng(0)
+    for scale in (0.3, 0.9, 2.0):  # the last is worse than the blind image
+        references = {name: draws.uniform(0.5, 1, 30) for name in ERRORS}
+        victims = VictimErrors(
+            errors={name: scale * draws.uniform(0.4, 1, 30) for name in ERRORS},
+            references=references,
+            identified={kind: draws.uniform(0, 1, 30) for kind in KINDS},
+            gallery=100,
+            guessed=0.02,
+        )
+        whole = np.ones((1, 30), np.int64)
+        known = leakage(victims.skills())
+        assert resampled_leakage(victims, whole, FLOORED).tolist() == [pytest.approx(known)]
+        three = [value for name, value in victims.skills().items() if name in ERRORS]
+        older = np.clip(np.mean([one for one in three if one is not None]), 0, 1)
+        assert resampled_leakage(victims, whole, FLOORED - 1).tolist() == [pytest.approx(older)]
+        rows = draws.integers(30, size=30)
+        counts = np.bincount(rows, minlength=30)[None]
+        drawn_again = leakage(victims.take(rows).skills())
+        assert resampled_leakage(victims, counts, FLOORED)[0] == pytest.approx(drawn_again)

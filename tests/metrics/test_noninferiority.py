@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from splitsec.metrics.figures import Limits
-from splitsec.metrics.power import Needs, judge_cost, needs
+from splitsec.metrics.noninferiority import Needs, judge_cost, needs
 from splitsec.metrics.two_level import Sample, chance_of_difference
 from support.simulated import ALIKE, World, drawn, rows_of, samples_of
 
