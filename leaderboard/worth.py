@@ -59,13 +59,24 @@ def linear_notes(cells: pd.DataFrame) -> list[str]:
             f"a linear model on the pixels reaches {name} {own['linear pixels'].mean():.2f}, on "
             f"the mean colour {colour:.2f}"
         )
-        undefended = own[own["defense"] == "none"].groupby("target")["utility"].mean()
-        if len(undefended) and undefended.max() - colour <= MARGINS[str(measure)]:
+        if solved_by_colour(own, MARGINS[str(measure)]):
             notes[-1] += (
                 "; no undefended model is better than the mean colour, so the utility of this "
                 "board cannot show what a defense costs"
             )
     return notes
+
+
+def solved_by_colour(cells: pd.DataFrame, margin: float) -> bool:
+    """Return whether no undefended model is better than the mean colour by more than a margin.
+
+    Then a defense may erase everything but the hue and cost nothing. False where it is not known.
+    """
+    known = cells.dropna(subset=["linear colour", "utility"])
+    undefended = known[known["defense"] == "none"].groupby("target")["utility"].mean()
+    if not len(undefended):
+        return False
+    return bool(undefended.max() - known["linear colour"].mean() <= margin)
 
 
 def doubt(undefended: pd.DataFrame) -> str | None:
@@ -194,6 +205,7 @@ def add_worth(
         notes.append(f"what a defense retains of the utility is not shown: {why_not}")
     measure = next(iter(group["measure"].dropna()), "auc")
     margin = MARGINS[measure] if rules.margin is None else rules.margin
+    by_colour = solved_by_colour(group, margin)  # a note says so; no cost is judged then
     costs: dict[str, Worth] = {}
     for row in rows:
         worth = None
@@ -202,7 +214,7 @@ def add_worth(
             worth = worth_with(cells, undefended, resampler, margin)
         row.update(columns_of("retained", Estimate(None) if worth is None else worth.retained))
         row["retained sample"] = None if worth is None else worth.sample
-        if worth is not None and row["name"] != "none":
+        if worth is not None and row["name"] != "none" and not by_colour:
             costs[row["name"]] = worth
             row["loss"] = worth.loss
             row.update(columns_of("cost", worth.cost.cost))

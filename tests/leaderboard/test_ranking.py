@@ -494,9 +494,11 @@ def test_a_board_says_what_linear_models_reach() -> None:
     (board,) = rank(beside_linear_models(0.7), "defenses")
     said = "a linear model on the pixels reaches AUC 0.85, on the mean colour 0.70"
     assert said in board.notes
+    assert "cost verdict" in board.rows
     (board,) = rank(beside_linear_models(0.89), "defenses")
     (note,) = [one for one in board.notes if "linear" in one]
     assert note.endswith("so the utility of this board cannot show what a defense costs")
+    assert "cost verdict" not in board.rows, "and no cost is judged"
     (board,) = rank(grid(passive_none=0.8, passive_dcor=0.3), "defenses")
     assert not any("linear" in one for one in board.notes), "protocol 4"
     (board,) = rank(beside_linear_models(0.7), "attacks")
