@@ -47,9 +47,9 @@ def in_words(board: Board) -> pd.DataFrame:
 
 
 def ranks_in_words(row: Mapping[Any, Any]) -> str:
-    """Return the interval of a row's rank, such as ``1 to 3``, or its rank if that is known."""
+    """Return the interval of a row's rank, such as ``1-3``, or its rank if that is known."""
     first, last = row["rank"], row["rank last"]
-    return str(first) if first == last else f"{first} to {last}"
+    return str(first) if first == last else f"{first}-{last}"
 
 
 def cost_in_words(row: Mapping[Any, Any]) -> str:

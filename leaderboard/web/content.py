@@ -41,7 +41,7 @@ class Row(NamedTuple):
         target: plain name, for filters, like ``cut``; empty if the board has one for all rows.
         cut: index of the client's last layer.
         rank: the first rank that it may have; None if there is a ``reason``.
-        ranks: its ranks in words, such as ``1 to 3``.
+        ranks: its ranks in words, such as ``1-3``.
         leakage: worst case, or the mean over defenses for an attack.
         worst: the attack that leaks most.
         utility: AUC or Jaccard.

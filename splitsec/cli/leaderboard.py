@@ -200,7 +200,7 @@ def _narrow(words: pd.DataFrame, measured: Sequence[str]) -> pd.DataFrame:
         attack = words.pop("worst attack")
         by = "by " if attack.str.len().max() <= _SHORT else "by\n"
         words["leakage"] += (f"\n{by}" + attack).where(attack != "-", "")
-    names = {"Pareto front": "Pareto\nfront"}
+    names = {"Pareto front": "on\nfront"}
     if "cost" in words:
         cost = words.pop("cost")
         words["retained"] += ("\n" + cost).where(cost != "-", "")
