@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
+from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from splitsec.leaderboard.web import content, gallery
 from splitsec.leaderboard.web.citation import bibtex
 from splitsec.leaderboard.web.publication import (
     PICTURES,
+    VALUES,
     file_stem,
     picture_of,
     published,
+    values_of,
     without_folders,
 )
 from splitsec.leaderboard.worth import Rules
@@ -32,7 +35,7 @@ from splitsec.records.store import StoredRecord
 MARK = '<meta name="generator" content="splitsec leaderboard">'
 """Mark in the page's head; a folder without it is not one of our pages."""
 
-_OURS = ("assets", "cells", "records", PICTURES, "index.html")
+_OURS = ("assets", "cells", "records", PICTURES, VALUES, "index.html")
 
 
 def check_folder(folder: Path) -> None:
@@ -68,7 +71,7 @@ def write_page(found: Sequence[StoredRecord], folder: Path, by: By, rules: Rules
 
     Raises:
         UsageError: the folder has other content.
-        DataError: a record's picture is not a PNG.
+        DataError: a record's picture is not a PNG, or its values per image are damaged.
         OutputError: the folder cannot be written.
     """
     check_folder(folder)
@@ -121,7 +124,12 @@ def _fill(folder: Path, found: Sequence[StoredRecord], by: By, rules: Rules) -> 
         if picture is not None and not (folder / picture.file).exists():
             (folder / picture.file).write_bytes(picture.content)
         beside = None if picture is None else f"../{picture.file}"
-        _write(folder / "records" / f"{stem}.json", published(one.record, beside).to_json() + "\n")
+        values = values_of(one)
+        file = None if values is None else f"{VALUES}/{sha256(values).hexdigest()}.npz"
+        if values is not None and file is not None:
+            (folder / file).write_bytes(values)
+        record = published(one.record, beside, None if file is None else f"../{file}")
+        _write(folder / "records" / f"{stem}.json", record.to_json() + "\n")
         _write_script(folder / "cells" / f"{stem}.js", stem, gallery.details(one.record))
         cards.append(gallery.card(one.record, names, picture))
     _write_assets(folder / "assets")

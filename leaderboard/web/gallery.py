@@ -101,7 +101,7 @@ def alternative(record: Record) -> str:
     ]
     if record.leakage.value is not None:
         told.insert(0, f"leakage {record.leakage.value:.2f}")
-    return f"{text} Over all {len(privacy.mse.per_image)} images: {', '.join(told)}."
+    return f"{text} Over all {scores.count} images: {', '.join(told)}."
 
 
 def _evidence(record: Record) -> str | None:

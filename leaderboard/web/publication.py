@@ -11,11 +11,15 @@ from typing import Any, NamedTuple
 from splitsec.cells.requests import request_of
 from splitsec.errors import DataError
 from splitsec.plugins.names import KINDS
+from splitsec.records.per_image import PER_IMAGE, load_per_image, per_image_bytes
 from splitsec.records.record import Record
 from splitsec.records.store import StoredRecord, keep_record
 
 PICTURES = "pictures"
 """Folder of the pictures inside the page."""
+
+VALUES = "values"
+"""Folder of the values per image inside the page."""
 
 _TEXTS = {"reason", "spec", "data", "session", "notes", "provenance"}  # the rest is numbers
 _CELL_ID = re.compile(r"[0-9a-f]{64}")
@@ -40,7 +44,7 @@ def without_folders(value: Any) -> Any:
     return value
 
 
-def published(record: Record, picture: str | None) -> Record:
+def published(record: Record, picture: str | None, values: str | None = None) -> Record:
     """Return a record as the page offers it, with a new seal.
 
     Its command is the one that runs this cell again, whatever command made the record.
@@ -48,27 +52,37 @@ def published(record: Record, picture: str | None) -> Record:
     Args:
         record: any record.
         picture: path of its picture relative to the record's folder, if it has one.
+        values: the same of its values per image.
     """
     said = record.model_dump(mode="json", include=_TEXTS | {"cell_id", "status"})
     said["provenance"]["command"] = command(record)
     rewritten = Record.model_validate(without_folders(said))
     changes: dict[str, Any] = {name: getattr(rewritten, name) for name in _TEXTS}
-    changes["artifacts"] = {} if picture is None else {"panel": picture}
+    named = {"panel": picture, PER_IMAGE: values}
+    changes["artifacts"] = {name: path for name, path in named.items() if path is not None}
     return record.model_copy(update=changes).sealed()
 
 
 def publish(found: StoredRecord, store: Path) -> Record:
-    """Write the publishable form of a record and its picture into a store.
+    """Write the publishable form of a record, its picture and its values per image into a store.
 
     Raises:
-        DataError: its picture is not a PNG.
+        DataError: its picture is not a PNG, or its values per image are missing or damaged.
         OutputError: the store cannot be written.
     """
-    picture = picture_of(found)
-    if picture is None:
-        return keep_record(store, published(found.record, None), {})
-    name = f"../artifacts/{sha256(picture.content).hexdigest()}.png"
-    return keep_record(store, published(found.record, name), {"panel": picture.content})
+    picture, values = picture_of(found), values_of(found)
+    if values is None:
+        load_per_image(found.record)  # says what is missing, if anything is
+    files, named = {}, {}
+    for name, content, suffix in (
+        ("panel", picture.content if picture else None, ".png"),
+        (PER_IMAGE, values, ".npz"),
+    ):
+        if content is not None:
+            files[name] = content
+            named[name] = f"../artifacts/{sha256(content).hexdigest()}{suffix}"
+    record = published(found.record, named.get("panel"), named.get(PER_IMAGE))
+    return keep_record(store, record, files)
 
 
 def command(record: Record) -> list[str]:
@@ -122,20 +136,53 @@ def picture_of(found: StoredRecord) -> Picture | None:
         DataError: it names a file that is not a PNG, or is neither in its own folder nor beside
             it; a submitted record must not publish other files.
     """
-    record, folder = found
-    name = record.artifacts.get("panel")
-    if name is None or folder is None:
+    file = _file_of(found, "panel", "its picture")
+    if file is None:
         return None
-    file = (folder / name).resolve()
-    if not file.is_file():
-        return None
-    if not file.is_relative_to(folder.resolve().parent):
-        raise DataError(f"{folder}: its picture {name!r} is not among the records")
     try:
         content = file.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read the picture {file}: {error.strerror}") from None
     if not content.startswith(_PNG) or len(content) < _PNG_HEAD:
-        raise DataError(f"{folder}: its picture {name!r} is not a PNG")
+        name = found.record.artifacts["panel"]
+        raise DataError(f"{found.folder}: its picture {name!r} is not a PNG")
     width, height = struct.unpack(">II", content[16:_PNG_HEAD])
     return Picture(f"{PICTURES}/{sha256(content).hexdigest()}.png", content, width, height)
+
+
+def values_of(found: StoredRecord) -> bytes | None:
+    """Return a record's values per image as they may be published.
+
+    Names of files are left out, patients are numbered anew, and rows are left out where the images
+    are divided by a secret.
+
+    Returns:
+        The content of a file; None if the record names none, or the file is missing.
+
+    Raises:
+        DataError: it names a file that does not hold its values, or is neither in its own folder
+            nor beside it.
+    """
+    if _file_of(found, PER_IMAGE, "the file of its values per image") is None:
+        return None
+    values = load_per_image(found.record)
+    secret = found.record.spec.partition_commitment is not None
+    return per_image_bytes(values.without_identities(rows=not secret))
+
+
+def _file_of(found: StoredRecord, name: str, what: str) -> Path | None:
+    """Return the path of a record's artifact; None if it has none or the file is missing.
+
+    Raises:
+        DataError: it is neither in the record's folder nor beside it.
+    """
+    record, folder = found
+    said = record.artifacts.get(name)
+    if said is None or folder is None:
+        return None
+    file = (folder / said).resolve()
+    if not file.is_file():
+        return None
+    if not file.is_relative_to(folder.resolve().parent):
+        raise DataError(f"{folder}: {what} {said!r} is not among the records")
+    return file

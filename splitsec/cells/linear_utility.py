@@ -7,7 +7,8 @@ import hashlib
 import numpy as np
 import torch
 
-from splitsec.data.parts import Data, Part
+from splitsec.cells.image_lists import patients_of
+from splitsec.data.parts import Data
 from splitsec.metrics.linear_models import LinearTask, LinearUtility, linear_utility
 
 
@@ -20,7 +21,9 @@ def linear_utility_of(data: Data) -> LinearUtility:
     Args:
         data: the session's images.
     """
-    patients = np.concatenate([_patients(part, client) for client, part in enumerate(data.private)])
+    patients = np.concatenate(
+        [patients_of(part, client) for client, part in enumerate(data.private)]
+    )
     grouped = hashlib.sha256(patients.tobytes()).hexdigest()
     key = (data.images_sha256, grouped, data.outputs, torch.get_num_threads())
     if key not in _KNOWN:
@@ -35,10 +38,3 @@ def linear_utility_of(data: Data) -> LinearUtility:
 _KNOWN: dict[tuple[str, str, int, int], LinearUtility] = {}
 """Utility by the hashes of images and patients, the number of outputs, and of threads, which may
 move a last bit. Kept because a grid has many sessions with the same images."""
-
-
-def _patients(part: Part, client: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return the patient of each image, (N,); images of a part without patients have their own."""
-    if part.patients is not None:
-        return part.patients
-    return -1 - np.arange(len(part), dtype=np.int64) - (client << 32)

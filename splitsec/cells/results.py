@@ -13,6 +13,7 @@ from torch import Tensor
 
 from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import Access, ThreatModel
+from splitsec.records.image_values import ImageSetValues
 from splitsec.records.record import Leakage, Utility, Victims
 
 Curves = Mapping[str, list[float]]
@@ -86,6 +87,7 @@ class SessionResult:
         utility: utility of the model, once it is measured.
         notes: sentences for the reader of the utility.
         flags: flags that the session raised.
+        held_out: the held-out images and the model's answers, once they are measured.
         pictures: example pictures of the model.
         weights: weights of the trained model.
     """
@@ -96,6 +98,7 @@ class SessionResult:
     utility: Utility | None = None
     notes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    held_out: ImageSetValues | None = None
     pictures: Pictures = field(default_factory=dict)
     weights: Weights = field(default_factory=dict)
 
@@ -123,6 +126,8 @@ class AttackScores:
         victims: scores of both sets of victims.
         leakage: the headline number.
         panel: contents of the panel.
+        held_out: what was measured of each held-out image.
+        training: what was measured of each training victim; None where they are not scored.
         flags: flags that the scores raised.
         notes: sentences for the reader.
     """
@@ -130,6 +135,8 @@ class AttackScores:
     victims: Victims
     leakage: Leakage
     panel: Panel
+    held_out: ImageSetValues
+    training: ImageSetValues | None
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

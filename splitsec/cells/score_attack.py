@@ -16,6 +16,12 @@ import torch
 from torch import Tensor
 
 from splitsec.cells.attacker import Attacker
+from splitsec.cells.image_lists import (
+    held_out_clients,
+    held_out_images,
+    image_measures,
+    training_victims,
+)
 from splitsec.cells.private_side import PrivateSide
 from splitsec.cells.results import AttackScores, Panel, raised
 from splitsec.data.parts import Data
@@ -23,13 +29,14 @@ from splitsec.devices import CPU, Device, beside, on_cpu
 from splitsec.errors import WeightsUnavailableError
 from splitsec.metrics.identification import GALLERY
 from splitsec.metrics.label_guesses import ClassImages, LabelGuesses, MaskImages
-from splitsec.metrics.leakage import leakage
+from splitsec.metrics.leakage import KINDS, leakage
 from splitsec.metrics.lpips_weights import FILE_VARIABLE, load_backbone
 from splitsec.metrics.perceptual import Lpips
 from splitsec.metrics.schema import NOTHING_RECOVERED, VictimScores
 from splitsec.metrics.victims import Baselines, References, clamp
 from splitsec.progress import Progress
 from splitsec.randomness import torch_generator
+from splitsec.records.image_values import ImageMeasures, ImageSetValues
 from splitsec.records.record import Leakage, Victims
 from splitsec.training.trained import TrainedSession, victim_images
 
@@ -186,6 +193,10 @@ def score_attack(
                 clients=_per_client(headline, side),
             ),
             panel=_panel(attacker.cell.spec.title(), headline),
+            training=None
+            if training is None
+            else ImageSetValues(training_victims(side.data, side.victims), *training.measures()),
+            held_out=ImageSetValues(held_out_images(side.data), *held_out.measures()),
             flags=(
                 *raised(
                     victims_not_sent=not all_sent,
@@ -209,6 +220,18 @@ class _VictimSet:
         self.baselines = baselines
         self.reconstructions = made
         self.scores, self.errors = baselines.score(made)
+
+    def measures(self) -> tuple[ImageMeasures, ImageMeasures]:
+        """Return the measures of each image, of the attack and of the best blind guess.
+
+        The guess identifies every image with the same chance.
+        """
+        errors, guessed = self.errors, np.full(len(self.reconstructions), self.errors.guessed)
+        leakage = None if self.scores.leakage.mean is None else errors.per_image()
+        return (
+            image_measures(errors.errors, errors.identified, leakage),
+            image_measures(errors.references, dict.fromkeys(KINDS, guessed), None),
+        )
 
 
 def _headline(training: _VictimSet | None, held_out: _VictimSet, ended: bool) -> _VictimSet:
@@ -281,8 +304,7 @@ def _per_client(scored: _VictimSet, side: PrivateSide) -> list[float] | None:
     if scored.victims == "training":
         owners = np.array([client for client, _ in side.victims])
     else:
-        blocks = np.array_split(np.arange(len(scored.reconstructions)), count)
-        owners = np.repeat(np.arange(count), [len(block) for block in blocks])
+        owners = held_out_clients(len(scored.reconstructions), count)
     values = [
         leakage(scored.errors.take(np.flatnonzero(owners == client)).skills())
         for client in range(count)
@@ -329,18 +351,19 @@ def _flags(scores: VictimScores) -> tuple[str, ...]:
 def _panel(title: str, scored: _VictimSet) -> Panel:
     """Return the panel of the first victims, which are a random sample."""
     baselines, reconstructions = scored.baselines, scored.reconstructions
-    privacy, shown = scored.scores.privacy, slice(0, _PANEL_COLUMNS)
+    shown = slice(0, _PANEL_COLUMNS)
     clamped = clamp(reconstructions, baselines.victims.shape)
-    measures = {"MSE": privacy.mse, "PSNR": privacy.psnr, "SSIM": privacy.ssim}
-    if privacy.lpips is not None:
-        measures["LPIPS"] = privacy.lpips
+    attack, _ = scored.measures()
+    measures = {"MSE": attack.mse, "PSNR": attack.psnr, "SSIM": attack.ssim}
+    if attack.lpips is not None:
+        measures["LPIPS"] = attack.lpips
     return Panel(
         title=title,
         originals=on_cpu(baselines.victims[shown]).numpy(),
         reconstructions=on_cpu(clamped.images[shown]).numpy(),
         trivial=on_cpu(baselines.best_guess[shown]).numpy(),
         scores=[
-            {name: measure.per_image[column] for name, measure in measures.items()}
+            {name: float(values[column]) for name, values in measures.items()}
             for column in range(min(_PANEL_COLUMNS, len(reconstructions)))
         ],
     )

@@ -23,6 +23,7 @@ from splitsec.metrics.utility import (
 )
 from splitsec.plugins.toolbox.distance_correlation import corrected_squared_distance_correlation
 from splitsec.randomness import numpy_generator
+from splitsec.records.image_values import ImageAnswers
 from splitsec.records.record import Utility
 from splitsec.training.trained import TrainedSession
 
@@ -33,11 +34,13 @@ class UtilityScore(NamedTuple):
     Attributes:
         utility: measures for the record.
         learned: whether it is significantly better than the trivial predictor.
+        answers: what the model answered for each held-out image.
         notes: sentences for the reader.
     """
 
     utility: Utility
     learned: bool
+    answers: ImageAnswers
     notes: tuple[str, ...] = ()
 
 
@@ -132,7 +135,8 @@ def _classification(outputs: Tensor, data: Data) -> UtilityScore:
         trivial={"accuracy": scores.trivial_accuracy, "auc": scores.trivial_auc},
         n=scores.n,
     )
-    return UtilityScore(utility, scores.learned, tuple(_rare(data)))
+    answers = ImageAnswers(labels=data.held_out.labels, outputs=outputs.float().numpy())
+    return UtilityScore(utility, scores.learned, answers, tuple(_rare(data)))
 
 
 def _rare(data: Data) -> Iterator[str]:
@@ -159,10 +163,11 @@ def _segmentation(outputs: Tensor, data: Data) -> UtilityScore:
     training = [part.targets(range(len(part))).mean(0) for part in data.private]
     sizes = torch.tensor([len(part) for part in data.private], dtype=torch.float32)
     mean = (torch.stack(training) * sizes.view(-1, 1, 1, 1)).sum(0) / sizes.sum()
-    scores = segmentation_utility(
-        outputs.numpy() > 0,
-        data.held_out.targets(range(len(data.held_out))).numpy() > 0,
-        mean.numpy() > 0.5,
+    predicted = outputs.numpy() > 0
+    masks = data.held_out.targets(range(len(data.held_out))).numpy() > 0
+    scores, found = (
+        segmentation_utility(predicted, masks, mean.numpy() > 0.5),
+        overlap(predicted, masks),
     )
     utility = Utility(
         accuracy=scores.accuracy,
@@ -176,4 +181,5 @@ def _segmentation(outputs: Tensor, data: Data) -> UtilityScore:
         },
         n=scores.n,
     )
-    return UtilityScore(utility, scores.jaccard_interval[0] > scores.trivial_jaccard)
+    answers = ImageAnswers(jaccard=found.jaccard, dice=found.dice)
+    return UtilityScore(utility, scores.jaccard_interval[0] > scores.trivial_jaccard, answers)

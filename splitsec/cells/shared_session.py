@@ -10,6 +10,7 @@ from torch import Tensor
 from splitsec.cells.attacker import Attacker
 from splitsec.cells.cell import Cell
 from splitsec.cells.example_pictures import examples
+from splitsec.cells.image_lists import held_out_images
 from splitsec.cells.private_side import PrivateSide
 from splitsec.cells.results import SessionResult, Stopwatch, raised
 from splitsec.cells.score_attack import SessionBaselines
@@ -18,6 +19,7 @@ from splitsec.checkpoint import Checkpoints
 from splitsec.data.parts import Data
 from splitsec.errors import SplitsecError, UsageError
 from splitsec.progress import Progress
+from splitsec.records.image_values import ImageSetValues
 from splitsec.records.trained_models import HONEST, weights
 from splitsec.training.trained import TrainedSession
 
@@ -142,6 +144,7 @@ class SharedSession:
             utility=score.utility,
             notes=score.notes,
             flags=self.result.flags + flags,
+            held_out=ImageSetValues(held_out_images(self.data), utility=score.answers),
             pictures=examples(self.trained, self.data),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,9 @@ from splitsec.cells.cell import Cell
 from splitsec.cells.panel import draw_curves, draw_panel
 from splitsec.cells.results import CellResult
 from splitsec.data.parts import Data
+from splitsec.files import write_bytes
+from splitsec.records.image_values import PerImageValues
+from splitsec.records.per_image import PER_IMAGE, per_image_bytes
 from splitsec.records.record import (
     INVALIDATING,
     LABELS_SHARED,
@@ -25,6 +29,9 @@ from splitsec.records.record import (
 )
 from splitsec.records.store import keep_artifact, record_folder, write_record
 from splitsec.records.trained_models import write_weights
+
+CURVE_VALUES = 2000
+"""Values that the curves of a record have together; a record stays under 100 KB."""
 
 NO_IMAGES = ""
 """Stands for the hash of the images in the id of a cell whose data set does not apply."""
@@ -79,7 +86,7 @@ def make_record(
         utility=session.utility if session else None,
         access=result.access,
         session=_session(result),
-        history=history,
+        history=_bounded(history),
         convergence=result.convergence,
         flags=sorted(set(flags), key=_prominence),
         notes=[*(session.notes if session else ()), *(scores.notes if scores else ())],
@@ -87,6 +94,26 @@ def make_record(
         timings={name: round(taken, 3) for name, taken in seconds.items()},
         peak_memory_bytes=_peak_memory_bytes(),
     )
+
+
+def _bounded(history: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, list[float]]]:
+    """Return curves of :data:`CURVE_VALUES` values in all, so that a record stays small.
+
+    Where there are more, long curves are divided into equal stretches, of which they keep the mean.
+    """
+    lengths = [len(values) for named in history.values() for values in named.values()]
+    if sum(lengths) <= CURVE_VALUES:
+        return history
+    most = CURVE_VALUES // len(lengths)
+    return {
+        stage: {
+            name: values
+            if len(values) <= most
+            else [float(stretch.mean()) for stretch in np.array_split(np.array(values), most)]
+            for name, values in named.items()
+        }
+        for stage, named in history.items()
+    }
 
 
 def _images(data: Data) -> dict[str, Any]:
@@ -147,6 +174,10 @@ def write_cell(store: Path, record: Record, result: CellResult, keep_models: boo
     def keep(name: str, suffix: str, write: Callable[[Path], None]) -> None:
         made[name] = keep_artifact(folder, suffix, write)
 
+    values = _per_image(result)
+    if values is not None:
+        content = per_image_bytes(values)
+        keep(PER_IMAGE, ".npz", lambda path: write_bytes(path, content))
     panel = result.scores.panel if result.scores else None
     pictures = dict(result.session.pictures) if result.session else {}
     if panel is not None:
@@ -163,6 +194,17 @@ def write_cell(store: Path, record: Record, result: CellResult, keep_models: boo
             for name, named in (stage.weights if stage else {}).items():
                 keep(name, ".safetensors", partial(write_weights, named=named))
     return write_record(folder, record.model_copy(update={"artifacts": made}))
+
+
+def _per_image(result: CellResult) -> PerImageValues | None:
+    """Return the values per image of a cell, or None if it measured none."""
+    held_out = result.session.held_out if result.session else None
+    if held_out is None:
+        return None
+    scores = result.scores
+    if scores is None:
+        return PerImageValues(held_out=held_out)
+    return PerImageValues(scores.training, replace(scores.held_out, utility=held_out.utility))
 
 
 def _bytes(images: NDArray[Any]) -> NDArray[Any]:

@@ -23,13 +23,19 @@ class _Scores(VersionedModel):
 
 
 class PerImage(_Scores):
-    """One measure per image, and its mean over the images.
+    """The mean of a measure over the images.
 
     The mean of PSNRs is a mean of decibels, not the PSNR of the mean MSE.
     """
 
+    later: ClassVar[tuple[str, ...]] = ("per_image",)
+
     mean: FiniteFloat
-    per_image: tuple[FiniteFloat, ...]
+    per_image: tuple[FiniteFloat, ...] | None = Field(
+        None,
+        description="the values, in records up to protocol 4; later ones have them in a file, "
+        "which splitsec.per_image_frame reads",
+    )
 
 
 class Identification(_Scores):
@@ -87,8 +93,8 @@ class VictimLeakage(_Scores):
         "skills, without identification, clipped to [0, 1] once"
     )
     per_image: tuple[FiniteFloat, ...] | None = Field(
-        description="mean skill of each image, each below 0 counted as 0; up to protocol 4 not "
-        "clipped"
+        description="mean skill of each image, not clipped, in records up to protocol 4; later "
+        "ones have it in a file, which splitsec.per_image_frame reads"
     )
     share_above_random: Share | None = Field(
         description="share of victims whose leakage is above the 95th percentile of what a random "
@@ -125,6 +131,8 @@ class StrongestTrivial(_Scores):
 class VictimScores(_Scores):
     """All scores of one set of victims."""
 
+    later: ClassVar[tuple[str, ...]] = ("images",)
+
     privacy: Privacy
     skill: Skill
     leakage: VictimLeakage
@@ -140,3 +148,9 @@ class VictimScores(_Scores):
         description="better than the largest yardstick, at whose k the number stops"
     )
     clamped_share: Share = Field(description="share of values that lay outside [0, 1]")
+    images: int | None = Field(None, ge=1, description="number of victims; from protocol 5")
+
+    @property
+    def count(self) -> int:
+        """Number of victims."""
+        return self.images or len(self.privacy.mse.per_image or ())

@@ -241,10 +241,10 @@ class Baselines:
         )
         scores = VictimScores(
             privacy=Privacy(
-                mse=_per_image(errors["mse"]),
-                psnr=_per_image(image_errors.psnr_of_mse(errors["mse"])),
-                ssim=_per_image(1 - errors["ssim"]),
-                lpips=_per_image(errors["lpips"]) if "lpips" in errors else None,
+                mse=_mean(errors["mse"]),
+                psnr=_mean(image_errors.psnr_of_mse(errors["mse"])),
+                ssim=_mean(1 - errors["ssim"]),
+                lpips=_mean(errors["lpips"]) if "lpips" in errors else None,
                 identification=Identification(
                     structure=identified.structure.mean().item(),
                     pixel=identified.pixel.mean().item(),
@@ -260,6 +260,7 @@ class Baselines:
             equivalent_components=equivalent.components,
             equivalent_components_capped=equivalent.capped,
             clamped_share=clamped_share,
+            images=len(images),
         )
         return ScoredVictims(scores, measured)
 
@@ -269,7 +270,7 @@ class Baselines:
             return VictimLeakage(mean=None, per_image=None, share_above_random=None)
         return VictimLeakage(
             mean=mean,
-            per_image=tuple(values.tolist()),
+            per_image=None,
             share_above_random=share_above(values, self.random_leakage),
             worst=values.max().item(),
             almost_worst=np.quantile(values, _ALMOST_WORST).item(),
@@ -364,5 +365,5 @@ def _baseline(measured: VictimErrors) -> BaselineScores:
     )
 
 
-def _per_image(values: Tensor) -> PerImage:
-    return PerImage(mean=values.mean().item(), per_image=tuple(values.tolist()))
+def _mean(values: Tensor) -> PerImage:
+    return PerImage(mean=values.mean().item())

@@ -17,6 +17,8 @@ from splitsec.errors import UsageError, unknown_name
 from splitsec.metrics.figures import limits_of
 from splitsec.metrics.intervals import LEVEL, prediction_interval
 from splitsec.metrics.schema import VictimScores
+from splitsec.records.image_values import same_values
+from splitsec.records.per_image import PER_IMAGE, load_per_image
 from splitsec.records.record import Agreement, Record
 
 TOLERANCES: Mapping[str, float] = {
@@ -116,6 +118,8 @@ def compare(
     Texts, flags and what ran where are not compared: flags follow from numbers, or say how an
     attack was isolated.
 
+    Values per image are compared where both records have them, and their means are equal.
+
     Args:
         claimed: the record.
         rerun: of the same cell.
@@ -123,6 +127,9 @@ def compare(
         others: the same cell with other seeds, run here. With ``rerun`` they give each measure a
             predictive interval; all intervals together hold in 95 % of cases (Bonferroni).
             None are needed on the same kind of machine, where numbers should be identical.
+
+    Raises:
+        DataError: a file of values per image is missing or damaged.
     """
     if claimed.status != rerun.status:
         why = f" ({rerun.reason})" if rerun.reason else ""
@@ -132,6 +139,10 @@ def compare(
             f"it is claimed to be {claimed.status}, and here it is {rerun.status}{why}",
         )
     if _numbers(claimed) == _numbers(rerun):
+        if _values_differ(claimed, rerun):
+            return Comparison(
+                "differs", [], "the values per image are not those here, although their means are"
+            )
         return Comparison("identical", [])
     here = {name: value for name, _, value in _measures(rerun)}
     there = {name: value for name, _, value in _measures(claimed)}
@@ -192,6 +203,15 @@ def parse_tolerances(texts: tuple[str, ...]) -> dict[str, float]:
 
 def _numbers(record: Record) -> dict[str, object]:
     return record.model_dump(mode="json", include=set(_NUMBERS))
+
+
+def _values_differ(claimed: Record, rerun: Record) -> bool:
+    if any(one.folder is None or PER_IMAGE not in one.artifacts for one in (claimed, rerun)):
+        return False
+    there, here = load_per_image(claimed), load_per_image(rerun)
+    return not all(
+        same_values(getattr(there, name), getattr(here, name)) for name in ("training", "held_out")
+    )
 
 
 def _measures(record: Record) -> Iterator[tuple[str, str, float | None]]:

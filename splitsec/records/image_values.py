@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,3 +123,20 @@ class PerImageValues:
             return replace(values, images=images)
 
         return PerImageValues(public(self.training), public(self.held_out))
+
+
+def same_values(one: ImageSetValues | None, other: ImageSetValues | None) -> bool:
+    """Return whether two sets hold the same values, whatever is said of which images they are."""
+
+    def same(left: object, right: object) -> bool:
+        if is_dataclass(left) and type(left) is type(right):
+            return all(
+                same(getattr(left, field.name), getattr(right, field.name))
+                for field in fields(left)
+            )
+        if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
+            return np.array_equal(left, right)
+        return left is right
+
+    named = [None if own is None else replace(own, images=None) for own in (one, other)]
+    return same(*named)

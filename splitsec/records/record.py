@@ -226,7 +226,8 @@ class Record(_Model):
         access: how much of its grants the attack used.
         session: how many exchanges the sessions had, why they ended, and whether clients shared
             their ``labels`` or kept them ``private``.
-        history: curves of training and attack, by stage and by name.
+        history: curves of training and attack, by stage and by name. Where they would have over
+            2,000 values together, long ones are means over equal stretches.
         convergence: the attack's own errors at half and at full length of its training; empty if
             it reports none.
         flags: names of :data:`FLAGS` that apply; read them before you believe the numbers.

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from splitsec.cells.requests import Request, make_request
 from splitsec.data.loading import ImageHashes
-from splitsec.errors import NotApplicable, UsageError, unknown_name
+from splitsec.errors import DataError, NotApplicable, UsageError, unknown_name
 from splitsec.isolation import isolation_for
 from splitsec.progress import Silent
 from splitsec.records.cell_progress import CellProgress
+from splitsec.records.per_image import load_per_image
 from splitsec.records.record import Record
 from splitsec.records.store import Rerun, stored, stored_for_spec
 from splitsec.running.executors import Executor, InProcess
@@ -242,6 +243,17 @@ def _looking_up(
 
     def look_up(cell: Cell) -> Record | None:
         cell_id = cell.cell_id(images.of(cell.data_spec()))
-        return stored(store, cell.spec, cell_id, rerun, progress.message)
+        record = stored(store, cell.spec, cell_id, rerun, progress.message)
+        if record is not None:
+            _say_missing_values(record, progress)
+        return record
 
     return look_up
+
+
+def _say_missing_values(record: Record, progress: CellProgress) -> None:
+    """Tell a person that the values per image of a record that is used are missing or damaged."""
+    try:
+        load_per_image(record)
+    except DataError as error:
+        progress.message(f"the scores of {record.spec.title()} are used, but {error}")

@@ -20,6 +20,7 @@ from splitsec.plugins.names import KINDS, METHODS, Kind, path_of
 from splitsec.plugins.source_code import source_sha256
 from splitsec.records.agreement import Comparison
 from splitsec.records.cell_progress import CellProgress
+from splitsec.records.per_image import load_per_image
 from splitsec.records.record import PROTOCOL_VERSION, Record, load_record
 from splitsec.records.store import read_records
 
@@ -133,6 +134,11 @@ class Checker:
                 "it is in a submission and does not say that it is a claim; assemble the folder "
                 "with splitsec submit"
             )
+        try:
+            if record.folder is not None:  # a line of JSON has no file of values
+                load_per_image(record)
+        except DataError as error:
+            claim.problems.append(str(error))
         specs = self._find_plugins(claim, record)
         if specs is None:
             return

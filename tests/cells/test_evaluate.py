@@ -95,7 +95,7 @@ def test_an_attack_that_sees_nothing_leaks_nothing(tmp_path: Path) -> None:
     assert record.access is not None
     assert record.access.public_images == 32
     folder = record_folder(tmp_path / "out", record)
-    assert set(record.artifacts) == {"panel", "curves", "pictures"}
+    assert set(record.artifacts) == {"panel", "curves", "pictures", "per_image"}
     for name in record.artifacts:
         check_artifact(artifact(folder, record, name))
     assert load_record(folder).numbers() == record.numbers()

@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from splitsec.errors import DivergedError, PluginError, UsageError
 from splitsec.metrics.blind_attackers import NAMES
-from splitsec.metrics.image_errors import mse, ssim
+from splitsec.metrics.image_errors import mse, psnr, ssim
 from splitsec.metrics.leakage import PARTS, VictimErrors, leakage, share_above, skill
 from splitsec.metrics.schema import PerImage, VictimScores
 from splitsec.metrics.victims import Baselines, References, clamp
@@ -152,10 +152,13 @@ def small_references() -> References:
 def test_errors_of_a_set_are_means_of_its_images() -> None:
     victims = smooth(20, 2)
     images = avg_pool2d(victims, 3, 1, 1)
-    scores = small_references().on(victims, generator(1)).score(images).scores
-    assert scores.privacy.mse.per_image == tuple(mse(images, victims).tolist())
-    assert scores.privacy.ssim.per_image == pytest.approx(ssim(images, victims).tolist())
-    assert scores.privacy.psnr.mean == pytest.approx(np.mean(scores.privacy.psnr.per_image))
+    scores, measured = small_references().on(victims, generator(1)).score(images)
+    assert measured.errors["mse"].tolist() == mse(images, victims).tolist()
+    assert (1 - measured.errors["ssim"]).tolist() == pytest.approx(ssim(images, victims).tolist())
+    assert scores.privacy.mse.mean == pytest.approx(measured.errors["mse"].mean())
+    assert scores.privacy.psnr.mean == pytest.approx(psnr(images, victims).mean().item())
+    assert scores.count == 20
+    assert "per_image" not in scores.privacy.model_dump_json()
     assert scores.privacy.identification.gallery == 50  # with 30 validation images
 
 

@@ -1,0 +1,198 @@
+"""Values per image of cells that ran: they are what the record averages, and always the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import splitsec
+from splitsec.cells.image_lists import held_out_images, training_victims
+from splitsec.cells.writing import CURVE_VALUES, _bounded
+from splitsec.data.parts import Data
+from splitsec.leaderboard.web.publication import publish, values_of
+from splitsec.metrics.utility import roc_auc
+from splitsec.plugins.data_spec import DataSpec
+from splitsec.records.agreement import compare
+from splitsec.records.image_values import ImageMeasures, ImageSetValues
+from splitsec.records.per_image import PER_IMAGE, load_per_image
+from splitsec.records.record import Record
+from splitsec.records.store import StoredRecord, artifact, find_records
+from support.cells import COUNTS
+from support.parts import make_part
+
+ATTACK = '''from splitsec import Attack, Parameters, ThreatModel
+
+
+class Blur(Attack[Parameters]):
+    """Guess the mean image, a little brighter where the smashed data are."""
+
+    @classmethod
+    def threat_model(cls, parameters):
+        return ThreatModel(public_images=True)
+
+    def fit(self, progress):
+        self._guess = self.view.public_images.mean(0)
+
+    def reconstruct(self, smashed):
+        level = smashed.flatten(1).mean(1).sigmoid()[:, None, None, None]
+        return (0.9 * self._guess + 0.1 * level).clamp(0, 1)
+'''
+
+
+def run(folder: Path, **given: Any) -> Record:
+    file = folder.parent / "blur.py"
+    file.write_text(ATTACK)
+    asked: dict[str, Any] = {"target": "fsha-client", "cut": 1, "size": 16, "threads": 1}
+    asked |= {"settings": COUNTS, "clients": 2, "isolate": False} | given
+    settings = asked.pop("settings")
+    parameters = dict(one.split("=") for one in settings)
+    return splitsec.evaluate(f"{file}:Blur", parameters=parameters, output=folder, **asked)
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
+    found = run(tmp_path_factory.mktemp("values") / "results")
+    assert found.status == "ok", found.reason
+    return found
+
+
+def content(record: Record) -> bytes:
+    assert record.folder is not None
+    return artifact(record.folder, record, PER_IMAGE).read_bytes()
+
+
+def arrays_of(measures: ImageMeasures | None) -> dict[str, NDArray[np.float64]]:
+    assert measures is not None
+    return {name: one for name, one in vars(measures).items() if one is not None}
+
+
+def sets_of(record: Record) -> dict[str, ImageSetValues]:
+    values = load_per_image(record)
+    assert values.training is not None
+    assert values.held_out is not None
+    return {"training": values.training, "held_out": values.held_out}
+
+
+def test_the_record_holds_the_means_of_the_values(record: Record) -> None:
+    assert record.victims is not None
+    for name, own in sets_of(record).items():
+        scores = getattr(record.victims, name)
+        attack, reference = arrays_of(own.attack), arrays_of(own.reference)
+        assert scores.count == len(attack["mse"]) == len(reference["mse"])
+        identified = scores.privacy.identification
+        for kind in ("structure", "pixel"):
+            assert attack[kind].mean() == pytest.approx(getattr(identified, kind))
+        for error in ("mse", "ssim"):
+            wrong = [
+                1 - one[error] if error == "ssim" else one[error] for one in (attack, reference)
+            ]
+            skill = 1 - wrong[0].mean() / wrong[1].mean()
+            assert skill == pytest.approx(getattr(scores.skill, error))
+        assert "per_image" not in scores.privacy.model_dump_json()
+
+
+def test_the_utility_follows_from_the_answers(record: Record) -> None:
+    answers = sets_of(record)["held_out"].utility
+    assert answers is not None
+    assert record.utility is not None
+    assert answers.outputs is not None
+    assert answers.labels is not None
+    assert roc_auc(answers.outputs, answers.labels) == pytest.approx(record.utility.auc)
+
+
+def test_images_and_clients_are_named(record: Record) -> None:
+    frame = splitsec.per_image_frame(record, "held_out")
+    assert frame["client"].tolist() == [0] * 4 + [1] * 4
+    training = splitsec.per_image_frame(record)
+    assert training["client"].tolist() == [0, 0, 1, 1]
+    rows = [*frame["row"], *training["row"]]
+    assert len(set(rows)) == len(rows), "victims of training are not held out"
+
+
+def test_the_same_cell_gives_the_same_bytes(record: Record, tmp_path: Path) -> None:
+    again = run(tmp_path / "results")
+    assert content(again) == content(record)
+    assert compare(record, again).agreement == "identical"
+
+
+def test_isolation_gives_the_same_bytes(record: Record, tmp_path: Path) -> None:
+    assert content(run(tmp_path / "results", isolate=True)) == content(record)
+
+
+def test_a_cell_without_an_attack_has_the_answers(tmp_path: Path) -> None:
+    given = dict(one.split("=") for one in COUNTS)
+    alone = splitsec.evaluate(
+        "none", parameters=given, target="fsha-client", cut=1, size=16, output=tmp_path
+    )
+    values = load_per_image(alone)
+    assert values.training is None
+    assert values.held_out is not None
+    assert values.held_out.attack is None
+    assert values.held_out.utility is not None
+
+
+def test_what_is_published_has_its_values(record: Record, tmp_path: Path) -> None:
+    assert record.folder is not None
+    (found,) = find_records([record.folder])
+    copy = publish(found, tmp_path / "store")
+    assert record.folder.parent not in artifact(copy.folder or tmp_path, copy, PER_IMAGE).parents
+    for name, own in sets_of(copy).items():
+        assert own.images is not None
+        assert own.images.names is None
+        expected = arrays_of(sets_of(record)[name].attack)
+        for measure, values in arrays_of(own.attack).items():
+            assert np.array_equal(values, expected[measure])
+    assert values_of(StoredRecord(copy, copy.folder)) == content(copy), "publishing twice"
+    assert compare(copy, record).agreement == "identical"
+
+
+def test_the_record_is_small(record: Record) -> None:
+    assert record.folder is not None
+    assert (record.folder / "record.json").stat().st_size < 100_000
+
+
+def test_long_curves_are_averaged() -> None:
+    short = {"training": {"loss": [1.0, 2.0]}}
+    assert _bounded(short) == short
+    long = {
+        "training": {"loss": [1.0, 2.0]},
+        "attack": {"a": [3.0] * 10_000, "b": [0.0, 1.0] * 900},
+    }
+    kept = _bounded(long)
+    assert kept["training"] == long["training"]
+    assert sum(len(one) for named in kept.values() for one in named.values()) <= CURVE_VALUES
+    assert set(kept["attack"]["a"]) == {3.0}
+    assert np.mean(kept["attack"]["b"]) == pytest.approx(0.5, abs=0.01)
+
+
+def test_lists_name_files_and_keep_patients_together() -> None:
+    parts = [make_part(4, seed=index) for index in range(4)]
+    named = [
+        type(part)(
+            part.images,
+            part.labels,
+            part.indices + 10 * place,
+            patients=part.indices // 2,
+            names=tuple(f"{place}-{row}.png" for row in part.indices),
+        )
+        for place, part in enumerate(parts)
+    ]
+    unnamed = Data(DataSpec(), ("a", "b"), "", "", tuple(parts[:2]), *parts[2:], parts[3], ())
+    known = Data(DataSpec(), ("a", "b"), "", "", tuple(named[:2]), *named[2:], named[3], ())
+    victims = [(0, 0), (0, 1), (1, 3)]
+    listed = training_victims(known, victims)
+    assert listed.names is not None
+    assert listed.rows is not None
+    assert listed.names.tolist() == ["0-0.png", "0-1.png", "1-3.png"]
+    assert (listed.rows.tolist(), listed.clients.tolist()) == ([0, 1, 13], [0, 0, 1])
+    assert listed.patients.tolist() == [0, 0, 1]
+    alone = training_victims(unnamed, victims)
+    assert alone.names is None
+    held_out = held_out_images(unnamed)
+    everybody = [*alone.patients.tolist(), *held_out.patients.tolist()]
+    assert len(set(everybody)) == len(everybody)
+    assert held_out.clients.tolist() == [0, 0, 1, 1]
