@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import dcor
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -13,6 +14,16 @@ from splitsec.plugins.toolbox.distance_correlation import (
     corrected_squared_distance_correlation,
     distance_correlation,
 )
+
+
+@pytest.fixture(scope="module")
+def reference() -> Any:
+    """The dcor package; its import compiles for seconds, which other tests need not wait for."""
+    threads = torch.get_num_threads()
+    import dcor
+
+    assert torch.get_num_threads() == threads, "conftest.py keeps numba from changing them"
+    return dcor
 
 
 def pairs(count: int, x_size: int, z_size: int, noise: float) -> tuple[Tensor, Tensor]:
@@ -26,15 +37,15 @@ def pairs(count: int, x_size: int, z_size: int, noise: float) -> tuple[Tensor, T
 @pytest.mark.parametrize(("count", "x_size", "z_size"), [(8, 2, 3), (32, 48, 64), (64, 300, 5)])
 @pytest.mark.parametrize("noise", [0.0, 0.1, 10.0])
 def test_both_estimators_equal_the_dcor_package(
-    count: int, x_size: int, z_size: int, noise: float
+    reference: Any, count: int, x_size: int, z_size: int, noise: float
 ) -> None:
     x, z = pairs(count, x_size, z_size, noise)
     arrays = x.double().numpy(), z.double().numpy()
     assert distance_correlation(x, z).item() == pytest.approx(
-        dcor.distance_correlation(*arrays), abs=1e-9
+        reference.distance_correlation(*arrays), abs=1e-9
     )
     assert corrected_squared_distance_correlation(x, z).item() == pytest.approx(
-        dcor.u_distance_correlation_sqr(*arrays), abs=1e-9
+        reference.u_distance_correlation_sqr(*arrays), abs=1e-9
     )
 
 

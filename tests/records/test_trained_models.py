@@ -80,11 +80,16 @@ def test_a_segmenter_is_worth_what_its_record_says(tmp_path: Path) -> None:
     assert float(jaccard) == record.utility.jaccard
 
 
-def test_cells_of_a_session_share_one_file_and_workers_write_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_cells_of_a_session_share_one_file_and_workers_write_the_same(
+    workers: bool, tmp_path: Path
+) -> None:
     grid = cells("none,adra:epochs=1", "fsha-client")
     both = kept(tmp_path / "here", grid)
     models = {artifact(folder, record, "model") for record, folder in both}
     assert len(models) == 1
+    if not workers:
+        return
     elsewhere = Workers(1, keep_models=True)
     there = list(run_cells(grid, tmp_path / "there", Silent(), executor=elsewhere))
     assert [one.artifacts["model"] for one in there] == [one.artifacts["model"] for one, _ in both]
