@@ -164,6 +164,7 @@ class Resampler:
     def __init__(self, records: Mapping[int, Record], resamples: int = RESAMPLES) -> None:
         self._resamples = resamples
         self._cells = {key: images_of(one) for key, one in records.items()}
+        self._leakages: dict[int, Floats | None] = {}
 
     @cached_property
     def _counts(self) -> dict[str, NDArray[np.int64]]:
@@ -220,6 +221,11 @@ class Resampler:
 
     def leakage(self, key: int) -> Floats | None:
         """Return a cell's leakage on resampled images, (R,); None where it is not known."""
+        if key not in self._leakages:
+            self._leakages[key] = self._leakage(key)
+        return self._leakages[key]
+
+    def _leakage(self, key: int) -> Floats | None:
         cell = self._cells.get(key)
         if cell is None or not cell.victims:
             return None
