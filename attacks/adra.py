@@ -5,8 +5,8 @@ network or black-box model inversion (He, Zhang, Lee, "Model inversion attacks a
 inference", ACSAC 2019). It is passive. The source of its pairs of images and smashed data is its
 threat model; both sources give it more than a split-learning server has:
 
-- ``pairs=public`` (He et al.): the attacker queries the client with its own, public images. Several
-  queries per image reveal the noise of a randomised defense.
+- ``pairs=public`` (He et al.): the attacker queries the client with its own, public images and with
+  variants of them, up to its budget. Each query of a randomised defense is another draw of it.
 - ``pairs=private`` (the report): an oracle gives it the private images with their smashed data.
   Only held-out images are scored then.
 
@@ -19,11 +19,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from splitsec.errors import PluginError, UsageError
+from splitsec.errors import PluginError
 from splitsec.plugins.attack import Attack
 from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import ThreatModel
@@ -33,10 +32,11 @@ from splitsec.plugins.toolbox.inversion import (
     InversionParameters,
     invert,
 )
+from splitsec.plugins.toolbox.queries import Pairs, QueryParameters, ask, keep_some
 from splitsec.progress import Progress
 
 
-class AdraParameters(InversionParameters):
+class AdraParameters(QueryParameters, InversionParameters):
     """Parameters of ADRA."""
 
     pairs: Literal["public", "private"] = Field(
@@ -44,8 +44,9 @@ class AdraParameters(InversionParameters):
         description="public: queries with the attacker's own images; private: an oracle's pairs, "
         "as in the report",
     )
-    queries: int = Field(
-        1, ge=1, description="per public image; more tell a randomised defense's noise"
+    epochs: int = Field(30, ge=1, description="passes over the pairs at most; report 20")
+    patience: int = Field(
+        10, ge=1, description="epochs without a better error on the kept pairs before it stops"
     )
 
 
@@ -54,8 +55,8 @@ class Adra(Attack[AdraParameters]):
 
     Parameters: ClassVar[type[AdraParameters]] = AdraParameters
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "standard": {"epochs": 400},
-        "paper": {"pairs": "private", **REPORT_SETTINGS},
+        "standard": {"epochs": 80},
+        "paper": {"pairs": "private", **REPORT_SETTINGS, "patience": 30},
     }
 
     @classmethod
@@ -71,15 +72,13 @@ class Adra(Attack[AdraParameters]):
         """Collect the pairs and train the decoder."""
         if self.parameters.pairs == "private":
             images, smashed = self.view.pairs
+            kept = keep_some(len(images), self.parameters.kept, self.generator)
+            pairs = Pairs(images, smashed, kept)
         else:
-            images = self.view.public_images
-            if not len(images):
-                raise UsageError("attack 'adra' needs public images; this data set leaves it none")
-            smashed = torch.cat([self.view.query(images) for _ in range(self.parameters.queries)])
+            pairs = ask(self.parameters, self.view, self.generator, "attack 'adra'")
         self._inversion = invert(
             self.parameters,
-            images,
-            smashed,
+            pairs,
             self.generator,
             progress,
             "training adra's decoder",

@@ -41,6 +41,7 @@ from splitsec.plugins.target import Encoding, encode
 from splitsec.plugins.toolbox.gradient_penalty import gradient_penalty
 from splitsec.plugins.toolbox.inversion import Inversion, InversionParameters, invert
 from splitsec.plugins.toolbox.optimization import half_cosine, make_optimizer, set_rate
+from splitsec.plugins.toolbox.queries import Pairs, keep_some
 from splitsec.plugins.view import View
 from splitsec.progress import Progress
 from splitsec.shapes import require_map
@@ -185,8 +186,11 @@ class PseudoClient(Attack[PseudoClientParameters]):
                 saved.reached(step + 1)
         self._inversion = invert(
             given,
-            self.view.public_images,
-            self._imitate(),
+            Pairs(
+                self.view.public_images,
+                self._imitate(),
+                keep_some(len(self.view.public_images), given.kept, self.generator),
+            ),
             self.generator,
             progress,
             "training the pseudo-client's decoder",

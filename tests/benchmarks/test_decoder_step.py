@@ -11,6 +11,7 @@ from tables import report
 
 from splitsec.checkpoint import Checkpoints
 from splitsec.plugins.toolbox.inversion import InversionParameters, invert
+from splitsec.plugins.toolbox.queries import Pairs
 from splitsec.progress import Silent
 
 BATCH, STEPS, ROUNDS = 32, 8, 7
@@ -24,9 +25,10 @@ def test_decoder_step(where: str, benchmark: Any) -> None:
     images = torch.rand(BATCH * STEPS, 3, 32, 32, generator=generator)
     smashed = torch.rand(BATCH * STEPS, *SMASHED[where], generator=generator)
     given = InversionParameters(epochs=1, kept=0.0, batch_size=BATCH)
+    pairs = Pairs(images, smashed, torch.zeros(len(images), dtype=torch.bool))
 
     def train() -> None:
-        invert(given, images, smashed, generator, Silent(), "decoder", Checkpoints())
+        invert(given, pairs, generator, Silent(), "decoder", Checkpoints())
 
     with FlopCount() as counted:
         train()

@@ -27,7 +27,7 @@ TINY = [
     "counts.victims=12",
 ]
 QUICK_ATTACKS = (
-    "adra:epochs=2,adra:epochs=2,pairs=private,pseudo-client:epochs=2,afterwards=1,"
+    "adra:epochs=2,queries=96,adra:epochs=2,pairs=private,pseudo-client:epochs=2,afterwards=1,"
     "fsha:iterations=4,pretraining=1"
 )
 TARGETS = {
@@ -74,7 +74,7 @@ def test_all_attacks_and_defenses_run_on_every_target(
     assert public.access is not None
     assert private.access is not None
     assert pseudo.access is not None
-    assert public.access.queries == 32
+    assert public.access.queries == 96
     assert private.access.pairs == 32
     assert (pseudo.access.queries, pseudo.access.pairs) == (0, 0)
     assert {"oracle-access"} <= {*public.flags} & {*private.flags}

@@ -10,6 +10,7 @@ from splitsec.checkpoint import Checkpoints
 from splitsec.plugins.toolbox.decoders import DECODERS
 from splitsec.plugins.toolbox.inversion import InversionParameters, invert, standardise
 from splitsec.plugins.toolbox.layouts import Grid, TokenGrid, grid_of, map_layout
+from splitsec.plugins.toolbox.queries import Pairs, keep_some
 from splitsec.progress import Silent
 from splitsec.shapes import Shape, SmashedShape, TokenShape, VectorShape
 
@@ -96,5 +97,6 @@ def test_a_decoder_learns_from_any_smashed_data(smashed: SmashedShape) -> None:
     images = levels[..., None, None].expand(64, 1, 8, 8)
     sent = levels.expand(64, torch.Size(smashed).numel()).reshape(64, *smashed)
     given, draw = InversionParameters(epochs=30), torch.Generator().manual_seed(1)
-    trained = invert(given, images, sent, draw, Silent(), "training", Checkpoints())
+    pairs = Pairs(images, sent, keep_some(64, 0.1, draw))
+    trained = invert(given, pairs, draw, Silent(), "training", Checkpoints())
     assert F.mse_loss(trained.reconstruct(sent), images) < 0.01

@@ -41,7 +41,7 @@ TINY = (
 
 TINY_PLUGINS = {
     "fsha": ("attack.fsha.iterations=2", "attack.fsha.pretraining=1"),
-    "adra": ("attack.adra.epochs=1",),
+    "adra": ("attack.adra.epochs=1", "attack.adra.queries=40"),
     "unet": ("target.unet.width=4",),
 }
 """Settings that are appended, too, where a plug-in is named."""

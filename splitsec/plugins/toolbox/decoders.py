@@ -5,14 +5,19 @@ Constructors draw initial weights from torch's global generator, so the caller s
 
 from __future__ import annotations
 
-from torch import nn
+import math
+
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from splitsec.plugins.toolbox.layers import Resize
 from splitsec.plugins.toolbox.layouts import map_layout
-from splitsec.shapes import Shape, smashed_shape_of
+from splitsec.shapes import Shape, VectorShape, smashed_shape_of
 
 _WIDEST = 256
 _REPORT_WIDTH = 32
+_RESIDUAL_WIDTH = 64
+_FEW_PLACES = 16
 
 
 def build_decoder(smashed_shape: tuple[int, ...], image_shape: tuple[int, int, int]) -> nn.Module:
@@ -128,5 +133,74 @@ def build_report_decoder(
     return nn.Sequential(*layers, Resize(image.height, image.width))
 
 
-DECODERS = {"adaptive": build_decoder, "report": build_report_decoder}
+class _ResidualBlock(nn.Module):
+    """Adds what two convolutions make of maps; at first nothing."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, 1, 1)
+        self.second = nn.Conv2d(width, width, 3, 1, 1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]  # it has one
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (N, width, h, w) to the same shape."""
+        inner = self.second(F.relu(self.first(F.relu(maps))))
+        added: Tensor = maps + inner
+        return added
+
+
+def build_residual_decoder(
+    smashed_shape: tuple[int, ...], image_shape: tuple[int, int, int]
+) -> nn.Module:
+    """Build a decoder with a residual block before each doubling.
+
+    Maps of up to 4x4 places pass a linear layer to larger ones first, so that each place of the
+    image can depend on all values.
+
+    Args:
+        smashed_shape: (c, h, w), (T, D) or (D,).
+        image_shape: (C, H, W).
+
+    Returns:
+        A module from smashed data (N, *smashed_shape) to images (N, C, H, W) in [-1, 1].
+
+    Raises:
+        ValueError: an extent is not positive.
+
+    Examples:
+        >>> import torch
+        >>> decoder = build_residual_decoder(smashed_shape=(512, 1, 1), image_shape=(3, 32, 32))
+        >>> decoder(torch.rand(2, 512, 1, 1)).shape
+        torch.Size([2, 3, 32, 32])
+    """
+    image = checked(image_shape)
+    layout = map_layout(smashed_shape_of(smashed_shape), image)
+    smashed = layout.shape
+    layers = [*layout.layers]
+    if smashed.height * smashed.width <= _FEW_PLACES:
+        spread = map_layout(VectorShape(math.prod(smashed)), image)
+        layers += [nn.Flatten(), *spread.layers]
+        smashed = spread.shape
+    layers.append(nn.Conv2d(smashed.channels, _RESIDUAL_WIDTH, 3, 1, 1))
+    halvings = count_halvings(image, smashed)
+    for _ in range(halvings - 1):
+        layers += [
+            _ResidualBlock(_RESIDUAL_WIDTH),
+            nn.ReLU(),
+            nn.ConvTranspose2d(_RESIDUAL_WIDTH, _RESIDUAL_WIDTH, 4, 2, 1),
+        ]
+    layers += [_ResidualBlock(_RESIDUAL_WIDTH), nn.ReLU()]
+    if halvings:
+        layers += [nn.Conv2d(_RESIDUAL_WIDTH, 4 * image.channels, 3, 1, 1), nn.PixelShuffle(2)]
+    else:
+        layers.append(nn.Conv2d(_RESIDUAL_WIDTH, image.channels, 3, 1, 1))
+    return nn.Sequential(*layers, Resize(image.height, image.width), nn.Tanh())
+
+
+DECODERS = {
+    "adaptive": build_decoder,
+    "residual": build_residual_decoder,
+    "report": build_report_decoder,
+}
 """From the name that a parameter has to the function that builds the decoder."""
