@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -11,16 +11,22 @@ from numpy.typing import NDArray
 
 import splitsec
 from splitsec.cells.image_lists import held_out_images, training_victims
+from splitsec.cells.requests import Request
+from splitsec.cells.resolve import resolve
 from splitsec.cells.writing import CURVE_VALUES, _bounded
 from splitsec.data.parts import Data
+from splitsec.errors import DataError
 from splitsec.leaderboard.web.publication import publish, values_of
 from splitsec.metrics.utility import roc_auc
 from splitsec.plugins.data_spec import DataSpec
+from splitsec.progress import Silent
 from splitsec.records.agreement import compare
 from splitsec.records.image_values import ImageMeasures, ImageSetValues
 from splitsec.records.per_image import PER_IMAGE, load_per_image
 from splitsec.records.record import Record
 from splitsec.records.store import StoredRecord, artifact, find_records
+from splitsec.running.runs import run_cells
+from splitsec.running.verification import Checker, read_claims
 from support.cells import COUNTS
 from support.parts import make_part
 
@@ -196,3 +202,26 @@ def test_lists_name_files_and_keep_patients_together() -> None:
     everybody = [*alone.patients.tolist(), *held_out.patients.tolist()]
     assert len(set(everybody)) == len(everybody)
     assert held_out.clients.tolist() == [0, 0, 1, 1]
+
+
+def test_a_missing_file_is_said_and_the_scores_are_used(tmp_path: Path) -> None:
+    class Telling(Silent):
+        said: ClassVar[list[str]] = []
+
+        def message(self, text: str) -> None:
+            self.said.append(text)
+
+    asked: dict[str, Any] = {"target": "fsha-client", "cut": 1, "size": 16, "threads": 1}
+    cells = resolve(Request(attack="none", settings=COUNTS, **asked))
+    (first,) = run_cells(cells, tmp_path, Telling(), rerun="failed")
+    assert first.folder is not None
+    artifact(first.folder, first, PER_IMAGE).unlink()
+    Telling.said.clear()
+    (again,) = run_cells(cells, tmp_path, Telling(), rerun="failed")
+    assert again == first
+    assert "copy the folder 'artifacts'" in Telling.said[0]
+    (claim,) = read_claims([tmp_path])
+    Checker({}, Silent()).check(claim)
+    assert any("values per image" in one for one in claim.problems)
+    with pytest.raises(DataError, match="cannot read the values per image"):
+        publish(StoredRecord(first, first.folder), tmp_path / "store")
