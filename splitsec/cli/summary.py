@@ -121,11 +121,17 @@ def _print_recovered(sets: dict[str, VictimScores], console: Console) -> None:
     first = next(iter(sets.values()))
     _say(
         "Skill is 1 for a perfect copy, 0 for the best guess without seeing anything, below 0 "
-        f"for worse. Leakage is the mean of the three skills, at least 0. {best_guess(first)}",
+        f"for worse. Leakage is the mean of the {_skills_averaged(first)}, each at least 0. "
+        f"{best_guess(first)}",
         console,
     )
     if first.privacy.lpips is None:
         _say(f"LPIPS, and with it leakage, is {MISSING} (n/a).", console)
+
+
+def _skills_averaged(scores: VictimScores) -> str:
+    """Return the skills that leakage averages, in words."""
+    return "three skills" if scores.skill.identification is None else "four skills"
 
 
 def _print_yardsticks(record: Record, console: Console) -> None:

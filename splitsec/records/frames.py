@@ -82,6 +82,10 @@ def _rows(record: Record) -> list[dict[str, Any]]:
                 "skill_mse": scores.skill.mse,
                 "skill_ssim": scores.skill.ssim,
                 "skill_lpips": scores.skill.lpips,
+                "skill_identification": scores.skill.identification,
+                "certain": privacy.identification.certain,
+                "worst_leakage": scores.leakage.worst,
+                "almost_worst_leakage": scores.leakage.almost_worst,
                 "trivial_mse": scores.trivial[scores.reference.mse].mse,
                 "equivalent_components": scores.equivalent_components,
             }

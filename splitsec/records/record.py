@@ -59,7 +59,7 @@ FLAGS = {
     "the utility is that of a model trained so far",
     "session-ended": "the defense ended the session early",
     "victims-not-sent": "some victims had not been sent when the session ended; "
-    "they count as recovered no better than by the trivial attacker",
+    "they count as recovered no better than by the mean of the public images",
     "attack-not-converged": "the attack's own error still fell by over 5 % in the second half of "
     "its training; a longer one would recover more",
     "clamped": "over 5 % of the reconstructed values were outside [0, 1] and were clamped",
@@ -90,7 +90,7 @@ class Leakage(_Model):
     """The headline: the leakage of the victims that leak more.
 
     Attributes:
-        value: in [0, 1]; None where one of the three errors is missing.
+        value: in [0, 1]; None where LPIPS is missing.
         victims: which victims leak more.
         clients: the leakage of each client's victims, where there are several clients.
     """

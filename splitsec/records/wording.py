@@ -23,6 +23,12 @@ _ATTACKERS = {
     "median-image": "the median of the public images",
     "random-image": "a random public image",
     "constant": "one grey value",
+    "ssim-image": "the image most like all public ones by SSIM",
+    "lpips-image": "the image most like all public ones by LPIPS",
+    "class-mean-image": "the mean of the public images of the victim's class",
+    "class-ssim-image": "the image most like the victim's class by SSIM",
+    "class-lpips-image": "the image most like the victim's class by LPIPS",
+    "mask-mean-image": "the mean public image inside and outside of the victim's mask",
 }
 
 
@@ -176,7 +182,7 @@ def with_interval(
 
 
 def best_guess(scores: VictimScores) -> str:
-    """Name the trivial attackers that were the strongest."""
+    """Name the blind guesses that were the best."""
     chosen = scores.reference
     by_attacker: dict[str, list[str]] = {}
     for measure, attacker in (("MSE", chosen.mse), ("SSIM", chosen.ssim), ("LPIPS", chosen.lpips)):
@@ -190,12 +196,14 @@ def best_guess(scores: VictimScores) -> str:
 
 
 def measures(scores: VictimScores) -> list[tuple[str, str, str, str]]:
-    """Return measure, the server's value, the trivial attacker's, and skill."""
+    """Return measure, the server's value, that of the best blind guess, and skill."""
     privacy, reference, trivial = scores.privacy, scores.reference, scores.trivial
     lpips = None if reference.lpips is None else trivial[reference.lpips].lpips
     identified, chance = privacy.identification, chance_in_words(scores)
     recovered = None if privacy.lpips is None else privacy.lpips.mean
     skill = scores.skill
+    by_shape = identified.structure > identified.pixel
+    known = "" if skill.identification is None else short_number(skill.identification, 2)
     return [
         (
             "MSE (0: identical)",
@@ -221,9 +229,26 @@ def measures(scores: VictimScores) -> list[tuple[str, str, str, str]]:
             short_number(lpips),
             short_number(skill.lpips, 2),
         ),
+        (
+            "identified by shapes",
+            f"{identified.structure:.0%}",
+            chance,
+            known if by_shape else "",
+        ),
+        ("identified by pixels", f"{identified.pixel:.0%}", chance, "" if by_shape else known),
         ("leakage", short_number(scores.leakage.mean, 2), "0.00", ""),
-        ("identified by shapes", f"{identified.structure:.0%}", chance, ""),
-        ("identified by pixels", f"{identified.pixel:.0%}", chance, ""),
+        *_tail(scores),
+    ]
+
+
+def _tail(scores: VictimScores) -> list[tuple[str, str, str, str]]:
+    """Return the rows of the images that leak most, where the record has them."""
+    worst, almost = scores.leakage.worst, scores.leakage.almost_worst
+    if worst is None or almost is None:
+        return []
+    return [
+        ("leakage of the worst image", short_number(worst, 2), "", ""),
+        ("leakage, 95th percentile", short_number(almost, 2), "", ""),
     ]
 
 
