@@ -72,7 +72,7 @@ class ClassImages:
             search = SEARCHES[error]
             starts = [blind.images[search.name], part.mean(dim=0)]
             measured = population_errors(error, part, lpips, generator)
-            return best_image(starts, *measured, replace(search, steps=search.steps // _SHORTER))
+            return best_image(starts, measured, replace(search, steps=search.steps // _SHORTER))
 
         images = {"class-mean-image": per_class("mean-image", lambda part: part.mean(dim=0))}
         for error, search in SEARCHES.items():

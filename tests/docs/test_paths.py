@@ -36,8 +36,8 @@ def test_every_room_is_in_both_tables() -> None:
         assert [room for room in sorted(rooms) if f"`{room}`" not in text] == []
 
 
-def test_each_of_the_eleven_questions_is_answered_by_a_file() -> None:
+def test_each_of_the_questions_is_answered_by_a_file() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     answers = re.findall(r"^\| [^|]+\? \| (.+) \|$", text, re.MULTILINE)
-    assert len(answers) == 11
+    assert len(answers) >= 11
     assert all((ROOT / _PATH.findall(answer)[-1]).is_file() for answer in answers)

@@ -124,6 +124,7 @@ def test_a_yardstick_is_equivalent_to_itself(victims: Bracket) -> None:
         assert found == pytest.approx(k, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_numbers_on_retinamnist_are_near_those_of_the_documentation() -> None:
     found = bracket("retinamnist")
     if isinstance(found, str):

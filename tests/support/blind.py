@@ -12,7 +12,14 @@ from splitsec.data.loading import load_data
 from splitsec.data.parts import Data
 from splitsec.download import Patience
 from splitsec.errors import DataError, WeightsUnavailableError
-from splitsec.metrics.blind_attackers import SEARCHES, Search, best_image, population_errors
+from splitsec.metrics.blind_attackers import (
+    SEARCHES,
+    MeanError,
+    PopulationErrors,
+    Search,
+    best_image,
+    population_errors,
+)
 from splitsec.metrics.image_errors import mse
 from splitsec.metrics.label_guesses import ClassImages, LabelGuesses, MaskImages
 from splitsec.metrics.lpips_weights import load_backbone
@@ -121,30 +128,25 @@ def hostile_guesses(found: Bracket, longer: int = 1, known: int = _KNOWN) -> dic
     assert weights is not None, "a bracket has LPIPS"
     generator = torch.Generator().manual_seed(5)
     mean, median = public.mean(dim=0), public.median(dim=0).values
-    errors = {error: population_errors(error, public, weights, generator)[0] for error in SEARCHES}
+    errors = {
+        error: population_errors(error, public, weights, generator).whole for error in SEARCHES
+    }
+    scales = {error: measured(mean.unsqueeze(0)).detach() for error, measured in errors.items()}
+    spread = mse(mean.expand_as(public), public).mean()
 
     def together(image: Tensor) -> Tensor:
         """Return the three errors of an image, each relative to the mean image's."""
-        made = (
-            mse(image.expand_as(public), public).mean() / mse(mean.expand_as(public), public).mean()
-        )
-        for measured in errors.values():
-            with torch.no_grad():
-                scale = measured(mean.unsqueeze(0))
-            made = made + measured(image) / scale
-        return made
+        relative = [measured(image) / scales[error] for error, measured in errors.items()]
+        return torch.stack(relative).sum() + (image - public).square().mean() / spread
 
-    steps = {error: search.steps * longer for error, search in SEARCHES.items()}
-    joint = Search("joint", steps["lpips"], 0.02)
-    images = {
-        "optimised for all three": best_image([mean, median], together, lambda: together, joint)
-    }
+    def search(steps: int, starts: list[Tensor], error: MeanError) -> Tensor:
+        return best_image(starts, PopulationErrors(error, error), Search("", steps * longer))
+
+    steps = SEARCHES["lpips"].steps
+    images = {"optimised for all three": search(steps, [mean, median], together)}
     for error, measured in errors.items():
         for start, image in {"mean": mean, "a public image": public[3]}.items():
-            search = Search(error, steps[error], 0.02)
-            images[f"optimised for {error}, from {start}"] = best_image(
-                [image], measured, lambda measured=measured: measured, search
-            )
+            images[f"optimised for {error}, from {start}"] = search(steps, [image], measured)
     count = len(found.baselines.victims)
     made = {name: image.expand(count, *image.shape) for name, image in images.items()}
     choices = torch.stack(list(images.values()))
