@@ -11,7 +11,8 @@ threat model; both sources give it more than a split-learning server has:
   Only held-out images are scored then.
 
 The report's settings are the ``paper`` profile. The default decoder adapts to any shape, and
-stops early on pairs that it holds out.
+stops early on pairs that it holds out. What was sent in training is also tried with the moments of
+the answers (see :mod:`splitsec.plugins.toolbox.alignment`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from splitsec.errors import PluginError
 from splitsec.plugins.attack import Attack
 from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import ThreatModel
+from splitsec.plugins.toolbox.alignment import TrainingTraffic
 from splitsec.plugins.toolbox.inversion import (
     REPORT_SETTINGS,
     Inversion,
@@ -67,6 +69,7 @@ class Adra(Attack[AdraParameters]):
         return ThreatModel(public_images=True, queries=True)
 
     _inversion: Inversion | None = None
+    _traffic: TrainingTraffic
 
     def fit(self, progress: Progress) -> None:
         """Collect the pairs and train the decoder."""
@@ -76,6 +79,7 @@ class Adra(Attack[AdraParameters]):
             pairs = Pairs(images, smashed, kept)
         else:
             pairs = ask(self.parameters, self.view, self.generator, "attack 'adra'")
+        self._traffic = TrainingTraffic(pairs.originals().smashed)
         self._inversion = invert(
             self.parameters,
             pairs,
@@ -89,6 +93,8 @@ class Adra(Attack[AdraParameters]):
         """Decode smashed data of N images to (N, C, H, W)."""
         if self._inversion is None:
             raise PluginError("attack 'adra' has no decoder before fit()")
+        if self.view.in_training:
+            return self._traffic.reconstruct(self._inversion.reconstruct, smashed)
         return self._inversion.reconstruct(smashed)
 
     def curves(self) -> dict[str, list[float]]:

@@ -6,7 +6,8 @@ variants of them (mirrored, moved, mixed, lighter), and solves for the weights i
 and Kennard, "Ridge regression", Technometrics 1970. The kernel form is that of Saunders, Gammerman
 and Vovk, "Ridge regression learning algorithm in dual variables", ICML 1998, with a Gaussian
 kernel. Kept pairs of the attacker's own choose the form, the strength of the penalty and the width
-of the kernel. The attack has no training that could stop too early.
+of the kernel. The attack has no training that could stop too early. What was sent in training is
+also tried with the moments of the answers (see :mod:`splitsec.plugins.toolbox.alignment`).
 
 It is passive. Queries are more than a split-learning server has. No paper proposes this attack;
 it is what a decoder network has to beat.
@@ -23,6 +24,7 @@ from torch import Tensor
 from splitsec.errors import PluginError
 from splitsec.plugins.attack import Attack
 from splitsec.plugins.grants import ThreatModel
+from splitsec.plugins.toolbox.alignment import TrainingTraffic
 from splitsec.plugins.toolbox.queries import QueryParameters, ask
 from splitsec.plugins.toolbox.regression import RegressionParameters, Regressor, regress
 from splitsec.progress import Progress
@@ -48,6 +50,7 @@ class Regression(Attack[RegressionAttackParameters]):
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {"queries": 1000}}
 
     _regressor: Regressor | None = None
+    _traffic: TrainingTraffic
 
     @classmethod
     def threat_model(cls, parameters: RegressionAttackParameters) -> ThreatModel:
@@ -60,12 +63,15 @@ class Regression(Attack[RegressionAttackParameters]):
             pairs = ask(self.parameters, self.view, self.generator, _NAME)
             stage.advance(note=f"{len(pairs.images)} queries")
             self._regressor = regress(self.parameters, pairs, self.generator, _NAME)
+            self._traffic = TrainingTraffic(pairs.originals().smashed)
             stage.advance(note=f"strength {self._regressor.strength:g}")
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
         """Predict the images of N smashed data, (N, C, H, W)."""
         if self._regressor is None:
             raise PluginError(f"{_NAME} has no weights before fit()")
+        if self.view.in_training:
+            return self._traffic.reconstruct(self._regressor.reconstruct, smashed)
         return self._regressor.reconstruct(smashed)
 
     def curves(self) -> dict[str, list[float]]:

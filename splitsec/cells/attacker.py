@@ -175,13 +175,20 @@ class Attacker:
         if (batch_size, rate) != (None, None) and not self.threat.client_settings:
             self.seen.deny("client_settings")
 
-    def reconstruct(self, sessions: Sequence[Tensor], labels: Tensor | None = None) -> Tensor:
+    def reconstruct(
+        self,
+        sessions: Sequence[Tensor],
+        labels: Tensor | None = None,
+        *,
+        in_training: bool = False,
+    ) -> Tensor:
         """Pass smashed data to the attack in batches and check its reconstructions.
 
         Args:
             sessions: smashed data of the same N victims, once per session.
             labels: their N labels as clients sent them, or None; the attack gets them only if its
                 threat model declares labels.
+            in_training: whether the smashed data were sent in training.
 
         Returns:
             Reconstructions, shape (N, C, H, W).
@@ -194,7 +201,7 @@ class Attacker:
         for index, batch in enumerate(batches):
             start = index * _RECONSTRUCT_AT_ONCE
             told = None if labels is None else labels[start : start + _RECONSTRUCT_AT_ONCE].clone()
-            self.seen.show_labels(told)
+            self.seen.show_victims(told, in_training)
             with (
                 torch.no_grad(),
                 seeded_global_generator("reconstruct", self.draw(batch=index)),
@@ -214,7 +221,7 @@ class Attacker:
                     f"{expected}"
                 )
             images.append(made.detach())
-        self.seen.show_labels(None)
+        self.seen.show_victims(None, in_training=False)
         return torch.cat(images)
 
     def convergence(self) -> tuple[Convergence, ...]:

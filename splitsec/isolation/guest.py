@@ -145,13 +145,14 @@ class Resident:
         self._channel.send("progress", [kind, *content])
 
     def _reconstruct(self, given: Answer) -> Answer:
-        self._view.show_labels(given.tensors.get("labels"))
+        self._view.show_victims(given.tensors.get("labels"), given.content)
         with torch.no_grad():
             return _given_back(self._built.reconstruct(given.tensors["smashed"]))
 
     def _reconstruct_from(self, given: Answer) -> Answer:
-        sessions = [given.tensors[f"session {number}"] for number in range(given.content)]
-        self._view.show_labels(given.tensors.get("labels"))
+        count, in_training = given.content
+        sessions = [given.tensors[f"session {number}"] for number in range(count)]
+        self._view.show_victims(given.tensors.get("labels"), in_training)
         with torch.no_grad():
             return _given_back(self._built.reconstruct_from(sessions))
 

@@ -168,13 +168,14 @@ class IsolatedAttack(Attack[Any]):
         """Ask the guest; see :class:`splitsec.Attack`."""
         most = len(smashed) * math.prod(self._image) * _DOUBLE_BYTES
         given = _present({"smashed": smashed, "labels": self._labels()})
-        return self._tensor("reconstruct", Answer(tensors=given), most)
+        return self._tensor("reconstruct", Answer(self._view.in_training, given), most)
 
     def reconstruct_from(self, sessions: Sequence[Tensor]) -> Tensor:
         """Ask the guest; see :class:`splitsec.Attack`."""
         most = len(sessions[0]) * math.prod(self._image) * _DOUBLE_BYTES
         sent = {f"session {number}": smashed for number, smashed in enumerate(sessions)}
-        given = Answer(len(sent), {**sent, **_present({"labels": self._labels()})})
+        told = [len(sent), self._view.in_training]
+        given = Answer(told, {**sent, **_present({"labels": self._labels()})})
         return self._tensor("reconstruct_from", given, most)
 
     def _labels(self) -> Tensor | None:

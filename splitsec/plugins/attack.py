@@ -199,6 +199,7 @@ class Attack(ABC, Generic[P]):
                 vectors (N, D). ``self.view.smashed_shape`` says which. If the threat model
                 declares labels, ``self.view.labels`` has those of training victims, shape (N,),
                 and is None for held-out ones or where clients keep their labels.
+                ``self.view.in_training`` says whether they were sent in training.
 
         Returns:
             Images of shape (N, C, H, W), in [0, 1].

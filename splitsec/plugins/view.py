@@ -76,6 +76,8 @@ class View:
         loss: the task's loss as a function of outputs and targets.
         u_shaped: whether clients keep the model's head and the labels.
         server_architecture: a freshly initialised copy of the server's own network.
+        in_training: whether the smashed data of the current call of ``reconstruct`` were sent in
+            training, or by the trained client. Every server knows which.
         device: where all tensors and networks of the view are, and what crosses the wire. An
             attack puts its own networks there.
 
@@ -115,6 +117,7 @@ class View:
     ) -> None:
         self._threat = threat
         self.device = device
+        self.in_training = False
         self.image_shape = known.image_shape
         self.smashed_shape = known.smashed_shape
         self.outputs = known.outputs
@@ -154,14 +157,17 @@ class View:
         declared = {name: value for name, value in granted.items() if getattr(self._threat, name)}
         self._granted |= self.device.put(declared)
 
-    def show_labels(self, labels: Tensor | None) -> None:
-        """Show the labels of the victims of the next call, if the threat model declares labels.
+    def show_victims(self, labels: Tensor | None, in_training: bool) -> None:
+        """Show what a server knows of the victims of the next call.
 
         The framework calls this before ``reconstruct`` and ``reconstruct_from``.
 
         Args:
-            labels: as clients sent them, shape (N,); None if they sent none.
+            labels: as clients sent them, shape (N,); None if they sent none. They are shown only
+                if the threat model declares labels.
+            in_training: whether their smashed data were sent in training.
         """
+        self.in_training = in_training
         if self._threat.labels:
             self.add({"labels": labels})
 

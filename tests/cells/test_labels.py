@@ -30,6 +30,7 @@ class Nosy(Attack):
     def __init__(self, parameters, view, generator):
         super().__init__(parameters, view, generator)
         self.shown = []
+        self.sent = []
         self.early = [1.0] if {labels} and view.labels is not None else [0.0]
 
     def hijacking(self):
@@ -42,10 +43,12 @@ class Nosy(Attack):
         labels = self.view.labels
         assert labels is None or len(labels) == len(smashed)
         self.shown.append([-1.0] if labels is None else labels.double().tolist())
+        self.sent.append(float(self.view.in_training))
         return torch.zeros(len(smashed), *self.view.image_shape)
 
     def curves(self):
-        return {{"held out": self.shown[0], "training": self.shown[-1], "early": self.early}}
+        return {{"held out": self.shown[0], "training": self.shown[-1], "early": self.early,
+                "sent in training": self.sent}}
 '''
 
 

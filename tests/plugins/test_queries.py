@@ -58,13 +58,18 @@ def test_a_budget_is_the_number_of_queries_in_all(budget: int, used: int) -> Non
     assert sum(asked) == len(pairs.images) == len(pairs.smashed) == len(pairs.kept) == used
     assert torch.equal(pairs.smashed, pairs.images.flatten(1) * 2)
     assert 1 <= pairs.kept.sum() <= used // 2
+    own = {image.numpy().tobytes() for image in photographs(10)}
+    assert pairs.original is not None
+    assert [image.numpy().tobytes() in own for image in pairs.images] == pairs.original.tolist()
+    assert torch.equal(pairs.originals().images, pairs.images[pairs.original])
+    assert all(side.original is not None for side in pairs.sides())
 
 
 def test_no_image_is_on_both_sides() -> None:
     """Each image is bright in a channel of its own, as is every variant with it mixed in."""
     bright = torch.where(torch.eye(20, dtype=torch.bool), 0.6, 0.4)
     images = bright.view(20, 20, 1, 1).expand(20, 20, 8, 8).clone()
-    made, kept = vary(images, 400, 0.3, drawn())
+    made, kept, _ = vary(images, 400, 0.3, drawn())
     pixels = made[:, :, 4, 4]
     parts = pixels > pixels.min(1, keepdim=True).values + 1e-4
     assert (parts.sum(1) == 2).sum() > 100, "many are mixed"

@@ -286,7 +286,7 @@ class _Pass:
 def _epoch(over: _Pass) -> float:
     """Pass over the pairs once; return the mean loss."""
     over.decoder.train()
-    images, smashed, _ = over.pairs
+    images, smashed = over.pairs.images, over.pairs.smashed
     losses = []
     for chosen in batches(len(images), over.given.batch_size, over.generator):
         rows = beside(chosen, images)

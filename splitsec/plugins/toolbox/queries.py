@@ -48,6 +48,7 @@ class Pairs(NamedTuple):
         smashed: their smashed data, (N, *smashed_shape).
         kept: (N,), True for pairs on which an attack chooses or stops. No image is on both
             sides, not even in variants.
+        original: (N,), True for images that are no variants; None if none is a variant.
 
     Examples:
         >>> import torch
@@ -60,14 +61,20 @@ class Pairs(NamedTuple):
     images: Tensor
     smashed: Tensor
     kept: Tensor
+    original: Tensor | None = None
+
+    def originals(self) -> Pairs:
+        """Return the pairs of images that are no variants."""
+        return self if self.original is None else self._some(self.original)
 
     def sides(self) -> tuple[Pairs, Pairs]:
         """Return the pairs to fit to, and the kept ones."""
-        sides = []
-        for side in (~self.kept, self.kept):
-            rows = beside(side.nonzero().flatten(), self.images)
-            sides.append(Pairs(self.images[rows], self.smashed[rows], self.kept[side]))
-        return sides[0], sides[1]
+        return self._some(~self.kept), self._some(self.kept)
+
+    def _some(self, chosen: Tensor) -> Pairs:
+        rows = beside(chosen.nonzero().flatten(), self.images)
+        original = None if self.original is None else self.original[chosen]
+        return Pairs(self.images[rows], self.smashed[rows], self.kept[chosen], original)
 
 
 class Variants(NamedTuple):
@@ -76,10 +83,12 @@ class Variants(NamedTuple):
     Attributes:
         images: (N, C, H, W), in [0, 1].
         kept: (N,), True for those that are kept.
+        original: (N,), True for images that are no variants.
     """
 
     images: Tensor
     kept: Tensor
+    original: Tensor
 
 
 def keep_some(count: int, share: float, generator: torch.Generator) -> Tensor:
@@ -114,12 +123,13 @@ def vary(images: Tensor, count: int, share: float, generator: torch.Generator) -
         images = images[beside(chosen, images)]
     is_kept = keep_some(len(images), share, generator)
     most = round(count * is_kept.sum().item() / len(images))
-    parts = []
+    parts, original = [], []
     for side, wanted in ((~is_kept, count - most), (is_kept, most)):
         own = images[beside(side.nonzero().flatten(), images)]
         parts.append(varied(own, wanted, generator) if len(own) else own)
+        original.append(torch.arange(len(parts[-1])) < len(own))
     kept = torch.cat([torch.full((len(part),), side > 0) for side, part in enumerate(parts)])
-    return Variants(torch.cat(parts), kept)
+    return Variants(torch.cat(parts), kept, torch.cat(original))
 
 
 def ask(given: QueryParameters, view: View, generator: torch.Generator, name: str) -> Pairs:
@@ -154,6 +164,6 @@ def ask(given: QueryParameters, view: View, generator: torch.Generator, name: st
         raise UsageError(
             f"{name} needs two public images or more; this data set leaves it {len(public)}"
         )
-    images, kept = vary(public, given.queries, given.kept, generator)
+    images, kept, original = vary(public, given.queries, given.kept, generator)
     smashed = torch.cat([view.query(part) for part in torch.split(images, _AT_ONCE)])
-    return Pairs(images, smashed, kept)
+    return Pairs(images, smashed, kept, original)
