@@ -105,6 +105,8 @@ def test_those_of_training_victims_are_shown_and_no_others(
     assert shown["training"] == labels_of_victims(cell)
     assert len(set(shown["training"])) == 2, "a batch of one label alone would show little"
     assert (shown["held out"], shown["early"]) == ([-1.0], [0.0])
+    assert shown["sent in training"][0] == 0
+    assert shown["sent in training"][-1] == 1
 
 
 @pytest.mark.parametrize("isolated", [False, APART])
