@@ -216,5 +216,6 @@ def _bytes(images: NDArray[Any]) -> NDArray[Any]:
 
 
 def _save(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    named: dict[str, Any] = dict(arrays)
     with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        np.savez_compressed(file, **named)
