@@ -247,8 +247,8 @@ def _tail(scores: VictimScores) -> list[tuple[str, str, str, str]]:
     if worst is None or almost is None:
         return []
     return [
-        ("leakage of the worst image", short_number(worst, 2), "", ""),
-        ("leakage, 95th percentile", short_number(almost, 2), "", ""),
+        ("  of the worst image", short_number(worst, 2), "", ""),
+        ("  95th percentile", short_number(almost, 2), "", ""),
     ]
 
 

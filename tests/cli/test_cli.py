@@ -547,7 +547,7 @@ def test_a_real_cell(tmp_path: Path) -> None:
     again = spawn(*EVAL, "--json", *settings, "--output", str(tmp_path))
     assert again.stdout == done.stdout, "the same command takes the record that is there"
     assert "1 of 1 cells have a record, which is used" in again.stderr
-    assert set(record.artifacts) == {"panel", "curves", "pictures"}
+    assert set(record.artifacts) == {"panel", "curves", "pictures", "per_image"}
     for name in record.artifacts:
         check_artifact(artifact(folder, record, name))
     assert "scoring" in done.stderr
