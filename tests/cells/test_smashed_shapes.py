@@ -63,7 +63,7 @@ def test_adra_recovers_each_victim_from_its_own_smashed_data(
 ) -> None:
     misled = tmp_path / "misled.py"
     misled.write_text(MISLED)
-    attack = f"adra:epochs=40,{misled}:epochs=40"
+    attack = f"adra:epochs=6,{misled}:epochs=6"
     own, neighbour = run(tmp_path, attack=attack, target=target, cut=cut, settings=SMALL)
     assert own.status == neighbour.status == "ok", (own.reason, neighbour.reason)
     assert own.victims is not None

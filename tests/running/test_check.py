@@ -21,7 +21,7 @@ from splitsec.running.contract.report import CheckResult, Report
 from splitsec.running.contract.runner import check_plugin
 
 SHORT = {
-    "adra": "adra:epochs=30",
+    "adra": "adra:epochs=4",
     "fsha": "fsha:iterations=100,pretraining=50",
     "pseudo-client": "pseudo-client:epochs=20,afterwards=40",
     "resnet": "resnet:depth=18",
