@@ -11,8 +11,8 @@ threat model; both sources give it more than a split-learning server has:
   Only held-out images are scored then.
 
 The report's settings are the ``paper`` profile. The default decoder adapts to any shape, and
-stops early on pairs that it holds out. What was sent in training is also tried with the moments of
-the answers (see :mod:`splitsec.plugins.toolbox.alignment`).
+stops early on pairs that it holds out. What was sent in training is aligned with the
+answers where it decodes to unlikely images; see :mod:`splitsec.plugins.toolbox.alignment`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ and Kennard, "Ridge regression", Technometrics 1970. The kernel form is that of 
 and Vovk, "Ridge regression learning algorithm in dual variables", ICML 1998, with a Gaussian
 kernel. Kept pairs of the attacker's own choose the form, the strength of the penalty and the width
 of the kernel. The attack has no training that could stop too early. What was sent in training is
-also tried with the moments of the answers (see :mod:`splitsec.plugins.toolbox.alignment`).
+aligned with the answers where it decodes to unlikely images; see
+:mod:`splitsec.plugins.toolbox.alignment`.
 
 It is passive. Queries are more than a split-learning server has. No paper proposes this attack;
 it is what a decoder network has to beat.

@@ -26,7 +26,7 @@ class Search:
 
     Attributes:
         name: the image's name.
-        steps: iterations of L-BFGS; ten times as many gain less than 0.03 of skill.
+        steps: iterations of L-BFGS.
     """
 
     name: str
@@ -79,7 +79,7 @@ class BlindAttackers:
         Args:
             public: (N, C, H, W), in [0, 1], N >= 1.
             lpips: the perceptual distance, or ``None``.
-            generator: chooses the public images that a step of the search compares with.
+            generator: chooses the public images that a search compares with, if there are many.
         """
         mean = public.mean(dim=0)
         # Channel by channel, since a median copies and sorts its input.

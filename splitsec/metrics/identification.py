@@ -13,6 +13,7 @@ holds the victim holds none of them with probability C(N-1-c, G-1) / C(N-1, G-1)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -81,6 +82,14 @@ class Gallery:
         """Images in one gallery."""
         return min(GALLERY, len(self.images))
 
+    @cached_property
+    def _shapes(self) -> Tensor:
+        return structure(self.images, self.public_mean)
+
+    @cached_property
+    def _squared_norms(self) -> Tensor:
+        return _squared_norms(self.images.flatten(1))
+
     def identify(self, reconstructions: Tensor) -> Identified:
         """Return how surely reconstructions identify their victims.
 
@@ -88,11 +97,10 @@ class Gallery:
             reconstructions: (N, C, H, W), in [0, 1]; row i reconstructs victim i.
         """
         shared = _shared(reconstructions, self.own)
-        shapes = structure(self.images, self.public_mean)
-        pixels = self.images.flatten(1)
         made = structure(reconstructions, self.public_mean)
-        by_shape = _rivals(made, shapes, _unit_norms(shapes), self.own)
-        by_pixel = _rivals(reconstructions.flatten(1), pixels, _squared_norms(pixels), self.own)
+        by_shape = _rivals(made, self._shapes, _unit_norms(self._shapes), self.own)
+        pixels = self.images.flatten(1)
+        by_pixel = _rivals(reconstructions.flatten(1), pixels, self._squared_norms, self.own)
 
         def chance(rivals: Tensor) -> Tensor:
             free = _chance_of_no_rival(rivals, len(self.images), self.size)

@@ -60,7 +60,7 @@ class ClassImages:
             labels: (N,), of the public images, in [0, ``classes``).
             classes: number of classes.
             lpips: the perceptual distance, or ``None``.
-            generator: chooses the public images that a step of the search compares with.
+            generator: chooses the public images that a search compares with, if there are many.
         """
         members = [blind.public[beside(labels == label, blind.public)] for label in range(classes)]
 

@@ -101,7 +101,7 @@ class Variances(NamedTuple):
 
 
 def variances(sample: Sample) -> Variances:
-    """Return how much of a figure's variance is due to seeds and to images."""
+    """Return the parts of a figure's variance that come from seeds and from images."""
     count = len(sample.per_seed)
     over_seeds = float(sample.per_seed.var(ddof=1) / count) if count > 1 else math.nan
     over_images = 0.0

@@ -13,7 +13,7 @@ from torch import Tensor
 from splitsec.devices import CPU, Device, on_cpu
 from splitsec.errors import DivergedError, PluginError
 from splitsec.metrics import image_errors
-from splitsec.metrics.blind_attackers import BlindAttackers
+from splitsec.metrics.blind_attackers import NAMES, BlindAttackers
 from splitsec.metrics.identification import Gallery, Identified
 from splitsec.metrics.label_guesses import LabelGuesses
 from splitsec.metrics.leakage import (
@@ -133,13 +133,17 @@ class References:
         errors = {name: measure(images) for name, images in blind.items()}
         bar = {error: errors[name][error] for error, name in self.strongest.items()}
 
-        guessed = max(1 / gallery.size, *self._rates(gallery, labels))
-
-        def measured(images: Tensor, known: Mapping[str, Tensor]) -> VictimErrors:
-            return _victim_errors(known, bar, gallery.identify(images), guessed)
-
+        identified = {name: gallery.identify(images) for name, images in blind.items()}
+        rates = [
+            getattr(identified[name], kind).mean().item()
+            for name in blind.keys() - NAMES  # guesses made from labels
+            for kind in KINDS
+        ]
+        guessed = max(1 / gallery.size, *rates, 0.0)
+        measured = {
+            name: _victim_errors(errors[name], bar, identified[name], guessed) for name in blind
+        }
         oracles = self.yardsticks.reconstructions(victims)
-        random = measured(blind[_RANDOM], errors[_RANDOM])
         return Baselines(
             references=self,
             measure=measure,
@@ -147,10 +151,12 @@ class References:
             bar=bar,
             guessed=guessed,
             best_guess=blind[self.strongest["mse"]],
-            random_leakage=random.per_image(),
-            trivial={name: _baseline(measured(blind[name], errors[name])) for name in blind},
+            random_leakage=measured[_RANDOM].per_image(),
+            trivial={name: _baseline(one) for name, one in measured.items()},
             yardsticks={
-                name: _baseline(measured(images, measure(images)))
+                name: _baseline(
+                    _victim_errors(measure(images), bar, gallery.identify(images), guessed)
+                )
                 for name, images in oracles.items()
             },
         )
@@ -163,13 +169,6 @@ class References:
         if self.guesses is None or labels is None:
             return blind
         return blind | self.guesses(labels)
-
-    def _rates(self, gallery: Gallery, labels: Tensor | None) -> list[float]:
-        """Return how many victims guesses made from labels identify, by either kind."""
-        if self.guesses is None or labels is None:
-            return [0.0]
-        found = [gallery.identify(images) for images in self.guesses(labels).values()]
-        return [getattr(one, kind).mean().item() for one in found for kind in KINDS]
 
     def _chosen(self, labels: Tensor | None) -> References:
         """Return the same with the strongest image per error, chosen on validation images."""

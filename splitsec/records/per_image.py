@@ -264,15 +264,15 @@ def _check_means(record: Record, values: PerImageValues, file: Path) -> None:
             stated = getattr(scores.privacy, measure)
             found: Floats | None = getattr(attack, measure)
             mean = None if found is None or not len(found) else float(found.mean())
-            due = None if stated is None else stated.mean
-            if mean is None or due is None:
-                fits = mean is due
+            expected = None if stated is None else stated.mean
+            if mean is None or expected is None:
+                fits = mean is expected
             else:
-                fits = abs(mean - due) <= _CLOSE * max(1.0, abs(due))
+                fits = abs(mean - expected) <= _CLOSE * max(1.0, abs(expected))
             if not fits:
                 raise DataError(
                     f"{file} does not fit its record: the mean {name} {measure} is {mean}, and "
-                    f"the record says {due}"
+                    f"the record says {expected}"
                 )
 
 

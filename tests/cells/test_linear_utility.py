@@ -19,7 +19,8 @@ def data() -> Data:
     name = "phantom-fundus"
     counts = {"private": 40, "public": 10, "validation": 5, "held_out": 20, "clients": 2}
     parameters = source_parameters(name, {})
-    return load_data(DataSpec(name=name, size=16, parameters=parameters, **counts), Silent())  # type: ignore[arg-type]
+    spec = DataSpec.model_validate({"name": name, "size": 16, "parameters": parameters, **counts})
+    return load_data(spec, Silent())
 
 
 def test_the_same_images_are_fitted_once(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ def test_an_attack_that_identifies_counts_whatever_it_leaks() -> None:
                 )
                 held_out = one.victims.held_out.model_copy(update={"privacy": privacy})
                 victims = one.victims.model_copy(update={"held_out": held_out})
-                one = one.model_copy(update={"victims": victims})  # noqa: PLW2901
+                one = one.model_copy(update={"victims": victims})  # noqa: PLW2901 - the changed copy
             found.append(one)
         return found
 

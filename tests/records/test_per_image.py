@@ -110,7 +110,7 @@ def written(store: Path, content: bytes, values: PerImageValues) -> Record:
     [
         make_values(),
         PerImageValues(),
-        PerImageValues(held_out=replace(make_values().held_out, attack=None, reference=None)),  # type: ignore[type-var]
+        PerImageValues(held_out=replace(make_values().held_out, attack=None, reference=None)),  # type: ignore[type-var]  # not None
         PerImageValues(training=make_values().training),
     ],
     ids=["all", "nothing", "utility alone", "training alone"],
@@ -262,7 +262,7 @@ def test_published_values_name_nobody() -> None:
         assert same(found, read_per_image(per_image_bytes(found), "here"))
     assert public.held_out is not None
     assert public.held_out.images is not None
-    assert np.array_equal(public.held_out.images.rows, np.arange(5) * 3)  # type: ignore[arg-type]
+    assert np.array_equal(public.held_out.images.rows, np.arange(5) * 3)  # type: ignore[arg-type]  # not None
     assert secret.held_out is not None
     assert secret.held_out.images is not None
     assert secret.held_out.images.rows is None

@@ -16,7 +16,7 @@ from torch import Tensor
 
 _FLOOR = 1e-3  # variance added along every direction, relative to the mean variance
 _FEWEST = 16  # images; the moments of fewer say too little
-_CHANCE = 10.0  # times what chance alone does; other patients alone reach half of it
+_CHANCE = 10.0  # times what chance alone does; held-out RetinaMNIST reaches 8
 
 
 @dataclass(frozen=True)

@@ -50,12 +50,17 @@ def build_decoder(smashed_shape: tuple[int, ...], image_shape: tuple[int, int, i
         narrower = max(32, width // 2)
         layers += [nn.ConvTranspose2d(width, narrower, 4, 2, 1), nn.ReLU()]
         width = narrower
-    if halvings:
-        # The last doubling rearranges channels into 2x2 pixels: no convolution at full size.
-        layers += [nn.Conv2d(width, 4 * image.channels, 3, 1, 1), nn.PixelShuffle(2)]
-    else:
-        layers.append(nn.Conv2d(width, image.channels, 3, 1, 1))
-    return nn.Sequential(*layers, Resize(image.height, image.width), nn.Tanh())
+    return nn.Sequential(*layers, *_ending(width, image, doubles=halvings > 0))
+
+
+def _ending(width: int, image: Shape, *, doubles: bool) -> list[nn.Module]:
+    """Return the layers from maps of a width to images, which may double the maps a last time."""
+    resize = Resize(image.height, image.width)
+    if not doubles:
+        return [nn.Conv2d(width, image.channels, 3, 1, 1), resize, nn.Tanh()]
+    # The last doubling rearranges channels into 2x2 pixels: no convolution at full size.
+    convolution = nn.Conv2d(width, 4 * image.channels, 3, 1, 1)
+    return [convolution, nn.PixelShuffle(2), resize, nn.Tanh()]
 
 
 def checked(shape: tuple[int, int, int]) -> Shape:
@@ -191,11 +196,7 @@ def build_residual_decoder(
             nn.ConvTranspose2d(_RESIDUAL_WIDTH, _RESIDUAL_WIDTH, 4, 2, 1),
         ]
     layers += [_ResidualBlock(_RESIDUAL_WIDTH), nn.ReLU()]
-    if halvings:
-        layers += [nn.Conv2d(_RESIDUAL_WIDTH, 4 * image.channels, 3, 1, 1), nn.PixelShuffle(2)]
-    else:
-        layers.append(nn.Conv2d(_RESIDUAL_WIDTH, image.channels, 3, 1, 1))
-    return nn.Sequential(*layers, Resize(image.height, image.width), nn.Tanh())
+    return nn.Sequential(*layers, *_ending(_RESIDUAL_WIDTH, image, doubles=halvings > 0))
 
 
 DECODERS = {
