@@ -116,11 +116,14 @@ class Attacker:
     def key(self) -> str:
         """Return a key that changes with the attack's code, parameters and threat model.
 
-        The threat model is part of it, so a checkpoint saved under one is never used for another.
+        It also has the ensemble that the attack is a member of, so that two copies of an attack
+        in one session are saved side by side. The threat model is part of it, so a checkpoint saved
+        under one is never used for another.
         """
-        plugin = self.cell.attack.plugin
+        plugin, whole = self.cell.attack.plugin, self.cell.member_of
         code = [plugin.sha256, plugin.cls.__qualname__]
-        return json.dumps([self.cell.spec.model_dump_json(), code, self.threat.model_dump()])
+        specs = [one.model_dump_json() for one in (self.cell.spec, whole) if one is not None]
+        return json.dumps([*specs, code, self.threat.model_dump()])
 
     def observe(self, exchange: Exchange) -> None:
         """Let a passive attack hear an exchange, unless it has failed before."""

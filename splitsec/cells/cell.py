@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from splitsec.cells import identity
-from splitsec.cells.configured import (
-    ConfiguredPlugin,
-)
+from splitsec.cells.changes import with_changes
+from splitsec.cells.configured import ConfiguredPlugin, isolation_of
 from splitsec.data.parts import Part
 from splitsec.devices import CPU, Device
 from splitsec.errors import UsageError
@@ -42,6 +42,7 @@ class Cell:
         isolation: how its attack is isolated, or None if it runs in this process; not part of
             the cell's id.
         device: where its models and batches live; not part of the cell's id.
+        member_of: specification of the ensemble's cell, if its attack is a member.
     """
 
     spec: CellSpec
@@ -51,6 +52,28 @@ class Cell:
     data: ConfiguredPlugin
     isolation: Isolation | None = None
     device: Device = CPU
+    member_of: CellSpec | None = None
+
+    @cached_property
+    def members(self) -> tuple[Cell, ...]:
+        """For an ensemble, one cell per member, as if that were the attack; else empty."""
+        return tuple(self._member(one) for one in self.attack.members)
+
+    def _member(self, attack: ConfiguredPlugin) -> Cell:
+        values = {
+            "attack": attack.plugin.name,
+            "parameters": {**self.spec.parameters, "attack": attack.values()},
+        }
+        spec = with_changes(self.spec.model_copy(update=values), (attack, *self.plugins[1:]))
+        isolation = isolation_of(attack.plugin.spec, self.isolation)
+        return replace(self, spec=spec, attack=attack, isolation=isolation, member_of=self.spec)
+
+    @property
+    def title(self) -> str:
+        """A short name of the cell; that of a member begins with its ensemble."""
+        if self.member_of is None:
+            return self.spec.title()
+        return f"{self.member_of.named('attack')}: {self.spec.title()}"
 
     @property
     def image(self) -> Shape:

@@ -5,16 +5,17 @@ An isolated attack is described by a process of its own instead of loaded here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from splitsec.cells.plugin_requests import PluginRequest, is_named
 from splitsec.data.files import user_path
-from splitsec.errors import PluginError, UsageError, reason
+from splitsec.errors import PluginError, UsageError, blaming, reason
 from splitsec.files import sha256_of_content
 from splitsec.isolation import Isolation
 from splitsec.isolation.unloaded import AttackRequest, Description, describe
+from splitsec.plugins.ensemble import Ensemble, Member
 from splitsec.plugins.loading import Plugin, is_builtin, load_plugin
 from splitsec.plugins.names import Kind
 from splitsec.plugins.parameters import (
@@ -36,17 +37,23 @@ class ConfiguredPlugin:
         inputs: from each parameter that names a file or folder to the SHA-256 of its content;
             empty for a data set, whose images count.
         changed: names of the parameters whose values are not the defaults of the profile.
+        members: the attacks of an ensemble; empty for all else.
     """
 
     plugin: Plugin
     parameters: Parameters
     inputs: Mapping[str, str] = field(default_factory=dict)
     changed: tuple[str, ...] = ()
+    members: tuple[ConfiguredPlugin, ...] = ()
 
     @property
     def label(self) -> str:
         """Its name in errors, such as ``attack 'fsha'``."""
         return self.plugin.label
+
+    def values(self) -> dict[str, Any]:
+        """Return its parameters as JSON values."""
+        return self.parameters.model_dump(mode="json")
 
     def absolute_inputs(self) -> dict[str, str]:
         """Return the paths of the files that the parameters name, absolute."""
@@ -148,7 +155,24 @@ def with_parameters(plugin: Plugin, values: Mapping[str, Any], profile: str) -> 
     label = f"{plugin.kind} {plugin.name!r}"
     usual = profile_defaults(plugin.cls, profile)
     parameters = build_parameters(label, plugin.cls.Parameters, merge(usual, values))
-    return _with_inputs(plugin, parameters, unlike_defaults(parameters, usual))
+    configured = _with_inputs(plugin, parameters, unlike_defaults(parameters, usual))
+    if not issubclass(plugin.cls, Ensemble):
+        return configured
+    with blaming(label, "members()"):
+        members = list(plugin.cls.members(parameters))
+    return replace(configured, members=with_profile(members, profile))
+
+
+def with_profile(members: Iterable[Member], profile: str) -> tuple[ConfiguredPlugin, ...]:
+    """Return the attacks of an ensemble with the defaults of a profile.
+
+    Raises:
+        UsageError: there is no such attack or parameter.
+    """
+    return tuple(
+        with_parameters(load_plugin("attack", one.attack), one.parameters, profile)
+        for one in members
+    )
 
 
 def _with_inputs(

@@ -1,8 +1,9 @@
 """Evaluates one cell: train, attack, score, record. The leaderboard ranks records.
 
 Data flow in this order: the images are partitioned; an honest session gives the utility; the
-attack listens to it or gets sessions of its own; the attack's ``reconstruct`` receives the victims'
-smashed data; and :mod:`.score_attack` compares its images with those of blind attackers.
+attack listens to it or gets sessions of its own (:mod:`.mounting`; of an ensemble each member does,
+:mod:`.members`); the attack's ``reconstruct`` receives the victims' smashed data; and
+:mod:`.score_attack` compares its images with those of blind attackers.
 """
 
 from __future__ import annotations
@@ -14,23 +15,20 @@ from pathlib import Path
 
 import torch
 
-from splitsec.cells.attacker import Attacker
 from splitsec.cells.cell import Cell
+from splitsec.cells.members import mount_members
+from splitsec.cells.mounting import mount
 from splitsec.cells.provenance import collect
-from splitsec.cells.results import CellResult, MountedAttack, Stopwatch, raised
-from splitsec.cells.score_attack import AttackedSession, score_attack
+from splitsec.cells.results import CellResult, Stopwatch, raised
 from splitsec.cells.shared_session import SharedSession
 from splitsec.cells.writing import Ending, make_record, write_cell
 from splitsec.checkpoint import CheckpointFolder, Checkpoints
 from splitsec.data.loading import load_data
 from splitsec.data.parts import Data
 from splitsec.errors import DivergedError, NotApplicable, SplitsecError, TimeLimitError
-from splitsec.plugins.grants import given
 from splitsec.progress import Progress, Silent
-from splitsec.randomness import seeded_global_generator
 from splitsec.records.cell_progress import CellProgress
 from splitsec.records.record import PROTOCOL_VERSION, Record, Status
-from splitsec.records.trained_models import HIJACKED, client_weights
 
 
 def evaluate_cells(
@@ -114,13 +112,15 @@ def _evaluate_cell(
     torch.set_num_threads(cell.spec.threads)
     try:
         provenance = collect(cell)
-        attacker = shared.attacker(cell)
+        if not cell.members:
+            shared.attacker(cell)  # one that cannot be built costs no training
         try:
             shared.run(progress)
         finally:
             result = CellResult(session=shared.result)
             clock = Stopwatch(shared.clock.seconds)
-        for reached in _stages(attacker, shared, result, clock, progress):
+        mounted = mount_members if cell.members else mount
+        for reached in mounted(cell, shared, result, clock, progress):
             result = reached
         for plugin in cell.plugins:
             plugin.check_inputs()
@@ -154,92 +154,3 @@ def _status(error: SplitsecError) -> Status:
     if isinstance(error, NotApplicable):
         return "skipped"
     return "timeout" if isinstance(error, TimeLimitError) else "failed"
-
-
-def _stages(
-    attacker: Attacker,
-    shared: SharedSession,
-    result: CellResult,
-    clock: Stopwatch,
-    progress: Progress,
-) -> Iterator[CellResult]:
-    """Mount one cell's attack and score it; yield the cell's result after each stage."""
-    if attacker.failure is not None:
-        raise attacker.failure
-    cell, threat = attacker.cell, attacker.threat
-    flags = raised(randomised_defense=cell.defense.plugin.cls.randomised)
-    result = replace(result, threat=threat, flags=flags)
-    yield result
-    if not attacker.attack.reconstructs:
-        return
-    clock.add("attack", attacker.heard.seconds)
-    sessions = _attacked(attacker, shared, clock, progress)
-    result = replace(result, mounted=_mounted(sessions, active=threat.active))
-    yield result
-    holdings = shared.side.holdings(clients=sessions[-1].trained)
-    attacker.seen.add(given(threat, "end", holdings))
-    with (
-        clock.timed("attack"),
-        seeded_global_generator("fit", attacker.draw()),
-        attacker.blamed("fit()"),
-    ):
-        attacker.attack.fit(progress)
-    ended = any(session.trained.session.ended is not None for session in sessions)
-    result = replace(result, flags=result.flags + raised(session_ended=ended))
-    yield result
-    with clock.timed("scoring"):
-        scores = score_attack(attacker, shared.side, sessions, shared.baselines, progress)
-    result = replace(result, scores=scores)
-    yield result
-    with attacker.blamed("curves()"):
-        curves = {name: list(map(float, c)) for name, c in attacker.attack.curves().items()}
-    convergence = attacker.convergence()
-    yield replace(
-        result,
-        curves=curves,
-        convergence=convergence,
-        access=attacker.seen.access,
-        flags=result.flags
-        + raised(
-            attack_not_converged=not all(one.reached for one in convergence),
-            oracle_access=threat.oracle,
-            dictated_client_settings=threat.client_settings,
-            in_process=cell.isolation is None,
-        ),
-    )
-
-
-def _attacked(
-    attacker: Attacker, shared: SharedSession, clock: Stopwatch, progress: Progress
-) -> list[AttackedSession]:
-    """Return the sessions that an attack sees: the honest one, the hijacked ones, or both.
-
-    The honest one comes first. All start with the same client weights.
-    """
-    honest = AttackedSession(shared.trained, shared.released)
-    if not attacker.threat.active:
-        return [honest]
-    sessions = [honest] if attacker.listens else []
-    for number, plan in enumerate(attacker.plans()):
-        with clock.timed("attack"):
-            trained = shared.side.hijacked(attacker, plan, progress, number)
-        clock.add("attack", trained.session.seconds_before)
-        released = trained.release(shared.data.held_out.all(), "held-out")
-        sessions.append(AttackedSession(trained, released))
-    return sessions
-
-
-def _mounted(sessions: Sequence[AttackedSession], *, active: bool) -> MountedAttack:
-    """Return the summary of an attack's sessions."""
-    ended = [one.trained.session.ended for one in sessions]
-    named = {}
-    if active:
-        hijacked = [one for one in sessions if not one.trained.honest]
-        for number, one in enumerate(hijacked, 1):
-            name = HIJACKED if number == 1 else f"{HIJACKED}_{number}"
-            named[name] = client_weights(one.trained.model)
-    return MountedAttack(
-        exchanges=sum(one.trained.session.exchanges for one in sessions),
-        ended=next((reason for reason in ended if reason is not None), None),
-        weights=named,
-    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,18 +37,26 @@ def identity(
 
     Args:
         spec: the cell's specification.
-        plugins: its attack, defense, target and data.
+        plugins: its attack, defense, target and data; of an ensemble the members count, too.
         data_sha256: hash of the decoded images and labels.
     """
     plugins = list(plugins)
     methods = [one.plugin for one in plugins if one.plugin.kind != "data"]
-    parameters = {one.plugin.kind: _content(spec, one) for one in plugins}
+    parameters = {
+        one.plugin.kind: _content(spec.parameters[one.plugin.kind], one) for one in plugins
+    }
+    members = [
+        [one.plugin.name, _content(one.values(), one), code_of(one.plugin)]
+        for ensemble in plugins
+        for one in ensemble.members
+    ]
     return {
         "spec": spec.model_dump(mode="json", exclude={"changed"}) | {"parameters": parameters},
         "sources": {plugin.kind: code_of(plugin) for plugin in methods},
         "shared": shared_code(),
         "data": data_sha256,
         "protocol": PROTOCOL_VERSION,
+        **({"members": members} if members else {}),
     }
 
 
@@ -63,7 +71,9 @@ def session_key(spec: CellSpec, plugins: Iterable[ConfiguredPlugin]) -> str:
     """
     own = {one.plugin.kind: one for one in plugins if one.plugin.kind != "attack"}
     asked = spec.model_dump(mode="json", exclude={"attack", "profile", "changed"})
-    asked["parameters"] = {kind: _content(spec, one) for kind, one in own.items()}
+    asked["parameters"] = {
+        kind: _content(spec.parameters[one.plugin.kind], one) for kind, one in own.items()
+    }
     code = [code_of(own["defense"].plugin), code_of(own["target"].plugin), shared_code()]
     return hashlib.sha256(json.dumps([asked, code], sort_keys=True).encode()).hexdigest()
 
@@ -76,7 +86,7 @@ def client_key(spec: CellSpec, target: ConfiguredPlugin) -> dict[str, Any]:
     """
     return {
         "target": spec.target,
-        "parameters": _content(spec, target),
+        "parameters": _content(spec.parameters["target"], target),
         "data": spec.data,
         "image": [spec.channels, spec.size, spec.size],
         "partition": spec.partition,
@@ -85,13 +95,13 @@ def client_key(spec: CellSpec, target: ConfiguredPlugin) -> dict[str, Any]:
     }
 
 
-def _content(spec: CellSpec, plugin: ConfiguredPlugin) -> dict[str, Any]:
+def _content(values: Mapping[str, Any], plugin: ConfiguredPlugin) -> dict[str, Any]:
     """Return a plug-in's parameters with the content of files instead of their paths."""
     paths = list(plugin.parameters.input_paths())
     if plugin.plugin.kind == "data":  # the same images, whether the usual place is named or not
         paths = plugin.parameters.input_names()
-    values = spec.parameters[plugin.plugin.kind].items()
-    return {name: value for name, value in values if name not in paths} | {**plugin.inputs}
+    kept = {name: value for name, value in values.items() if name not in paths}
+    return kept | {**plugin.inputs}
 
 
 def code_of(plugin: Plugin) -> list[str]:

@@ -91,8 +91,9 @@ class Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     attack: Names = Field(
+        default="strongest",
         description="Attacks: names or paths, comma-separated; name:parameter=value sets a "
-        "parameter."
+        "parameter.",
     )
     defense: Names = Field(default="none", description="Defenses, in the same form.")
     target: Annotated[Names | None, Option(otherwise="the profile's")] = Field(
@@ -194,8 +195,6 @@ def _complaint(error: ErrorDetails) -> str:
     name = str(error["loc"][0])
     if error["type"] == _NOT_NUMBERS:
         return f"{flag_of(name)} {error['msg']}"
-    if error["type"] == "missing":
-        return f"{name}: a request needs one"
     return f"{name}: {error['msg']} (got {error['input']!r})"
 
 

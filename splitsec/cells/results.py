@@ -14,6 +14,7 @@ from torch import Tensor
 from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import Access, ThreatModel
 from splitsec.records.image_values import ImageSetValues
+from splitsec.records.members import MemberResult
 from splitsec.records.record import Leakage, Utility, Victims
 
 Curves = Mapping[str, list[float]]
@@ -153,6 +154,7 @@ class CellResult:
         access: access that the attack used.
         curves: curves of the attack.
         convergence: its own errors at half and at full length.
+        members: the attacks of an ensemble.
         flags: flags that the cell itself raised.
     """
 
@@ -163,6 +165,7 @@ class CellResult:
     access: Access | None = None
     curves: Curves | None = None
     convergence: tuple[Convergence, ...] = ()
+    members: tuple[MemberResult, ...] = ()
     flags: tuple[str, ...] = ()
 
 

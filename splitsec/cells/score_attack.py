@@ -192,7 +192,7 @@ def score_attack(
                 victims=headline.victims,
                 clients=_per_client(headline, side),
             ),
-            panel=_panel(attacker.cell.spec.title(), headline),
+            panel=_panel(attacker.cell.title, headline),
             training=None
             if training is None
             else ImageSetValues(training_victims(side.data, side.victims), *training.measures()),

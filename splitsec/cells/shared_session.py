@@ -28,7 +28,7 @@ class SharedSession:
     """The honest session of cells that differ only in their attack; it runs once, when needed.
 
     Args:
-        cells: the cells.
+        cells: the cells; of an ensemble's cell the members attack.
         data: their images.
         checkpoints: saves the session and its attacks.
 
@@ -52,10 +52,11 @@ class SharedSession:
         self.result: SessionResult | None = None
         self.clock = Stopwatch()
         self._checkpoints = checkpoints
-        self._cells = cells
+        self._cells = [one for cell in cells for one in cell.members or (cell,)]
         self._outcome: SplitsecError | None = None
         self._has_run = False
         self._attackers: dict[int, Attacker | SplitsecError] = {}
+        self._is_built = False
 
     def run(self, progress: Progress) -> SessionResult:
         """Run the session with all attacks that listen; later calls return its result.
@@ -65,6 +66,7 @@ class SharedSession:
         """
         if not self._has_run:
             self._has_run = True
+            self._build()
             try:
                 self._train(progress)
                 self._measure()
@@ -81,19 +83,15 @@ class SharedSession:
         Raises:
             SplitsecError: it could not be built.
         """
-        if not self._attackers:
-            self.side = PrivateSide(self._cells[0], self.data, self._checkpoints)
-            self.baselines = SessionBaselines(self.data, self.side.victims, self._cells[0].device)
-            for one in self._cells:
-                self._attackers[id(one)] = self._build(one)
+        self._build()
         built = self._attackers[id(cell)]
         if isinstance(built, SplitsecError):
             raise built
         return built
 
     def release(self, cell: Cell) -> None:
-        """End the process of a cell's attack, if it has one."""
-        built = self._attackers.get(id(cell))
+        """Forget a cell's attack, and end its process if it has one."""
+        built = self._attackers.pop(id(cell), None)
         if isinstance(built, Attacker):
             built.close()
 
@@ -101,6 +99,16 @@ class SharedSession:
         """End the processes of all attacks."""
         for cell in self._cells:
             self.release(cell)
+
+    def _build(self) -> None:
+        """Build all attacks of the session, once."""
+        if self._is_built:
+            return
+        self._is_built = True
+        self.side = PrivateSide(self._cells[0], self.data, self._checkpoints)
+        self.baselines = SessionBaselines(self.data, self.side.victims, self._cells[0].device)
+        for one in self._cells:
+            self._attackers[id(one)] = self._built(one)
 
     def _train(self, progress: Progress) -> None:
         """Run the honest training, and keep its result."""
@@ -152,7 +160,7 @@ class SharedSession:
         with self.clock.timed("validation"):
             return validation_scores(trained, self.data)
 
-    def _build(self, cell: Cell) -> Attacker | SplitsecError:
+    def _built(self, cell: Cell) -> Attacker | SplitsecError:
         try:
             attacker = Attacker(cell)
             if cell.attack.plugin.cls.reconstructs and not len(self.data.public):

@@ -88,6 +88,7 @@ def make_record(
         session=_session(result),
         history=_bounded(history),
         convergence=result.convergence,
+        members=result.members,
         flags=sorted(set(flags), key=_prominence),
         notes=[*(session.notes if session else ()), *(scores.notes if scores else ())],
         provenance=provenance,

@@ -54,7 +54,6 @@ def _details(name: str, field: FieldInfo, option: Option) -> dict[str, Any]:
         "help": field.description,
         "metavar": option.metavar,
         "multiple": option.repeated,
-        "required": field.is_required(),
         "type": _type_of(field),
         "shell_complete": _completion_of(name),
     }
@@ -63,7 +62,7 @@ def _details(name: str, field: FieldInfo, option: Option) -> dict[str, Any]:
     elif isinstance(field.default, tuple):  # click would show it as Python writes it
         shown = ",".join(map(str, field.default))
         details["help"] += f"  [default: {shown}]" if shown else ""
-    elif not field.is_required():
+    else:
         details |= {"default": field.default, "show_default": True}
     return details
 

@@ -18,6 +18,7 @@ from splitsec.metrics.figures import Estimate, limits_of
 from splitsec.metrics.schema import VictimScores
 from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import Access, ThreatModel
+from splitsec.records.members import MemberResult
 from splitsec.records.spec import CellSpec
 from splitsec.versioned import VersionedModel
 
@@ -62,6 +63,8 @@ FLAGS = {
     "they count as recovered no better than by the mean of the public images",
     "attack-not-converged": "the attack's own error still fell by over 5 % in the second half of "
     "its training; a longer one would recover more",
+    "ensemble-incomplete": "an attack of the ensemble did not apply or failed, so the worst of all "
+    "is not known; the record says which, and why",
     "clamped": "over 5 % of the reconstructed values were outside [0, 1] and were clamped",
     "dictated-client-settings": "the server dictated the client's batch size or learning rate",
 }
@@ -229,7 +232,9 @@ class Record(_Model):
         history: curves of training and attack, by stage and by name. Where they would have over
             2,000 values together, long ones are means over equal stretches.
         convergence: the attack's own errors at half and at full length of its training; empty if
-            it reports none.
+            it reports none, and of an ensemble.
+        members: the attacks of an ensemble, each by itself; empty for any other attack. Each set of
+            victims is scored by the member that recovers most of it.
         flags: names of :data:`FLAGS` that apply; read them before you believe the numbers.
         notes: sentences for readers.
         provenance: what ran where; may differ between two runs of the cell.
@@ -240,7 +245,7 @@ class Record(_Model):
         seal: SHA-256 of everything else, by which a changed or incomplete record is found.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("evidence", "convergence")
+    later: ClassVar[tuple[str, ...]] = ("evidence", "convergence", "members")
 
     schema_version: int = SCHEMA_VERSION
     protocol: int = 3
@@ -257,6 +262,7 @@ class Record(_Model):
     session: dict[str, Any] = Field(default_factory=dict)
     history: dict[str, dict[str, list[float]]] = Field(default_factory=dict)
     convergence: tuple[Convergence, ...] = ()
+    members: tuple[MemberResult, ...] = ()
     flags: list[str] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     provenance: Provenance
@@ -300,12 +306,13 @@ class Record(_Model):
         return self.model_dump(
             mode="json",
             exclude={
-                "provenance",
-                "timings",
-                "peak_memory_bytes",
-                "artifacts",
-                "evidence",
-                "seal",
+                "provenance": True,
+                "timings": True,
+                "peak_memory_bytes": True,
+                "artifacts": True,
+                "evidence": True,
+                "seal": True,
+                "members": {"__all__": {"seconds"}},
             },
         )
 

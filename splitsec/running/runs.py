@@ -31,7 +31,7 @@ _LOOK_AGAIN_SECONDS = 1.0  # between looks for sessions that another run finishe
 
 
 def evaluate(
-    attack: str,
+    attack: str = "strongest",
     defense: str = "none",
     *,
     parameters: Mapping[str, Any] | None = None,
@@ -45,7 +45,8 @@ def evaluate(
     """Evaluate one attack against one defense; the Python form of ``splitsec eval``.
 
     Args:
-        attack: name or path of the attack, such as ``"fsha"`` or ``"./mine.py:Mine"``.
+        attack: name or path of the attack, such as ``"fsha"`` or ``"./mine.py:Mine"``; by default
+            the ensemble of all attacks that query the client.
         defense: name or path of the defense.
         parameters: such as ``{"attack.fsha.iterations": 500, "training.epochs": 5}``.
         isolate: whether the attack runs in a process of its own; by default only built-in

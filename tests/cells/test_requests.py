@@ -36,7 +36,6 @@ def test_an_axis_may_be_given_as_text_or_values(axis: str, given: Any, kept: Any
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({}, "attack: a request needs one"),
         ({"atack": "fsha"}, "unknown axis of a request: 'atack'; did you mean 'attack'?"),
         ({"attack": 3}, "attack: Input should be a valid string"),
         ({"cut": "two"}, "--cut 'two' is not a list of whole numbers"),
@@ -54,9 +53,12 @@ def test_an_axis_may_be_given_as_text_or_values(axis: str, given: Any, kept: Any
     ],
 )
 def test_a_wrong_axis_is_named(values: dict[str, Any], says: str) -> None:
-    missing = not values or "atack" in values
     with pytest.raises(UsageError, match=says):
-        make_request(values if missing else {"attack": "fsha", **values})
+        make_request(values)
+
+
+def test_the_strongest_attack_is_the_default() -> None:
+    assert make_request({}).attack == "strongest"
 
 
 def test_a_request_with_changes_is_checked_again() -> None:

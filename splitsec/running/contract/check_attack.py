@@ -82,7 +82,8 @@ def keeps_to_its_threat_model(subject: Subject) -> Outcome:
     views = subject.watch.views
     if not views or _TRIED not in subject.tried:
         return NO_CELL
-    declared = {name for name, given in views[0].threat.model_dump().items() if given}
+    threats = [view.threat.model_dump() for view in views]  # of an ensemble, its members'
+    declared = {name for threat in threats for name, given in threat.items() if given}
     used = {name for view in views for name in view.used}
     idle = sorted(declared - used - _ALWAYS_USED)
     if idle:

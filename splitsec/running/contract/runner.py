@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from splitsec.cells.configured import configure
+from splitsec.cells.configured import ConfiguredPlugin, configure
 from splitsec.cells.plugin_requests import parse_plugins
 from splitsec.errors import (
     NotApplicable,
@@ -77,8 +77,12 @@ def check_plugin(
             raise UsageError(unknown_name(f"check of a {kind}:", name, known))
     checks = [check for check in module.CHECKS if not only or check.name in only]
     watch = SurroundingsWatch()
-    cls = watch.watched(configured.plugin.cls, module.WATCHED, module.FREE)
-    watched = replace(configured, plugin=replace(configured.plugin, cls=cls))
+
+    def watched(one: ConfiguredPlugin) -> ConfiguredPlugin:
+        cls = watch.watched(one.plugin.cls, module.WATCHED, module.FREE)
+        members = tuple(map(watched, one.members))
+        return replace(one, plugin=replace(one.plugin, cls=cls), members=members)
+
     report = Report(
         kind=kind,
         name=configured.plugin.name,
@@ -90,7 +94,7 @@ def check_plugin(
     listener.planned(configured.label, {check.name: check.seconds for check in checks})
     listener.ended(findings[0])
     with tempfile.TemporaryDirectory(prefix="splitsec-check-") as folder:
-        subject = Subject(watched, str(spec), Path(folder), watch)
+        subject = Subject(watched(configured), str(spec), Path(folder), watch)
         findings += _run(checks, subject, listener)
     return _found(report, findings)
 
