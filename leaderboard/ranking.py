@@ -32,6 +32,7 @@ from splitsec.metrics.intervals import MINIMUM_SEEDS
 from splitsec.metrics.two_level import Floats, Sample, over_seeds_and_images
 from splitsec.records.record import (
     FLAGS,
+    INCOMPLETE,
     INVALIDATING,
     LABELS_SHARED,
     PROTOCOL_VERSION,
@@ -169,6 +170,7 @@ def _frame(records: Sequence[Record], by: By) -> pd.DataFrame:
                 "evidence": one.evidence,
                 "reason": None if leakage is not None else _reason(one, invalid),
                 "labels shared": one.labels_shared() is True,
+                "incomplete": INCOMPLETE in one.flags,
                 "standing": standing(one),
                 **worth_of(one),
             }
@@ -197,6 +199,10 @@ def _boarded(group: pd.DataFrame, by: By, records: Sequence[Record], rules: Rule
     if shared:
         some = "" if shared == len(group) else f"in {shared} of {len(group)} cells "
         notes.append(some + FLAGS[LABELS_SHARED])
+    incomplete = int(group["incomplete"].sum())
+    if incomplete:
+        cells = "cell" if incomplete == 1 else "cells"
+        notes.append(f"in {incomplete} {cells} {FLAGS[INCOMPLETE]}")
     group = _newest(group, notes)
     seeds = sorted(set(group["seed"].tolist()))
     resampler = Resampler({one: records[one] for one in group["place"]})

@@ -21,6 +21,7 @@ from splitsec.records.wording import (
     headline,
     linear_in_words,
     measures,
+    members_in_words,
     threat_in_words,
 )
 
@@ -136,6 +137,7 @@ def details(record: Record) -> dict[str, Any]:
         "victims": _scored(record),
         "utility": _utility(record),
         "notes": [
+            *members_in_words(record),
             *([] if (linear := linear_in_words(record)) is None else [linear]),
             *record.notes,
             *record.data.get("disclosures", []),

@@ -109,7 +109,10 @@ def configure_attacks(
     if isolation is not None and unloaded:
         asked = [AttackRequest(request.spec, _layers(request, settings)) for request in unloaded]
         found = describe(asked, profile, isolation)
-        known = {id(request): described(one) for request, one in zip(unloaded, found, strict=True)}
+        known = {
+            id(request): described(one, profile)
+            for request, one in zip(unloaded, found, strict=True)
+        }
     return [
         known.get(id(request)) or configure("attack", request, settings, profile)
         for request in requests
@@ -124,9 +127,15 @@ def _layers(
     return [*by_setting, request.parameters]
 
 
-def described(description: Description) -> ConfiguredPlugin:
-    """Return the attack of a description, without loading its code."""
-    return _with_inputs(description.plugin(), description.given(), tuple(description.changed))
+def described(description: Description, profile: str) -> ConfiguredPlugin:
+    """Return the attack of a description, without loading its code.
+
+    Args:
+        description: of the attack.
+        profile: name of the profile that gives the defaults of an ensemble's members.
+    """
+    one = _with_inputs(description.plugin(), description.given(), tuple(description.changed))
+    return replace(one, members=_configured(map(Member._make, description.members), profile))
 
 
 def isolation_of(spec: str, isolation: Isolation | None) -> Isolation | None:
@@ -160,10 +169,10 @@ def with_parameters(plugin: Plugin, values: Mapping[str, Any], profile: str) -> 
         return configured
     with blaming(label, "members()"):
         members = list(plugin.cls.members(parameters))
-    return replace(configured, members=with_profile(members, profile))
+    return replace(configured, members=_configured(members, profile))
 
 
-def with_profile(members: Iterable[Member], profile: str) -> tuple[ConfiguredPlugin, ...]:
+def _configured(members: Iterable[Member], profile: str) -> tuple[ConfiguredPlugin, ...]:
     """Return the attacks of an ensemble with the defaults of a profile.
 
     Raises:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from splitsec.cells.attacker import Attacker
 from splitsec.cells.cell import Cell
 from splitsec.cells.mounting import mount
-from splitsec.cells.results import AttackScores, CellResult, MountedAttack, Stopwatch, raised
+from splitsec.cells.results import AttackScores, CellResult, MountedAttack, Stopwatch
 from splitsec.cells.shared_session import SharedSession
 from splitsec.errors import NotApplicable, PluginError, SplitsecError, UsageError
 from splitsec.metrics.schema import VictimScores
@@ -22,7 +23,7 @@ from splitsec.plugins.ensemble import together
 from splitsec.plugins.grants import Access, ThreatModel
 from splitsec.progress import Progress
 from splitsec.records.members import MemberResult, MemberScores
-from splitsec.records.record import Victims
+from splitsec.records.record import INCOMPLETE, Victims
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,15 @@ class _Tried:
     seconds: float
     error: SplitsecError | None
 
+    @property
+    def scores(self) -> AttackScores:
+        """Its scores, if it has no error."""
+        assert self.result.scores is not None, "a member without scores has an error"
+        return self.result.scores
+
     def told(self) -> MemberResult:
         """Return what the record says of it."""
-        scores = None if self.error else self.result.scores
+        scores = None if self.error else self.scores
         return MemberResult(
             attack=self.cell.spec.attack,
             parameters=self.cell.spec.parameters["attack"],
@@ -85,10 +92,10 @@ def mount_members(
         tried.append(_try(member, shared, result, clock, progress))
         shared.release(member)
     result = replace(result, threat=_threat(cell), members=tuple(one.told() for one in tried))
-    done = [one.result for one in tried if one.error is None]
-    yield _combined(result, done, tried) if done else result
-    if not done:
+    if all(one.error is not None for one in tried):
+        yield result
         raise _none_left(cell, tried)
+    yield _combined(result, tried)
 
 
 def _try(
@@ -135,43 +142,53 @@ def _threat(cell: Cell) -> ThreatModel:
     return together(threats)
 
 
-def _combined(
-    result: CellResult, done: Sequence[CellResult], tried: Sequence[_Tried]
-) -> CellResult:
+def _combined(result: CellResult, tried: Sequence[_Tried]) -> CellResult:
     """Return the result of the members that have scores, taken as one attack."""
-    scores = [one.scores for one in done if one.scores is not None]
-    worst = max(scores, key=lambda one: _recovered(getattr(one.victims, one.leakage.victims)))
-    flags = [flag for one in done for flag in one.flags]
+    done = [one for one in tried if one.error is None]
+    results = [one.result for one in done]
+    worst = max(done, key=lambda one: _recovered(one.scores, one.scores.leakage.victims))
     return replace(
         result,
-        mounted=_mounted(done[scores.index(worst)], done),
-        scores=_worst_of_each_set(worst, scores),
-        access=_access([one.access for one in done if one.access is not None]),
+        mounted=_mounted(worst.result, results),
+        scores=_of_each_set(worst, [one.scores for one in done]),
+        access=_access([one.access for one in results if one.access is not None]),
         curves={
             f"{one.cell.spec.attack}: {name}": values
-            for one in tried
+            for one in done
             for name, values in (one.result.curves or {}).items()
         },
-        flags=(*flags, *raised(ensemble_incomplete=len(done) < len(tried))),
+        flags=(
+            *(flag for one in results for flag in one.flags),
+            *([INCOMPLETE] if len(done) < len(tried) else []),
+        ),
     )
 
 
-def _worst_of_each_set(worst: AttackScores, scores: Sequence[AttackScores]) -> AttackScores:
-    """Return the scores of the worst member, and of its other set of victims those of its worst."""
-    if worst.leakage.victims == "training":
-        other = max(scores, key=lambda one: _recovered(one.victims.held_out))
-        victims = Victims(training=worst.victims.training, held_out=other.victims.held_out)
-        return replace(worst, victims=victims, held_out=other.held_out)
-    other = max(scores, key=lambda one: _recovered(one.victims.training))
-    victims = Victims(training=other.victims.training, held_out=worst.victims.held_out)
-    return replace(worst, victims=victims, training=other.training)
+def _of_each_set(worst: _Tried, scores: Sequence[AttackScores]) -> AttackScores:
+    """Return the scores of the worst member, with its other victims scored by their worst."""
+    own = worst.scores
+    named = own.leakage.model_copy(update={"member": worst.cell.spec.attack})
+    sets: dict[str, AttackScores] = {
+        victims: own
+        if victims == named.victims
+        else max(scores, key=partial(_recovered, victims=victims))
+        for victims in ("training", "held_out")
+    }
+    return replace(
+        own,
+        victims=Victims(**{name: getattr(one.victims, name) for name, one in sets.items()}),
+        leakage=named,
+        training=sets["training"].training,
+        held_out=sets["held_out"].held_out,
+    )
 
 
-def _recovered(scores: VictimScores | None) -> tuple[float, float]:
+def _recovered(scores: AttackScores, victims: str) -> tuple[float, float]:
     """Return what orders members: leakage, and where that is equal or missing, skill by MSE."""
-    if scores is None:
+    found: VictimScores | None = getattr(scores.victims, victims)
+    if found is None:
         return -1.0, 0.0
-    return scores.leakage.mean or 0.0, scores.skill.mse or 0.0
+    return found.leakage.mean or 0.0, found.skill.mse or 0.0
 
 
 def _mounted(worst: CellResult, done: Sequence[CellResult]) -> MountedAttack | None:

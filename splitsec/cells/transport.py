@@ -69,7 +69,7 @@ def load_cell(sent: CellMessage) -> Cell:
         plugin = load_plugin(kind, sent.plugins[kind])
         return with_parameters(plugin, sent.spec.parameters[kind], sent.spec.profile)
 
-    attack = load("attack") if sent.attack is None else described(sent.attack)
+    attack = load("attack") if sent.attack is None else described(sent.attack, sent.spec.profile)
     others = (load("defense"), load("target"), load("data"))
     return Cell(sent.spec, attack, *others, sent.isolation, sent.device)
 

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from splitsec.metrics.figures import Estimate
 from splitsec.metrics.schema import VictimScores
+from splitsec.records.members import MemberScores
 from splitsec.records.record import INVALIDATING, Record
 from splitsec.records.store import artifact
 from splitsec.records.wording import (
@@ -58,6 +59,9 @@ def print_summary(record: Record, console: Console, folder: Path | None = None) 
     if record.victims is not None:
         sets = _victim_sets(record)
         _print_recovered(sets, console)
+    if record.members:
+        _print_members(record, console)
+    if record.victims is not None:
         _print_yardsticks(record, console)
     if record.utility is not None:
         _print_utility(record, console)
@@ -127,6 +131,32 @@ def _print_recovered(sets: dict[str, VictimScores], console: Console) -> None:
     )
     if first.privacy.lpips is None:
         _say(f"LPIPS, and with it leakage, is {MISSING} (n/a).", console)
+
+
+def _print_members(record: Record, console: Console) -> None:
+    """Print one line per attack of an ensemble, and why some have no numbers."""
+    _heading(
+        f"The attacks of {record.spec.attack}, of which the worst counts for each set", console
+    )
+    table = _table(["", "leakage of\ntraining", "\nheld-out", "held-out\nby shapes", "s", ""])
+    for one in record.members:
+        said = "" if one.converged else "not converged"
+        table.add_row(
+            one.attack,
+            _leakage_of(one.training),
+            _leakage_of(one.held_out),
+            f"{one.held_out.identification.structure:.0%}" if one.held_out else "-",
+            f"{one.seconds:.0f}",
+            said if one.status == "ok" else one.status,
+        )
+    console.print(table)
+    for one in record.members:
+        if one.status != "ok":
+            _say(f"- {one.attack} {one.status}: {one.reason}", console)
+
+
+def _leakage_of(scores: MemberScores | None) -> str:
+    return "-" if scores is None else short_number(scores.leakage, 2)
 
 
 def _skills_averaged(scores: VictimScores) -> str:

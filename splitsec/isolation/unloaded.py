@@ -20,8 +20,16 @@ from splitsec.isolation.host import Answer, Guest
 from splitsec.isolation.plugin_paths import source_of_module
 from splitsec.isolation.processes import short
 from splitsec.plugins.attack import Attack
+from splitsec.plugins.ensemble import Ensemble
 from splitsec.plugins.grants import ThreatModel
-from splitsec.plugins.loading import Plugin, absolute_spec, entry_point_of, load_plugin, plugin_path
+from splitsec.plugins.loading import (
+    Plugin,
+    absolute_spec,
+    entry_point_of,
+    is_builtin,
+    load_plugin,
+    plugin_path,
+)
 from splitsec.plugins.names import plain_name
 from splitsec.plugins.parameters import (
     Parameters,
@@ -56,6 +64,7 @@ class _GuestAnswer(BaseModel):
     input_paths: dict[str, str]
     threat: ThreatModel | None
     refusal: str | None
+    members: list[tuple[str, dict[str, Any]]]
 
 
 class Description(BaseModel):
@@ -75,6 +84,7 @@ class Description(BaseModel):
         input_paths: those that name files, see :meth:`splitsec.Parameters.input_paths`.
         threat: its threat model with these parameters, or None if it has none.
         refusal: why it does not apply with these parameters, or None.
+        members: of an ensemble, names of built-in attacks and their parameters.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -92,6 +102,7 @@ class Description(BaseModel):
     input_paths: dict[str, str] = Field(default_factory=dict)
     threat: ThreatModel | None
     refusal: str | None = None
+    members: list[tuple[str, dict[str, Any]]] = Field(default_factory=list)
 
     def plugin(self) -> Plugin:
         """Return a plug-in with a stand-in for the class that is not loaded."""
@@ -197,6 +208,7 @@ def describe(
                     }
                     told = _checked(label, guest.call("configure", Answer(asked)).content)
                     _refuse_paths_of_its_own(label, told, request)
+                    _refuse_members_of_its_own(label, told)
                     source = path or _source_in(told.module, point.module if point else "", label)
                     found[place] = Description(
                         name=name,
@@ -224,6 +236,15 @@ def _refuse_paths_of_its_own(label: str, told: _GuestAnswer, request: AttackRequ
     for name, path in told.input_paths.items():
         if given.get(name) != path or told.parameters.get(name) != path:
             raise PluginError(f"{label} names a file that nobody gave: {short(f'{name}={path}')}")
+
+
+def _refuse_members_of_its_own(label: str, told: _GuestAnswer) -> None:
+    """Raise a PluginError if a member is not built in: this process would load it."""
+    for name, _ in told.members:
+        if not is_builtin("attack", name):
+            raise PluginError(
+                f"{label} is isolated, so its members must be built in; {short(name)!r} is not"
+            )
 
 
 def _source_in(module: str, entry: str, label: str) -> Path:
@@ -260,4 +281,13 @@ def configure_here(asked: Mapping[str, Any]) -> dict[str, Any]:
         "input_paths": parameters.input_paths(),
         "threat": None if threat is None else threat.model_dump(),
         "refusal": refusal,
+        "members": _members(plugin, parameters),
     }
+
+
+def _members(plugin: Plugin, parameters: Parameters) -> list[tuple[str, dict[str, Any]]]:
+    """Return the attacks of an ensemble as JSON values; none of any other attack."""
+    if not issubclass(plugin.cls, Ensemble):
+        return []
+    with blaming(plugin.label, "members()"):
+        return [(one.attack, dict(one.parameters)) for one in plugin.cls.members(parameters)]

@@ -43,6 +43,7 @@ _NUMBERS = (
     "access",
     "session",
     "history",
+    "members",
 )
 
 
@@ -202,7 +203,7 @@ def parse_tolerances(texts: tuple[str, ...]) -> dict[str, float]:
 
 
 def _numbers(record: Record) -> dict[str, object]:
-    return record.model_dump(mode="json", include=set(_NUMBERS))
+    return {name: value for name, value in record.numbers().items() if name in _NUMBERS}
 
 
 def _values_differ(claimed: Record, rerun: Record) -> bool:
@@ -229,6 +230,11 @@ def _measures(record: Record) -> Iterator[tuple[str, str, float | None]]:
                 yield f"{name} lpips", "lpips", privacy.lpips.mean if privacy.lpips else None
                 identified = privacy.identification.structure
                 yield f"{name} identification", "identification", identified
+    for member in record.members:
+        for name in ("training", "held_out"):
+            found = getattr(member, name)
+            if found is not None:
+                yield f"{member.attack} {name} leakage", "leakage", found.leakage
     if record.utility is not None:
         for name in ("accuracy", "auc", "jaccard", "dice"):
             yield name, "utility", getattr(record.utility, name)

@@ -40,6 +40,9 @@ INVALIDATING = frozenset(
 LABELS_SHARED = "labels-shared"
 """The flag of a cell in which labels need no attack: it is always said first."""
 
+INCOMPLETE = "ensemble-incomplete"
+"""The flag of an ensemble that ran without one of its attacks."""
+
 FLAGS = {
     LABELS_SHARED: "the clients send the server the label of every training image, such as the "
     "patient's diagnosis, in the clear; a defense of the images does not hide it",
@@ -63,7 +66,7 @@ FLAGS = {
     "they count as recovered no better than by the mean of the public images",
     "attack-not-converged": "the attack's own error still fell by over 5 % in the second half of "
     "its training; a longer one would recover more",
-    "ensemble-incomplete": "an attack of the ensemble did not apply or failed, so the worst of all "
+    INCOMPLETE: "an attack of the ensemble did not apply or failed, so the worst of all "
     "is not known; the record says which, and why",
     "clamped": "over 5 % of the reconstructed values were outside [0, 1] and were clamped",
     "dictated-client-settings": "the server dictated the client's batch size or learning rate",
@@ -96,11 +99,15 @@ class Leakage(_Model):
         value: in [0, 1]; None where LPIPS is missing.
         victims: which victims leak more.
         clients: the leakage of each client's victims, where there are several clients.
+        member: the attack that recovers most of them, of an ensemble.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("member",)
 
     value: float | None
     victims: Literal["training", "held_out"]
     clients: list[float] | None = None
+    member: str | None = None
 
 
 class Utility(_Model):

@@ -6,6 +6,7 @@ import math
 
 from splitsec.metrics.schema import NOTHING_RECOVERED, VictimScores
 from splitsec.plugins.grants import ThreatModel
+from splitsec.records.members import MemberScores
 from splitsec.records.record import FLAGS, LABELS_SHARED, Record, Utility
 
 MISSING = "not available"
@@ -55,7 +56,31 @@ def _outcome(record: Record) -> str:
         why = (record.reason or "no reason was given").rstrip(".")
         return f"This cell has no result ({record.status}): {why}."
     scores: VictimScores = getattr(record.victims, record.leakage.victims)
-    return f"{_recovered(scores)} {_identified(scores)}"
+    return f"{_recovered(scores)} {_identified(scores)}{_by_whom(record)}"
+
+
+def _by_whom(record: Record) -> str:
+    """Continue with the member of an ensemble that recovered most."""
+    member = None if record.leakage is None else record.leakage.member
+    worked = sum(one.status == "ok" for one in record.members)
+    if member is None:
+        return ""
+    return f" Of {worked} attacks {member} did best." if worked > 1 else f" Only {member} worked."
+
+
+def members_in_words(record: Record) -> list[str]:
+    """Return a sentence for each attack of an ensemble: its leakage, or why it has none."""
+    return [
+        f"{one.attack}: leakage {_of(one.training)} of training images, {_of(one.held_out)} of "
+        f"held-out ones{'' if one.converged else '; not converged'}."
+        if one.status == "ok"
+        else f"{one.attack} {one.status}: {one.reason}"
+        for one in record.members
+    ]
+
+
+def _of(scores: MemberScores | None) -> str:
+    return short_number(scores.leakage if scores else None, 2)
 
 
 def _recovered(scores: VictimScores) -> str:
