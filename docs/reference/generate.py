@@ -96,6 +96,8 @@ RECORDS = {
         "splitsec.records.record.Leakage",
         "splitsec.records.record.Utility",
         "splitsec.records.record.Victims",
+        "splitsec.records.members.MemberResult",
+        "splitsec.records.members.MemberScores",
         *(
             f"splitsec.metrics.schema.{name}"
             for name in (

@@ -20,6 +20,7 @@ from splitsec.isolation.host import Answer, Guest
 from splitsec.isolation.plugin_paths import source_of_module
 from splitsec.isolation.processes import short
 from splitsec.plugins.attack import Attack
+from splitsec.plugins.description import threat_model_of
 from splitsec.plugins.ensemble import Ensemble
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.loading import (
@@ -263,11 +264,11 @@ def configure_here(asked: Mapping[str, Any]) -> dict[str, Any]:
     plugin = load_plugin("attack", asked["spec"])
     usual = profile_defaults(plugin.cls, asked["profile"])
     label = asked["label"]
-    parameters = build_parameters(label, plugin.cls.Parameters, merge(usual, *asked["layers"]))
+    values = merge(usual, *asked["layers"])
+    parameters = build_parameters(label, plugin.cls.Parameters, values)
     threat, refusal = None, None
     try:
-        with blaming(label, "threat_model()"):
-            threat = plugin.cls.threat_model(parameters)
+        threat = threat_model_of(plugin, values)
     except NotApplicable as error:
         refusal = str(error)
     if refusal is None and not isinstance(threat, ThreatModel):

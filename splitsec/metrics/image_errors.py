@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from splitsec.errors import UsageError
 
@@ -98,14 +97,15 @@ class _Windows(NamedTuple):
 
 
 def mean_ssim_error(population: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return the mean of 1 - SSIM between one image and a whole population.
+    """Return the mean of 1 - SSIM between images and a population, as a loss.
 
     Args:
         population: (N, C, H, W), in [0, 1], at least 7x7 pixels.
 
     Returns:
-        A function from an image (1, C, H, W) to a scalar, differentiable, in the images' own
-        precision; what it needs of the population is computed once.
+        A function from an image (1, C, H, W), or from one for each of the population, to a scalar,
+        differentiable, in the images' own precision; what it needs of the population is computed
+        once.
 
     Raises:
         UsageError: the images are smaller than the window.
@@ -131,8 +131,13 @@ def _ssim_of_windows(x: _Windows, y: _Windows, mean_of_product: Tensor) -> Tenso
 
 
 def _window_mean(x: Tensor) -> Tensor:
-    rows = avg_pool2d(x, (SSIM_WINDOW, 1), stride=1)
-    return avg_pool2d(rows, (1, SSIM_WINDOW), stride=1)
+    """Return the mean of each window, by running sums: pooling takes three times as long."""
+    for axis in (2, 3):
+        sums = x.cumsum(axis)
+        before = torch.cat([torch.zeros_like(sums.narrow(axis, 0, 1)), sums], axis)
+        count = x.shape[axis] - SSIM_WINDOW + 1
+        x = before.narrow(axis, SSIM_WINDOW, count) - before.narrow(axis, 0, count)
+    return x / SSIM_WINDOW**2
 
 
 def _chunks(images: Tensor, references: Tensor) -> list[tuple[Tensor, Tensor]]:

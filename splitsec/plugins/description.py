@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from splitsec.errors import blaming
+from splitsec.plugins.ensemble import Ensemble, together
 from splitsec.plugins.grants import ThreatModel
-from splitsec.plugins.loading import Plugin
+from splitsec.plugins.loading import Plugin, load_plugin
 from splitsec.plugins.parameters import build_parameters
 
 _LIMITS = {
@@ -76,12 +77,32 @@ def threat_models_of(plugin: Plugin) -> dict[str, ThreatModel]:
     """
     found: dict[str, ThreatModel] = {}
     for profile, values in {"": {}, **plugin.cls.profiles}.items():
-        given = build_parameters(plugin.label, plugin.cls.Parameters, values)
-        with blaming(plugin.label, "threat_model()"):
-            threat: ThreatModel = plugin.cls.threat_model(given)
+        threat = threat_model_of(plugin, values)
         if threat != found.get(""):
             found[profile] = threat
     return found
+
+
+def threat_model_of(plugin: Plugin, values: Mapping[str, Any]) -> ThreatModel:
+    """Return what an attack declares; of an ensemble, what its members declare together.
+
+    Args:
+        plugin: the attack.
+        values: its parameters; those that are not given have their defaults.
+
+    Raises:
+        PluginError: the attack raised.
+    """
+    given = build_parameters(plugin.label, plugin.cls.Parameters, values)
+    with blaming(plugin.label, "threat_model()"):
+        if not issubclass(plugin.cls, Ensemble):
+            threat: ThreatModel = plugin.cls.threat_model(given)
+            return threat
+        members = [
+            threat_model_of(load_plugin("attack", one.attack), one.parameters)
+            for one in plugin.cls.members(given)
+        ]
+    return together(members)
 
 
 def _value_text(value: object) -> str:

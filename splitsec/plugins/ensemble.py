@@ -12,8 +12,6 @@ from torch import Tensor
 from splitsec.errors import PluginError
 from splitsec.plugins.attack import Attack, P
 from splitsec.plugins.grants import ThreatModel
-from splitsec.plugins.loading import load_plugin
-from splitsec.plugins.parameters import build_parameters
 
 
 class Member(NamedTuple):
@@ -49,8 +47,8 @@ class Ensemble(Attack[P]):
         ...     @classmethod
         ...     def members(cls, parameters):
         ...         return [Member("regression"), Member("adra", {"epochs": 5})]
-        >>> Both.threat_model(Parameters()).queries
-        True
+        >>> Both.members(Parameters())[1].parameters
+        {'epochs': 5}
     """
 
     @classmethod
@@ -60,13 +58,12 @@ class Ensemble(Attack[P]):
 
     @classmethod
     def threat_model(cls, parameters: P) -> ThreatModel:
-        """Return what the members see and do together, by the defaults of their parameters."""
-        threats = []
-        for member in cls.members(parameters):
-            plugin = load_plugin("attack", member.attack)
-            given = build_parameters(plugin.label, plugin.cls.Parameters, member.parameters)
-            threats.append(plugin.cls.threat_model(given))
-        return together(threats)
+        """Raise an error: what an ensemble declares is what its members declare.
+
+        Raises:
+            PluginError: always; :func:`splitsec.plugins.description.threat_model_of` asks them.
+        """
+        raise PluginError(f"{cls.__name__} is an ensemble; its members declare what they see")
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
         """Raise an error: only the members reconstruct.

@@ -13,6 +13,7 @@ from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.errors import PluginError
 from splitsec.isolation import Isolation
+from splitsec.plugins.description import threat_model_of
 from splitsec.plugins.ensemble import together
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.loading import load_plugin
@@ -53,6 +54,7 @@ class Mean(Attack):
         {reconstruct}
         return self.view.public_images.mean(0).expand(len(smashed), *self.view.image_shape)
 '''
+KINDS = ("listening", "malicious")
 QUICK: list[tuple[str, dict[str, Any]]] = [
     ("regression", {"queries": 40}),
     ("adra", {"epochs": 3, "queries": 40}),
@@ -247,13 +249,14 @@ def test_what_several_attackers_do_together() -> None:
 def test_strongest_declares_no_more_than_its_kind_of_server_has(
     server: str, threat: dict[str, bool]
 ) -> None:
-    cls = load_plugin("attack", "strongest").cls
-    declared = cls.threat_model(cls.Parameters(server=server)).model_dump()
+    strongest = load_plugin("attack", "strongest")
+    declared = threat_model_of(strongest, {"server": server}).model_dump()
     assert {name: declared.get(name, False) for name in threat} == threat
     assert not declared["pairs"] and not declared["client_weights"]
-    if server == "malicious":
-        names = {
-            one: {each.attack for each in cls.members(cls.Parameters(server=one))}
-            for one in ("listening", server)
-        }
-        assert names["listening"] < names[server]
+
+
+def test_a_malicious_server_also_listens() -> None:
+    cls = load_plugin("attack", "strongest").cls
+    listening, malicious = (cls.members(cls.Parameters(server=one)) for one in KINDS)
+    assert [one for one in malicious if one in listening] == list(listening)
+    assert len(malicious) > len(listening)

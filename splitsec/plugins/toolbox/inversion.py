@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from splitsec.checkpoint import Checkpoints
 from splitsec.devices import beside
 from splitsec.errors import DivergedError, UsageError
-from splitsec.metrics.image_errors import SSIM_WINDOW, ssim
+from splitsec.metrics.image_errors import SSIM_WINDOW, mean_ssim_error
 from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.toolbox.batching import batches
@@ -254,7 +254,7 @@ def _loss(given: InversionParameters, made: Tensor, wanted: Tensor) -> Tensor:
     loss = F.l1_loss(made, due)
     if given.loss == "l1" or min(made.shape[2:]) < SSIM_WINDOW:
         return loss
-    return loss - _SSIM_WEIGHT * ssim((made + 1) / 2, wanted).mean().to(loss.dtype) + _SSIM_WEIGHT
+    return loss + _SSIM_WEIGHT * mean_ssim_error(wanted)((made + 1) / 2)
 
 
 @dataclass
