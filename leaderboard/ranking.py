@@ -201,8 +201,7 @@ def _boarded(group: pd.DataFrame, by: By, records: Sequence[Record], rules: Rule
         notes.append(some + FLAGS[LABELS_SHARED])
     incomplete = int(group["incomplete"].sum())
     if incomplete:
-        cells = "cell" if incomplete == 1 else "cells"
-        notes.append(f"in {incomplete} {cells} {FLAGS[INCOMPLETE]}")
+        notes.append(f"in {incomplete} of {len(group)} cells {FLAGS[INCOMPLETE]}")
     group = _newest(group, notes)
     seeds = sorted(set(group["seed"].tolist()))
     resampler = Resampler({one: records[one] for one in group["place"]})

@@ -13,7 +13,7 @@ from rich.console import Console
 from splitsec.cli.summary import headline, print_summary
 from splitsec.records.record import FLAGS, Record
 from splitsec.records.wording import with_interval
-from support.records import failed_record, make_record, make_scores, without_lpips
+from support.records import failed_record, make_ensemble, make_record, make_scores, without_lpips
 
 
 def printed(record: Record, folder: Path | None = None, width: int = 80) -> str:
@@ -46,6 +46,17 @@ def test_other_headlines(changes: dict[str, Any], says: str) -> None:
 def test_identification_contradicts_a_leakage_of_zero() -> None:
     assert "Yet, asked" in headline(make_record(make_scores(leakage=0.01)))
     assert "Yet" not in headline(make_record(make_scores(leakage=0.5)))
+
+
+def test_every_attack_of_an_ensemble_is_shown() -> None:
+    text = printed(make_ensemble())
+    lines = [line.split() for line in text.splitlines()]
+    assert ["a", "0.30", "0.30", "31%", "7", "not", "converged"] in lines
+    assert ["b", "0.62", "0.62", "62%", "7"] in lines
+    assert ["c", "-", "-", "-", "0", "failed"] in lines
+    assert "c failed: it broke" in text
+    assert "Of 2 attacks b did best." in " ".join(text.replace("│", "").split())
+    assert "an attack of the ensemble did not apply or failed" in text
 
 
 def test_every_measure_stands_beside_the_trivial_attacker() -> None:

@@ -20,7 +20,7 @@ from splitsec.leaderboard.ranking import rank
 from splitsec.leaderboard.tables import load as load_frame
 from splitsec.metrics.schema import Identification
 from splitsec.plugins.grants import ThreatModel
-from splitsec.records.record import FLAGS, LABELS_SHARED, PROTOCOL_VERSION, Record
+from splitsec.records.record import FLAGS, INCOMPLETE, LABELS_SHARED, PROTOCOL_VERSION, Record
 from splitsec.records.store import load_records, record_folder, write_record
 from support.records import SEEDS, cell, make_record
 
@@ -54,6 +54,16 @@ def test_the_worst_case_is_taken_per_seed_before_the_mean() -> None:
         records.append(cell("a", "d", seed, 0.4 if seed % 2 else 0.1))
         records.append(cell("b", "d", seed, 0.1 if seed % 2 else 0.4))
     assert rows(records).loc["d", "leakage"] == pytest.approx(0.4)
+
+
+def test_cells_of_an_ensemble_without_one_of_its_attacks_are_counted() -> None:
+    records = grid(a_none=0.6, a_d=0.2)
+    (whole,) = rank(records, "defenses")
+    for place in (0, 7):
+        records[place] = records[place].model_copy(update={"flags": [INCOMPLETE]})
+    (board,) = rank(records, "defenses")
+    assert whole.notes == []
+    assert board.notes == [f"in 2 of 10 cells {FLAGS[INCOMPLETE]}"]
 
 
 def test_an_attack_that_fails_its_positive_control_counts_for_nothing() -> None:

@@ -24,7 +24,7 @@ from splitsec.records.record import Evidence, Leakage, Record, load_record
 from splitsec.records.store import load_records, write_record
 from splitsec.running.verification import SUBMISSION, read_claims, sources_of
 from support.claims import MINE, dry, evaluate, first, rewrite, run
-from support.records import make_record
+from support.records import make_ensemble, make_record
 
 
 def run_refused(*words: object) -> str:
@@ -194,6 +194,24 @@ def test_a_measure_may_be_a_little_off_and_not_more() -> None:
         found = compare(claimed, claimed.model_copy(update={"leakage": moved}))
         assert found.agreement == agreement
         assert [one.measure for one in found.differences] == (["leakage"] if by else [])
+
+
+def test_what_a_member_of_an_ensemble_recovered_is_compared() -> None:
+    claimed = make_ensemble()
+    first, *others = claimed.members
+    assert first.held_out is not None
+
+    def moved(by: float) -> Record:
+        assert first.held_out is not None
+        assert first.held_out.leakage is not None
+        scores = first.held_out.model_copy(update={"leakage": first.held_out.leakage + by})
+        one = first.model_copy(update={"held_out": scores, "seconds": 99.0})
+        return claimed.model_copy(update={"members": (one, *others)})
+
+    assert compare(claimed, moved(0.0)).agreement == "identical"
+    assert compare(claimed, moved(0.01)).agreement == "within tolerance"
+    (found,) = compare(claimed, moved(0.1)).differences
+    assert (found.measure, found.within) == ("a held_out leakage", False)
 
 
 def of_seeds(*leakages: float) -> list[Record]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from splitsec.metrics.schema import VictimScores
+from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import ThreatModel
-from splitsec.records.record import PROTOCOL_VERSION, Leakage, Record, Victims
+from splitsec.records.members import MemberResult, MemberScores
+from splitsec.records.record import INCOMPLETE, PROTOCOL_VERSION, Leakage, Record, Victims
 
 SEEDS = range(5)
 
@@ -178,3 +180,23 @@ def cell(attack: str, defense: str, seed: int, leakage: float | None, **changes:
     if leakage is not None and 0 <= leakage <= 1:
         given["victims"] = Victims(training=scores_of(leakage), held_out=scores_of(leakage))
     return base.model_copy(update=given | changes)
+
+
+def make_ensemble() -> Record:
+    """Return the record of three attacks, of which the second is the worst and the third failed."""
+    scores = {name: MemberScores.of(scores_of(value)) for name, value in (("a", 0.3), ("b", 0.62))}
+    done = [
+        MemberResult(
+            attack=name,
+            parameters={},
+            status="ok",
+            training=scores[name],
+            held_out=scores[name],
+            convergence=(Convergence(measured_on="kept pairs", half=1.0, full=full),),
+            seconds=7.0,
+        )
+        for name, full in (("a", 0.5), ("b", 1.0))
+    ]
+    failed = MemberResult(attack="c", parameters={}, status="failed", reason="it broke", seconds=0)
+    leakage = Leakage(value=0.62, victims="training", member="b")
+    return make_record(members=(*done, failed), leakage=leakage, flags=[INCOMPLETE])
