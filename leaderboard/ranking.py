@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from splitsec.leaderboard.control import counting_attacks
+from splitsec.leaderboard.label_notes import label_notes
 from splitsec.leaderboard.placing import columns_of, placed
 from splitsec.leaderboard.samples import Resampler, completed, identified, stacked
 from splitsec.leaderboard.settings import By, plugin_names, settings_of, titles_of
@@ -210,6 +211,7 @@ def _boarded(group: pd.DataFrame, by: By, records: Sequence[Record], rules: Rule
     else:
         rows = _worst_rows(group, by, seeds, resampler, notes)
         notes += linear_notes(group)
+        notes += label_notes(records[place] for place in group["place"])
     if by == "defenses":
         add_worth(rows, group, resampler, rules, notes)
     if rows:

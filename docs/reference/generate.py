@@ -111,6 +111,8 @@ RECORDS = {
                 "BaselineScores",
             )
         ),
+        "splitsec.metrics.label_schema.LabelScores",
+        "splitsec.metrics.label_schema.LabelScore",
         "splitsec.records.record.Provenance",
         "splitsec.records.record.Evidence",
     ],

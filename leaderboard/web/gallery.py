@@ -19,6 +19,7 @@ from splitsec.records.wording import (
     flag_in_words,
     flags_of,
     headline,
+    labels_in_words,
     linear_in_words,
     measures,
     members_in_words,
@@ -138,7 +139,7 @@ def details(record: Record) -> dict[str, Any]:
         "utility": _utility(record),
         "notes": [
             *members_in_words(record),
-            *([] if (linear := linear_in_words(record)) is None else [linear]),
+            *(said for said in (linear_in_words(record), labels_in_words(record)) if said),
             *record.notes,
             *record.data.get("disclosures", []),
         ],

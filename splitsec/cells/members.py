@@ -18,6 +18,7 @@ from splitsec.cells.mounting import mount
 from splitsec.cells.results import AttackScores, CellResult, MountedAttack, Stopwatch
 from splitsec.cells.shared_session import SharedSession
 from splitsec.errors import NotApplicable, PluginError, SplitsecError, UsageError
+from splitsec.metrics.label_schema import LabelScores
 from splitsec.metrics.schema import VictimScores
 from splitsec.plugins.ensemble import together
 from splitsec.plugins.grants import Access, ThreatModel
@@ -150,7 +151,12 @@ def _combined(result: CellResult, tried: Sequence[_Tried]) -> CellResult:
     return replace(
         result,
         mounted=_mounted(worst.result, results),
-        scores=_of_each_set(worst, [one.scores for one in done]),
+        scores=replace(
+            _of_each_set(worst, [one.scores for one in done]),
+            labels=LabelScores.worst_of(
+                [one.scores.labels for one in done if one.scores.labels is not None]
+            ),
+        ),
         access=_access([one.access for one in results if one.access is not None]),
         curves={
             f"{one.cell.spec.attack}: {name}": values

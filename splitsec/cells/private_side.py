@@ -278,6 +278,7 @@ def _state(trained: TrainedSession) -> dict[str, object]:
         "session": trained.session,
         "sent": trained.traffic.sent,
         "sent_labels": trained.traffic.labels,
+        "sent_feature_gradients": trained.traffic.feature_gradients,
     }
 
 
@@ -289,6 +290,7 @@ class _BestEpoch:
         self._weights: list[dict[str, Tensor]] = []
         self._defenses = [client.sender.copied_defense() for client in clients]
         self._sent: dict[tuple[int, int], Tensor] = {}
+        self._gradients: dict[tuple[int, int], Tensor] = {}
 
     def offer(self, score: float, trained: TrainedSession) -> None:
         """Remember everything if the score is the highest so far."""
@@ -297,6 +299,7 @@ class _BestEpoch:
             self._weights = [copy.deepcopy(module.state_dict()) for module in _modules(trained)]
             self._defenses = [client.sender.copied_defense() for client in trained.clients]
             self._sent = dict(trained.traffic.sent)
+            self._gradients = dict(trained.traffic.feature_gradients)
 
     def restore(self, trained: TrainedSession) -> None:
         """Restore the remembered epoch, if there is one."""
@@ -307,6 +310,7 @@ class _BestEpoch:
         for client, defense in zip(trained.clients, self._defenses, strict=True):
             client.sender.defense = defense
         trained.traffic.sent = self._sent
+        trained.traffic.feature_gradients = self._gradients
 
 
 def _modules(trained: TrainedSession) -> list[nn.Module]:

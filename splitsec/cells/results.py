@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 from torch import Tensor
 
+from splitsec.metrics.label_schema import LabelScores
 from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import Access, ThreatModel
 from splitsec.records.image_values import ImageSetValues
@@ -129,6 +130,7 @@ class AttackScores:
         panel: contents of the panel.
         held_out: what was measured of each held-out image.
         training: what was measured of each training victim; None where they are not scored.
+        labels: how well labels that clients keep are predicted; None where they keep none.
         flags: flags that the scores raised.
         notes: sentences for the reader.
     """
@@ -138,6 +140,7 @@ class AttackScores:
     panel: Panel
     held_out: ImageSetValues
     training: ImageSetValues | None
+    labels: LabelScores | None = None
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -22,6 +22,7 @@ from splitsec.cells.image_lists import (
     image_measures,
     training_victims,
 )
+from splitsec.cells.label_leakage import label_leakage
 from splitsec.cells.private_side import PrivateSide
 from splitsec.cells.results import AttackScores, Panel, raised
 from splitsec.data.parts import Data
@@ -181,6 +182,11 @@ def score_attack(
             made, all_sent = _recovered_traffic(attacker, side, sessions, bar)
             training = _VictimSet("training", bar, made)
         stage.advance(note="training victims")
+        recovered = {"held_out": held_out.reconstructions}
+        if training is not None:
+            recovered["training"] = training.reconstructions
+        first = sessions[0]
+        labels = label_leakage(attacker, side, first.trained, first.released, recovered)
         ended = all(session.trained.session.ended is not None for session in sessions)
         headline = _headline(training, held_out, ended)
         scores = AttackScores(
@@ -204,7 +210,8 @@ def score_attack(
                 ),
                 *_flags(headline.scores),
             ),
-            notes=() if isinstance(lpips, Lpips) else (lpips,),
+            labels=labels.scores,
+            notes=(*(() if isinstance(lpips, Lpips) else (lpips,)), *labels.notes),
         )
         stage.advance(note="panel")
     return scores

@@ -83,6 +83,7 @@ def make_record(
         data={} if data is None else _images(data),
         victims=scores.victims if scores else None,
         leakage=scores.leakage if scores else None,
+        labels=scores.labels if scores else None,
         utility=session.utility if session else None,
         access=result.access,
         session=_session(result),

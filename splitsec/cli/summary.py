@@ -22,11 +22,13 @@ from splitsec.records.members import MemberScores
 from splitsec.records.record import INVALIDATING, Record
 from splitsec.records.store import artifact
 from splitsec.records.wording import (
+    LABEL_SOURCES,
     MISSING,
     best_guess,
     flag_in_words,
     flags_of,
     headline,
+    labels_in_words,
     linear_in_words,
     measures,
     short_number,
@@ -62,6 +64,7 @@ def print_summary(record: Record, console: Console, folder: Path | None = None) 
     if record.members:
         _print_members(record, console)
     if record.victims is not None:
+        _print_labels(record, console)
         _print_yardsticks(record, console)
     if record.utility is not None:
         _print_utility(record, console)
@@ -162,6 +165,38 @@ def _leakage_of(scores: MemberScores | None) -> str:
 def _skills_averaged(scores: VictimScores) -> str:
     """Return the skills that leakage averages, in words."""
     return "three skills" if scores.skill.identification is None else "four skills"
+
+
+def _print_labels(record: Record, console: Console) -> None:
+    """Print how well labels or masks that clients keep are predicted, if the record says."""
+    says, labels = labels_in_words(record), record.labels
+    if says is None or labels is None:
+        return
+    masks = labels.measure == "jaccard"
+    _heading(f"What the server knows of the {'masks' if masks else 'labels'}", console)
+    _say(says, console)
+    sets = {"training": labels.training, "held_out": labels.held_out}
+    shown = {name: scored for name, scored in sets.items() if scored}
+    columns = ["Jaccard, from" if masks else "AUC, from"]
+    for name in shown:
+        columns += [f"{_COLUMNS[name]}\nserver", "sees\nnothing", "skill"]
+    table = _table(columns)
+    for source, words in LABEL_SOURCES.items():
+        found = [scored.get(source) for scored in shown.values()]
+        if any(one is not None for one in found):
+            cells = [
+                (short_number(one.score, 2), short_number(one.prior, 2), _skill(one.skill))
+                if one
+                else ("", "", "")
+                for one in found
+            ]
+            table.add_row(words, *(cell for three in cells for cell in three))
+    console.print(table)
+
+
+def _skill(value: float | None) -> str:
+    """Return a skill; what is worse than a guess counts as 0."""
+    return short_number(None if value is None else max(value, 0.0), 2)
 
 
 def _print_yardsticks(record: Record, console: Console) -> None:

@@ -122,7 +122,7 @@ def linear_utility(
         prediction (0.5 if all held-out images are of one class); or, for masks, the mean Jaccard.
     """
     side = SIDE if len(training.images) <= MANY else SMALL_SIDE
-    folds = _folds(patients)
+    folds = folds_of(patients)
 
     def score(features: Tensor, others: Tensor) -> float:
         if training.targets.dim() > 1:
@@ -130,12 +130,12 @@ def linear_utility(
         return _auc(features, others, training.targets, held_out.targets, classes, folds)
 
     return LinearUtility(
-        pixels=score(*(_pooled(one.images, side).flatten(1) for one in (training, held_out))),
+        pixels=score(*(pooled(one.images, side).flatten(1) for one in (training, held_out))),
         colour=score(*(one.images.mean(dim=(2, 3)).double() for one in (training, held_out))),
     )
 
 
-def _pooled(images: Tensor, side: int) -> Tensor:
+def pooled(images: Tensor, side: int) -> Tensor:
     """Return images as float64, averaged down to at most so many pixels per side."""
     height, width = (min(side, extent) for extent in images.shape[2:])
     return adaptive_avg_pool2d(images, (height, width)).double()
@@ -145,7 +145,7 @@ def _auc(
     features: Tensor, others: Tensor, labels: Tensor, truth: Tensor, classes: int, folds: Tensor
 ) -> float:
     targets = torch.nn.functional.one_hot(labels, classes).double()
-    (weights,) = Ridge(features).weights(others, [_strength(features, targets, folds)])
+    (weights,) = Ridge(features).weights(others, [best_strength(features, targets, folds)])
     mean = targets.mean(dim=0)
     predicted, known = (mean + weights @ (targets - mean)).numpy(), truth.numpy()
     present = np.unique(known)
@@ -161,8 +161,8 @@ def _one_against_rest(values: NDArray[np.float64], positive: NDArray[np.bool_]) 
 def _jaccard(
     features: Tensor, others: Tensor, masks: Tensor, truth: Tensor, folds: Tensor
 ) -> float:
-    small = _pooled(masks, SMALL_SIDE).flatten(1)  # is enough to choose the strength
-    (weights,) = Ridge(features).weights(others, [_strength(features, small, folds)])
+    small = pooled(masks, SMALL_SIDE).flatten(1)  # is enough to choose the strength
+    (weights,) = Ridge(features).weights(others, [best_strength(features, small, folds)])
     blocks = []
     for block in torch.split(masks.flatten(1), _COLUMNS, dim=1):
         mean = block.double().mean(dim=0)
@@ -171,13 +171,13 @@ def _jaccard(
     return float(overlap(predicted.numpy(), truth.numpy() > 0.5).jaccard.mean())
 
 
-def _strength(features: Tensor, targets: Tensor, folds: Tensor) -> float:
+def best_strength(features: Tensor, targets: Tensor, folds: Tensor) -> float:
     """Return the strength with the smallest squared error in cross-validation.
 
     It is the smallest of all where all images are of one patient, since nothing can choose then.
     """
     errors = dict.fromkeys(STRENGTHS, 0.0)
-    for left_out in _each(folds):
+    for left_out in each_fold(folds):
         kept, mean = ~left_out, targets[~left_out].mean(dim=0)
         every = Ridge(features[kept]).weights(features[left_out], STRENGTHS)
         for strength, weights in zip(STRENGTHS, every, strict=True):
@@ -186,13 +186,13 @@ def _strength(features: Tensor, targets: Tensor, folds: Tensor) -> float:
     return min(errors, key=lambda strength: errors[strength])
 
 
-def _folds(patients: Sequence[int]) -> Tensor:
+def folds_of(patients: Sequence[int]) -> Tensor:
     """Return the fold of each image, (N,); patients take turns in the order of their images."""
     order: dict[int, int] = {}
     return torch.tensor([order.setdefault(one, len(order)) % _FOLDS for one in patients])
 
 
-def _each(folds: Tensor) -> Iterator[Tensor]:
+def each_fold(folds: Tensor) -> Iterator[Tensor]:
     """Yield which images each fold leaves out, (N,) bool; nothing if there is a single fold."""
     numbers = set(folds.tolist())
     for number in sorted(numbers) if len(numbers) > 1 else ():

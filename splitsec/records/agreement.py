@@ -39,6 +39,7 @@ _NUMBERS = (
     "status",
     "victims",
     "leakage",
+    "labels",
     "utility",
     "access",
     "session",
@@ -235,6 +236,13 @@ def _measures(record: Record) -> Iterator[tuple[str, str, float | None]]:
             found = getattr(member, name)
             if found is not None:
                 yield f"{member.attack} {name} leakage", "leakage", found.leakage
+    if record.labels is not None:
+        for name, scored in (
+            ("training", record.labels.training),
+            ("held_out", record.labels.held_out),
+        ):
+            for source, one in scored.items():
+                yield f"{name} labels from {source} {record.labels.measure}", "utility", one.score
     if record.utility is not None:
         for name in ("accuracy", "auc", "jaccard", "dice"):
             yield name, "utility", getattr(record.utility, name)

@@ -25,7 +25,8 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
     Returns:
         A frame with columns for the specification, the scores, the strongest blind attacker's
         MSE, the utility and the flags. ``linear_pixels`` and ``linear_colour`` are the AUC (or
-        Jaccard) of linear models on the same images, for comparison.
+        Jaccard) of linear models on the same images, for comparison. Where clients keep their
+        labels, each ``label_skill_SOURCE`` is the skill of labels predicted from a source.
     """
     return pd.DataFrame([row for record in records for row in _rows(record)])
 
@@ -88,9 +89,16 @@ def _rows(record: Record) -> list[dict[str, Any]]:
                 "almost_worst_leakage": scores.leakage.almost_worst,
                 "trivial_mse": scores.trivial[scores.reference.mse].mse,
                 "equivalent_components": scores.equivalent_components,
+                **_label_skills(record, name),
             }
         )
     return rows
+
+
+def _label_skills(record: Record, victims: str) -> dict[str, float | None]:
+    """Return the skill of predicted labels by source, for one set of victims."""
+    scored = {} if record.labels is None else getattr(record.labels, victims)
+    return {f"label_skill_{source}": one.skill for source, one in scored.items()}
 
 
 def per_image_frame(record: Record, victims: str = "training") -> pd.DataFrame:

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, ValidationError
 
 from splitsec.errors import DataError
 from splitsec.metrics.figures import Estimate, limits_of
+from splitsec.metrics.label_schema import LabelScores
 from splitsec.metrics.schema import VictimScores
 from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import Access, ThreatModel
@@ -232,6 +233,8 @@ class Record(_Model):
         data: the data set: its images' hash, its classes and what readers must know of it.
         victims: scores of the victims of training and of held-out ones.
         leakage: the headline.
+        labels: how well the server predicts labels or masks that clients keep; None where clients
+            share them, and in records up to protocol 4.
         utility: what the model is worth to its clients.
         access: how much of its grants the attack used.
         session: how many exchanges the sessions had, why they ended, and whether clients shared
@@ -252,7 +255,7 @@ class Record(_Model):
         seal: SHA-256 of everything else, by which a changed or incomplete record is found.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("evidence", "convergence", "members")
+    later: ClassVar[tuple[str, ...]] = ("evidence", "convergence", "members", "labels")
 
     schema_version: int = SCHEMA_VERSION
     protocol: int = 3
@@ -264,6 +267,7 @@ class Record(_Model):
     data: dict[str, Any] = Field(default_factory=dict)
     victims: Victims | None = None
     leakage: Leakage | None = None
+    labels: LabelScores | None = None
     utility: Utility | None = None
     access: Access | None = None
     session: dict[str, Any] = Field(default_factory=dict)

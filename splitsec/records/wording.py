@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from splitsec.metrics.label_schema import LabelSource
 from splitsec.metrics.schema import NOTHING_RECOVERED, VictimScores
 from splitsec.plugins.grants import ThreatModel
 from splitsec.records.members import MemberScores
@@ -174,6 +175,39 @@ def linear_in_words(record: Record) -> str | None:
     return (
         f"{says} The undefended model is no better than the mean {mean}, so this task cannot show "
         "what a defense costs."
+    )
+
+
+LABEL_SOURCES: dict[LabelSource, str] = {
+    "smashed_data": "smashed data, queries",
+    "features": "its own features",
+    "feature_gradient": "feature gradients",
+    "reconstructions": "reconstructions",
+}
+"""What labels are predicted from, in the words of a table."""
+
+
+def labels_in_words(record: Record) -> str | None:
+    """Return in a sentence how well the server predicts labels that clients keep, at best.
+
+    Returns:
+        The sentence; None if the record does not say.
+    """
+    best = None if record.labels is None else record.labels.best()
+    if record.labels is None or best is None:
+        return None
+    source, found = best
+    masks = record.labels.measure == "jaccard"
+    what, name = ("masks", "Jaccard") if masks else ("labels", "AUC")
+    if found.skill is None or found.skill <= NOTHING_RECOVERED:
+        return (
+            f"The clients keep their {what}. From what this attack has, these probes predict them "
+            f"no better than somebody who sees no traffic ({name} {found.prior:.2f})."
+        )
+    return (
+        f"The clients keep their {what}, yet the server predicts them with {name} "
+        f"{found.score:.2f}, from {LABEL_SOURCES[source]}; somebody who sees no traffic reaches "
+        f"{found.prior:.2f}."
     )
 
 

@@ -27,7 +27,7 @@ class TrainedSession:
         clients: the private side; they share one model.
         session: its course.
         losses: the task loss of every exchange, if a client or the honest server computed it.
-        traffic: the last smashed data, and the label if sent, of each training victim.
+        traffic: what was last sent of each training victim.
         epochs: measure to its value on validation images after each epoch, or empty.
         honest: whether the server was the honest one.
     """
@@ -73,6 +73,21 @@ class TrainedSession:
         for module, mode in zip(modules, modes, strict=True):
             module.train(mode)
         return torch.cat(sent), torch.cat(outputs)
+
+    @torch.no_grad()
+    def features(self, smashed: Tensor) -> Tensor:
+        """Return what the server's own network makes of smashed data, in evaluation mode.
+
+        Args:
+            smashed: (N, *smashed_shape).
+        """
+        server = self.model.server
+        training = server.training
+        with blaming(self.clients[0].sender.names[0], "the server's forward() in evaluation"):
+            server.eval()
+            made = [server(batch) for batch in torch.split(smashed, _AT_ONCE)]
+            server.train(training)
+        return torch.cat(made)
 
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of the encoder's weights."""

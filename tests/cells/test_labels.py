@@ -13,7 +13,7 @@ from splitsec.cells.resolve import resolve
 from splitsec.data.loading import load_data
 from splitsec.isolation import Isolation
 from splitsec.progress import Silent
-from splitsec.records.record import Record
+from splitsec.records.record import Record, load_record
 from splitsec.running.runs import run_cells
 from support.cells import COUNTS
 
@@ -114,6 +114,10 @@ def test_none_are_shown_where_clients_keep_them(isolated: bool, tmp_path: Path) 
     _, record = ran(tmp_path, isolated, target="resnet:depth=18,labels=private")
     assert record.status == "ok", record.reason
     assert record.history["attack"]["training"] == [-1.0]
+    assert record.labels is not None, "they are predicted instead"
+    assert set(record.labels.training) == {"reconstructions", "feature_gradient"}
+    assert record.folder is not None
+    assert load_record(record.folder).labels == record.labels
 
 
 @pytest.mark.parametrize("isolated", [False, APART])

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from splitsec.cli.summary import headline, print_summary
+from splitsec.metrics.label_schema import LabelScore, LabelScores
 from splitsec.records.record import FLAGS, Record
 from splitsec.records.wording import with_interval
 from support.records import failed_record, make_ensemble, make_record, make_scores, without_lpips
@@ -158,3 +159,21 @@ def test_a_number_is_written_with_its_interval_if_it_has_one() -> None:
     assert with_interval(0.5, 0.25, 0.75, ".1%") == "50.0% (25.0% to 75.0%)"
     assert with_interval(0.887, None, None) == with_interval(0.887, math.nan, math.nan) == "0.89"
     assert with_interval(None, None, None) == with_interval(math.nan, None, None) == "-"
+
+
+def test_predicted_masks_stand_beside_leakage() -> None:
+    labels = LabelScores(
+        measure="jaccard",
+        training={
+            "features": LabelScore.of(0.9, 0.6, 8),
+            "feature_gradient": LabelScore.of(0.2, 0.6, 8),
+        },
+        held_out={"features": LabelScore.of(0.8, 0.5, 8)},
+    )
+    text = printed(make_record(labels=labels))
+    assert "What the server knows of the masks" in text
+    rows = {line.strip()[:13]: line.split() for line in text.splitlines()}
+    assert rows["its own featu"][-6:] == ["0.90", "0.60", "0.75", "0.80", "0.50", "0.60"]
+    assert rows["feature gradi"][-3:] == ["0.20", "0.60", "0.00"], "worse than a guess counts as 0"
+    assert text.index("What the server knows") < text.index("For comparison")
+    assert "What the server knows" not in printed(make_record())

@@ -18,6 +18,7 @@ from splitsec.errors import DataError
 from splitsec.leaderboard import load
 from splitsec.leaderboard.ranking import rank
 from splitsec.leaderboard.tables import load as load_frame
+from splitsec.metrics.label_schema import LabelScore, LabelScores
 from splitsec.metrics.schema import Identification
 from splitsec.plugins.grants import ThreatModel
 from splitsec.records.record import FLAGS, INCOMPLETE, LABELS_SHARED, PROTOCOL_VERSION, Record
@@ -487,6 +488,21 @@ def test_a_board_on_which_no_attack_counts_is_shown_with_the_reason(
     assert "adra" in said
     if form not in ("csv", "latex"):  # which are tables only
         assert "active does not count" in said or "Active does not count" in said
+
+
+def test_a_board_says_how_well_kept_labels_are_predicted() -> None:
+    def scores(skill: float) -> LabelScores:
+        found = LabelScore.of(0.5 + skill / 2, 0.5, 8)
+        return LabelScores(measure="auc", training={"feature_gradient": found})
+
+    kept = {"none": 0.9, "dcor": 0.5}
+    records = [
+        record.model_copy(update={"labels": scores(kept[record.spec.defense])})
+        for record in beside_linear_models(0.7)
+    ]
+    (board,) = rank(records, "defenses")
+    (note,) = [one for one in board.notes if "predicts them" in one]
+    assert note.endswith("by defense: dcor 0.50, none 0.90")
 
 
 def beside_linear_models(colour: float) -> list[Record]:

@@ -97,10 +97,10 @@ def test_many_training_images_are_averaged_further(monkeypatch: pytest.MonkeyPat
     images[labels == 1, :, :24] += 0.2
     images[labels == 0, :, 24:] += 0.2
     sides = []
-    pooled = linear_models._pooled
+    pooled = linear_models.pooled
     monkeypatch.setattr(
         linear_models,
-        "_pooled",
+        "pooled",
         lambda given, side: sides.append(side) or pooled(given, side),  # type: ignore[func-returns-value]  # on purpose
     )
     assert score(images, labels, 2).pixels > 0.99
@@ -116,12 +116,12 @@ def test_images_of_a_patient_stay_together_when_the_strength_is_chosen() -> None
     images = drawn(60, 1, 10, 10).repeat_interleave(2, dim=0)
     features = images.flatten(1)
     targets = torch.nn.functional.one_hot(labels, 2).double()
-    together = linear_models._folds([index // 2 for index in range(120)])
+    together = linear_models.folds_of([index // 2 for index in range(120)])
     apart = torch.arange(120) % 5
     assert all((together == fold).sum() == 24 for fold in range(5))
     assert (together[::2] == together[1::2]).all()
     strong, weak = (
-        linear_models._strength(features, targets, folds) for folds in (together, apart)
+        linear_models.best_strength(features, targets, folds) for folds in (together, apart)
     )
     assert strong > weak
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from splitsec.metrics.label_schema import LabelScore, LabelScores
 from splitsec.plugins.grants import ThreatModel
+from splitsec.records.agreement import compare
 from splitsec.records.frames import records_frame
 from splitsec.records.record import FLAGS, LABELS_SHARED, Record
 from splitsec.records.wording import (
     flag_in_words,
     flags_of,
     headline,
+    labels_in_words,
     linear_in_words,
     threat_in_words,
 )
@@ -151,3 +155,35 @@ def test_old_utility_is_written_as_it_was() -> None:
     frame = records_frame([make_record(), compared(0.85, 0.8, 0.78)])
     assert frame["linear_colour"].tolist()[-1] == 0.78
     assert frame["linear_pixels"].isna().tolist()[0]
+
+
+def predicted(skill: float) -> Record:
+    """Return a record whose masks are predicted with a skill, from smashed data."""
+    score, low = LabelScore.of(0.6 + 0.4 * skill, 0.6, 8), LabelScore.of(0.3, 0.6, 8)
+    training = {"smashed_data": score, "feature_gradient": low}
+    return make_record(labels=LabelScores(measure="jaccard", training=training))
+
+
+def test_predicted_masks_are_said_with_the_best_source() -> None:
+    says = labels_in_words(predicted(0.75))
+    assert says is not None
+    assert "predicts them with Jaccard 0.90, from smashed data, queries;" in says
+    assert "reaches 0.60" in says
+    nothing = labels_in_words(predicted(0.01))
+    assert nothing is not None
+    assert "no better than somebody who sees no traffic (Jaccard 0.60)" in nothing
+    assert labels_in_words(make_record()) is None
+    assert "labels" not in json.loads(make_record().to_json()), "older records keep their seal"
+
+
+def test_frames_have_the_skill_of_each_source() -> None:
+    (training, held_out) = records_frame([predicted(0.75)]).to_dict("records")
+    assert training["label_skill_smashed_data"] == pytest.approx(0.75)
+    assert held_out["label_skill_smashed_data"] != held_out["label_skill_smashed_data"], "is NaN"
+
+
+def test_verification_compares_predicted_labels() -> None:
+    said = compare(predicted(0.75), predicted(0.5))
+    (one,) = said.differences
+    assert said.agreement == "differs"
+    assert one.measure == "training labels from smashed_data jaccard"
