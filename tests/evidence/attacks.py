@@ -11,10 +11,12 @@ import argparse
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
-from splitsec.metrics.schema import VictimScores
+from splitsec.records.members import MemberScores
 from splitsec.records.record import Record
 from splitsec.records.store import load_records
 
@@ -31,37 +33,68 @@ def main() -> None:
     given = parser.parse_args()
     command = [sys.executable, "-m", "splitsec", "run", str(GRID), "--seeds", given.seeds]
     subprocess.run([*command, "--output", str(given.results)], check=True)
-    rows: dict[tuple[int, str], list[Record]] = defaultdict(list)
+    rows: dict[tuple[int, str], list[Row]] = defaultdict(list)
     for record in load_records([given.results]):
-        rows[record.spec.cut, record.spec.attack].append(record)
+        for name, row in rows_of(record):
+            rows[record.spec.cut, name].append(row)
     print("| cut | attack | seeds | held-out MSE skill | aimed at | training MSE skill |", end="")
     print(" leakage | identified | attack, s | converged |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for (cut, attack), records in sorted(rows.items()):
-        print(f"| {cut} | {attack} | {row(records, AIMED[cut])} |")
+    for (cut, attack), several in sorted(rows.items()):
+        print(f"| {cut} | {attack} | {in_words(several, AIMED[cut])} |")
 
 
-def row(records: list[Record], aimed: float) -> str:
-    """Return the medians of records that differ in their seed, as cells of a table."""
-    complete = [one for one in records if one.status == "ok"]
-    held_out = median(skill(one.victims.held_out) for one in complete if one.victims)
-    training = median(
-        skill(one.victims.training) for one in complete if one.victims and one.victims.training
+class Row(NamedTuple):
+    """The figures of one attack of one seed."""
+
+    held_out: float
+    training: float
+    leakage: float
+    identified: float
+    seconds: float
+    converged: bool
+
+
+def rows_of(record: Record) -> Iterator[tuple[str, Row]]:
+    """Yield the figures of an ensemble and of its members, by name."""
+    if record.victims is None or record.victims.training is None or record.leakage is None:
+        return
+    found = MemberScores.of(record.victims.training), MemberScores.of(record.victims.held_out)
+    converged = "attack-not-converged" not in record.flags
+    yield record.spec.attack, row(*found, record.timings["attack"], converged=converged)
+    for one in record.members:
+        if one.status == "ok":
+            converged = one.converged
+            yield one.attack, row(one.training, one.held_out, one.seconds, converged=converged)
+
+
+def row(
+    training: MemberScores | None, held_out: MemberScores | None, seconds: float, *, converged: bool
+) -> Row:
+    """Return figures of both sets of victims; leakage is that of the set that leaks more."""
+    assert training is not None and held_out is not None, "no member has private pairs"
+    found = held_out.identification
+    return Row(
+        skill(held_out),
+        skill(training),
+        max(training.leakage or 0, held_out.leakage or 0),
+        max(found.structure, found.pixel),
+        seconds,
+        converged,
     )
-    leakage = median(one.leakage.value or 0 for one in complete if one.leakage)
-    found = [
-        one.victims.held_out.privacy.identification for one in complete if one.victims is not None
-    ]
-    identified = median(max(one.structure, one.pixel) for one in found)
-    seconds = median(one.timings["attack"] for one in complete)
-    converged = sum("attack-not-converged" not in one.flags for one in complete)
+
+
+def in_words(rows: Sequence[Row], aimed: float) -> str:
+    """Return the medians of rows that differ in their seed, as cells of a table."""
+    held_out, training, leakage, identified, seconds, _ = map(median, zip(*rows, strict=True))
+    converged = sum(one.converged for one in rows)
     return (
-        f"{len(complete)} of {len(records)} | {held_out:.3f} | {aimed} | {training:.3f} | "
-        f"{leakage:.3f} | {identified:.0%} | {seconds:.0f} | {converged} of {len(complete)}"
+        f"{len(rows)} | {held_out:.3f} | {aimed} | {training:.3f} | {leakage:.3f} | "
+        f"{identified:.0%} | {seconds:.0f} | {converged} of {len(rows)}"
     )
 
 
-def skill(scores: VictimScores) -> float:
+def skill(scores: MemberScores) -> float:
     """Return the skill under MSE."""
     assert scores.skill.mse is not None, "RetinaMNIST's images differ"
     return scores.skill.mse
