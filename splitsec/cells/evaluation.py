@@ -122,7 +122,7 @@ def _evaluate_cell(
         mounted = mount_members if cell.members else mount
         for reached in mounted(cell, shared, result, clock, progress):
             result = reached
-        for plugin in cell.plugins:
+        for plugin in (*cell.plugins, *cell.attack.members):
             plugin.check_inputs()
     except SplitsecError as error:
         ending = Ending(_status(error), str(error))

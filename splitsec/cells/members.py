@@ -112,8 +112,8 @@ def _try(
             result = reached
         if result.scores is None:
             raise NotApplicable(f"{member.attack.label} reconstructs nothing")
-    except SplitsecError as raised_error:
-        error = raised_error
+    except SplitsecError as raised:
+        error = type(raised)(str(raised))  # without a traceback, which would keep the attack
     for stage, seconds in own.seconds.items():
         clock.add(stage, seconds)
     return _Tried(member, result, own.seconds.get("attack", 0.0), error)

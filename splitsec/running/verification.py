@@ -232,7 +232,8 @@ class Checker:
         if not claim.problems and cell.cell_id(images) != record.cell_id:
             claim.problems.append(
                 "its cell id does not match its specification, sources and images: it was changed, "
-                "or it was made by a splitsec with other layers, networks or inversion"
+                "or it was made by a splitsec with other layers, networks, inversion or members of "
+                "an ensemble"
             )
         if not claim.problems:
             claim.cell = cell
