@@ -115,13 +115,18 @@ class _Server:
 
     def features(self, smashed: Tensor) -> Tensor | None:
         """Return the features that it sends to clients; None if it never trained a network."""
-        return on_cpu(self._trained.features(smashed)) if self._trained.honest else None
+        return _finite(self._trained.features(smashed)) if self._trained.honest else None
 
     def views(self, smashed: Tensor) -> Views:
         """Return the smashed data, and the features if there are any, on the CPU."""
         features = self.features(smashed)
-        views = {"smashed_data": on_cpu(smashed)}
+        views = {"smashed_data": _finite(smashed)}
         return views if features is None else views | {"features": features}
+
+
+def _finite(values: Tensor) -> Tensor:
+    """Return values on the CPU, 0 where they are not finite: a defense may release anything."""
+    return torch.nan_to_num(on_cpu(values), nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _probes(data: Data) -> Probes | str:

@@ -161,3 +161,11 @@ def test_only_what_was_sent_counts(masks: Ran) -> None:
     scores, _ = masks._replace(trained=replace(masks.trained, traffic=short)).measured()  # type: ignore[arg-type]  # what the scorer reads of it
     assert scores is not None
     assert {one.images for one in scores.training.values()} == {3}
+
+
+def test_a_release_that_is_not_finite_raises_nothing(masks: Ran) -> None:
+    released = masks.released.clone()
+    released[0], released[1] = float("nan"), float("inf")
+    scores, _ = masks._replace(released=released).measured(queries=True)
+    assert scores is not None
+    assert scores.held_out["smashed_data"].images == 8
