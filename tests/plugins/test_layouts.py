@@ -24,6 +24,16 @@ SMASHED: list[SmashedShape] = [
 ]
 
 
+def test_every_weight_of_a_decoder_of_one_place_is_learned() -> None:
+    torch.manual_seed(0)
+    decoder = DECODERS["adaptive"]((8, 1, 1), (3, 16, 16))
+    decoder(torch.rand(16, 8, 1, 1)).square().sum().backward()
+    weights = [one.grad for one in decoder.parameters() if one.dim() == 4 and one.grad is not None]
+    assert len(weights) == 5
+    for gradient in weights:
+        assert (gradient.abs().sum((0, 1)) > 0).all()
+
+
 @pytest.mark.parametrize(
     ("tokens", "image", "grid"),
     [

@@ -45,10 +45,13 @@ def build_decoder(smashed_shape: tuple[int, ...], image_shape: tuple[int, int, i
     smashed = layout.shape
     halvings = count_halvings(image, smashed)
     width = max(64, min(32 * 2 ** max(halvings - 1, 0), _WIDEST))
-    layers = [*layout.layers, nn.Conv2d(smashed.channels, width, 3, 1, 1), nn.ReLU()]
-    for _ in range(halvings - 1):
-        narrower = max(32, width // 2)
-        layers += [nn.ConvTranspose2d(width, narrower, 4, 2, 1), nn.ReLU()]
+    # Of a kernel on a single place only the middle would learn, and the rest take most of the time.
+    is_point = smashed.height == smashed.width == 1
+    first = nn.Conv2d(smashed.channels, width, *((1, 1, 0) if is_point else (3, 1, 1)))
+    layers = [*layout.layers, first, nn.ReLU()]
+    for step in range(halvings - 1):
+        narrower, doubling = max(32, width // 2), (2, 2, 0) if is_point and not step else (4, 2, 1)
+        layers += [nn.ConvTranspose2d(width, narrower, *doubling), nn.ReLU()]
         width = narrower
     return nn.Sequential(*layers, *_ending(width, image, doubles=halvings > 0))
 
