@@ -6,10 +6,16 @@ that make the client's smashed data look like those of a pilot encoder, whose in
 public images. It needs images of a similar kind, and from the client only its smashed data.
 
 The paper's settings are the ``paper`` profile. The defaults differ, to be reliable within minutes
-on a CPU: light networks that adapt to any smashed data, a pilot that resembles the first layers of
-common networks, pilot and decoder trained briefly before the first exchange, mirrored public
-images, rates and the sent gradient decayed by a cosine, and the decoder's weights averaged. None
-of this needs more than the paper's attacker has.
+on a CPU. At shallow cuts they play the paper's game with light networks that adapt to any smashed
+data, a pilot that resembles the first layers of common networks, pilot and decoder trained briefly
+before the first exchange, mirrored public images, rates and the sent gradient decayed by a cosine,
+and the decoder's weights averaged.
+
+Where the client halves images three times or more, they play another game (``images.py``): the
+server first asks the client for nothing, and finds a linear decoder whose images are distributed as
+the public ones are; then it sends gradients by which these distributions come closer. A distance
+without weights replaces the critic, there is no pilot, and the size of the gradients makes a client
+with Adam take small steps. None of this needs more than the paper's attacker has.
 """
 
 from __future__ import annotations
@@ -30,7 +36,7 @@ from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.messages import Message
 from splitsec.plugins.parameters import Parameters
-from splitsec.plugins.toolbox.decoders import build_decoder
+from splitsec.plugins.toolbox.decoders import build_decoder, count_halvings
 from splitsec.plugins.toolbox.optimization import half_cosine, set_rate
 from splitsec.plugins.view import View
 from splitsec.randomness import seeded_global_generator
@@ -38,16 +44,19 @@ from splitsec.shapes import require_map
 
 from . import light_networks, paper_networks
 from .hijack import Hijack, HijackSettings
+from .images import ImageGame, energy_distance
+from .pace import Pace
 
 
 class FshaParameters(Parameters):
     """Parameters of FSHA; the paper's values are those of the ``paper`` profile."""
 
     iterations: int = Field(600, ge=1, description="exchanges to hijack; paper 10,000")
-    networks: Literal["light", "paper", "auto"] = Field(
-        "light",
-        description="the paper's networks, light ones, or the paper's where the smashed data "
-        "have the shape of one of its levels and either sign",
+    networks: Literal["depth", "images", "light", "paper", "auto"] = Field(
+        "depth",
+        description="images: the game in images; with a pilot: light networks, the paper's, or "
+        "auto, the paper's where the smashed data have the shape of one of its levels and either "
+        "sign; depth: images where the client halves images three times or more, else light",
     )
     loss: Literal["wgan", "bce"] = Field("wgan", description="adversarial loss; report wgan")
     gradient_penalty: float = Field(10.0, ge=0, description="weight of the penalty; paper 500")
@@ -66,6 +75,22 @@ class FshaParameters(Parameters):
         description="share of itself to which the sent gradient fades with the rates; 1: it "
         "does not fade; paper 1",
     )
+    client_rate: float = Field(
+        0.03,
+        gt=0,
+        le=1,
+        description="in the game in images: length of the client's steps relative to its learning "
+        "rate, which a client with Adam is made to take by the size of the gradients",
+    )
+    image_steps: int = Field(
+        200,
+        ge=1,
+        description="in the game in images: steps of the decoder from each start, and at each size "
+        "of images",
+    )
+    image_lr: float = Field(
+        5e-3, gt=0, description="in the game in images: Adam, the decoder, for fine images"
+    )
     autoencoder_lr: float = Field(2e-3, gt=0, description="Adam, pilot and decoder; paper 1e-5")
     critic_lr: float = Field(1e-3, gt=0, description="Adam, critic; paper 1e-4")
     beta1: float = Field(0.5, ge=0, lt=1, description="Adam's first beta; paper 0.9")
@@ -79,7 +104,7 @@ class FshaParameters(Parameters):
     pretraining: int = Field(
         100, ge=0, description="steps of pilot and decoder before the first exchange; paper 0"
     )
-    mirror: bool = Field(True, description="mirror public images at random; paper no")
+    mirror: bool = Field(True, description="mirror public images at random, for a pilot; paper no")
     decay_from: float = Field(
         0.5, ge=0, le=1, description="share of the session after which rates decay; paper 1"
     )
@@ -97,6 +122,10 @@ class FshaParameters(Parameters):
 _NAME = "attack 'fsha'"
 _LOWEST_RATE = 0.02  # of the autoencoder and critic at the session's end, relative
 _LOG_EVERY = 10
+_DEEP = 3  # halvings from which on the game in images is played
+_ASIDE = 10  # one of so many public images is kept aside, to measure convergence on
+_LARGEST = 100.0  # norm of a sample's gradient where the pace's factor is one, times the batch size
+_NOTHING = 1e-12
 
 
 class Networks(NamedTuple):
@@ -141,13 +170,18 @@ class Fsha(Attack[FshaParameters]):
         self._hijack: Hijack | None = None
         self._nonnegative = False
         self._inverse: nn.Module | None = None
+        self._game: ImageGame | None = None
+        self._aside = self._public[:0]
+        self._pace = Pace()
         self._step = 0
-        self._curves: dict[str, list[float]] = {
-            "client loss": [],
-            "autoencoder loss": [],
-            "critic loss": [],
-            "gradient penalty": [],
-        }
+        if self._plays():
+            names = ["client loss", "distance from public images"]
+            aside = len(self._public) // _ASIDE
+            self._aside, self._public = self._public[:aside], self._public[aside:]
+            self._game = self._build_game()
+        else:
+            names = ["client loss", "autoencoder loss", "critic loss", "gradient penalty"]
+        self._curves: dict[str, list[float]] = {name: [] for name in names}
 
     @classmethod
     def threat_model(cls, parameters: FshaParameters) -> ThreatModel:
@@ -162,26 +196,60 @@ class Fsha(Attack[FshaParameters]):
 
     def answer(self, message: Message) -> Tensor:
         """Train on one exchange and answer with the hijacking gradient."""
-        hijack = self._hijack or self._begin(message.smashed)
+        self._step += 1
+        if self._game is not None:
+            gradient = self._play(self._game, message.smashed)
+        else:
+            gradient = self._train(message.smashed)
+        return self.parameters.gradient_scale * gradient
+
+    def _train(self, smashed: Tensor) -> Tensor:
+        """Train pilot, decoder and critic on one exchange, and return the gradient."""
+        hijack = self._hijack or self._begin(smashed)
         fade = self._fade()
-        self._set_rates(hijack, max(fade, _LOWEST_RATE))
-        step = hijack.step(message.smashed, self._public_batch(len(message.smashed)))
+        set_rate(
+            hijack.autoencoder_optimizer, self.parameters.autoencoder_lr * max(fade, _LOWEST_RATE)
+        )
+        set_rate(hijack.critic_optimizer, self.parameters.critic_lr * max(fade, _LOWEST_RATE))
+        step = hijack.step(smashed, self._public_batch(len(smashed)))
         self._follow(hijack.decoder)
-        if self._step % _LOG_EVERY == 0:
-            values = (
-                step.client_loss,
-                step.autoencoder_loss,
-                step.critic_loss,
-                step.gradient_penalty,
-            )
+        self._note(step.client_loss, step.autoencoder_loss, step.critic_loss, step.gradient_penalty)
+        return step.gradient * max(fade, self.parameters.gradient_floor)
+
+    def _play(self, game: ImageGame, smashed: Tensor) -> Tensor:
+        """Listen until there is enough to start with; then train on one exchange."""
+        assert self._inverse is not None
+        enough = game.remember(smashed) or 4 * self._step >= self.parameters.iterations
+        if enough and not game.ready:
+            game.start(self.parameters.image_steps)
+            self._inverse.load_state_dict(game.decoder.state_dict())
+        gradient = torch.zeros_like(smashed)
+        fade = self._fade()
+        if game.ready:
+            set_rate(game.optimizer, self.parameters.image_lr * max(fade, _LOWEST_RATE))
+            gradient, distance = game.step(smashed)
+            self._follow(game.decoder)
+            self._note(distance, self._distance_aside(smashed))
+        if self._pace.loud:
+            gradient = beside(torch.randn(smashed.shape, generator=self.generator), smashed)
+        elif not game.ready:
+            self._pace.wait()
+            return gradient
+        unit = gradient.norm().clamp(min=_NOTHING) * len(smashed) ** 0.5 / _LARGEST
+        rate = self.parameters.client_rate * max(fade, self.parameters.gradient_floor)
+        return gradient / unit * self._pace.factor(rate)
+
+    @torch.no_grad()
+    def _distance_aside(self, smashed: Tensor) -> float:
+        """Return the distance of reconstructions from public images that were kept aside."""
+        if self._inverse is None or len(self._aside) < 2:
+            return 0.0
+        return max(0.0, energy_distance(self._inverse(smashed), self._aside).item())
+
+    def _note(self, *values: float) -> None:
+        if self._step % _LOG_EVERY == 1:
             for curve, value in zip(self._curves.values(), values, strict=True):
                 curve.append(value)
-        self._step += 1
-        return (
-            step.gradient
-            * self.parameters.gradient_scale
-            * max(fade, self.parameters.gradient_floor)
-        )
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
         """Invert smashed data by the decoder."""
@@ -189,19 +257,20 @@ class Fsha(Attack[FshaParameters]):
             raise PluginError("attack 'fsha' saw no exchange, so it has nothing to invert with")
         self._inverse.eval()
         images: Tensor = self._inverse(smashed)
-        return (images + 1) / 2
+        return ((images + 1) / 2).clamp(0, 1)
 
     def curves(self) -> dict[str, list[float]]:
         """Return the losses of every tenth exchange."""
         return self._curves
 
     def convergence(self) -> list[Convergence]:
-        """Return the autoencoder's errors on public images.
+        """Return the distance of reconstructions from public images that were kept aside.
 
-        They say nothing about how close the client has come to the pilot; the critic's losses
-        do not either.
+        With a pilot, return the autoencoder's errors on public images. They say nothing about how
+        close the client has come to the pilot; the critic's losses do not either.
         """
-        errors = self._curves["autoencoder loss"]
+        name = "distance from public images" if self._game is not None else "autoencoder loss"
+        errors = self._curves[name]
         return [Convergence.of_last("public images", errors)] if errors else []
 
     def _begin(self, smashed: Tensor) -> Hijack:
@@ -245,12 +314,33 @@ class Fsha(Attack[FshaParameters]):
         self._inverse = copy.deepcopy(hijack.decoder) if given.average else hijack.decoder
         return hijack
 
+    def _plays(self) -> bool:
+        """Return whether the game is played in images, without a pilot."""
+        wanted = self.parameters.networks
+        image, smashed = self.view.image_shape, require_map(self.view.smashed_shape, _NAME)
+        return wanted == "images" or (wanted == "depth" and count_halvings(image, smashed) >= _DEEP)
+
+    def _build_game(self) -> ImageGame:
+        """Build the game in images, with weights from the attack's own generator."""
+        smashed = require_map(self.view.smashed_shape, _NAME)
+        draw = int(torch.randint(2**62, (), generator=self.generator))
+        with seeded_global_generator("fsha networks", {"draw": draw}):
+            game = ImageGame(
+                self.view.image_shape,
+                smashed,
+                self._public,
+                self.parameters.image_lr,
+                self.generator,
+            )
+        self._inverse = copy.deepcopy(game.decoder)
+        return game
+
     def _networks(self, nonnegative: bool) -> Networks:
         image, smashed = self.view.image_shape, require_map(self.view.smashed_shape, _NAME)
         level = _level_of(image, smashed)
         wanted = self.parameters.networks
         # The paper's pilot ends linearly, so it fits only a client that sends both signs.
-        if wanted == "light" or (wanted == "auto" and (level is None or nonnegative)):
+        if wanted in ("light", "depth") or (wanted == "auto" and (level is None or nonnegative)):
             return Networks(
                 light_networks.build_pilot(image, smashed, nonnegative),
                 build_decoder(smashed, image),
@@ -278,24 +368,17 @@ class Fsha(Attack[FshaParameters]):
 
     def _fade(self) -> float:
         """Return 1, then after ``decay_from`` half a cosine down to 0."""
-        start, done = self.parameters.decay_from, self._step / self.parameters.iterations
+        start, done = self.parameters.decay_from, (self._step - 1) / self.parameters.iterations
         if done <= start:
             return 1.0
         return half_cosine(done - start, 1 - start)
-
-    def _set_rates(self, hijack: Hijack, fade: float) -> None:
-        for optimizer, rate in (
-            (hijack.autoencoder_optimizer, self.parameters.autoencoder_lr),
-            (hijack.critic_optimizer, self.parameters.critic_lr),
-        ):
-            set_rate(optimizer, rate * fade)
 
     @torch.no_grad()
     def _follow(self, decoder: nn.Module) -> None:
         """Move the averaged decoder towards the one in training, faster at the beginning."""
         if self._inverse is None or self._inverse is decoder:
             return
-        decay = min(self.parameters.average, (self._step + 1) / (self._step + 10))
+        decay = min(self.parameters.average, self._step / (self._step + 9))
         for average, current in zip(self._inverse.parameters(), decoder.parameters(), strict=True):
             average.lerp_(current, 1 - decay)
 

@@ -155,9 +155,9 @@ class Hijack:
             assert watched.grad is not None
             gradient = -watched.grad
         else:
-            client_loss = _cross_entropy(private_scores, 1.0)
-            critic_loss = _cross_entropy(public_scores, 1.0) / 2
-            critic_loss = critic_loss + _cross_entropy(private_scores, 0.0) / 2
+            client_loss = cross_entropy(private_scores, 1.0)
+            critic_loss = cross_entropy(public_scores, 1.0) / 2
+            critic_loss = critic_loss + cross_entropy(private_scores, 0.0) / 2
             (gradient,) = torch.autograd.grad(client_loss, watched, retain_graph=True)
             torch.autograd.backward(critic_loss)
         penalty = 0.0
@@ -184,6 +184,6 @@ class _CriticTurn(NamedTuple):
     gradient_penalty: float
 
 
-def _cross_entropy(scores: Tensor, label: float) -> Tensor:
+def cross_entropy(scores: Tensor, label: float) -> Tensor:
     """Return the mean binary cross-entropy of scores (logits, any shape) against one label."""
     return functional.binary_cross_entropy_with_logits(scores, torch.full_like(scores, label))
