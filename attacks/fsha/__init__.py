@@ -235,7 +235,7 @@ class Fsha(Attack[FshaParameters]):
         elif not game.ready:
             self._pace.wait()
             return gradient
-        unit = gradient.norm().clamp(min=_NOTHING) * len(smashed) ** 0.5 / _LARGEST
+        unit: Tensor = gradient.norm().clamp(min=_NOTHING) * len(smashed) ** 0.5 / _LARGEST
         rate = self.parameters.client_rate * max(fade, self.parameters.gradient_floor)
         return gradient / unit * self._pace.factor(rate)
 

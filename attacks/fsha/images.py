@@ -109,7 +109,7 @@ class LinearDecoder(nn.Module):
     def __init__(self, smashed_shape: tuple[int, int, int], channels: int, block: int, width: int):
         super().__init__()
         smashed = checked(smashed_shape)
-        self.block, self._channels = block, channels
+        self.block, self._channels, self._shape = block, channels, smashed
         width, outputs = min(smashed.channels, width), channels * block**2
         self.register_buffer("centre", torch.zeros(tuple(smashed)))
         self.register_buffer("whitening", torch.zeros(smashed.channels, smashed.channels, 1, 1))
@@ -141,13 +141,14 @@ class LinearDecoder(nn.Module):
 
         Its images are the same, enlarged.
         """
-        shape, width = tuple(self.centre.shape), self.here.in_channels
-        finer = LinearDecoder(shape, self._channels, 2 * self.block, 2 * width)
+        width = self.here.in_channels
+        finer = LinearDecoder(self._shape, self._channels, 2 * self.block, 2 * width)
         finer.centre.copy_(self.centre)
         finer.whitening.copy_(self.whitening)
         finer.here.weight.zero_()
         for larger, smaller in zip(finer.parameters(), self.parameters(), strict=True):
-            blocks = smaller.unflatten(0, (self._channels, self.block, self.block))
+            sizes = (self._channels, self.block, self.block, *smaller.shape[1:])
+            blocks = smaller.reshape(sizes)
             doubled = blocks.repeat_interleave(2, 1).repeat_interleave(2, 2).flatten(0, 2)
             larger[:, : doubled.shape[1]] = doubled
         return finer
