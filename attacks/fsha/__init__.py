@@ -52,11 +52,16 @@ class FshaParameters(Parameters):
     """Parameters of FSHA; the paper's values are those of the ``paper`` profile."""
 
     iterations: int = Field(600, ge=1, description="exchanges to hijack; paper 10,000")
-    networks: Literal["depth", "images", "light", "paper", "auto"] = Field(
-        "depth",
-        description="images: the game in images; with a pilot: light networks, the paper's, or "
-        "auto, the paper's where the smashed data have the shape of one of its levels and either "
-        "sign; depth: images where the client halves images three times or more, else light",
+    networks: Literal["light", "paper", "auto"] = Field(
+        "light",
+        description="the paper's networks, light ones, or the paper's where the smashed data "
+        "have the shape of one of its levels and either sign",
+    )
+    images_from: int = Field(
+        3,
+        ge=0,
+        description="halvings of the image from which on light networks give way to the game in "
+        "images; 0: always",
     )
     loss: Literal["wgan", "bce"] = Field("wgan", description="adversarial loss; report wgan")
     gradient_penalty: float = Field(10.0, ge=0, description="weight of the penalty; paper 500")
@@ -122,7 +127,6 @@ class FshaParameters(Parameters):
 _NAME = "attack 'fsha'"
 _LOWEST_RATE = 0.02  # of the autoencoder and critic at the session's end, relative
 _LOG_EVERY = 10
-_DEEP = 3  # halvings from which on the game in images is played
 _ASIDE = 10  # one of so many public images is kept aside, to measure convergence on
 _LARGEST = 100.0  # norm of a sample's gradient where the pace's factor is one, times the batch size
 _NOTHING = 1e-12
@@ -316,9 +320,10 @@ class Fsha(Attack[FshaParameters]):
 
     def _plays(self) -> bool:
         """Return whether the game is played in images, without a pilot."""
-        wanted = self.parameters.networks
+        given = self.parameters
         image, smashed = self.view.image_shape, require_map(self.view.smashed_shape, _NAME)
-        return wanted == "images" or (wanted == "depth" and count_halvings(image, smashed) >= _DEEP)
+        deep = count_halvings(image, smashed) >= given.images_from
+        return given.networks == "light" and deep
 
     def _build_game(self) -> ImageGame:
         """Build the game in images, with weights from the attack's own generator."""
@@ -340,7 +345,7 @@ class Fsha(Attack[FshaParameters]):
         level = _level_of(image, smashed)
         wanted = self.parameters.networks
         # The paper's pilot ends linearly, so it fits only a client that sends both signs.
-        if wanted in ("light", "depth") or (wanted == "auto" and (level is None or nonnegative)):
+        if wanted == "light" or (wanted == "auto" and (level is None or nonnegative)):
             return Networks(
                 light_networks.build_pilot(image, smashed, nonnegative),
                 build_decoder(smashed, image),

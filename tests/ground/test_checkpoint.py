@@ -211,7 +211,7 @@ def _slow(*values: Any) -> Any:
         _slow("fsha:iterations=8", "gaussian-noise", 9, {}),
         _slow("fsha:iterations=8,average=0.0", "none", 10, {"clients": 2}),
         ("fsha:iterations=8", "dcor", 9, {"target": "unet", "settings": ["target.unet.width=4"]}),
-        _slow("fsha:iterations=12,networks=images,image_steps=2", "none", 9, {}),
+        _slow("fsha:iterations=12,images_from=0,image_steps=2", "none", 9, {}),
         _slow("none", "proxy-adversary", 3, {"settings": ["training.keep=best"]}),
     ],
 )
