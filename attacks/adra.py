@@ -27,7 +27,7 @@ from splitsec.errors import PluginError
 from splitsec.plugins.attack import Attack
 from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import ThreatModel
-from splitsec.plugins.toolbox.alignment import TrainingTraffic
+from splitsec.plugins.toolbox.alignment import OtherMode
 from splitsec.plugins.toolbox.inversion import (
     REPORT_SETTINGS,
     Inversion,
@@ -69,7 +69,7 @@ class Adra(Attack[AdraParameters]):
         return ThreatModel(public_images=True, queries=True)
 
     _inversion: Inversion | None = None
-    _traffic: TrainingTraffic
+    _other_mode: OtherMode
 
     def fit(self, progress: Progress) -> None:
         """Collect the pairs and train the decoder."""
@@ -79,7 +79,7 @@ class Adra(Attack[AdraParameters]):
             pairs = Pairs(images, smashed, kept)
         else:
             pairs = ask(self.parameters, self.view, self.generator, "attack 'adra'")
-        self._traffic = TrainingTraffic(pairs.originals().smashed)
+        self._other_mode = OtherMode(pairs.originals().smashed)
         self._inversion = invert(
             self.parameters,
             pairs,
@@ -94,7 +94,7 @@ class Adra(Attack[AdraParameters]):
         if self._inversion is None:
             raise PluginError("attack 'adra' has no decoder before fit()")
         if self.view.in_training:
-            return self._traffic.reconstruct(self._inversion.reconstruct, smashed)
+            return self._other_mode.reconstruct(self._inversion.reconstruct, smashed)
         return self._inversion.reconstruct(smashed)
 
     def curves(self) -> dict[str, list[float]]:

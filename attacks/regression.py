@@ -25,7 +25,7 @@ from torch import Tensor
 from splitsec.errors import PluginError
 from splitsec.plugins.attack import Attack
 from splitsec.plugins.grants import ThreatModel
-from splitsec.plugins.toolbox.alignment import TrainingTraffic
+from splitsec.plugins.toolbox.alignment import OtherMode
 from splitsec.plugins.toolbox.queries import QueryParameters, ask
 from splitsec.plugins.toolbox.regression import RegressionParameters, Regressor, regress
 from splitsec.progress import Progress
@@ -51,7 +51,7 @@ class Regression(Attack[RegressionAttackParameters]):
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {"queries": 1000}}
 
     _regressor: Regressor | None = None
-    _traffic: TrainingTraffic
+    _other_mode: OtherMode
 
     @classmethod
     def threat_model(cls, parameters: RegressionAttackParameters) -> ThreatModel:
@@ -64,7 +64,7 @@ class Regression(Attack[RegressionAttackParameters]):
             pairs = ask(self.parameters, self.view, self.generator, _NAME)
             stage.advance(note=f"{len(pairs.images)} queries")
             self._regressor = regress(self.parameters, pairs, self.generator, _NAME)
-            self._traffic = TrainingTraffic(pairs.originals().smashed)
+            self._other_mode = OtherMode(pairs.originals().smashed)
             stage.advance(note=f"strength {self._regressor.strength:g}")
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class Regression(Attack[RegressionAttackParameters]):
         if self._regressor is None:
             raise PluginError(f"{_NAME} has no weights before fit()")
         if self.view.in_training:
-            return self._traffic.reconstruct(self._regressor.reconstruct, smashed)
+            return self._other_mode.reconstruct(self._regressor.reconstruct, smashed)
         return self._regressor.reconstruct(smashed)
 
     def curves(self) -> dict[str, list[float]]:

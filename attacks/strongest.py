@@ -25,7 +25,7 @@ from pydantic import Field
 from splitsec.plugins.ensemble import Ensemble, Member
 from splitsec.plugins.parameters import Parameters
 
-_LISTENING = (Member("pseudo-client"),)
+_LISTENING = (Member("transport"), Member("pseudo-client"))
 
 _MEMBERS: Mapping[str, Sequence[Member]] = {
     "queries": (Member("regression"), Member("adra", {"pairs": "public"})),

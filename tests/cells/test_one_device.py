@@ -119,7 +119,7 @@ def one(cells: list[Cell]) -> Cell:
 
 PASSIVE = "adra:epochs=1,kept=0.5,regression:queries=20"
 ACTIVE = "fsha:iterations=1,pretraining=1"
-LISTENING = "pseudo-client:epochs=1,afterwards=1,every=1"
+LISTENING = "transport:rounds=2,starts=1,pseudo-client:epochs=1,afterwards=1,every=1"
 VARIANTS = (
     "adra:epochs=1,decoder=report,optimizer=sgd,loss=l2,kept=0,queries=2",
     "adra:epochs=1,pairs=private",

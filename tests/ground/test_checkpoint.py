@@ -206,7 +206,9 @@ def _slow(*values: Any) -> Any:
 @pytest.mark.parametrize(
     ("attack", "defense", "exchange", "options"),
     [
-        _slow("none,pseudo-client:epochs=1,afterwards=2", "proxy-adversary", 3, {}),
+        _slow(
+            "none,transport:rounds=2,pseudo-client:epochs=1,afterwards=2", "proxy-adversary", 3, {}
+        ),
         _slow("none,pseudo-client:epochs=1,afterwards=0,every=1", "none", 3, {}),
         _slow("fsha:iterations=8", "gaussian-noise", 9, {}),
         _slow("fsha:iterations=8,average=0.0", "none", 10, {"clients": 2}),

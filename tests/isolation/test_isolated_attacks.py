@@ -519,6 +519,7 @@ def numbers(attack: str, folder: Path, isolation: Isolation | None, **asked: Any
         ("adra:epochs=2", "resnet:depth=18", 16),
         ("adra:epochs=2", "vit:width=16,depth=1", 16),
         ("regression:queries=100", "resnet:depth=18", 16),
+        ("transport:rounds=2", "resnet:depth=18", 16),
         ("fsha:iterations=6", "resnet:depth=18", 16),
         ("fsha:iterations=6", "unet:width=4", 32),
         ("pseudo-client:epochs=1,afterwards=2", "unet:width=4", 32),

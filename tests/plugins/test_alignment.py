@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from splitsec.plugins.toolbox.alignment import TrainingTraffic, align, unlikeness
+from splitsec.plugins.toolbox.alignment import OtherMode, align, unlikeness
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -56,9 +56,9 @@ def decode(smashed: Tensor) -> Tensor:
     return smashed.view(-1, 1, 3, 3).clamp(0, 1)
 
 
-def test_traffic_that_makes_unlikely_images_is_aligned() -> None:
+def test_other_mode_that_makes_unlikely_images_is_aligned() -> None:
     known, victims = images(400, 0), images(200, 1)
-    traffic = TrainingTraffic(known.flatten(1))
+    traffic = OtherMode(known.flatten(1))
     changed = victims.flatten(1) * torch.linspace(0.3, 3, 9) + 1
     made = traffic.reconstruct(decode, changed)
     assert (made - victims).square().mean() < 0.02
@@ -67,8 +67,8 @@ def test_traffic_that_makes_unlikely_images_is_aligned() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("count", [2, 20, 200])
-def test_traffic_like_the_answers_is_decoded_as_it_is(count: int, seed: int) -> None:
-    traffic = TrainingTraffic(images(400, 0).flatten(1))
+def test_other_mode_like_the_answers_is_decoded_as_it_is(count: int, seed: int) -> None:
+    traffic = OtherMode(images(400, 0).flatten(1))
     victims = images(count, 10 + seed)
     assert torch.equal(traffic.reconstruct(decode, victims.flatten(1)), victims)
 

@@ -1,7 +1,7 @@
-"""Aligns smashed data that were sent in training with those that a trained client answers.
+"""Aligns smashed data that were sent in training with those of a trained client, or the reverse.
 
 Batch normalisation makes them differ: in training each batch is normalised by its own statistics,
-afterwards by running ones. What was learned from answers then misreads training traffic. Matching
+afterwards by running ones. What was learned from one kind then misreads the other. Matching
 mean and covariance undoes most of it and needs no pairs: Sun, Feng and Saenko, "Return of
 frustratingly easy domain adaptation" (CORAL), AAAI 2016.
 """
@@ -80,14 +80,15 @@ def align(sent: Tensor, answered: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class TrainingTraffic:
-    """Reconstructs images from what was sent of them in training.
+class OtherMode:
+    """Reconstructs images from smashed data that were not sent in the mode that was learned from.
 
     Attributes:
-        answers: what the trained client answers to the attacker's own images, no variants.
+        known: smashed data (M, *smashed_shape) of the kind that was learned from, no variants: for
+            traffic of the training what the trained client answers, and the reverse.
     """
 
-    answers: Tensor
+    known: Tensor
 
     def reconstruct(self, decode: Callable[[Tensor], Tensor], smashed: Tensor) -> Tensor:
         """Decode smashed data as they are, or aligned if that makes unlikely images.
@@ -97,13 +98,13 @@ class TrainingTraffic:
         of this kind, once decoded, are distributed.
 
         Args:
-            decode: gives images (N, C, H, W) for smashed data like the answers.
+            decode: gives images (N, C, H, W) for smashed data like the known ones.
             smashed: (N, *smashed_shape).
         """
-        made, usual = decode(smashed), decode(self.answers)
+        made, usual = decode(smashed), decode(self.known)
         if unlikeness(made, usual) <= _CHANCE:
             return made
-        return decode(align(smashed, self.answers))
+        return decode(align(smashed, self.known))
 
 
 def unlikeness(images: Tensor, usual: Tensor) -> float:
