@@ -31,7 +31,6 @@ PUTS = {
     "splitsec/isolation/protocol.py": 1,  # what crossed between two processes
     "splitsec/isolation/guest.py": 1,  # models that a guest builds
     "attacks/fsha/__init__.py": 1,  # networks of its own
-    "attacks/fsha/images.py": 1,  # decoders
     "attacks/pseudo_client/__init__.py": 1,
     "defenses/proxy_adversary.py": 1,
 }
