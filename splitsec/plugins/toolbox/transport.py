@@ -118,23 +118,21 @@ class Aligned:
     Attributes:
         costs: mean squared distance of each round between what the regression gave and the images
             that the plan gave to it, by the components of that round.
-        hurried: the last cost of the search with half of the rounds.
         image_shape: (C, H, W).
+        hurried: the last cost of the search with half of the rounds.
     """
 
     costs: list[float]
     image_shape: tuple[int, ...]
     _features: _Features
+    _weights: Tensor
+    _axes: Tensor
     _mean: Tensor
-    _weights: Sequence[tuple[_Part, Tensor]]
     hurried: float = math.nan
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
         """Return images (N, C, H, W) in [0, 1] from the smashed data of N images."""
-        features = self._features(smashed)
-        made = self._mean.repeat(len(smashed), 1)
-        for part, weights in self._weights:
-            made[:, part.pixels] += features[:, part.places] @ weights
+        made = self._features(smashed) @ self._weights @ self._axes + self._mean
         return made.to(smashed.dtype).view(-1, *self.image_shape).clamp(0, 1)
 
 
@@ -209,11 +207,13 @@ class Unpaired:
                 made[:, part.pixels] = predicted
             guess = made @ self._axes.T
             guess[:, :count] += middle
-        weights = [
-            (part, part.seen.T @ coefficients)
-            for part, (coefficients, _) in zip(self._parts, fits, strict=True)
-        ]
-        return Aligned(costs, self._shape, self._features, self._mean + middle @ axes, weights)
+        # Seams between parts are no sum of components, and so are left out.
+        weights = torch.empty(sum(part.seen.shape[1] for part in self._parts), count)
+        weights = beside(weights.double(), self._own)
+        for part, (coefficients, _) in zip(self._parts, fits, strict=True):
+            weights[part.places] = part.seen.T @ (coefficients @ axes[:, part.pixels].T)
+        mean = self._mean + middle @ axes
+        return Aligned(costs, self._shape, self._features, weights, axes, mean)
 
     def _transported(self, guess: Tensor, entropy: float) -> tuple[Tensor, float]:
         """Return the mean of the images that the plan gives to each guess, and the mean cost.
