@@ -273,9 +273,12 @@ class Fsha(Attack[FshaParameters]):
         With a pilot, return the autoencoder's errors on public images. They say nothing about how
         close the client has come to the pilot; the critic's losses do not either.
         """
-        name = "distance from public images" if self._game is not None else "autoencoder loss"
+        if self._game is not None:
+            name = measured = "distance from public images"
+        else:
+            name, measured = "autoencoder loss", "public images"
         errors = self._curves[name]
-        return [Convergence.of_last("public images", errors)] if errors else []
+        return [Convergence.of_last(measured, errors)] if errors else []
 
     def _begin(self, smashed: Tensor) -> Hijack:
         """Build the networks for the observed smashed data, and pretrain the autoencoder."""
@@ -342,7 +345,7 @@ class Fsha(Attack[FshaParameters]):
 
     def _networks(self, nonnegative: bool) -> Networks:
         image, smashed = self.view.image_shape, require_map(self.view.smashed_shape, _NAME)
-        level = _level_of(image, smashed)
+        level = paper_networks.level_of(image, smashed)
         wanted = self.parameters.networks
         # The paper's pilot ends linearly, so it fits only a client that sends both signs.
         if wanted == "light" or (wanted == "auto" and (level is None or nonnegative)):
@@ -386,17 +389,3 @@ class Fsha(Attack[FshaParameters]):
         decay = min(self.parameters.average, self._step / (self._step + 9))
         for average, current in zip(self._inverse.parameters(), decoder.parameters(), strict=True):
             average.lerp_(current, 1 - decay)
-
-
-def _level_of(image: tuple[int, int, int], smashed: tuple[int, int, int]) -> int | None:
-    """Return the paper's level whose networks give smashed data of this shape, or None.
-
-    Levels 2 and 3 share a shape and networks.
-    """
-    for level, (channels, halvings) in {1: (64, 1), 2: (128, 2), 4: (256, 3)}.items():
-        height, width = image[1:]
-        for _ in range(halvings):
-            height, width = (height + 1) // 2, (width + 1) // 2
-        if tuple(smashed) == (channels, height, width):
-            return level
-    return None

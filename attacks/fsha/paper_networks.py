@@ -158,3 +158,17 @@ def _check_level(level: int) -> None:
     """Refuse a level that the paper does not have."""
     if level not in LEVELS:
         raise ValueError(f"the FSHA paper's networks have levels 1 to 4, not {level!r}")
+
+
+def level_of(image: tuple[int, int, int], smashed: tuple[int, int, int]) -> int | None:
+    """Return the paper's level whose networks give smashed data of this shape, or None.
+
+    Levels 2 and 3 share a shape and networks.
+    """
+    for level, (channels, halvings) in {1: (64, 1), 2: (128, 2), 4: (256, 3)}.items():
+        height, width = image[1:]
+        for _ in range(halvings):
+            height, width = (height + 1) // 2, (width + 1) // 2
+        if tuple(smashed) == (channels, height, width):
+            return level
+    return None

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_fsha_light_networks import SHAPES
 from torch import Tensor, nn
 
 from splitsec.attacks.fsha import images
@@ -18,6 +17,7 @@ from splitsec.progress import Silent
 from splitsec.randomness import seeded_global_generator
 from splitsec.running.runs import run_cells
 from support.cells import TINY
+from support.smashed_shapes import SHAPES
 
 SMALL = [shapes for shapes in SHAPES if max(shapes[0]) < 100]
 
@@ -133,5 +133,5 @@ def test_depth_decides_the_game(cut: int, images_from_the_start: bool, tmp_path:
     assert record.status == "ok", record.reason
     assert record.session["attacked_exchanges"] == 12
     assert ("distance from public images" in record.history["attack"]) == images_from_the_start
-    assert [one.measured_on for one in record.convergence] == ["public images"]
+    assert [one.measured_on for one in record.convergence] == ["distance from public images"]
     assert "client-settings" not in record.flags
