@@ -193,7 +193,6 @@ def test_help_and_version() -> None:
     [
         (["evla"], "did you mean 'eval'?"),
         ([*EVAL, "--sead", "1"], "--seed"),
-        (["eval"], "Missing option '--attack'"),
         ([*EVAL, "--seed", "1", "--seeds", "2"], "give --seed or --seeds, not both"),
         ([*EVAL, "--seed", "-1"], "-1"),
         ([*EVAL, "--channels", "2"], "'2' is not one of"),
