@@ -143,6 +143,7 @@ class LinearDecoder(nn.Module):
         """
         width = self.here.in_channels
         finer = LinearDecoder(self._shape, self._channels, 2 * self.block, 2 * width)
+        finer = beside(finer, self.centre)
         finer.centre.copy_(self.centre)
         finer.whitening.copy_(self.whitening)
         finer.here.weight.zero_()

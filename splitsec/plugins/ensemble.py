@@ -81,6 +81,7 @@ def together(threats: Sequence[ThreatModel]) -> ThreatModel:
         threats: one or more threat models.
 
     Examples:
+        >>> from splitsec import ThreatModel
         >>> together([ThreatModel(active=True), ThreatModel(labels=True)]).listens
         True
     """

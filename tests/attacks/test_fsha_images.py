@@ -133,5 +133,6 @@ def test_depth_decides_the_game(cut: int, images_from_the_start: bool, tmp_path:
     assert record.status == "ok", record.reason
     assert record.session["attacked_exchanges"] == 12
     assert ("distance from public images" in record.history["attack"]) == images_from_the_start
-    assert [one.measured_on for one in record.convergence] == ["distance from public images"]
+    measured = "distance from public images" if images_from_the_start else "public images"
+    assert [one.measured_on for one in record.convergence] == [measured]
     assert "client-settings" not in record.flags

@@ -118,7 +118,7 @@ def one(cells: list[Cell]) -> Cell:
 
 
 PASSIVE = "adra:epochs=1,kept=0.5,regression:queries=20"
-ACTIVE = "fsha:iterations=1,pretraining=1"
+ACTIVE = "fsha:iterations=1,image_steps=1,pretraining=1"
 LISTENING = "transport:rounds=2,starts=1,pseudo-client:epochs=1,afterwards=1,every=1"
 VARIANTS = (
     "adra:epochs=1,decoder=report,optimizer=sgd,loss=l2,kept=0,queries=2",
@@ -212,7 +212,7 @@ WRONG = {
 }
 """Plug-ins that make a tensor on the CPU and let it meet what they are given."""
 
-SHORT = {"attack": ":iterations=1,pretraining=0", "attack, reconstruct()": ":epochs=1"}
+SHORT = {"attack": ":iterations=1,pretraining=0,image_steps=1", "attack, reconstruct()": ":epochs=1"}
 
 
 @pytest.mark.parametrize("kind", WRONG)

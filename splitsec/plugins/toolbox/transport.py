@@ -120,6 +120,15 @@ class Aligned:
             that the plan gave to it, by the components of that round.
         image_shape: (C, H, W).
         hurried: the last cost of the search with half of the rounds.
+
+    Examples:
+        >>> import torch
+        >>> from splitsec.plugins.toolbox.transport import TransportParameters, Unpaired
+        >>> sent, images = torch.rand(30, 5), torch.rand(40, 1, 4, 4)
+        >>> given = TransportParameters(rounds=4)
+        >>> found = Unpaired(sent, images).align(given, torch.Generator().manual_seed(0))
+        >>> len(found.costs), found.reconstruct(sent).shape
+        (4, torch.Size([30, 1, 4, 4]))
     """
 
     costs: list[float]
@@ -147,13 +156,14 @@ class Unpaired:
 
     Examples:
         >>> import torch
+        >>> from splitsec.plugins.toolbox.transport import TransportParameters
         >>> generator = torch.Generator().manual_seed(0)
-        >>> images = torch.rand(400, 1, 4, 4, generator=generator) ** 3
+        >>> images = torch.rand(60, 1, 4, 4, generator=generator) ** 3
         >>> images = torch.nn.functional.avg_pool2d(images, 3, 1, 1)
-        >>> sent = 7 - 2 * images[:200]
-        >>> found = Unpaired(sent, images[200:]).align(TransportParameters(), generator)
+        >>> sent = 7 - 2 * images[:30]
+        >>> found = Unpaired(sent, images[30:]).align(TransportParameters(), generator)
         >>> found.reconstruct(sent).shape
-        torch.Size([200, 1, 4, 4])
+        torch.Size([30, 1, 4, 4])
     """
 
     def __init__(
