@@ -195,7 +195,7 @@ def test_fsha_runs_on_every_target_and_cut(tmp_path: Path, target: str) -> None:
     cuts = {"resnet:depth=18": "0,2,5,7,8", "fsha-client": "1,4"}[target]
     cells = resolve(
         Request(
-            attack="fsha:iterations=2,pretraining=1",
+            attack="fsha:iterations=2,pretraining=1,image_steps=1",
             defense="none",
             target=target,
             cut=cuts,

@@ -28,7 +28,7 @@ TINY = [
 ]
 QUICK_ATTACKS = (
     "adra:epochs=2,queries=96,adra:epochs=2,pairs=private,pseudo-client:epochs=2,afterwards=1,"
-    "fsha:iterations=4,pretraining=1"
+    "fsha:iterations=4,pretraining=1,image_steps=2"
 )
 TARGETS = {
     "resnet": "resnet:depth=18",
@@ -118,7 +118,7 @@ def test_what_attackers_that_see_nothing_reach_is_measured_once_in_a_session(
 def test_a_shared_training_changes_no_number(tmp_path: Path) -> None:
     """Noise is the hard case: what one attack queries must not shift another's victims."""
     request: dict[str, Any] = {"defense": "gaussian-noise", "target": TARGETS["unet"]}
-    attacks = "adra:epochs=1,pseudo-client:epochs=1,afterwards=1,fsha:iterations=2,pretraining=1"
+    attacks = "adra:epochs=1,pseudo-client:epochs=1,afterwards=1,fsha:iterations=2,pretraining=1,image_steps=1"
     together = run(tmp_path / "together", attack=attacks, **request)
     for record in together:
         attack, values = record.spec.attack, record.spec.parameters["attack"]
