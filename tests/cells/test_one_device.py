@@ -212,7 +212,10 @@ WRONG = {
 }
 """Plug-ins that make a tensor on the CPU and let it meet what they are given."""
 
-SHORT = {"attack": ":iterations=1,pretraining=0,image_steps=1", "attack, reconstruct()": ":epochs=1"}
+SHORT = {
+    "attack": ":iterations=1,pretraining=0,image_steps=1",
+    "attack, reconstruct()": ":epochs=1",
+}
 
 
 @pytest.mark.parametrize("kind", WRONG)

@@ -118,7 +118,10 @@ def test_what_attackers_that_see_nothing_reach_is_measured_once_in_a_session(
 def test_a_shared_training_changes_no_number(tmp_path: Path) -> None:
     """Noise is the hard case: what one attack queries must not shift another's victims."""
     request: dict[str, Any] = {"defense": "gaussian-noise", "target": TARGETS["unet"]}
-    attacks = "adra:epochs=1,pseudo-client:epochs=1,afterwards=1,fsha:iterations=2,pretraining=1,image_steps=1"
+    attacks = (
+        "adra:epochs=1,pseudo-client:epochs=1,afterwards=1,"
+        "fsha:iterations=2,pretraining=1,image_steps=1"
+    )
     together = run(tmp_path / "together", attack=attacks, **request)
     for record in together:
         attack, values = record.spec.attack, record.spec.parameters["attack"]
