@@ -10,33 +10,24 @@ only listens should reach a leakage of 0.45 at cut 5 by the formula of protocol 
 
 from __future__ import annotations
 
-import argparse
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from statistics import mean, median
 from typing import NamedTuple
+
+from grids import run_grid
 
 from splitsec.metrics.schema import VictimScores
 from splitsec.records.members import MemberScores
 from splitsec.records.record import Record
-from splitsec.records.store import load_records
 
-GRID = Path(__file__).with_suffix(".toml")
 TRIVIAL_4 = ("mean-image", "median-image", "random-image", "constant")
 """The blind attackers of protocol 4."""
 
 
 def main() -> None:
     """Run what is missing and print a table in Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path, help="folder of the records")
-    given = parser.parse_args()
-    command = [sys.executable, "-m", "splitsec", "run", str(GRID), "--output", str(given.results)]
-    subprocess.run(command, check=True)
-    print_table(load_records([given.results]))
+    print_table(run_grid(__file__, __doc__))
 
 
 def print_table(records: Sequence[Record]) -> None:

@@ -8,32 +8,23 @@ It runs the cells of ``labels.toml`` that the folder does not have yet, some min
 
 from __future__ import annotations
 
-import argparse
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import mean
+
+from grids import run_grid
 
 from splitsec.metrics.label_schema import LabelScore, LabelSource
 from splitsec.records.record import Record
-from splitsec.records.store import load_records
 from splitsec.records.wording import LABEL_SOURCES
 
-GRID = Path(__file__).with_suffix(".toml")
 VICTIMS = ("training", "held_out")
 
 
 def main() -> None:
     """Run what is missing and print a table in Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path, help="folder of the records")
-    given = parser.parse_args()
-    command = [sys.executable, "-m", "splitsec", "run", str(GRID), "--output", str(given.results)]
-    subprocess.run(command, check=True)
     cells: dict[tuple[str, int], list[Record]] = defaultdict(list)
-    for record in load_records([given.results]):
+    for record in run_grid(__file__, __doc__):
         if record.labels is not None:
             cells[record.spec.data, record.spec.cut].append(record)
     print("| data, cut | seeds | predicted from | training | skill | held-out | skill |")

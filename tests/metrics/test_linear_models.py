@@ -101,7 +101,7 @@ def test_many_training_images_are_averaged_further(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         linear_models,
         "pooled",
-        lambda given, side: sides.append(side) or pooled(given, side),  # type: ignore[func-returns-value]  # on purpose
+        lambda given, side: sides.append(side) or pooled(given, side),  # type: ignore[func-returns-value]  # append gives None
     )
     assert score(images, labels, 2).pixels > 0.99
     monkeypatch.setattr(linear_models, "MANY", 59)
