@@ -16,7 +16,7 @@ from splitsec.cells.resolve import resolve
 from splitsec.progress import Silent
 from splitsec.randomness import seeded_global_generator
 from splitsec.running.runs import run_cells
-from support.cells import TINY
+from support.cells import COUNTS
 from support.smashed_shapes import SHAPES
 
 SMALL = [shapes for shapes in SHAPES if max(shapes[0]) < 100]
@@ -127,7 +127,7 @@ def test_depth_decides_the_game(cut: int, images_from_the_start: bool, tmp_path:
         cut=cut,
         size=16,
         threads=1,
-        settings=TINY[1:],
+        settings=COUNTS,
     )
     (record,) = run_cells(resolve(asked), tmp_path, Silent())
     assert record.status == "ok", record.reason

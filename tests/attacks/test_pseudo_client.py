@@ -233,7 +233,8 @@ def test_it_is_updated_in_every_third_exchange_if_asked_to(tmp_path: Path) -> No
         Request(
             attack=grid,
             defense="none",
-            target="resnet:depth=18",
+            target="fsha-client",
+            cut=1,
             size=16,
             settings=[*SESSION, "training.epochs=2"],
             threads=1,

@@ -184,6 +184,7 @@ def test_a_cell_is_another_one_when_a_member_changes(tmp_path: Path) -> None:
     assert cell_id(epochs=2) != before
 
 
+@pytest.mark.slow
 def test_an_ensemble_works_in_processes_of_its_own(tmp_path: Path) -> None:
     several = ensemble(tmp_path, QUICK[:1])
     (shared,) = run(tmp_path / "shared", several)

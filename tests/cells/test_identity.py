@@ -143,6 +143,7 @@ def test_other_weights_behind_a_path_are_not_believed_to_be_the_old_ones(folder:
     assert first.history != second.history
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_an_isolated_attack_reads_the_file_that_it_is_given() -> None:
     alone = evaluated(attack="./level.py:level=one.txt")
@@ -152,6 +153,7 @@ def test_an_isolated_attack_reads_the_file_that_it_is_given() -> None:
     assert alone.victims == shared.victims
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder", "bubblewrap")
 def test_an_attack_in_the_sandbox_reads_the_file_that_it_is_given() -> None:
     record = evaluated(attack="./level.py:level=one.txt", sandbox=True)

@@ -88,11 +88,11 @@ APART = pytest.param(True, marks=pytest.mark.slow)
     ("declared", "isolated"),
     [
         ({}, False),
-        ({}, True),
+        pytest.param({}, True, marks=pytest.mark.slow),
         ({"active": True}, False),
         pytest.param({"active": True}, True, marks=pytest.mark.slow),
         ({"active": True, "listens": True}, False),
-        ({"active": True, "listens": True}, True),
+        pytest.param({"active": True, "listens": True}, True, marks=pytest.mark.slow),
     ],
     ids=str,
 )

@@ -85,7 +85,7 @@ METHODS = {
         "decode": "keys, size, channels, progress",
     },
 }
-FIRST = ("fit", "threat_model", "begin", "split", "catalogue")
+FIRST = ("begin", "split", "catalogue")
 CASES = [
     pytest.param(kind, method, marks=() if method in FIRST else pytest.mark.slow)
     for kind, methods in METHODS.items()
@@ -135,8 +135,13 @@ def test_it_is_a_skipped_cell_with_its_sentence(
     assert other["status"] == "ok"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS["attack"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        one if one == "fit" else pytest.param(one, marks=pytest.mark.slow)
+        for one in METHODS["attack"]
+    ],
+)
 def test_an_attack_in_this_process_is_skipped_too(
     method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from splitsec.records.store import artifact, record_folder
 from splitsec.records.wording import threat_in_words
 from splitsec.running.executors import InProcess
 from splitsec.running.runs import run_cells
-from support.cells import TINY
+from support.cells import COUNTS
 
 ENSEMBLE = '''
 """An ensemble that listens once and hijacks twice."""
@@ -63,9 +63,10 @@ def run(folder: Path, isolate: bool, *, keep_models: bool = False) -> Record:
     file.write_text(ENSEMBLE)
     request = Request(
         attack=str(file),
-        target="resnet",
+        target="fsha-client",
+        cut=1,
         size=16,
-        settings=[*TINY, "training.epochs=2"],
+        settings=[*COUNTS, "training.epochs=2"],
         threads=1,
     )
     cells = resolve(request, isolation_for(None, sandbox=False) if isolate else None)

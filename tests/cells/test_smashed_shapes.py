@@ -81,8 +81,19 @@ def test_adra_recovers_each_victim_from_its_own_smashed_data(
     assert held_out.privacy.identification.structure < 0.2
 
 
-@pytest.mark.parametrize("target", [VIT, VECTORS], ids=["tokens", "vectors"])
-@pytest.mark.parametrize("defense", ["none", "dcor", "proxy-adversary", "gaussian-noise"])
+@pytest.mark.parametrize(
+    ("target", "defense"),
+    [
+        pytest.param(VIT, "none", marks=pytest.mark.slow),
+        (VIT, "dcor"),
+        pytest.param(VIT, "proxy-adversary", marks=pytest.mark.slow),
+        (VIT, "gaussian-noise"),
+        (VECTORS, "none"),
+        pytest.param(VECTORS, "dcor", marks=pytest.mark.slow),
+        (VECTORS, "proxy-adversary"),
+        pytest.param(VECTORS, "gaussian-noise", marks=pytest.mark.slow),
+    ],
+)
 def test_defenses_run_and_attacks_on_maps_are_skipped(
     target: str, defense: str, tmp_path: Path
 ) -> None:
@@ -96,6 +107,7 @@ def test_defenses_run_and_attacks_on_maps_are_skipped(
         assert (record.reason or "").endswith(sent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [VIT, VECTORS], ids=["tokens", "vectors"])
 def test_a_run_that_was_killed_twice_goes_on(
     target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

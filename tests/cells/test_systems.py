@@ -27,14 +27,17 @@ TINY = [
     "counts.victims=12",
 ]
 QUICK_ATTACKS = (
-    "adra:epochs=2,queries=96,adra:epochs=2,pairs=private,pseudo-client:epochs=2,afterwards=1,"
-    "fsha:iterations=4,pretraining=1,image_steps=2"
+    "adra:epochs=1,queries=40,adra:epochs=1,pairs=private,pseudo-client:epochs=1,afterwards=1,"
+    "fsha:iterations=2,pretraining=1,image_steps=1"
 )
 TARGETS = {
     "resnet": "resnet:depth=18",
     "resnet-private": "resnet:depth=18,labels=private",
     "unet": "unet:width=4",
 }
+CLIENT: dict[str, Any] = {"target": "fsha-client", "cut": 1}
+"""The cheapest target."""
+
 QUICK_PAIRS = {
     ("dcor", "resnet"),
     ("proxy-adversary", "unet"),
@@ -74,7 +77,7 @@ def test_all_attacks_and_defenses_run_on_every_target(
     assert public.access is not None
     assert private.access is not None
     assert pseudo.access is not None
-    assert public.access.queries == 96
+    assert public.access.queries == 40
     assert private.access.pairs == 32
     assert (pseudo.access.queries, pseudo.access.pairs) == (0, 0)
     assert {"oracle-access"} <= {*public.flags} & {*private.flags}
@@ -94,8 +97,8 @@ def test_cells_that_differ_in_their_attack_share_one_training(
         return honest(self, *arguments, **options)
 
     monkeypatch.setattr(PrivateSide, "honest", counted)
-    attacks = "none,adra:epochs=1,pseudo-client:epochs=1,afterwards=1"
-    run(tmp_path, attack=attacks, defense="none,dcor", target="fsha-client", cut=1)
+    attacks = "none,adra:epochs=1,queries=20"
+    run(tmp_path, attack=attacks, defense="none,dcor", **CLIENT)
     assert sorted(sessions) == ["dcor", "none"]
 
 
@@ -110,17 +113,17 @@ def test_what_attackers_that_see_nothing_reach_is_measured_once_in_a_session(
         return on(self, *arguments)
 
     monkeypatch.setattr(References, "on", counted)
-    records = run(tmp_path, attack="adra:epochs=1,adra:epochs=2", target=TARGETS["resnet"])
+    records = run(tmp_path, attack="adra:epochs=1,queries=20,adra:epochs=2,queries=20", **CLIENT)
     assert len({record.cell_id for record in records}) == 2
     assert len(measured) == 2, "held-out images and training victims, for both attacks"
 
 
 def test_a_shared_training_changes_no_number(tmp_path: Path) -> None:
     """Noise is the hard case: what one attack queries must not shift another's victims."""
-    request: dict[str, Any] = {"defense": "gaussian-noise", "target": TARGETS["unet"]}
+    request: dict[str, Any] = {"defense": "gaussian-noise", **CLIENT}
     attacks = (
-        "adra:epochs=1,pseudo-client:epochs=1,afterwards=1,"
-        "fsha:iterations=2,pretraining=1,image_steps=1"
+        "adra:epochs=1,queries=20,pseudo-client:epochs=1,afterwards=1,"
+        "fsha:iterations=2,pretraining=0"
     )
     together = run(tmp_path / "together", attack=attacks, **request)
     for record in together:
@@ -142,7 +145,7 @@ def test_an_attack_that_fails_while_it_listens_fails_alone(tmp_path: Path) -> No
         "    def observe(self, exchange):\n        raise KeyError('listening')\n"
         "    def reconstruct(self, smashed):\n        return smashed\n"
     )
-    records = run(tmp_path, attack=f"{plugin},adra:epochs=1", target=TARGETS["resnet"])
+    records = run(tmp_path, attack=f"{plugin},adra:epochs=1,queries=20", **CLIENT)
     assert [record.status for record in records] == ["failed", "ok"]
     assert "raised KeyError in observe()" in (records[0].reason or "")
 
@@ -175,7 +178,7 @@ def test_the_best_epoch_by_validation_is_kept(tmp_path: Path) -> None:
 
 
 def test_several_clients_have_figures_of_their_own(tmp_path: Path) -> None:
-    (record,) = run(tmp_path, attack="adra:epochs=1", target=TARGETS["resnet"], clients=3)
+    (record,) = run(tmp_path, attack="adra:epochs=1,queries=20", clients=3, **CLIENT)
     assert record.status == "ok", record.reason
     assert record.utility is not None
     assert len(record.utility.clients) == 3
@@ -246,8 +249,10 @@ def test_releasing_in_evaluation_changes_no_state_of_the_defense(tmp_path: Path)
         "        self.count += 1\n"
         "        return smashed * (1 + self.count)\n"
     )
-    request: dict[str, Any] = {"defense": str(defense), "target": TARGETS["resnet"]}
-    (one,) = run(tmp_path / "1", ["training.epochs=2"], attack="adra:epochs=1", **request)
+    request: dict[str, Any] = {"defense": str(defense), **CLIENT}
+    (one,) = run(
+        tmp_path / "1", ["training.epochs=2"], attack="adra:epochs=1,queries=20", **request
+    )
     (alone,) = run(tmp_path / "2", ["training.epochs=2"], attack="none", **request)
     assert one.utility == alone.utility
     assert one.history["training"] == alone.history["training"]
@@ -266,9 +271,7 @@ def test_two_classes_of_one_file_are_not_one_cell(tmp_path: Path) -> None:
 
 
 def test_each_attack_that_cannot_be_built_has_its_own_reason(tmp_path: Path) -> None:
-    records = run(
-        tmp_path, ["counts.public=0"], attack="fsha,pseudo-client,none", target=TARGETS["resnet"]
-    )
+    records = run(tmp_path, ["counts.public=0"], attack="fsha,pseudo-client,none", **CLIENT)
     assert [record.status for record in records] == ["failed", "failed", "ok"]
     assert "attack 'fsha' needs public images" in (records[0].reason or "")
     assert "attack 'pseudo-client' needs public images" in (records[1].reason or "")

@@ -125,6 +125,7 @@ def test_the_same_cell_gives_the_same_bytes(record: Record, tmp_path: Path) -> N
     assert compare(record, again).agreement == "identical"
 
 
+@pytest.mark.slow
 def test_isolation_gives_the_same_bytes(record: Record, tmp_path: Path) -> None:
     assert content(run(tmp_path / "results", isolate=True)) == content(record)
 

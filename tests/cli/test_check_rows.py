@@ -31,7 +31,9 @@ class Waits(Defense):
 
 
 @pytest.mark.parametrize(
-    "words", [[], pytest.param(["--json"], marks=pytest.mark.slow), ["--sandbox"]], ids=str
+    "words",
+    [[], *(pytest.param([one], marks=pytest.mark.slow) for one in ("--json", "--sandbox"))],
+    ids=str,
 )
 def test_a_row_is_there_before_the_next_check_is_done(
     words: list[str], tmp_path: Path, request: pytest.FixtureRequest
@@ -114,7 +116,12 @@ class Net(Target[Parameters]):
         ({"states": "channels = (3,)"}, "ok", "colour"),
         pytest.param({"states": "channels = (1,)"}, "ok", "grey", marks=pytest.mark.slow),
         ({"states": "def sizes(self): return range(32, 33)"}, "ok", "32 to 32 px"),
-        ({"states": "def sizes(self): return range(64, 1025, 64)"}, "ok", "64 to 64 px"),
+        pytest.param(
+            {"states": "def sizes(self): return range(64, 1025, 64)"},
+            "ok",
+            "64 to 64 px",
+            marks=pytest.mark.slow,
+        ),
         ({"channels": "3"}, "warning", "state it with channels = (3,)"),
         pytest.param(
             {"channels": "1"}, "warning", "state it with channels = (1,)", marks=pytest.mark.slow
@@ -125,15 +132,17 @@ class Net(Target[Parameters]):
             "4 refused: colour alone",
             marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             {"refuses": "if image.height < 40: raise NotApplicable('it is too small')"},
             "ok",
             "8 refused: it is too small",
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             {"refuses": "if image.channels == 3: raise ValueError('colour')"},
             "warning",
             "state it with channels = (1,)",
+            marks=pytest.mark.slow,
         ),
         ({"refuses": "raise NotApplicable('no')"}, "failed", "which works at no size: no"),
         ({"refuses": "raise ValueError('no')"}, "failed", "raised ValueError"),

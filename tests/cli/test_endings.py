@@ -178,7 +178,9 @@ def test_results_that_cannot_be_written_are_said_once(words: list[str]) -> None:
             True,
             marks=pytest.mark.slow,
         ),
-        (["eval", "--attack=none", "--seeds=3", *EVAL[4:]], True),
+        pytest.param(
+            ["eval", "--attack=none", "--seeds=3", *EVAL[4:]], True, marks=pytest.mark.slow
+        ),
         (["list", "attacks"], False),
         pytest.param(["show", "attack", "fsha"], False, marks=pytest.mark.slow),
     ],
@@ -205,7 +207,7 @@ def test_a_reader_that_goes_away_ends_a_command_without_a_traceback(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no such locale")
-@pytest.mark.parametrize("plug_in", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("plug_in", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_names_that_ascii_does_not_have(plug_in: bool, tmp_path: Path) -> None:
     """``LC_ALL=C PYTHONUTF8=0`` is what some cluster nodes and services have."""
     folder = tmp_path / "données, à moi"
@@ -227,8 +229,8 @@ def test_names_that_ascii_does_not_have(plug_in: bool, tmp_path: Path) -> None:
 
     if plug_in:
         assert "Défense: rien." in call("show", "defense", "./défense.py")
-        assert call("check", "defense", "./défense.py", "--only", "documented")
         return
+    assert call("check", "defense", "./défense.py", "--only", "documented")
     words = [*EVAL[4:], "--attack=none", "--defense", str(folder / "défense.py")]
     told = json.loads(call("eval", *words, "--output", "résultats", "--json"))
     assert told["spec"]["defense"] == "défense"

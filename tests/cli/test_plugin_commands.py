@@ -17,10 +17,10 @@ from splitsec.leaderboard.web.publication import command as again
 from splitsec.plugins.names import KINDS, Kind
 from splitsec.records.record import Record
 from splitsec.records.store import load_records
-from support.cells import TINY
+from support.cells import COUNTS
 from support.installed import install_new
 
-SETTINGS = [f"--set={one}" for one in TINY if not one.startswith("target")]
+SETTINGS = [f"--set={one}" for one in COUNTS]
 WAYS = ("installed", "file", "folder", "built in")
 BUILT_IN = {
     "attack": "adra:epochs=1",

@@ -32,7 +32,7 @@ from splitsec.progress import Silent
 from splitsec.records.record import load_record
 from splitsec.records.spec import CellSpec
 from splitsec.records.store import find_records, load_records
-from support.cells import TINY
+from support.cells import COUNTS
 from support.records import cell as ranked
 
 SECRET = "correct horse battery staple, twice over"
@@ -65,9 +65,10 @@ def mine(seeds: int = 1) -> list[Cell]:
         Request(
             attack="none",
             defense="none",
-            target="resnet",
+            target="fsha-client",
+            cut=1,
             size=16,
-            settings=TINY,
+            settings=COUNTS,
             seed=range(seeds),
             threads=1,
         )
@@ -75,12 +76,14 @@ def mine(seeds: int = 1) -> list[Cell]:
 
 
 def run(*options: object) -> Result:
-    settings = [word for one in TINY for word in ("--set", one)]
+    settings = [word for one in COUNTS for word in ("--set", one)]
     words = [
         "--attack",
         "none",
         "--target",
-        "resnet",
+        "fsha-client",
+        "--cut",
+        "1",
         "--size",
         "16",
         "--threads",

@@ -34,6 +34,7 @@ def pairs(count: int, x_size: int, z_size: int, noise: float) -> tuple[Tensor, T
     return x, z
 
 
+@pytest.mark.slow  # the package compiles for ten seconds
 @pytest.mark.parametrize(("count", "x_size", "z_size"), [(8, 2, 3), (32, 48, 64), (64, 300, 5)])
 @pytest.mark.parametrize("noise", [0.0, 0.1, 10.0])
 def test_both_estimators_equal_the_dcor_package(
@@ -47,6 +48,13 @@ def test_both_estimators_equal_the_dcor_package(
     assert corrected_squared_distance_correlation(x, z).item() == pytest.approx(
         reference.u_distance_correlation_sqr(*arrays), abs=1e-9
     )
+
+
+def test_whoever_sends_a_scaled_copy_hides_nothing() -> None:
+    x, z = pairs(32, 5, 5, 0.1)
+    assert distance_correlation(x, 3 * x + 1).item() == pytest.approx(1)
+    assert corrected_squared_distance_correlation(x, 3 * x + 1).item() == pytest.approx(1)
+    assert 0 < distance_correlation(x, z).item() < 1
 
 
 def test_the_published_estimator_saturates_and_the_corrected_one_does_not() -> None:

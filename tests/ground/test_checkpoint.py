@@ -26,7 +26,6 @@ from splitsec.state import UnfitError, put_back, take
 from support.interruption import Killed, killed_at
 
 TINY = [
-    "target.resnet.depth=18",
     "training.epochs=2",
     "training.batch_size=8",
     "counts.private=24",
@@ -193,7 +192,13 @@ def test_what_fails_halfway_fails_the_cell(tmp_path: Path) -> None:
 
 def cells(attack: str, defense: str, *settings: str, **options: Any) -> list[Cell]:
     return resolve(
-        Request(attack=attack, defense=defense, settings=[*TINY, *settings], threads=1, **options)
+        Request(
+            attack=attack,
+            defense=defense,
+            settings=[*TINY, *settings],
+            threads=1,
+            **{"target": "fsha-client", "cut": 1, "size": 16, **options},
+        )
     )
 
 
@@ -210,9 +215,9 @@ def _slow(*values: Any) -> Any:
             "none,transport:rounds=2,pseudo-client:epochs=1,afterwards=2", "proxy-adversary", 3, {}
         ),
         _slow("none,pseudo-client:epochs=1,afterwards=0,every=1", "none", 3, {}),
-        _slow("fsha:iterations=8", "gaussian-noise", 9, {}),
+        ("fsha:iterations=8", "gaussian-noise", 9, {}),
         _slow("fsha:iterations=8,average=0.0", "none", 10, {"clients": 2}),
-        ("fsha:iterations=8", "dcor", 9, {"target": "unet", "settings": ["target.unet.width=4"]}),
+        _slow("fsha:iterations=8", "dcor", 9, {"target": "unet:width=4", "cut": 1, "size": 32}),
         _slow("fsha:iterations=12,images_from=0,image_steps=2", "none", 9, {}),
         _slow("none", "proxy-adversary", 3, {"settings": ["training.keep=best"]}),
     ],
@@ -226,21 +231,7 @@ def test_a_killed_session_gives_the_record_of_a_whole_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     more = list(options.pop("settings", []))
-    target = options.pop("target", "resnet")
-    if target == "unet":
-        settings = [one for one in TINY if "resnet" not in one]
-        grid = resolve(
-            Request(
-                attack=attack,
-                defense=defense,
-                target="unet",
-                size=32,
-                threads=1,
-                settings=[*settings, *more],
-            )
-        )
-    else:
-        grid = cells(attack, defense, *more, size=16, **options)
+    grid = cells(attack, defense, *more, **options)
     whole = [one.numbers() for one in run_cells(grid, tmp_path / "whole", Silent())]
     killed_at(monkeypatch, exchange)
     with pytest.raises(Killed):
@@ -271,7 +262,7 @@ def test_a_killed_session_gives_the_record_of_a_whole_one(
 def test_a_killed_fit_goes_on(
     attack: str, owner: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grid = cells(attack, "none", size=16)
+    grid = cells(attack, "none")
     (whole,) = run_cells(grid, tmp_path / "whole", Silent())
     where = pkgutil.resolve_name(owner)
     step, count = getattr(where, name), 0
@@ -314,8 +305,8 @@ def counting(self, *arguments):
     return step(self, *arguments)
 
 Client.step = counting
-request = Request(attack="fsha:iterations=12", size=16, threads=1, settings={settings})
-cells = resolve(request)
+client = dict(target="fsha-client", cut=1, size=16, threads=1)
+cells = resolve(Request(attack="fsha:iterations=12", settings={settings}, **client))
 (record,) = run_cells(cells, Path({store!r}), Silent(), rerun="failed")
 print(record.to_json())
 """

@@ -16,7 +16,7 @@ from splitsec.isolation import Isolation
 from splitsec.isolation.protocol import Channel
 from splitsec.isolation.proxy import IsolatedAttack
 from splitsec.plugins.messages import Exchange, Message
-from support.cells import TINY
+from support.cells import COUNTS
 from support.isolated import build_attack
 from support.meta import META, OneDevice
 
@@ -63,7 +63,7 @@ def test_a_guest_and_its_host_use_the_device_of_the_cell(tmp_path: Path) -> None
     file = tmp_path / "looking.py"
     file.write_text(LOOKING)
     (cell,) = resolve(
-        Request(attack=str(file), target="fsha-client", size=16, settings=TINY[1:], threads=1)
+        Request(attack=str(file), target="fsha-client", size=16, settings=COUNTS, threads=1)
     )
     cell = replace(cell, isolation=Isolation(), device=META)
     sent = torch.rand(4, *(256, 2, 2), device="meta")
@@ -79,7 +79,7 @@ def test_a_guest_and_its_host_use_the_device_of_the_cell(tmp_path: Path) -> None
 
 
 def test_a_cell_travels_with_its_device_which_is_no_part_of_its_id() -> None:
-    (cell,) = resolve(Request(attack="none", target="fsha-client", size=16, settings=TINY[1:]))
+    (cell,) = resolve(Request(attack="none", target="fsha-client", size=16, settings=COUNTS))
     elsewhere = replace(cell, device=META)
     text = CellMessage.of(elsewhere).model_dump_json()
     assert load_cell(CellMessage.model_validate_json(text)).device == META

@@ -170,7 +170,10 @@ def test_what_keeps_to_no_rule_is_ended(rule: str, says: str, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("outlaw")
-@pytest.mark.parametrize("rule", ["silence", "babble", "chatter"])
+@pytest.mark.parametrize(
+    "rule",
+    ["silence", *(pytest.param(one, marks=pytest.mark.slow) for one in ("babble", "chatter"))],
+)
 def test_what_never_answers_is_ended(rule: str) -> None:
     with pytest.raises(TimeLimitError, match="of a cell it may take 3 seconds"):
         call(rule, seconds=3)
@@ -309,7 +312,8 @@ def isolated_fsha(batch_size: int = 8, **limits: float) -> IsolatedAttack:
         Request(
             attack="fsha:iterations=5,pretraining=0,batch_size=600",
             defense="none",
-            target="resnet:depth=18",
+            target="fsha-client",
+            cut=1,
             size=16,
             threads=1,
             settings=[f"training.batch_size={batch_size}"],
@@ -321,10 +325,11 @@ def isolated_fsha(batch_size: int = 8, **limits: float) -> IsolatedAttack:
     return attack
 
 
-DIRECTED = Message(torch.ones(2, 64, 4, 4), None, client=0, step=0)
+DIRECTED = Message(torch.ones(2, 64, 8, 8), None, client=0, step=0)
 
 
-@pytest.mark.parametrize("method", [pytest.param("features", marks=pytest.mark.slow), "answer"])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["features", "answer"])
 def test_the_session_that_an_attack_directs_is_on_its_time(method: str) -> None:
     with closing(isolated_fsha(seconds=600)) as attack:
         attack.answer(DIRECTED)
@@ -418,6 +423,7 @@ def test_what_a_liar_answers_and_asks_for_is_refused() -> None:
         attack.close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_state_that_is_not_taken_back_fails_one_attack_alone() -> None:
     attack, _ = build_attack(hostile("liar.py", Isolation()))
     try:
@@ -516,10 +522,9 @@ def numbers(attack: str, folder: Path, isolation: Isolation | None, **asked: Any
 @pytest.mark.parametrize(
     ("attack", "target", "size"),
     [
-        ("adra:epochs=2", "resnet:depth=18", 16),
         ("adra:epochs=2", "vit:width=16,depth=1", 16),
-        ("regression:queries=100", "resnet:depth=18", 16),
-        ("transport:rounds=2", "resnet:depth=18", 16),
+        ("regression:queries=100", "fsha-client", 16),
+        ("transport:rounds=2", "fsha-client", 16),
         ("fsha:iterations=6", "resnet:depth=18", 16),
         ("fsha:iterations=6", "unet:width=4", 32),
         ("pseudo-client:epochs=1,afterwards=2", "unet:width=4", 32),
@@ -597,16 +602,13 @@ def test_a_killed_fit_of_an_isolated_attack_goes_on(
     killed_and_resumed(cells, tmp_path / "parts", whole, says)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("room", "says"),
     [
-        pytest.param(4 << 30, "'hoarder' saves more than 20 stages", marks=pytest.mark.slow),
+        (4 << 30, "'hoarder' saves more than 20 stages"),
         (8000, "'hoarder' saves more than 8,000 bytes"),
-        pytest.param(
-            100,
-            r"broke the rules .* in fit\(\): it sent .* bytes of tensors",
-            marks=pytest.mark.slow,
-        ),
+        (100, r"broke the rules .* in fit\(\): it sent .* bytes of tensors"),
     ],
 )
 def test_an_attack_cannot_fill_the_disk_with_checkpoints(

@@ -68,6 +68,7 @@ def test_it_opens_with_all_rankings_and_draws(page: Page) -> None:
         assert not page.locator(BOARD).is_visible()
 
 
+@pytest.mark.slow
 def test_by_says_which_ranking_is_open_first(
     browser: Browser, built: Built, tmp_path: Path
 ) -> None:
@@ -108,6 +109,7 @@ def test_tables_sort_with_empty_cells_last(page: Page) -> None:
     assert page.locator(f"{BOARD} [aria-sort]").count() == 1
 
 
+@pytest.mark.slow
 def test_filters_hold_for_rankings_and_gallery(page: Page) -> None:
     page.select_option("#board-filters [name=data]", "retinamnist")
     assert page.locator(".panel:not(.closed) .board:visible h5").all_inner_texts() == [
@@ -127,6 +129,7 @@ def test_filters_hold_for_rankings_and_gallery(page: Page) -> None:
     assert page.locator("#cells .marks").first.inner_text().count("were clamped") == 1
 
 
+@pytest.mark.slow
 def test_hovering_says_which_defense_and_its_worst_attack(page: Page) -> None:
     drawn(page)
     traces = page.locator(f"{BOARD} .scatterlayer .trace")
@@ -172,6 +175,7 @@ def test_a_keyboard_reaches_rows_points_tabs_and_cells(page: Page) -> None:
     assert page.locator("#cell-count").inner_text().startswith("12 of 65 cells shown")
 
 
+@pytest.mark.slow
 def test_every_control_can_be_reached_and_is_named(page: Page) -> None:
     unnamed = page.evaluate(
         """[...document.querySelectorAll('button, select, a, summary')].filter(one =>
@@ -209,6 +213,7 @@ def test_the_gallery_shows_pictures_with_numbers_and_opens(page: Page, built: Bu
     assert "mounts no attack" in page.locator("#cells").inner_text()
 
 
+@pytest.mark.slow
 def test_a_lost_picture_is_said_in_words(browser: Browser, built: Built, tmp_path: Path) -> None:
     page = build(built.source, tmp_path / "page")
     for picture in (page / "pictures").iterdir():
@@ -221,6 +226,7 @@ def test_a_lost_picture_is_said_in_words(browser: Browser, built: Built, tmp_pat
     opened.close()
 
 
+@pytest.mark.slow
 def test_nothing_is_wider_than_a_phone(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.reload()
@@ -236,6 +242,7 @@ def test_nothing_is_wider_than_a_phone(page: Page) -> None:
     assert scrolls[0] > scrolls[1], "the table scrolls, in its own container"
 
 
+@pytest.mark.slow
 def test_dark_is_another_page_and_another_chart(page: Page) -> None:
     drawn(page)
     look = f"""() => [getComputedStyle(document.body).backgroundColor,
@@ -250,6 +257,7 @@ def test_dark_is_another_page_and_another_chart(page: Page) -> None:
     assert all(one != other for one, other in zip(light, page.evaluate(look), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["ok", "failed"])
 def test_a_page_of_little_still_opens(status: str, browser: Browser, tmp_path: Path) -> None:
     little: dict[str, Any] = {"status": status, "history": {"training": {"loss": [float("nan")]}}}
@@ -274,6 +282,7 @@ def test_a_page_of_little_still_opens(status: str, browser: Browser, tmp_path: P
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_on_paper_all_rankings_are_there_and_no_controls(page: Page) -> None:
     page.emulate_media(media="print")
     for kind in ("defenses", "attacks", "targets"):
@@ -282,6 +291,7 @@ def test_on_paper_all_rankings_are_there_and_no_controls(page: Page) -> None:
         assert not page.locator(control).first.is_visible()
 
 
+@pytest.mark.slow
 def test_without_scripts_the_rankings_are_there(browser: Browser, built: Built) -> None:
     context = browser.new_context(java_script_enabled=False)
     opened = context.new_page()

@@ -86,7 +86,7 @@ def test_few_seeds_have_intervals_of_their_images_and_no_ranks(seeds: int) -> No
     assert (table["leakage high"] < 1).all()
 
 
-@pytest.mark.parametrize(("rows", "boards"), [(3, 20), (10, 8)])
+@pytest.mark.parametrize(("rows", "boards"), [(3, 20), pytest.param(10, 8, marks=pytest.mark.slow)])
 def test_equal_rows_of_a_board_share_their_rank(rows: int, boards: int) -> None:
     apart = 0
     for seed in range(boards):

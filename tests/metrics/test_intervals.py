@@ -112,7 +112,7 @@ def test_the_bootstrap_of_an_auc_is_scipys() -> None:
     margins = logits[:, 1]
     reference = stats.bootstrap(  # resamples both samples on their own
         (margins[labels == 1], margins[labels == 0]),
-        lambda ill, well: stats.mannwhitneyu(ill, well).statistic / (len(ill) * len(well)),
+        lambda ill, well: np.mean(ill[:, None] > well),
         vectorized=False,
         n_resamples=4000,
         method="percentile",

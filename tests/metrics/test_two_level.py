@@ -60,7 +60,9 @@ def test_an_interval_that_forgets_the_images_covers_too_seldom() -> None:
     assert hits / 300 < 0.9
 
 
-@pytest.mark.parametrize(("rows", "runs"), [(3, 400), (10, 100)])
+@pytest.mark.parametrize(
+    ("rows", "runs"), [(3, 400), pytest.param(10, 100, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("world", ["images vary most", "seeds alone", "skewed"])
 def test_equal_rows_are_seldom_ranked_apart(world: str, rows: int, runs: int) -> None:
     assert told_apart(rows, 5, 60, WORLDS[world], runs, resamples=100) <= 0.05 + NOISE

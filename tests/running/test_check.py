@@ -316,12 +316,13 @@ TOKENS = "vit, cut 1: tokens, not maps"
             r"\(victims|leakage",
         ),
         ("beats a blind guess", "", "pass", "failed", r"leakage 0\.0\d on unet"),
-        (
+        pytest.param(
             "leaves no trace",
             "",
             "torch.set_num_threads(torch.get_num_threads() + 1)",
             "failed",
             r"number of threads in reconstruct\(\)",
+            marks=pytest.mark.slow,  # two threads on one core wait for each other
         ),
         ("leaves no trace", "", "torch.rand(3)", "ok", "unchanged"),
     ],
@@ -468,9 +469,19 @@ def test_in_the_sandbox_a_plugin_is_imported_nowhere_else(
     ("does", "limits", "says"),
     [
         ("while True: time.sleep(1)", {"seconds": 4}, "took longer than 4 seconds"),
-        ("held = torch.ones(200 << 20); time.sleep(60)", {"memory_gib": 0.5}, "GiB of memory, and"),
-        ("[os.fork() for _ in range(4)]; time.sleep(60)", {"processes": 5}, "processes, and 5 are"),
-        ("sys.exit(7)", {}, "ended with exit code 7"),
+        pytest.param(
+            "held = torch.ones(200 << 20); time.sleep(60)",
+            {"memory_gib": 0.5},
+            "GiB of memory, and",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "[os.fork() for _ in range(4)]; time.sleep(60)",
+            {"processes": 5},
+            "processes, and 5 are",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("sys.exit(7)", {}, "ended with exit code 7", marks=pytest.mark.slow),
     ],
 )
 def test_a_check_in_the_sandbox_is_limited(
@@ -484,6 +495,7 @@ def test_a_check_in_the_sandbox_is_limited(
     assert not [one for one in Path("/proc").glob("[0-9]*/cmdline") if _is_check(one, file)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bubblewrap")
 def test_what_a_checked_plugin_prints_cannot_fill_the_disk(tmp_path: Path) -> None:
     endless = "import os\nwhile True:\n    os.write(2, bytes(1 << 20))\n"
@@ -535,6 +547,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bubblewrap")
 def test_what_a_plugin_reports_of_itself_is_made_harmless(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
@@ -546,6 +559,7 @@ def test_what_a_plugin_reports_of_itself_is_made_harmless(tmp_path: Path) -> Non
     assert (told.parameters, told.findings[0].sentence) == ({" ": [" "]}, " [2J")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bubblewrap")
 def test_what_a_checked_plugin_says_steers_no_terminal(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
@@ -564,6 +578,7 @@ def test_what_a_checked_plugin_says_steers_no_terminal(tmp_path: Path) -> None:
     assert len(str(caught.value)) < 1000
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bubblewrap")
 def test_a_path_with_letters_that_steer_is_checked_and_not_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

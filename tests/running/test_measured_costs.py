@@ -17,7 +17,7 @@ from splitsec.running.estimate import make_plan
 from splitsec.running.measured_costs import measure
 from splitsec.running.runs import run_cells, with_records
 from splitsec.training.client import Client
-from support.cells import TINY
+from support.cells import COUNTS
 
 TARGETS = {"resnet:depth=18": 3, "unet:width=4": 1, "vit:width=16,depth=1": 3}
 
@@ -38,6 +38,10 @@ def cells_of(attack: str, target: str = "resnet:depth=18", **more: Any) -> list[
     )
 
 
+QUICK = {
+    ("none", "vit:width=16,depth=1"),
+    ("fsha:iterations=4000", "unet:width=4"),
+}
 ATTACKS = ("none", "adra:epochs=400", "fsha:iterations=4000")
 
 
@@ -47,7 +51,7 @@ ATTACKS = ("none", "adra:epochs=400", "fsha:iterations=4000")
         pytest.param(
             attack,
             target,
-            marks=pytest.mark.slow if attack != "none" and "resnet" in target else (),
+            marks=() if (attack, target) in QUICK else pytest.mark.slow,
         )
         for attack in ATTACKS
         for target in TARGETS
@@ -107,15 +111,16 @@ def test_kinds_beyond_the_limit_are_left_out(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_record_is_found_without_its_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (cell,) = resolve(Request(attack="none", target="resnet", size=[16], threads=1, settings=TINY))
+    asked: dict[str, Any] = {"attack": "none", "target": "fsha-client", "cut": 1, "threads": 1}
+    (cell,) = resolve(Request(size=[16], settings=COUNTS, **asked))
     (record,) = run_cells([cell], tmp_path, Silent())
     monkeypatch.setattr("splitsec.data.loading.load_data", lambda *_: pytest.fail("images"))
     ((_, found),) = with_records([cell], tmp_path, Silent(), "failed")
     assert found == record
     ((_, none),) = with_records([cell], tmp_path, Silent(), "all")
     assert none is None
-    words = ["eval", "--attack=none", "--target=resnet", "--size=16", "--threads=1", "--dry-run"]
-    words += [f"--set={one}" for one in TINY]
+    words = ["eval", "--attack=none", "--target=fsha-client", "--cut=1", "--size=16"]
+    words += ["--threads=1", "--dry-run", *(f"--set={one}" for one in COUNTS)]
     assert run([*words, f"--output={tmp_path}"]) == Exit.OK
     assert "1 cells: 1 have a record, 0 to run" in capsys.readouterr().out
     changed = ["--set=training.epochs=2", f"--output={tmp_path}"]

@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +22,7 @@ from splitsec.cells.cell import Cell
 from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.cli.exit_codes import Exit
-from splitsec.errors import UsageError
+from splitsec.errors import UsageError, WorkerError
 from splitsec.plugins.packing import PackedPlugin
 from splitsec.progress import Silent
 from splitsec.records.record import Record, load_record
@@ -31,7 +30,7 @@ from splitsec.records.store import artifact, check_artifact, load_records, recor
 from splitsec.running.executors import ray as executor
 from splitsec.running.executors.ray import Ray
 from splitsec.running.runs import run_cells
-from support.cells import TINY
+from support.cells import COUNTS
 from support.workers import Telling, gone
 
 DEFENSE = '''
@@ -110,10 +109,11 @@ def grid(attack: str = "none", defense: str = "none", seeds: int = 1) -> list[Ce
         Request(
             attack=attack,
             defense=defense,
-            target="resnet",
+            target="fsha-client",
+            cut=1,
             size=16,
             seed=range(seeds),
-            settings=TINY,
+            settings=COUNTS,
             threads=1,
         )
     )
@@ -267,17 +267,12 @@ def _other_source(patch: pytest.MonkeyPatch) -> None:
     )
 
 
-def _other_images(patch: pytest.MonkeyPatch) -> None:
-    hashes = SimpleNamespace(of=lambda spec: "0")
-    patch.setattr(executor, "ImageHashes", lambda progress: hashes)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("differ", "said"),
     [
         (_older_core, "splitsec here and where the run was started are not the same"),
         (_other_source, "a plug-in's source here and where the run was started are not the same"),
-        (_other_images, "the images here and where the run was started are not the same"),
     ],
 )
 def test_a_node_where_the_cell_would_be_another_does_not_run_it(
@@ -298,9 +293,24 @@ def test_a_node_where_the_cell_would_be_another_does_not_run_it(
     assert not ran.exists()
 
 
+@pytest.mark.parametrize(
+    ("differ", "said"),
+    [
+        ("data", "the images here"),
+        ("spec", "a parameter's file here"),
+        ("protocol", "the protocol"),
+    ],
+)
+def test_what_differs_on_a_node_is_named(differ: str, said: str) -> None:
+    asked = dict.fromkeys(("data", "sources", "spec", "protocol"), "0")
+    executor._check(asked, asked)
+    with pytest.raises(WorkerError, match=f"^{said}"):
+        executor._check(asked | {differ: "1"}, asked)
+
+
 def spawn(cluster: Any, folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start the program in a process of its own."""
-    settings = [part for setting in TINY for part in ("--set", setting)]
+    settings = [part for setting in COUNTS for part in ("--set", setting)]
     return subprocess.Popen(
         [
             sys.executable,
@@ -308,7 +318,9 @@ def spawn(cluster: Any, folder: Path, *arguments: str) -> subprocess.Popen[str]:
             "splitsec",
             "eval",
             "--target",
-            "resnet",
+            "fsha-client",
+            "--cut",
+            "1",
             "--size",
             "16",
             "--threads",

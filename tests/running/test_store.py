@@ -28,7 +28,7 @@ from splitsec.records.store import (
 from splitsec.running.executors import InProcess
 from splitsec.running.runs import run_cells
 from splitsec.running.session_queue import Queue
-from support.cells import TINY
+from support.cells import COUNTS
 
 
 def cells(seeds: int = 2, attack: str = "none") -> list[Cell]:
@@ -36,10 +36,11 @@ def cells(seeds: int = 2, attack: str = "none") -> list[Cell]:
         Request(
             attack=attack,
             defense="none",
-            target="resnet",
+            target="fsha-client",
+            cut=1,
             size=16,
             seed=range(seeds),
-            settings=TINY,
+            settings=COUNTS,
             threads=1,
         )
     )
@@ -141,7 +142,7 @@ def test_a_run_waits_for_what_another_one_runs(tmp_path: Path) -> None:
         target=lambda: given.extend(run_cells([cell], tmp_path, Silent(), rerun="failed"))
     )
     waiting.start()
-    time.sleep(2)
+    time.sleep(0.5)
     assert not given
     elsewhere.close()
     waiting.join()

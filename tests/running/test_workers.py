@@ -40,13 +40,11 @@ def test_what_workers_have_to_say_arrives(tmp_path: Path, monkeypatch: pytest.Mo
     assert sum("nothing.pth" in message for message in told.messages) == 2
 
 
-@pytest.mark.parametrize(
-    "attack", ["none", pytest.param("none,adra:epochs=1", marks=pytest.mark.slow)]
-)
-def test_workers_give_the_same_records(attack: str, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_workers_give_the_same_records(tmp_path: Path) -> None:
     cells = resolve(
         Request(
-            attack=attack,
+            attack="none,adra:epochs=1",
             defense="none,gaussian-noise",
             target="fsha-client",
             cut=1,
@@ -69,16 +67,13 @@ def test_workers_give_the_same_records(attack: str, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "said"),
     [
         ("os._exit(7)", "its worker process ended with exit code 7"),
-        pytest.param(
-            "os.kill(os.getpid(), signal.SIGKILL)",
-            "ended by SIGKILL; it may have run out of",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param("sys.exit()", "raised SystemExit in release()", marks=pytest.mark.slow),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "ended by SIGKILL; it may have run out of"),
+        ("sys.exit()", "raised SystemExit in release()"),
     ],
 )
 def test_a_process_that_dies_costs_its_cell_alone(body: str, said: str, tmp_path: Path) -> None:

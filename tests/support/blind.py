@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,10 +28,12 @@ from splitsec.metrics.victims import Baselines, References
 from splitsec.plugins.data_spec import DataSpec
 from splitsec.progress import Silent
 
+_FEW: Any = {"public": 160, "validation": 60, "held_out": 60}
+
 SPECS = {
     "retinamnist": DataSpec(name="retinamnist", size=32),
     "pneumoniamnist": DataSpec(
-        name="medmnist", parameters={"set": "pneumoniamnist"}, size=32, channels=1
+        name="medmnist", parameters={"set": "pneumoniamnist"}, size=32, channels=1, **_FEW
     ),
     "x-rays": DataSpec(
         name="lung-segmentation",
@@ -42,8 +44,8 @@ SPECS = {
         validation=40,
         held_out=140,
     ),
-    "phantom-fundus": DataSpec(name="phantom-fundus", size=32, private=2),
-    "phantom-cxr": DataSpec(name="phantom-cxr", size=32, channels=1, private=2),
+    "phantom-fundus": DataSpec(name="phantom-fundus", size=16, private=2, **_FEW),
+    "phantom-cxr": DataSpec(name="phantom-cxr", size=32, channels=1, private=2, **_FEW),
 }
 """Data sets on which measures are shown to hold."""
 

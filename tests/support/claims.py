@@ -17,7 +17,11 @@ from splitsec.progress import Silent
 from splitsec.records.record import Record, load_record
 from splitsec.records.store import write_record
 from splitsec.running.runs import run_cells
-from support.cells import TINY
+from support.cells import COUNTS
+
+TRAINING = ["training.epochs=4", "training.batch_size=4", "training.learning_rate=0.1"]
+SETTINGS = [*COUNTS, *TRAINING]
+"""Enough steps that seeds differ in accuracy."""
 
 MINE = '''"""Half of what is sent."""
 
@@ -35,7 +39,7 @@ class Mine(Defense):
 def evaluate(folder: Path, isolation: Isolation | None = None, **given: Any) -> list[Record]:
     """Run tiny cells of the defense in ``folder / "my_defense.py"`` into ``folder / "results"``."""
     asked = {"attack": "none", "defense": str(folder / "my_defense.py")} | given
-    request = Request(target="resnet", size=16, settings=TINY, threads=1, **asked)
+    request = Request(target="fsha-client", cut=1, size=16, settings=SETTINGS, threads=1, **asked)
     cells = resolve(request, isolation)
     return list(run_cells(cells, folder / "results", Silent()))
 

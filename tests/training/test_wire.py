@@ -74,10 +74,10 @@ def unsplit_losses(target: Target[Any], training: Training) -> tuple[list[float]
 
 @pytest.mark.parametrize(
     "cut",
-    [cut if cut in (0, 4, 8) else pytest.param(cut, marks=pytest.mark.slow) for cut in range(9)],
+    [cut if cut in (0, 8) else pytest.param(cut, marks=pytest.mark.slow) for cut in range(9)],
 )
-def test_split_resnet34_trains_like_the_unsplit_one(cut: int) -> None:
-    target = target_of("resnet")
+def test_a_split_resnet_trains_like_the_unsplit_one(cut: int) -> None:
+    target = target_of("resnet", depth=18)
     training = TRAINING.model_copy(update={"epochs": 2})
     losses, (client, server) = split_losses(target, cut, training)
     reference, model = unsplit_losses(target, training)
@@ -92,9 +92,9 @@ def test_split_resnet34_trains_like_the_unsplit_one(cut: int) -> None:
 def test_the_resnet_computes_what_torchvisions_does(size: int) -> None:
     image = Shape(3, size, size)
     torch.manual_seed(0)
-    ours = nn.Sequential(*target_of("resnet").layers(image, 2))
+    ours = nn.Sequential(*target_of("resnet", depth=18).layers(image, 2))
     torch.manual_seed(0)
-    theirs = models.resnet34(num_classes=2)
+    theirs = models.resnet18(num_classes=2)
     images = torch.rand(4, *image)
     expected = theirs(images)
     made = ours(images)
@@ -108,9 +108,8 @@ def test_the_resnet_computes_what_torchvisions_does(size: int) -> None:
 
 def test_every_cut_trains_the_same_model_at_equal_seed() -> None:
     target = target_of("resnet", depth=18)
-    runs = [split_losses(target, cut, TRAINING)[0] for cut in (0, 3, 7)]
+    runs = [split_losses(target, cut, TRAINING)[0] for cut in (0, 7)]
     assert runs[0] == pytest.approx(runs[1], abs=1e-5)
-    assert runs[0] == pytest.approx(runs[2], abs=1e-5)
 
 
 @pytest.mark.parametrize("turn", ["batch", "epoch", "all"])
@@ -383,7 +382,8 @@ def test_an_honest_session_decays_both_sides_rates(
         Request(
             attack="none",
             defense="none",
-            target="resnet:depth=18",
+            target="fsha-client",
+            cut=1,
             size=16,
             threads=1,
             settings=[
