@@ -127,7 +127,8 @@ def test_a_listening_server_needs_nothing_else(tmp_path: Path) -> None:
 
 def test_two_images_a_batch_and_two_public_images(tmp_path: Path) -> None:
     few = ["counts.public=2", "counts.private=8", "counts.victims=8", "training.batch_size=2"]
-    record = run(tmp_path, few, target="fsha-client", cut=1)
+    quick = "transport:rounds=3,starts=1"
+    record = run(tmp_path, few, attack=quick, target="fsha-client", cut=1)
     assert record.status == "ok", record.reason
 
 
@@ -135,5 +136,5 @@ def test_two_images_a_batch_and_two_public_images(tmp_path: Path) -> None:
     "target", [pytest.param("resnet:depth=18,labels=private", marks=pytest.mark.slow), VECTORS]
 )
 def test_neither_labels_nor_maps_are_needed(target: str, tmp_path: Path) -> None:
-    record = run(tmp_path, target=target)
+    record = run(tmp_path, attack="transport:rounds=3,starts=1", target=target)
     assert record.status == "ok", record.reason

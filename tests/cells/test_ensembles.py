@@ -57,9 +57,9 @@ class Mean(Attack):
 KINDS = ("listening", "malicious")
 QUICK: list[tuple[str, dict[str, Any]]] = [
     ("regression", {"queries": 40}),
-    ("adra", {"epochs": 3, "queries": 40}),
-    ("pseudo-client", {"epochs": 2, "afterwards": 2}),
-    ("fsha", {"iterations": 4}),
+    ("adra", {"epochs": 2, "queries": 20}),
+    ("pseudo-client", {"epochs": 1, "afterwards": 2}),
+    ("fsha", {"iterations": 2}),
 ]
 
 

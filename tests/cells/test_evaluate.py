@@ -24,10 +24,10 @@ from splitsec.running.runs import evaluate, run_cells
 TINY = {
     "training.epochs": 1,
     "counts.private": 32,
-    "counts.public": 32,
+    "counts.public": 16,
     "counts.validation": 12,
     "counts.held_out": 16,
-    "counts.victims": 16,
+    "counts.victims": 8,
 }
 SETTINGS = [f"{name}={value}" for name, value in TINY.items()]
 
@@ -91,7 +91,7 @@ def test_an_attack_that_sees_nothing_leaks_nothing(tmp_path: Path) -> None:
         assert "no-better-than-trivial" in record.flags
     assert set(record.flags) <= set(FLAGS)
     assert record.access is not None
-    assert record.access.public_images == 32
+    assert record.access.public_images == 16
     folder = record_folder(tmp_path / "out", record)
     assert set(record.artifacts) == {"panel", "curves", "pictures", "per_image"}
     for name in record.artifacts:
@@ -99,7 +99,7 @@ def test_an_attack_that_sees_nothing_leaks_nothing(tmp_path: Path) -> None:
     assert load_record(folder).numbers() == record.numbers()
     frame = splitsec.records_frame([record])
     assert list(frame["victims"]) == ["training", "held_out"]
-    assert len(splitsec.per_image_frame(record)) == 16
+    assert len(splitsec.per_image_frame(record)) == 8
 
 
 def test_an_oracle_leaks_everything_and_is_scored_on_held_out_only(tmp_path: Path) -> None:

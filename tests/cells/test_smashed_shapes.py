@@ -97,9 +97,10 @@ def test_adra_recovers_each_victim_from_its_own_smashed_data(
 def test_defenses_run_and_attacks_on_maps_are_skipped(
     target: str, defense: str, tmp_path: Path
 ) -> None:
-    attack = "adra:epochs=1,decoder=report,fsha:iterations=2,pseudo-client:epochs=1,afterwards=1"
-    adra, fsha, pseudo = run(tmp_path, attack=attack, target=target, defense=defense)
-    assert (adra.status, adra.reason) == ("ok", None)
+    adra = "adra:epochs=1,queries=20,decoder=report"
+    attack = f"{adra},fsha:iterations=2,pseudo-client:epochs=1,afterwards=1"
+    inverted, fsha, pseudo = run(tmp_path, attack=attack, target=target, defense=defense)
+    assert (inverted.status, inverted.reason) == ("ok", None)
     sent = "17 tokens of 32 values" if target == VIT else "a vector of 128 values"
     for record in (fsha, pseudo):
         assert record.status == "skipped"

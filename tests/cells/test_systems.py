@@ -21,10 +21,10 @@ from splitsec.running.runs import evaluate, run_cells
 TINY = [
     "training.epochs=1",
     "counts.private=32",
-    "counts.public=32",
+    "counts.public=16",
     "counts.validation=8",
     "counts.held_out=12",
-    "counts.victims=12",
+    "counts.victims=6",
 ]
 QUICK_ATTACKS = (
     "adra:epochs=1,queries=40,adra:epochs=1,pairs=private,pseudo-client:epochs=1,afterwards=1,"

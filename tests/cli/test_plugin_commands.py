@@ -23,7 +23,7 @@ from support.installed import install_new
 SETTINGS = [f"--set={one}" for one in COUNTS]
 WAYS = ("installed", "file", "folder", "built in")
 BUILT_IN = {
-    "attack": "adra:epochs=1",
+    "attack": "adra:epochs=1,queries=20",
     "defense": "gaussian-noise",
     "target": "resnet:depth=18",
     "data": "phantom-fundus",

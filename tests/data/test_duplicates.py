@@ -61,6 +61,7 @@ def test_the_known_pairs_are_found_at_a_quarter_of_the_light(data_root: Path) ->
     assert len(sizes(found)) <= 50
 
 
+@pytest.mark.slow
 def test_the_known_pairs_in_grey_and_at_another_size(data_root: Path) -> None:
     images = retina(data_root)
     known = group_copies(images, DUPLICATE_TOLERANCE)

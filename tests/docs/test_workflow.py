@@ -80,7 +80,7 @@ def workspace(tmp_path: Path) -> Path:
     (made / "my_defense.py").write_text(MINE)
     records = evaluate(
         made,
-        attack="adra:epochs=1",
+        attack="adra:epochs=1,queries=20",
         defense=f"none,{made / 'my_defense.py'}",
         data="phantom-fundus",
     )

@@ -340,6 +340,7 @@ def test_the_session_that_an_attack_directs_is_on_its_time(method: str) -> None:
             attack.reconstruct(DIRECTED.smashed)
 
 
+@pytest.mark.slow
 def test_no_time_of_a_directed_session_is_counted_twice() -> None:
     start = time.monotonic()
     with closing(isolated_fsha(seconds=600)) as attack:

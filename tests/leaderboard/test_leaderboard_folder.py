@@ -48,6 +48,7 @@ def taken(file: Path) -> dict[str, Any]:
     return values
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_bytes(built: Built, tmp_path: Path) -> None:
     first = files(built.page)
     assert first == files(build(built.source, tmp_path / "page"))

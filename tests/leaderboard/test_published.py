@@ -34,6 +34,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_page_has_every_published_record_with_its_picture(page: Path) -> None:
     records = {record.cell_id: record for record in load_records([RECORDS])}
     shown = {file.stem: load_record(file) for file in (page / "records").iterdir()}
@@ -47,6 +48,7 @@ def test_the_page_has_every_published_record_with_its_picture(page: Path) -> Non
             assert (page / "records" / picture).is_file()
 
 
+@pytest.mark.slow
 def test_the_page_says_which_boards_are_of_an_older_protocol(page: Path) -> None:
     older = {record.protocol for record in load_records([RECORDS])} - {PROTOCOL_VERSION}
     said = re.findall(r"Measured under protocol (\d+)", (page / "index.html").read_text())

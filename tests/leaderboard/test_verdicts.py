@@ -86,7 +86,7 @@ def test_few_seeds_have_intervals_of_their_images_and_no_ranks(seeds: int) -> No
     assert (table["leakage high"] < 1).all()
 
 
-@pytest.mark.parametrize(("rows", "boards"), [(3, 20), pytest.param(10, 8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("rows", "boards"), [(3, 10), pytest.param(10, 8, marks=pytest.mark.slow)])
 def test_equal_rows_of_a_board_share_their_rank(rows: int, boards: int) -> None:
     apart = 0
     for seed in range(boards):
@@ -173,6 +173,7 @@ def test_published_records_have_values_per_image() -> None:
         assert found.mean() == pytest.approx(record.leakage.value, abs=0.003)
 
 
+@pytest.mark.slow
 def test_published_boards_say_what_could_tell_their_costs() -> None:
     boards = rank(load_records([RECORDS / "retinamnist"]), "defenses")
     for one in boards:

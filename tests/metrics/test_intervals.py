@@ -134,7 +134,12 @@ def test_the_bootstrap_keeps_the_size_of_each_class() -> None:
 
 @pytest.mark.parametrize(
     ("positives", "negatives", "shift", "least"),
-    [(100, 100, 1.2, 0.93), (30, 170, 1.2, 0.91), (20, 20, 1.2, 0.90), (10, 190, 1.2, 0.88)],
+    [
+        pytest.param(100, 100, 1.2, 0.93, marks=pytest.mark.slow),
+        pytest.param(30, 170, 1.2, 0.91, marks=pytest.mark.slow),
+        (20, 20, 1.2, 0.90),
+        pytest.param(10, 190, 1.2, 0.88, marks=pytest.mark.slow),
+    ],
 )
 def test_the_bootstrap_covers_the_auc(
     positives: int, negatives: int, shift: float, least: float

@@ -85,7 +85,7 @@ def test_a_segmenter_is_worth_what_its_record_says(tmp_path: Path) -> None:
 def test_cells_of_a_session_share_one_file_and_workers_write_the_same(
     workers: bool, tmp_path: Path
 ) -> None:
-    grid = cells("none,adra:epochs=1", "fsha-client")
+    grid = cells("none,adra:epochs=1,queries=20", "fsha-client")
     both = kept(tmp_path / "here", grid)
     models = {artifact(folder, record, "model") for record, folder in both}
     assert len(models) == 1

@@ -56,7 +56,7 @@ def test_a_plug_in_that_forks_gives_one_record(tmp_path: Path) -> None:
         "            if pid:\n"
         "                open(child, 'w').write(str(pid))"
     )
-    cells = grid(tmp_path, body, "none,adra:epochs=1")
+    cells = grid(tmp_path, body, "none,adra:epochs=1,queries=20")
     records = list(run_cells(cells, tmp_path / "out", Silent(), executor=Workers(2)))
     assert sorted(record.status for record in records) == ["ok"] * 4
     assert len({record.cell_id for record in records}) == 4

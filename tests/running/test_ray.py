@@ -141,7 +141,7 @@ def test_a_cluster_gives_the_same_records(cluster: Any, second: None, tmp_path: 
     )
     (package / "__init__.py").write_text("from .method import Under\n")
     (package / "method.py").write_text(DEFENSE.format(body=body))
-    cells = grid("none,adra:epochs=1", str(package), seeds=2)
+    cells = grid("none,adra:epochs=1,queries=20", str(package), seeds=2)
     alone = list(run_cells(cells, tmp_path / "alone", Silent()))
     told = Telling()
     executor = Ray(cluster.address, keep_models=True)
@@ -223,7 +223,7 @@ def test_a_process_that_dies_costs_its_cell_alone(cluster: Any, tmp_path: Path) 
         "            been.touch()\n"
         "            os._exit(7)"
     )
-    cells = grid("none,adra:epochs=1", f"none,{under_test(tmp_path, body)}")
+    cells = grid("none,adra:epochs=1,queries=20", f"none,{under_test(tmp_path, body)}")
     told = Telling()
     records = list(run_cells(cells, tmp_path / "out", told, executor=Ray(cluster.address)))
     said = {(one.spec.attack, one.spec.defense): one for one in records}

@@ -24,7 +24,7 @@ def test_what_workers_have_to_say_arrives(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("SPLITSEC_LPIPS_WEIGHTS", str(tmp_path / "nothing.pth"))
     cells = resolve(
         Request(
-            attack="adra:epochs=1",
+            attack="adra:epochs=1,queries=20",
             defense="none,dcor",
             target="fsha-client",
             cut=1,
@@ -44,7 +44,7 @@ def test_what_workers_have_to_say_arrives(tmp_path: Path, monkeypatch: pytest.Mo
 def test_workers_give_the_same_records(tmp_path: Path) -> None:
     cells = resolve(
         Request(
-            attack="none,adra:epochs=1",
+            attack="none,adra:epochs=1,queries=20",
             defense="none,gaussian-noise",
             target="fsha-client",
             cut=1,
@@ -97,7 +97,7 @@ def test_the_rest_of_a_group_begins_anew(tmp_path: Path) -> None:
         "            open(mark, 'w').close()\n"
         "            os._exit(7)"
     )
-    cells = grid(tmp_path, body, "none,adra:epochs=1")
+    cells = grid(tmp_path, body, "none,adra:epochs=1,queries=20")
     records = list(run_cells(cells, tmp_path / "out", Silent(), executor=Workers(2)))
     under = [one for one in records if one.spec.defense == "under-test"]
     assert [(one.spec.attack, one.status) for one in under] == [("none", "failed"), ("adra", "ok")]

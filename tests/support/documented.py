@@ -133,11 +133,13 @@ def tiny(words: list[str]) -> list[str]:
     settings = [*TINY, *(setting for some in own for setting in some)]
     target = [] if "--target" in words else ["--target", "resnet:depth=18"]
     seeds = ["--seeds", "1"] if "--seeds" in words else []
-    return [*words, "--size", "16", *target, *seeds, *(f"--set={one}" for one in settings)]
+    threads = [] if "--threads" in words else ["--threads", "1"]
+    more = [*target, *threads, *seeds]
+    return [*words, "--size", "16", *more, *(f"--set={one}" for one in settings)]
 
 
 def tiny_grid(text: str) -> str:
     """Return a grid file as it is run, by the same rule as :func:`tiny`."""
     settings = ", ".join(f'"{one}"' for one in (*TINY, *TINY_PLUGINS["fsha"]))
     text = re.sub(r"^seeds = \d+$", "seeds = 1", text, flags=re.MULTILINE)
-    return f"settings = [{settings}]\n" + text.replace("[[grid]]", "[[grid]]\nsize = 16")
+    return f"threads = 1\nsettings = [{settings}]\n" + text.replace("[[grid]]", "[[grid]]\nsize = 16")
