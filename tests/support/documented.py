@@ -142,4 +142,4 @@ def tiny_grid(text: str) -> str:
     """Return a grid file as it is run, by the same rule as :func:`tiny`."""
     settings = ", ".join(f'"{one}"' for one in (*TINY, *TINY_PLUGINS["fsha"]))
     text = re.sub(r"^seeds = \d+$", "seeds = 1", text, flags=re.MULTILINE)
-    return f"threads = 1\nsettings = [{settings}]\n" + text.replace("[[grid]]", "[[grid]]\nsize = 16")
+    return f"settings = [{settings}]\n" + text.replace("[[grid]]", "[[grid]]\nsize = 16")
