@@ -30,7 +30,14 @@ from splitsec.randomness import seeded_global_generator, torch_generator
 from splitsec.shapes import SmashedShape
 from splitsec.training.client import Client
 from splitsec.training.honest_server import HonestServer
-from splitsec.training.loop import Hooks, Schedule, Session, exchanges_in, run_session
+from splitsec.training.loop import (
+    Hooks,
+    Schedule,
+    Session,
+    exchanges_in,
+    exchanges_per_epoch,
+    run_session,
+)
 from splitsec.training.optimizers import decay, make_optimizer
 from splitsec.training.release import Sender
 from splitsec.training.traffic import Traffic
@@ -200,6 +207,9 @@ class PrivateSide:
             smashed_shape=self.smashed,
             outputs=self.data.outputs,
             clients=len(self.data.private),
+            exchanges_per_epoch=exchanges_per_epoch(
+                map(len, self.data.private), self.cell.spec.training
+            ),
             task=self.target.task,
             loss=self.target.loss,
             u_shaped=self.u_shaped,

@@ -257,6 +257,7 @@ def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Chann
         smashed_shape=smashed_shape_of(told["smashed"]),
         outputs=told["outputs"],
         clients=told["clients"],
+        exchanges_per_epoch=told["exchanges_per_epoch"],
         task=target.task,
         loss=target.loss,
         u_shaped=told["u_shaped"],

@@ -355,6 +355,7 @@ def _opening(roles: Roles, view: View, seed: int) -> Answer:
         "smashed": list(view.smashed_shape),
         "outputs": view.outputs,
         "clients": view.clients,
+        "exchanges_per_epoch": view.exchanges_per_epoch,
         "u_shaped": view.u_shaped,
         "generator": seed,
         "threads": torch.get_num_threads(),

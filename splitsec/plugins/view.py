@@ -26,6 +26,7 @@ class ServerKnowledge:
         smashed_shape: shape of one image's smashed data.
         outputs: number of outputs of the model: classes, or 1 for a mask.
         clients: number of clients.
+        exchanges_per_epoch: exchanges in which an honest session shows each image once.
         task: what the model is trained for.
         loss: the task's loss as a function of outputs and targets.
         u_shaped: whether clients keep the model's head and the labels.
@@ -36,8 +37,8 @@ class ServerKnowledge:
         >>> from splitsec import Shape
         >>> known = ServerKnowledge(
         ...     image_shape=Shape(3, 8, 8), smashed_shape=Shape(16, 4, 4), outputs=2, clients=1,
-        ...     task="classification", loss=torch.nn.functional.cross_entropy, u_shaped=False,
-        ...     server_architecture=torch.nn.Flatten(),
+        ...     exchanges_per_epoch=16, task="classification", u_shaped=False,
+        ...     loss=torch.nn.functional.cross_entropy, server_architecture=torch.nn.Flatten(),
         ... )
         >>> print(known.smashed_shape)
         16x4x4
@@ -47,6 +48,7 @@ class ServerKnowledge:
     smashed_shape: SmashedShape
     outputs: int
     clients: int
+    exchanges_per_epoch: int
     task: Task
     loss: Loss
     u_shaped: bool
@@ -72,6 +74,7 @@ class View:
         smashed_shape: shape of one image's smashed data.
         outputs: number of outputs of the model: classes, or 1 for a mask.
         clients: number of clients.
+        exchanges_per_epoch: exchanges in which an honest session shows each image once.
         task: what the model is trained for.
         loss: the task's loss as a function of outputs and targets.
         u_shaped: whether clients keep the model's head and the labels.
@@ -89,8 +92,8 @@ class View:
         >>> from splitsec.plugins.view import ServerKnowledge
         >>> known = ServerKnowledge(
         ...     image_shape=Shape(3, 8, 8), smashed_shape=Shape(16, 4, 4), outputs=2, clients=1,
-        ...     task="classification", loss=torch.nn.functional.cross_entropy, u_shaped=False,
-        ...     server_architecture=torch.nn.Flatten(),
+        ...     exchanges_per_epoch=16, task="classification", u_shaped=False,
+        ...     loss=torch.nn.functional.cross_entropy, server_architecture=torch.nn.Flatten(),
         ... )
         >>> images = torch.rand(10, 3, 8, 8)
         >>> view = View("mine", ThreatModel(public_images=True), known, {"public_images": images})
@@ -122,6 +125,7 @@ class View:
         self.smashed_shape = known.smashed_shape
         self.outputs = known.outputs
         self.clients = known.clients
+        self.exchanges_per_epoch = known.exchanges_per_epoch
         self.task = known.task
         self.loss = known.loss
         self.u_shaped = known.u_shaped

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -124,13 +124,15 @@ def schedule(
         epoch += 1
 
 
+def exchanges_per_epoch(sizes: Iterable[int], training: Training) -> int:
+    """Return in how many exchanges clients with these numbers of images show each once."""
+    generator = torch.Generator()
+    return sum(len(batches(size, training.batch_size, generator)) for size in sizes)
+
+
 def exchanges_in(clients: Sequence[Client], training: Training) -> int:
     """Return the number of exchanges in an honest session of ``training.epochs``."""
-    generator = torch.Generator()
-    per_epoch = sum(
-        len(batches(len(client.part), training.batch_size, generator)) for client in clients
-    )
-    return per_epoch * training.epochs
+    return exchanges_per_epoch((len(one.part) for one in clients), training) * training.epochs
 
 
 def run_session(
@@ -157,8 +159,7 @@ def run_session(
         The session. The client's model is left in training mode.
     """
     session, hooks = session or Session(), hooks or Hooks()
-    one_epoch = schedule.training.model_copy(update={"epochs": 1})
-    epoch = exchanges_in(clients, one_epoch)
+    epoch = exchanges_per_epoch((len(one.part) for one in clients), schedule.training)
     for module in (clients[0].sender.encoder, clients[0].head):
         if module is not None:
             module.train()

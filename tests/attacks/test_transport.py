@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import support.vectors
+from splitsec.attacks.transport import Transport
 from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
+from splitsec.plugins.messages import Exchange, Message
 from splitsec.plugins.toolbox.transport import TransportParameters, Unpaired, plan
+from splitsec.plugins.view import View
 from splitsec.progress import Silent
 from splitsec.randomness import seeded_global_generator
 from splitsec.records.record import Record
@@ -123,6 +127,48 @@ def test_a_listening_server_needs_nothing_else(tmp_path: Path) -> None:
     assert (record.access.queries, record.access.public_images) == (0, 64)
     assert "oracle-access" not in record.flags
     assert [one.measured_on for one in record.convergence] == ["cost of transport"]
+
+
+def drifting(epoch: int) -> Tensor:
+    """Return smashed data (150, 6, 4, 4) of a client whose output gets another distribution."""
+    shown = images(150, 0)
+    middle = shown.mean((0, 1, 2, 3))
+    return convolved(middle + (shown - middle).sign() * (shown - middle).abs() ** (1 - epoch / 10))
+
+
+def listen(epochs: int, **given: Any) -> float:
+    """Return the skill of the attack on training victims of the last epoch."""
+    own = images(150, 100)
+    view = SimpleNamespace(
+        public_images=own,
+        exchanges_per_epoch=2,
+        task="segmentation",
+        in_training=True,
+        server_architecture=nn.Identity(),
+    )
+    parameters = Transport.Parameters(rounds=12, components=12, starts=2, **given)
+    attack = Transport(parameters, cast(View, view), torch.Generator().manual_seed(0))
+    for epoch in range(epochs):
+        order = torch.randperm(150, generator=torch.Generator().manual_seed(epoch))
+        for half, rows in enumerate(order.chunk(2)):
+            message = Message(drifting(epoch)[rows], None, 0, 2 * epoch + half)
+            attack.observe(Exchange(message, torch.empty(0)))
+    attack.fit(Silent())
+    return skill(attack.reconstruct(drifting(epochs - 1)), images(150, 0), own)
+
+
+def test_a_client_is_followed_to_where_a_search_would_go_wrong() -> None:
+    assert listen(1, follow=False) > 0.9
+    assert listen(9, follow=False) < 0, "the wrong solution fits better"
+    assert listen(9) > 0.7
+
+
+def test_an_epoch_of_more_images_than_are_remembered_is_not_followed() -> None:
+    assert listen(5, remembered=149) == listen(5, remembered=149, follow=False)
+
+
+def test_one_epoch_is_searched_either_way() -> None:
+    assert listen(1) == listen(1, follow=False)
 
 
 def test_two_images_a_batch_and_two_public_images(tmp_path: Path) -> None:

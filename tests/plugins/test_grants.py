@@ -56,6 +56,7 @@ def view_of(threat: ThreatModel) -> View:
         smashed_shape=SMASHED,
         outputs=2,
         clients=1,
+        exchanges_per_epoch=4,
         task="classification",
         loss=F.cross_entropy,
         u_shaped=False,

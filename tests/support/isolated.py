@@ -32,6 +32,7 @@ def build_attack(cell: Cell, public: int = 8) -> tuple[Attack[Any], View]:
         smashed_shape=smashed_shape(model.client, cell.image),
         outputs=2,
         clients=1,
+        exchanges_per_epoch=4,
         task="classification",
         loss=target.loss,
         u_shaped=False,

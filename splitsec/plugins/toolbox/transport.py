@@ -28,6 +28,8 @@ from splitsec.plugins.toolbox.inversion import standardise
 
 _ENTROPY = (0.3, 0.03)  # of the plan, at the start and at the end, times the mean cost
 _STRENGTH = (10.0, 1.0)  # of the penalty, at the start and at the end
+_STRENGTH_OF_PAIRS = 0.3  # of the penalty, where images are given
+_SETTLING = 4  # times fewer rounds than a search from noise
 _FIRST_COMPONENTS = 5
 _SINKHORN_STEPS = 60
 _PARTS = 4  # of the image and of the map, along each side, at most
@@ -74,8 +76,18 @@ def plan(costs: Tensor, entropy: float) -> Tensor:
     return (left + right + scaled + rows + columns).exp()
 
 
-class _Features:
-    """Makes rows of features of smashed data: channels standardised, the mean taken away."""
+class Features:
+    """Makes rows of features of smashed data: channels standardised, the mean taken away.
+
+    Args:
+        smashed: (n, *smashed_shape), whose mean and spread are used.
+
+    Examples:
+        >>> import torch
+        >>> smashed = torch.rand(10, 6, 4, 4)
+        >>> Features(smashed)(smashed[:3]).shape
+        torch.Size([3, 96])
+    """
 
     def __init__(self, smashed: Tensor) -> None:
         self._standardise = beside(standardise(smashed), smashed)
@@ -133,7 +145,7 @@ class Aligned:
 
     costs: list[float]
     image_shape: tuple[int, ...]
-    _features: _Features
+    _features: Features
     _weights: Tensor
     _axes: Tensor
     _mean: Tensor
@@ -170,7 +182,7 @@ class Unpaired:
         self, smashed: Tensor, images: Tensor, labels: tuple[Tensor, Tensor] | None = None
     ) -> None:
         self._shape = tuple(images.shape[1:])
-        self._features = _Features(smashed)
+        self._features = Features(smashed)
         own = images.flatten(1).double()
         self._mean = own.mean(0)
         self._axes = torch.linalg.svd(own - self._mean, full_matrices=False)[2]
@@ -199,12 +211,40 @@ class Unpaired:
         found.hurried = least
         return found
 
-    def _search(self, given: TransportParameters, guess: Tensor) -> Aligned:
+    def settle(self, given: TransportParameters, guess: Tensor) -> Aligned:
+        """Search near a guess of the images, with the last plans and penalty of a search.
+
+        Args:
+            given: how long a search is; this one has a quarter of the rounds.
+            guess: images (n, C, H, W) of the smashed data, of which most are roughly right.
+        """
+        rounds = max(1, given.rounds // _SETTLING)
+        return self._search(
+            given.model_copy(update={"rounds": rounds}), self._components(guess), settled=True
+        )
+
+    def regress(self, images: Tensor) -> Aligned:
+        """Return the regression to given images (n, C, H, W) of the smashed data."""
+        due = images.flatten(1).double()
+        middle = due.mean(0)
+        fits = [
+            part.fit(due[:, part.pixels] - middle[part.pixels], _STRENGTH_OF_PAIRS)
+            for part in self._parts
+        ]
+        return self._assembled(fits, len(self._axes), middle, [])
+
+    def _components(self, images: Tensor) -> Tensor:
+        components: Tensor = (images.flatten(1).double() - self._mean) @ self._axes.T
+        return components
+
+    def _search(
+        self, given: TransportParameters, guess: Tensor, *, settled: bool = False
+    ) -> Aligned:
         """Search from a first guess of the images' principal components, (n, r)."""
         most = min(given.components, len(self._axes))
         costs = []
         for done in range(1, given.rounds + 1):
-            share = done / given.rounds
+            share = 1.0 if settled else done / given.rounds
             count = min(most, _FIRST_COMPONENTS + round(share * most))
             axes, strength = self._axes[:count], _between(_STRENGTH, share)
             wanted, cost = self._transported(guess[:, :count], _between(_ENTROPY, share))
@@ -217,12 +257,21 @@ class Unpaired:
                 made[:, part.pixels] = predicted
             guess = made @ self._axes.T
             guess[:, :count] += middle
-        # Seams between parts are no sum of components, and so are left out.
+        return self._assembled(fits, count, self._mean + middle @ axes, costs)
+
+    def _assembled(
+        self,
+        fits: Sequence[tuple[Tensor, Tensor]],
+        count: int,
+        mean: Tensor,
+        costs: list[float],
+    ) -> Aligned:
+        """Return the regression of all parts; seams between them are no sum of components."""
+        axes = self._axes[:count]
         weights = torch.empty(sum(part.seen.shape[1] for part in self._parts), count)
         weights = beside(weights.double(), self._own)
         for part, (coefficients, _) in zip(self._parts, fits, strict=True):
             weights[part.places] = part.seen.T @ (coefficients @ axes[:, part.pixels].T)
-        mean = self._mean + middle @ axes
         return Aligned(costs, self._shape, self._features, weights, axes, mean)
 
     def _transported(self, guess: Tensor, entropy: float) -> tuple[Tensor, float]:
