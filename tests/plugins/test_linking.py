@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from splitsec.plugins.toolbox.linking import Links
+from support.meta import META, OneDevice
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -71,3 +72,12 @@ def test_constant_features_and_few_images(count: int) -> None:
 def test_another_number_of_images_is_refused() -> None:
     with pytest.raises(ValueError, match="expected"):
         Links(drawn(20, 5), None).follow(drawn(19, 5), None)
+
+
+def test_it_stays_on_one_device() -> None:
+    sent, labels = drawn(20, 5), torch.arange(20) % 2
+    with OneDevice():
+        sent, labels = META.put((sent, labels))
+        links = Links(sent, labels)
+        for _ in range(2):
+            assert links.follow(sent, labels).is_meta
