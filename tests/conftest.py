@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from splitsec.data.parts import Part
+from support.cells import draw_nothing
 from support.parts import make_part
 
 # Processes of pytest-xdist ignore Ctrl-C, and so would all that a test starts.
@@ -26,6 +27,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # numba, which dcor imports, sets the threads of OpenMP and so of torch to its own number.
 THREADS = torch.get_num_threads()
 os.environ["NUMBA_NUM_THREADS"] = str(THREADS)
+
+
+CELLS = ("attacks", "cells", "cli", "ground", "records", "running")
+"""Rooms whose tests run cells."""
 
 
 def pytest_collection_finish() -> None:
@@ -47,6 +52,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if "SPLITSEC_CACHE" not in os.environ:
             patch.setenv("SPLITSEC_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave panels and curves of cells blank, a fifth of a tiny one, unless a test is of them."""
+    if request.path.parent.name in CELLS and not request.node.get_closest_marker("pictures"):
+        for name in ("draw_panel", "draw_curves"):
+            monkeypatch.setattr(f"splitsec.cells.writing.{name}", draw_nothing)
 
 
 @pytest.fixture

@@ -227,6 +227,7 @@ def test_alignment_is_what_recovers_something(tmp_path: Path) -> None:
     assert not critic.threat_model.labels
 
 
+@pytest.mark.slow
 def test_it_is_updated_in_every_third_exchange_if_asked_to(tmp_path: Path) -> None:
     grid = "pseudo-client:epochs=1,afterwards=1,every=3,remembered=16"
     (cell,) = resolve(

@@ -136,6 +136,7 @@ def test_a_re_run_finds_by_itself_what_is_changed() -> None:
     assert same.spec == one.spec
 
 
+@pytest.mark.slow
 def test_an_isolated_attack_says_what_is_changed(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from pydantic import Field\n"

@@ -24,10 +24,10 @@ from splitsec.running.runs import evaluate, run_cells
 TINY = {
     "training.epochs": 1,
     "counts.private": 32,
-    "counts.public": 16,
+    "counts.public": 32,
     "counts.validation": 12,
     "counts.held_out": 16,
-    "counts.victims": 8,
+    "counts.victims": 16,
 }
 SETTINGS = [f"{name}={value}" for name, value in TINY.items()]
 
@@ -75,6 +75,7 @@ def run_open(folder: Path, attack: str, **options: Any) -> Record:
     return evaluate(attack, "none", **{**settings, "isolate": False, **options})
 
 
+@pytest.mark.pictures
 def test_an_attack_that_sees_nothing_leaks_nothing(tmp_path: Path) -> None:
     attack = attack_file(tmp_path, "public_images=True", MEAN)
     record = run_open(tmp_path / "out", attack, target="fsha-client", cut=1)
@@ -91,7 +92,7 @@ def test_an_attack_that_sees_nothing_leaks_nothing(tmp_path: Path) -> None:
         assert "no-better-than-trivial" in record.flags
     assert set(record.flags) <= set(FLAGS)
     assert record.access is not None
-    assert record.access.public_images == 16
+    assert record.access.public_images == 32
     folder = record_folder(tmp_path / "out", record)
     assert set(record.artifacts) == {"panel", "curves", "pictures", "per_image"}
     for name in record.artifacts:
@@ -99,7 +100,7 @@ def test_an_attack_that_sees_nothing_leaks_nothing(tmp_path: Path) -> None:
     assert load_record(folder).numbers() == record.numbers()
     frame = splitsec.records_frame([record])
     assert list(frame["victims"]) == ["training", "held_out"]
-    assert len(splitsec.per_image_frame(record)) == 8
+    assert len(splitsec.per_image_frame(record)) == 16
 
 
 def test_an_oracle_leaks_everything_and_is_scored_on_held_out_only(tmp_path: Path) -> None:
@@ -186,7 +187,9 @@ def test_a_cell_leaves_the_process_as_it_found_it(tmp_path: Path) -> None:
     assert torch.get_num_threads() == threads
 
 
-@pytest.mark.parametrize("target", ["resnet:depth=18", "fsha-client"])
+@pytest.mark.parametrize(
+    "target", [pytest.param("resnet:depth=18", marks=pytest.mark.slow), "fsha-client"]
+)
 def test_fsha_runs_on_every_target_and_cut(tmp_path: Path, target: str) -> None:
     """Every target and cut gives the attack smashed data that it can work on."""
     cuts = {"resnet:depth=18": "0,5,8", "fsha-client": "1,4"}[target]
@@ -215,6 +218,7 @@ def test_fsha_runs_on_every_target_and_cut(tmp_path: Path, target: str) -> None:
         assert images.shape == (3, 1, 16, 16)
 
 
+@pytest.mark.slow
 def test_the_papers_networks_attack_the_papers_client(tmp_path: Path) -> None:
     record = evaluate(
         "fsha:networks=paper,iterations=1,pretraining=0,batch_size=8,client_lr=1e-5",

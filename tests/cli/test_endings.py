@@ -50,8 +50,9 @@ class Slow(Attack):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no such signals")
-@pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+@pytest.mark.parametrize(
+    ("name", "workers"), [("SIGTERM", "1"), ("SIGTERM", "2"), ("SIGHUP", "1"), ("SIGINT", "2")]
+)
 def test_a_signal_ends_a_run_in_order_and_it_resumes(
     name: str, workers: str, tmp_path: Path
 ) -> None:

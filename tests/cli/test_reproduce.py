@@ -227,6 +227,7 @@ def test_no_figure_without_an_ok_cell(tmp_path: Path) -> None:
     assert draw(get_track("figure2"), [failed], tmp_path) == []
 
 
+@pytest.mark.slow
 def test_real_records_keep_what_the_figures_need_and_are_used_again(tmp_path: Path) -> None:
     records = []
     for attack, target, defense in (

@@ -21,6 +21,7 @@ from splitsec.plugins.loading import list_plugins, load_plugin
 from splitsec.plugins.names import METHODS, Kind
 from splitsec.records.record import FLAGS
 from splitsec.running import measured_costs
+from support.cells import draw_nothing
 from support.documented import (
     DOCS,
     NEVER,
@@ -82,10 +83,6 @@ def filled_in(words: list[str]) -> list[str]:
         return words
     cell = next(Path("results").glob("*/record.json")).parent
     return [str(cell) if word == "results/..." else word for word in words]
-
-
-def draw_nothing(path: Path, *_: object, **__: object) -> None:
-    Image.new("RGB", (16, 9)).save(path, "PNG")
 
 
 @pytest.mark.slow

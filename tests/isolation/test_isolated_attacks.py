@@ -376,9 +376,8 @@ def test_a_run_that_goes_on_has_used_what_it_had_used(tmp_path: Path) -> None:
             attack.answer(DIRECTED)
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "most"), [(8, 64), pytest.param(40, 160, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("batch_size", "most"), [(8, 64), (40, 160)])
 def test_an_isolated_attack_dictates_no_batch_that_a_client_cannot_hold(
     batch_size: int, most: int
 ) -> None:

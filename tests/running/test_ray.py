@@ -244,10 +244,10 @@ def test_a_cell_that_hangs_is_ended_with_all_that_it_started(cluster: Any, tmp_p
         "        time.sleep(600)"
     )
     (cell,) = grid(defense=under_test(tmp_path, body))
-    run = run_cells([cell], tmp_path / "out", Silent(), executor=Ray(cluster.address, timeout=60))
+    run = run_cells([cell], tmp_path / "out", Silent(), executor=Ray(cluster.address, timeout=40))
     (record,) = run
     assert record.status == "timeout"
-    assert "it took longer than 60 seconds" in (record.reason or "")
+    assert "it took longer than 40 seconds" in (record.reason or "")
     assert all(gone(int(pid)) for pid in mark.read_text().split())
 
 
