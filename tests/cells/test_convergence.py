@@ -88,6 +88,7 @@ def test_something_else_is_refused(says: str, tmp_path: Path) -> None:
     assert "expected a list of splitsec.Convergence" in (record.reason or "")
 
 
+@pytest.mark.slow
 def test_built_in_attacks_say_what_they_measured_on(tmp_path: Path) -> None:
     records = run(
         tmp_path,

@@ -482,6 +482,7 @@ def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
         list(run_cells([cell], blocked, Silent()))
 
 
+@pytest.mark.slow
 def test_every_cut_has_the_same_utility_at_equal_seed(tmp_path: Path) -> None:
     losses = [
         run(tmp_path, "none", target="resnet:depth=18", cut=cut).history["training"]["loss"]

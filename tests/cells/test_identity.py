@@ -160,6 +160,7 @@ def test_an_attack_in_the_sandbox_reads_the_file_that_it_is_given() -> None:
     assert record.status == "ok", record.reason
 
 
+@pytest.mark.slow
 def test_an_isolated_attack_names_no_file_itself(folder: Path) -> None:
     (folder / "level.py").write_text(ATTACK.format(default=str(folder / "two.txt")))
     with pytest.raises(PluginError, match="attack 'level' names a file that nobody gave: level="):

@@ -132,8 +132,8 @@ VARIANTS = (
 @pytest.mark.parametrize(
     ("target", "attacks"),
     [
-        pytest.param("fsha-client", (PASSIVE, ACTIVE), id="maps"),
-        pytest.param("fsha-client", (LISTENING,), id="listening", marks=pytest.mark.slow),
+        pytest.param("fsha-client", (PASSIVE,), id="maps"),
+        pytest.param("fsha-client", (ACTIVE, LISTENING), id="sessions", marks=pytest.mark.slow),
         pytest.param("vit:width=16,depth=2", (PASSIVE,), id="tokens", marks=pytest.mark.slow),
         pytest.param("unet:width=4", (ACTIVE, LISTENING), id="masks", marks=pytest.mark.slow),
         pytest.param("fsha-client", VARIANTS, id="variants", marks=pytest.mark.slow),
@@ -147,6 +147,7 @@ def test_whole_cells_run_on_one_device(target: str, attacks: Sequence[str], tmp_
         assert record.victims is not None
 
 
+@pytest.mark.slow
 def test_what_splitsec_new_writes_runs_on_one_device(tmp_path: Path) -> None:
     for kind in ("attack", "defense", "target"):
         assert cli.run(["new", kind, f"my-{kind}-one", "--output", str(tmp_path)]) == 0

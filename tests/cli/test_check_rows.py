@@ -122,7 +122,9 @@ class Net(Target[Parameters]):
             "64 to 64 px",
             marks=pytest.mark.slow,
         ),
-        ({"channels": "3"}, "warning", "state it with channels = (3,)"),
+        pytest.param(
+            {"channels": "3"}, "warning", "state it with channels = (3,)", marks=pytest.mark.slow
+        ),
         pytest.param(
             {"channels": "1"}, "warning", "state it with channels = (1,)", marks=pytest.mark.slow
         ),

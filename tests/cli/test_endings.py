@@ -50,9 +50,7 @@ class Slow(Attack):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no such signals")
-@pytest.mark.parametrize(
-    ("name", "workers"), [("SIGTERM", "1"), ("SIGTERM", "2"), ("SIGHUP", "1"), ("SIGINT", "2")]
-)
+@pytest.mark.parametrize(("name", "workers"), [("SIGTERM", "1"), ("SIGHUP", "1"), ("SIGINT", "2")])
 def test_a_signal_ends_a_run_in_order_and_it_resumes(
     name: str, workers: str, tmp_path: Path
 ) -> None:
@@ -78,6 +76,8 @@ def test_a_signal_ends_a_run_in_order_and_it_resumes(
     assert gone(waiting), "a process of the attack is left"
     kept = {one.spec.attack: one.status for one in map(load_record, output.glob("*/record.json"))}
     assert kept == {"none": "ok", "slow": "cancelled"}
+    if name == "SIGHUP":
+        return  # what is kept does not depend on the signal
     (tmp_path / "go").touch()
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == Exit.OK, again.stderr

@@ -71,6 +71,7 @@ def test_every_track_resolves_under_both_profiles(name: str, profile: str) -> No
     assert {cell.spec.profile for cell in cells} == {profile}
 
 
+@pytest.mark.slow
 def test_the_paper_profile_has_the_reports_settings() -> None:
     table1 = cells_of("table1", "paper")
     assert {cell.spec.cut for cell in table1} == {2, 3, 5, 7}

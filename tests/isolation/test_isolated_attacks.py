@@ -701,6 +701,7 @@ def test_what_is_wrong_with_an_isolated_attack_is_said(mine: Path) -> None:
         resolved("mime")
 
 
+@pytest.mark.slow
 def test_an_attack_that_was_changed_meanwhile_is_not_run(mine: Path, tmp_path: Path) -> None:
     cells = resolve(
         Request(

@@ -126,6 +126,7 @@ def browser() -> Iterator[Browser]:
         yield found
 
 
+@pytest.mark.slow
 def test_the_page_says_it_of_rows_and_of_cells(
     results: Path, tmp_path: Path, browser: Browser
 ) -> None:

@@ -60,6 +60,7 @@ def test_the_same_records_give_the_same_bytes(built: Built, tmp_path: Path) -> N
     assert files(tmp_path / "page") == first | {"CNAME": b"ours.example"}
 
 
+@pytest.mark.slow
 def test_the_published_records_give_the_same_page(built: Built, tmp_path: Path) -> None:
     records = sorted((built.page / "records").iterdir())
     assert len(records) == len(built.records)

@@ -68,6 +68,7 @@ def test_equal_rows_are_seldom_ranked_apart(world: str, rows: int, runs: int) ->
     assert told_apart(rows, 5, 60, WORLDS[world], runs, resamples=100) <= 0.05 + NOISE
 
 
+@pytest.mark.slow
 def test_equal_rows_of_seeds_alone_are_seldom_ranked_apart() -> None:
     draws = np.random.default_rng(5)
     apart = 0

@@ -96,6 +96,7 @@ def test_a_stage_is_extrapolated_from_its_steps(monkeypatch: pytest.MonkeyPatch)
     assert measured_costs._seconds(fit) == 5.0 + 100 * 1.0
 
 
+@pytest.mark.slow
 def test_an_active_attack_costs_more_the_longer_its_session_is() -> None:
     short, long = (
         measure(cells_of(f"fsha:iterations={n}", "unet:width=4"))[0] for n in (400, 4000)
