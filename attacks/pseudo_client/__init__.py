@@ -16,8 +16,10 @@ imitation follows the last smashed data, so it is worse if the training keeps an
 client (``training.keep=best``).
 
 The attack has the access of a plain honest-but-curious server: its own model, the labels that are
-shared with it, labelled images of a similar kind, and the client's architecture. PCAT and SDAR also
-try other architectures; this attack does not. Against a U-shaped client it also trains a head.
+shared with it, labelled images of a similar kind, the client's architecture and a copy of its
+defense. As in SDAR, the pseudo-client minimises the defense's penalty, and what it sends passes the
+defense's release. PCAT and SDAR also try other architectures; this attack does not. Against a
+U-shaped client it also trains a head.
 
 PCAT's settings are the ``paper`` profile. SDAR trains its decoder together with its simulator and
 with a second critic; here the decoder is trained afterwards, on pairs alone.
@@ -81,6 +83,11 @@ class PseudoClientParameters(InversionParameters):
     critic: float = Field(
         0.03, ge=0, allow_inf_nan=False, description="weight of the critic; PCAT 0, SDAR 0.02"
     )
+    adaptive: bool = Field(
+        True,
+        description="the pseudo-client's smashed data pass a copy of the defense, whose penalty "
+        "it minimises too; PCAT without, SDAR with",
+    )
     remembered: int = Field(
         512, ge=2, description="last images whose smashed data are kept to compare with"
     )
@@ -112,6 +119,7 @@ class PseudoClient(Attack[PseudoClientParameters]):
             "task": 1.0,
             "moments": 0.0,
             "critic": 0.0,
+            "adaptive": False,
         },
     }
 
@@ -122,6 +130,7 @@ class PseudoClient(Attack[PseudoClientParameters]):
         if len(view.public_images) < 4:
             raise UsageError("attack 'pseudo-client' needs public images; there are too few")
         self._encoder, _, self._head = view.client_architecture
+        self._defense = view.defense if parameters.adaptive else None
         modules = [self._encoder] if self._head is None else [self._encoder, self._head]
         weights = [weight for module in modules for weight in module.parameters()]
         self._optimizer = _adam(weights, parameters.client_lr)
@@ -148,6 +157,7 @@ class PseudoClient(Attack[PseudoClientParameters]):
             labels=parameters.align_labels,
             server_model=True,
             client_architecture=True,
+            defense=parameters.adaptive,
         )
 
     def observe(self, exchange: Exchange) -> None:
@@ -169,6 +179,7 @@ class PseudoClient(Attack[PseudoClientParameters]):
             name,
             encoder=self._encoder,
             head=self._head,
+            defense=self._defense,
             optimizer=self._optimizer,
             critic=self._critic,
             critic_optimizer=self._critic_optimizer,
@@ -231,11 +242,12 @@ class PseudoClient(Attack[PseudoClientParameters]):
     def _update(self, observed: Observation, server: nn.Module) -> float:
         """Take one step of the pseudo-client and one of the critic; return the former's loss."""
         given = self.parameters
+        self._encoder.train()
         batch = observed.draw(given.client_batch_size, self.generator)
-        encoded = encode(self._encoder.train(), self.view.public_images[batch.public])
+        encoded, penalty = self._encode(self.view.public_images[batch.public])
         task = self._task(server, encoded, batch.public)
         self._curves["pseudo-client loss"].append(task.item())
-        loss = given.task * task
+        loss = given.task * task + penalty
         if given.moments or given.critic:
             unit = observed.unit(encoded.smashed)
             made = observed.standardise(encoded.smashed, unit)
@@ -255,6 +267,15 @@ class PseudoClient(Attack[PseudoClientParameters]):
             private = observed.standardise(observed.smashed[batch.private], unit)
             self._train_critic(private, made.detach(), batch.labels)
         return loss.item()
+
+    def _encode(self, images: Tensor) -> tuple[Encoding, Tensor | float]:
+        """Encode images as a client with the defense does, and return its penalty too."""
+        encoded = encode(self._encoder, images)
+        if self._defense is None:
+            return encoded, 0.0
+        penalty = self._defense.penalty(images, encoded.smashed) if self._encoder.training else None
+        released = self._defense.release(images, encoded.smashed)
+        return encoded._replace(smashed=released), 0.0 if penalty is None else penalty
 
     def _task(self, server: nn.Module, encoded: Encoding, rows: Tensor) -> Tensor:
         """Return the task's loss of the server's outputs; the server's weights are held fixed."""
@@ -279,7 +300,7 @@ class PseudoClient(Attack[PseudoClientParameters]):
         """Return the pseudo-client's smashed data of all public images, (N, c, h, w)."""
         self._encoder.eval()
         parts = torch.split(self.view.public_images, self.parameters.client_batch_size)
-        return torch.cat([encode(self._encoder, part).smashed for part in parts])
+        return torch.cat([self._encode(part)[0].smashed for part in parts])
 
 
 def _adam(weights: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:

@@ -101,7 +101,7 @@ class Attacker:
         self.seen, seed = view, derive_seed("attack", **draw)
         with self.blamed("__init__()"), seeded_global_generator("attack's networks", draw):
             if cell.isolation is not None:
-                self.attack = IsolatedAttack(roles_of(cell), view, seed)
+                self.attack = IsolatedAttack(roles_of(cell, self.threat), view, seed)
             else:
                 self.attack = cell.attack.plugin.cls(
                     cell.attack.parameters, view, torch.Generator().manual_seed(seed)
@@ -245,16 +245,19 @@ class Attacker:
         return tuple(given)
 
 
-def roles_of(cell: Cell) -> Roles:
+def roles_of(cell: Cell, threat: ThreatModel) -> Roles:
     """Return the facts about its cell that the guest of an isolated attack needs."""
     assert cell.isolation is not None, "the cell's attack is isolated"
     # The guest runs in another folder, so a relative path would be another file there.
-    paths = {one.plugin.kind: one.absolute_inputs() for one in (cell.attack, cell.target)}
+    plugins = [cell.attack, cell.target, *([cell.defense] if threat.defense else [])]
+    paths = {one.plugin.kind: one.absolute_inputs() for one in plugins}
     return Roles(
         attack=cell.attack.plugin,
         target=cell.target.plugin,
+        defense=cell.defense.plugin,
         attack_parameters=cell.spec.parameters["attack"] | paths["attack"],
         target_parameters=cell.spec.parameters["target"] | paths["target"],
+        defense_parameters=cell.spec.parameters["defense"] | paths.get("defense", {}),
         cut=cell.spec.cut,
         batch_size=cell.spec.training.batch_size,
         isolation=cell.isolation,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from splitsec.cells.attacker import Attacker, Hijacker
@@ -232,6 +233,7 @@ class PrivateSide:
             public=self.data.public,
             defense={"name": spec.defense, "parameters": dict(spec.parameters["defense"])},
             fresh_model=lambda: self.model("attacker's copy"),
+            fresh_defense=lambda: self._defense("attacker's defense")[0],
             server=server,
             clients=clients,
         )
@@ -251,21 +253,29 @@ class PrivateSide:
         ]
 
     def _sender(self, index: int, model: SplitModel) -> Sender:
+        defense, generator = self._defense("defense", client=index)
+        names = self._label, self.cell.defense.label
+        return Sender(model.client, defense, generator, index, names, self.cell.device)
+
+    def _defense(self, purpose: str, **draw: Any) -> tuple[Defense[Any], torch.Generator]:
+        """Return a defense that has begun, and its generator; each purpose has its own numbers."""
         cell = self.cell
         draw = {
             "session": cell.client_key(),
-            "client": index,
+            **draw,
             "cut": cell.spec.cut,
             "defense": cell.spec.defense,
             "parameters": cell.spec.parameters["defense"],
         }
-        generator = torch_generator("defense", **draw)
-        label = cell.defense.label
-        with blaming(label, "begin()"), seeded_global_generator("defense's networks", draw):
+        generator = torch_generator(purpose, **draw)
+        with (
+            blaming(cell.defense.label, "begin()"),
+            seeded_global_generator(f"{purpose}'s networks", draw),
+        ):
             defense: Defense[Any] = cell.defense.plugin.cls(cell.defense.parameters)
             defense.device = cell.device
             defense.begin(cell.image, self.smashed, generator)
-        return Sender(model.client, defense, generator, index, (self._label, label), cell.device)
+        return defense, generator
 
     def _refuse_undecided(self) -> None:
         """Raise a UsageError if the validation images cannot choose the best epoch."""

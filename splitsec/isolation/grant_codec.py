@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from splitsec.isolation.host import Answer
+from splitsec.plugins.defense import Defense
 from splitsec.plugins.grants import Form
 from splitsec.plugins.target import SplitModel
+from splitsec.state import put_back, take
+
+
+class Builders(NamedTuple):
+    """What a guest builds by itself; the state is sent to it."""
+
+    model: Callable[[], SplitModel]
+    defense: Callable[[], Defense[Any]]
 
 
 def encode_grant(name: str, form: Form, value: Any) -> Answer:
@@ -28,6 +39,10 @@ def encode_grant(name: str, form: Form, value: Any) -> Answer:
         return Answer(value, {})
     if form == "network":
         return encode_network(name, value)
+    if form == "defense":
+        buffer = io.BytesIO()
+        torch.save(take(value, "the defense"), buffer)
+        return Answer(None, {name: torch.frombuffer(buffer.getbuffer(), dtype=torch.uint8)})
     assert form == "model", "answers are requested one by one"
     parts = {part: module for part, module in value._asdict().items() if module is not None}
     encoded = {part: encode_network(f"{name} {part}", module) for part, module in parts.items()}
@@ -35,14 +50,14 @@ def encode_grant(name: str, form: Form, value: Any) -> Answer:
     return Answer({part: answer.content for part, answer in encoded.items()}, tensors)
 
 
-def decode_grant(name: str, form: Form, sent: Answer, build: Callable[[], SplitModel]) -> Any:
+def decode_grant(name: str, form: Form, sent: Answer, build: Builders) -> Any:
     """Return a grant from the output of :func:`encode_grant`.
 
     Args:
         name: name of the grant.
         form: form of the grant.
         sent: its JSON values, and tensors that include its own.
-        build: builds a new split model, with any weights.
+        build: builds a new split model, with any weights, and a new defense, in any state.
     """
     if form == "tensor":
         return sent.tensors[name]
@@ -51,9 +66,13 @@ def decode_grant(name: str, form: Form, sent: Answer, build: Callable[[], SplitM
     if form == "values":
         return sent.content
     if form == "network":
-        return fill_network(build().server, name, sent)
+        return fill_network(build.model().server, name, sent)
+    if form == "defense":
+        defense, content = build.defense(), io.BytesIO(sent.tensors[name].numpy().tobytes())
+        put_back(defense, torch.load(content, weights_only=True))
+        return defense
     assert form == "model", "answers are requested one by one"
-    model = build()
+    model = build.model()
     for part, module in model._asdict().items():
         if module is not None:
             fill_network(module, f"{name} {part}", Answer(sent.content[part], sent.tensors))

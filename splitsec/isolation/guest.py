@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -27,10 +27,11 @@ from splitsec import errors
 from splitsec.checkpoint import Checkpoints
 from splitsec.devices import Device
 from splitsec.errors import PluginError, SplitsecError, blaming
-from splitsec.isolation.grant_codec import decode_grant, fill_network
+from splitsec.isolation.grant_codec import Builders, decode_grant, fill_network
 from splitsec.isolation.host import Answer
 from splitsec.isolation.protocol import Channel, ClosedError, Frame, MalformedError
 from splitsec.plugins.attack import Attack, Hijacking
+from splitsec.plugins.defense import Defense
 from splitsec.plugins.grants import GRANTS, ThreatModel
 from splitsec.plugins.loading import load_plugin
 from splitsec.plugins.messages import Exchange, Message
@@ -185,7 +186,7 @@ class _AskingView(View):
     """A view that requests later grants from the private side, which counts their use."""
 
     _channel: Channel
-    _build: Callable[[], SplitModel]
+    _build: Builders
 
     def take(self, name: str) -> Any:
         """Return a grant; request it from the host if it did not exist at the start."""
@@ -263,13 +264,23 @@ def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Chann
         u_shaped=told["u_shaped"],
         server_architecture=server,
     )
+
+    def defense() -> Defense[Any]:
+        plugin = load_plugin("defense", told["defense"])
+        label, values = f"defense {plugin.name!r}", told["defense_parameters"]
+        made: Defense[Any] = plugin.cls(build_parameters(label, plugin.cls.Parameters, values))
+        made.device = channel.device
+        made.begin(image, known.smashed_shape, torch.Generator())
+        return made
+
+    build = Builders(split, defense)
     granted = {
-        name: decode_grant(name, grant.form, Answer(told["granted"][name], tensors), split)
+        name: decode_grant(name, grant.form, Answer(told["granted"][name], tensors), build)
         for name, grant in threat.grants()
         if grant.time == "start" and grant.form is not None
     }
     view = _AskingView(told["attack"], threat, known, granted, channel.device)
-    view._channel, view._build = channel, lambda: copy.deepcopy(spare)
+    view._channel, view._build = channel, build._replace(model=lambda: copy.deepcopy(spare))
     return view
 
 

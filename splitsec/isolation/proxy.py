@@ -52,8 +52,10 @@ class Roles:
     Attributes:
         attack: the attack, loaded or described.
         target: the target, of which the guest builds its own copies.
+        defense: the defense, of which the guest builds a copy if the attack is granted one.
         attack_parameters: resolved parameters, as JSON values.
         target_parameters: resolved parameters, as JSON values.
+        defense_parameters: resolved parameters, as JSON values.
         cut: index of the client's last layer.
         batch_size: images per exchange that clients choose.
         isolation: how the guest is isolated.
@@ -63,8 +65,10 @@ class Roles:
 
     attack: Plugin
     target: Plugin
+    defense: Plugin
     attack_parameters: Mapping[str, Any]
     target_parameters: Mapping[str, Any]
+    defense_parameters: Mapping[str, Any]
     cut: int
     batch_size: int
     isolation: Isolation
@@ -93,7 +97,7 @@ class IsolatedAttack(Attack[Any]):
         self._view = view
         self._image = view.image_shape
         self._features = _features_of(view) if view.u_shaped else 0
-        plugins = [roles.attack, roles.target]
+        plugins = [roles.attack, roles.target, *([roles.defense] if view.threat.defense else [])]
         for plugin in plugins:
             check_unchanged(plugin)
         shown = [*map(shown_of, plugins), *roles.inputs]
@@ -240,9 +244,7 @@ class IsolatedAttack(Attack[Any]):
         progress: Progress | None = None,
         keeps: bool = False,
     ) -> Answer:
-        asks_bytes = _MOST_QUERY_BYTES if self._view.threat.queries else 0
-        if keeps:
-            asks_bytes = _MOST_STATE_BYTES
+        asks_bytes = _MOST_STATE_BYTES if keeps else _MOST_QUERY_BYTES * self._view.threat.queries
         return self._guest.call(
             method,
             given,
@@ -350,6 +352,8 @@ def _opening(roles: Roles, view: View, seed: int) -> Answer:
         "threat": threat.model_dump(),
         "target": absolute_spec("target", roles.target.spec),
         "target_parameters": dict(roles.target_parameters),
+        "defense": absolute_spec("defense", roles.defense.spec) if threat.defense else None,
+        "defense_parameters": dict(roles.defense_parameters) if threat.defense else None,
         "cut": roles.cut,
         "image": list(view.image_shape),
         "smashed": list(view.smashed_shape),

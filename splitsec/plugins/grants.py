@@ -21,9 +21,9 @@ if TYPE_CHECKING:  # torch is slow to import, and who reads a record needs none 
 Time = Literal["start", "training", "end"]
 """When a grant exists: before any session, while the honest one runs, or once it has ended."""
 
-Form = Literal["tensor", "tensors", "values", "model", "network", "answers"]
-"""What a grant is: a tensor; tensors by name; JSON values; a split model; a network that is copied
-each time it is asked for; or answers to images of the attacker's choice."""
+Form = Literal["tensor", "tensors", "values", "model", "defense", "network", "answers"]
+"""What a grant is: a tensor; tensors by name; JSON values; a split model; a defense; a network that
+is copied each time it is asked for; or answers to images of the attacker's choice."""
 
 
 class ImageSet(Protocol):
@@ -60,6 +60,7 @@ class Holdings:
         public: the attacker's own images.
         defense: name and parameters of the defense.
         fresh_model: gives a split model with weights of its own.
+        fresh_defense: gives a defense that has begun, with random numbers of its own.
         server: the honest server's network, while its session runs.
         clients: the clients, once a session has ended.
     """
@@ -67,6 +68,7 @@ class Holdings:
     public: ImageSet
     defense: Mapping[str, Any]
     fresh_model: Callable[[], Any]
+    fresh_defense: Callable[[], Any]
     server: nn.Module | None = None
     clients: TrainedClients | None = None
 
@@ -105,6 +107,7 @@ class ThreatModel(VersionedModel):
             messages, and of training victims while they are reconstructed.
         server_model: the honest server's network, as it is after each exchange (passive).
         defense_spec: name and parameters of the defense, not its secrets.
+        defense: an object of the same defense with the same parameters, not a client's own.
         client_architecture: a freshly initialised copy of the client's networks.
         client_weights: the weights of the trained client.
         queries: the trained client's released smashed data for images of the attacker's choice.
@@ -125,7 +128,7 @@ class ThreatModel(VersionedModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    later: ClassVar[tuple[str, ...]] = ("listens",)
+    later: ClassVar[tuple[str, ...]] = ("listens", "defense")
 
     active: bool = False
     listens: bool = False
@@ -156,6 +159,15 @@ class ThreatModel(VersionedModel):
         bool,
         Grant(
             "the defense's name and parameters", "start", "values", lambda held: dict(held.defense)
+        ),
+    ] = False
+    defense: Annotated[
+        bool,
+        Grant(
+            "a copy of the defense, without its secrets",
+            "start",
+            "defense",
+            lambda held: held.fresh_defense(),
         ),
     ] = False
     client_architecture: Annotated[

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from splitsec.devices import CPU, Device
 from splitsec.errors import PluginError, ThreatModelViolation
+from splitsec.plugins.defense import Defense
 from splitsec.plugins.grants import GRANTS, Access, ThreatModel
 from splitsec.plugins.source import Task
 from splitsec.plugins.target import Loss, SplitModel
@@ -233,6 +234,15 @@ class View:
         """Name and parameters of the defense: ``{"name": ..., "parameters": {...}}``."""
         spec: dict[str, Any] = self.take("defense_spec")
         return spec
+
+    @property
+    def defense(self) -> Defense[Any]:
+        """An object of the clients' defense that has begun, with random numbers of its own.
+
+        An adaptive attack uses its ``release`` and ``penalty`` in whatever it trains.
+        """
+        defense: Defense[Any] = self.take("defense")
+        return defense
 
     @property
     def client_architecture(self) -> SplitModel:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from splitsec.attacks.pseudo_client import PseudoClient, PseudoClientParameters
 from splitsec.attacks.pseudo_client.critic import ConditionalCritic, LabelledCritic
@@ -18,8 +19,9 @@ from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.devices import CPU
 from splitsec.errors import UsageError
+from splitsec.plugins.defense import Defense
 from splitsec.plugins.messages import Exchange, Message
-from splitsec.plugins.parameters import build_parameters
+from splitsec.plugins.parameters import Parameters, build_parameters
 from splitsec.plugins.target import SplitModel
 from splitsec.progress import Silent
 from splitsec.running.runs import run_cells
@@ -247,9 +249,7 @@ def test_it_is_updated_in_every_third_exchange_if_asked_to(tmp_path: Path) -> No
     assert len(record.history["attack"]["pseudo-client loss"]) == 3
 
 
-@pytest.mark.parametrize(("remembered", "kept"), [(2, [7]), (8, [7]), (9, [6, 7]), (99, range(8))])
-def test_the_last_images_are_remembered(remembered: int, kept: Sequence[int]) -> None:
-    encoder = nn.Conv2d(3, 2, 3)
+def attack_of(defense: Defense[Parameters] | None = None, **given: int) -> PseudoClient:
     view = SimpleNamespace(
         public_images=torch.rand(6, 3, 6, 6),
         public_labels=PUBLIC,
@@ -259,13 +259,42 @@ def test_the_last_images_are_remembered(remembered: int, kept: Sequence[int]) ->
         smashed_shape=Shape(2, 4, 4),
         server_architecture=None,
         device=CPU,
-        client_architecture=SplitModel(encoder, nn.Identity()),
+        client_architecture=SplitModel(nn.Conv2d(3, 2, 3), nn.Identity()),
+        defense=defense or Defense(Parameters()),
     )
-    attack = PseudoClient(
-        PseudoClientParameters(remembered=remembered), cast("View", view), torch.Generator()
-    )
+    parameters = PseudoClientParameters(**given)  # type: ignore[arg-type]  # numbers of each type
+    return PseudoClient(parameters, cast("View", view), torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("remembered", "kept"), [(2, [7]), (8, [7]), (9, [6, 7]), (99, range(8))])
+def test_the_last_images_are_remembered(remembered: int, kept: Sequence[int]) -> None:
+    attack = attack_of(remembered=remembered)
     for step in range(8):
         smashed = torch.full((8, 2, 4, 4), float(step))
         message = Message(smashed, torch.zeros(8, dtype=torch.long), 0, step)
         attack.observe(Exchange(message, smashed))
     assert [smashed[0, 0, 0, 0].item() for smashed, _ in attack._kept] == list(kept)
+
+
+class Heavy(Defense[Parameters]):
+    """Sends the negative; its penalty draws smashed data to 5."""
+
+    def release(self, images: Tensor, smashed: Tensor) -> Tensor:
+        return -smashed
+
+    def penalty(self, images: Tensor, smashed: Tensor) -> Tensor:
+        return 1000 * (smashed - 5).square().mean()
+
+
+def test_the_imitation_carries_the_defense() -> None:
+    attack, plain = attack_of(Heavy(Parameters())), attack_of(Heavy(Parameters()), adaptive=False)
+    server = nn.Sequential(nn.Flatten(), nn.Linear(32, 2))
+    made = {}
+    for one in (attack, plain):
+        one.view.loss = F.cross_entropy
+        for _ in range(200):
+            one._update(observed(classes=2), server)
+        made[one] = one._imitate().mean().item()
+    assert made[attack] < -2, "the penalty drew to 5 what is sent as -5"
+    assert made[plain] > -2
+    assert PseudoClient.threat_model(plain.parameters).defense is False

@@ -509,7 +509,7 @@ def test_the_sandbox_hides_downloaded_images_in_a_home_that_it_shows(
 
 
 def numbers(attack: str, folder: Path, isolation: Isolation | None, **asked: Any) -> Any:
-    cells = resolve(Request(attack=attack, defense="none", threads=1, **asked), isolation)
+    cells = resolve(Request(attack=attack, threads=1, **asked), isolation)
     (record,) = run_cells(cells, folder, Silent())
     assert record.status == "ok", record.reason
     found = record.numbers()
@@ -520,18 +520,21 @@ def numbers(attack: str, folder: Path, isolation: Isolation | None, **asked: Any
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("attack", "target", "size"),
+    ("attack", "defense", "target", "size"),
     [
-        ("adra:epochs=2", "vit:width=16,depth=1", 16),
-        ("regression:queries=100", "fsha-client", 16),
-        ("transport:rounds=2", "fsha-client", 16),
-        ("fsha:iterations=6", "resnet:depth=18", 16),
-        ("fsha:iterations=6", "unet:width=4", 32),
-        ("pseudo-client:epochs=1,afterwards=2", "unet:width=4", 32),
+        ("adra:epochs=2", "none", "vit:width=16,depth=1", 16),
+        ("regression:queries=100", "none", "fsha-client", 16),
+        ("transport:rounds=2", "none", "fsha-client", 16),
+        ("fsha:iterations=6", "none", "resnet:depth=18", 16),
+        ("fsha:iterations=6", "none", "unet:width=4", 32),
+        ("pseudo-client:epochs=1,afterwards=2", "proxy-adversary", "unet:width=4", 32),
+        ("pseudo-client:epochs=1,afterwards=2", "gaussian-noise", "fsha-client", 16),
     ],
 )
-def test_isolation_changes_no_number(attack: str, target: str, size: int, tmp_path: Path) -> None:
-    asked = {"target": target, "size": size, "settings": TINY}
+def test_isolation_changes_no_number(
+    attack: str, defense: str, target: str, size: int, tmp_path: Path
+) -> None:
+    asked = {"defense": defense, "target": target, "size": size, "settings": TINY}
     apart = numbers(attack, tmp_path / "apart", Isolation(attacks="all"), **asked)
     assert apart == numbers(attack, tmp_path / "here", None, **asked)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from types import FunctionType
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import pytest
@@ -15,8 +15,10 @@ from torch.nn import functional as F
 
 from splitsec.data.parts import Data, Part
 from splitsec.errors import PluginError, ThreatModelViolation
-from splitsec.isolation.grant_codec import decode_grant, encode_grant
+from splitsec.isolation.grant_codec import Builders, decode_grant, encode_grant
+from splitsec.plugins.defense import Defense
 from splitsec.plugins.grants import GRANTS, Grant, Holdings, ThreatModel, given
+from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.target import SplitModel
 from splitsec.plugins.view import ServerKnowledge, View
 from splitsec.shapes import Shape
@@ -45,6 +47,7 @@ def holdings() -> Holdings:
         public=make_part(6, size=8),
         defense={"name": "none", "parameters": {}},
         fresh_model=lambda: SplitModel(nn.Conv2d(3, 4, 1), nn.Identity()),
+        fresh_defense=lambda: Defense(Parameters()),
         server=nn.Linear(2, 2),
         clients=Clients(),
     )
@@ -123,7 +126,7 @@ def test_a_new_grant_is_an_entry_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert view.defense_name == "none"
     assert [grant.words for _, grant in view.threat.grants()] == ["the defense's name"]
     sent = encode_grant("defense_name", entry.form, view.take("defense_name"))
-    assert decode_grant("defense_name", entry.form, sent, lambda: None) == "none"
+    assert decode_grant("defense_name", entry.form, sent, cast(Builders, None)) == "none"
 
 
 @pytest.mark.parametrize("name", sorted(View._never_granted))

@@ -42,11 +42,12 @@ def build_attack(cell: Cell, public: int = 8) -> tuple[Attack[Any], View]:
         "public_images": images,
         "client_architecture": model,
         "defense_spec": {"name": "none", "parameters": {}},
+        "defense": cell.defense.plugin.cls(cell.defense.parameters),
     }
     threat = cell.attack.plugin.cls.threat_model(cell.attack.parameters)
     view = View(cell.spec.attack, threat, known, granted, cell.device)
     if cell.isolation is not None:
-        return IsolatedAttack(roles_of(cell), view, seed=7), view
+        return IsolatedAttack(roles_of(cell, threat), view, seed=7), view
     attack: Attack[Any] = cell.attack.plugin.cls(
         cell.attack.parameters, view, torch.Generator().manual_seed(7)
     )
