@@ -56,6 +56,7 @@ def test_it_inverts_an_undefended_client(target: str, cut: int, tmp_path: Path) 
     assert {"oracle-access", "randomised-defense"} & {*record.flags} == {"oracle-access"}
 
 
+@pytest.mark.slow
 def test_a_constant_release_tells_nothing(tmp_path: Path) -> None:
     defense = tmp_path / "constant.py"
     defense.write_text(CONSTANT)

@@ -274,6 +274,7 @@ PLACES = {
 """Where a cell moves something, by what it is: one place for each, however often it is passed."""
 
 
+@pytest.mark.slow
 def test_a_cell_moves_each_thing_in_one_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

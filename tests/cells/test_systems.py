@@ -117,6 +117,7 @@ def test_what_attackers_that_see_nothing_reach_is_measured_once_in_a_session(
     assert len(measured) == 2, "held-out images and training victims, for both attacks"
 
 
+@pytest.mark.slow
 def test_a_shared_training_changes_no_number(tmp_path: Path) -> None:
     """Noise is the hard case: what one attack queries must not shift another's victims."""
     request: dict[str, Any] = {"defense": "gaussian-noise", **CLIENT}

@@ -30,6 +30,7 @@ class Waits(Defense):
 '''
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [[], *(pytest.param([one], marks=pytest.mark.slow) for one in ("--json", "--sandbox"))],

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
 from splitsec.cells.requests import Request
@@ -59,6 +60,7 @@ def test_a_channel_puts_what_it_receives_and_leaves_bytes() -> None:
     assert places == {"images": "meta", "labels": "meta", "state": "cpu"}
 
 
+@pytest.mark.slow
 def test_a_guest_and_its_host_use_the_device_of_the_cell(tmp_path: Path) -> None:
     file = tmp_path / "looking.py"
     file.write_text(LOOKING)

@@ -299,6 +299,7 @@ def test_an_intruder_of_its_own_process_finds_nothing_private(tmp_path: Path) ->
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("data", "bubblewrap")
 def test_an_intruder_in_the_sandbox_gets_nothing(tmp_path: Path) -> None:
     got = intrude(tmp_path, Isolation(sandbox=True, hidden=(str(tmp_path / "store"),)))
@@ -387,6 +388,7 @@ def test_an_isolated_attack_dictates_no_batch_that_a_client_cannot_hold(
             attack.hijacking()
 
 
+@pytest.mark.slow
 def test_what_a_liar_answers_and_asks_for_is_refused() -> None:
     attack, view = build_attack(hostile("liar.py", Isolation()))
     view.add({"queries": lambda images, asked: images.repeat(1, 22, 1, 1)[:, :64, :8, :8]})

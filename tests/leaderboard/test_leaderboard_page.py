@@ -80,6 +80,7 @@ def test_by_says_which_ranking_is_open_first(
     opened.close()
 
 
+@pytest.mark.slow
 def test_unranked_rows_are_shown_with_their_reason_as_text(page: Page) -> None:
     text = page.locator(f"{BOARD} tr", has_text="late").inner_text()
     assert "not ranked: " in text
@@ -88,6 +89,7 @@ def test_unranked_rows_are_shown_with_their_reason_as_text(page: Page) -> None:
     assert "below 0.50" in page.locator("#reading").inner_text()
 
 
+@pytest.mark.slow
 def test_tables_sort_with_empty_cells_last(page: Page) -> None:
     header = page.locator(f"{BOARD} th", has=page.get_by_role("button", name="Leakage"))
     header.get_by_role("button").click()
@@ -147,6 +149,7 @@ def test_hovering_says_which_defense_and_its_worst_attack(page: Page) -> None:
         assert text in str(said)
 
 
+@pytest.mark.slow
 def test_a_keyboard_reaches_rows_points_tabs_and_cells(page: Page) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
@@ -190,6 +193,7 @@ def test_every_control_can_be_reached_and_is_named(page: Page) -> None:
     assert small == []
 
 
+@pytest.mark.slow
 def test_the_gallery_shows_pictures_with_numbers_and_opens(page: Page, built: Built) -> None:
     first = page.locator("#cells > li").first
     image = first.locator("img")

@@ -443,6 +443,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "defense 'mine' breaks its contract in 1 of 3 checks" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bubblewrap")
 def test_in_the_sandbox_a_plugin_is_imported_nowhere_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -464,6 +465,7 @@ def test_in_the_sandbox_a_plugin_is_imported_nowhere_else(
     assert "there is no other.py" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bubblewrap")
 @pytest.mark.parametrize(
     ("does", "limits", "says"),

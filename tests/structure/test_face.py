@@ -59,6 +59,7 @@ def told(order: str) -> dict[str, str]:
 QUICK = ("all names at once",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "order",
     [pytest.param(one, marks=() if one in QUICK else pytest.mark.slow) for one in ORDERS],
