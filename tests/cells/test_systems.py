@@ -193,7 +193,11 @@ def test_several_clients_have_figures_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_queries_invert_an_undefended_client(tmp_path: Path) -> None:
     record = evaluate(
-        "adra:epochs=6", target="resnet", output=tmp_path, parameters={"training.epochs": 1}
+        "adra:epochs=12,queries=1000",
+        target="resnet:depth=18",
+        threads=1,
+        output=tmp_path,
+        parameters={"training.epochs": 1},
     )
     assert record.victims is not None
     assert (record.victims.held_out.skill.mse or 0) > 0.8
