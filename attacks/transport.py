@@ -36,13 +36,14 @@ from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.messages import Exchange
 from splitsec.plugins.toolbox.alignment import OtherMode, align
 from splitsec.plugins.toolbox.linking import Links
-from splitsec.plugins.toolbox.transport import Aligned, Features, TransportParameters, Unpaired
+from splitsec.plugins.toolbox.transport import Aligned, TransportParameters, Unpaired, features_of
 from splitsec.plugins.view import View
 from splitsec.progress import Progress
 
 _NAME = "attack 'transport'"
-_SETTLED = 2  # epochs that are searched; later ones are followed
 _NEAR = 0.1  # mean squared move over the variance; to dcor's wrong solution it is 0.5
+
+_Epoch = tuple[Tensor, Tensor | None]  # smashed data, and their labels if they are used
 
 
 class TransportAttackParameters(TransportParameters):
@@ -68,7 +69,6 @@ class Transport(Attack[TransportAttackParameters]):
 
     _aligned: Aligned | None = None
     _other_mode: OtherMode
-    _links: Links | None = None
 
     def __init__(
         self, parameters: TransportAttackParameters, view: View, generator: torch.Generator
@@ -80,13 +80,13 @@ class Transport(Attack[TransportAttackParameters]):
                 f"{len(view.public_images)}"
             )
         self._kept: list[tuple[Tensor, Tensor | None]] = []
+        self._last: _Epoch | None = None
+        self._links = Links()
+        self._images: Tensor | None = None
+        self._rows: Tensor | None = None
         self._follows = parameters.follow
-        self._epochs = 0
         self._costs: list[float] = []
         self._hurried = 0.0
-        self._images = view.public_images[:0]
-        self._last = torch.empty(0)
-        self._last_labels: tuple[Tensor, Tensor] | None = None
 
     @classmethod
     def threat_model(cls, parameters: TransportAttackParameters) -> ThreatModel:
@@ -96,7 +96,7 @@ class Transport(Attack[TransportAttackParameters]):
         )
 
     def observe(self, exchange: Exchange) -> None:
-        """Keep smashed data with their labels, and learn from each epoch when it is complete."""
+        """Keep smashed data with their labels, and follow them when an epoch is complete."""
         message = exchange.message
         self._kept.append((message.smashed, message.labels))
         if sum(len(one) for one, _ in self._kept) > self.parameters.remembered:
@@ -105,49 +105,61 @@ class Transport(Attack[TransportAttackParameters]):
             while sum(len(one) for one, _ in self._kept[1:]) >= self.parameters.remembered:
                 del self._kept[0]
         elif (message.step + 1) % self.view.exchanges_per_epoch == 0:
-            self._learn()
-            self._kept.clear()
+            self._follow(self._taken())
 
     def fit(self, progress: Progress) -> None:
-        """Search for the regression, unless it was followed from the first epoch to the last."""
-        if self._epochs == 0:
-            if sum(len(one) for one, _ in self._kept) < 2:
-                raise UsageError(f"{_NAME} saw fewer than two images: it learns nothing")
-            with progress.stage("aligning by optimal transport", 1) as stage:
-                self._learn()
-                stage.advance(note=f"cost {self._costs[-1]:.3g}")
-        elif self._epochs > _SETTLED:
-            self._settle()
-        self._other_mode = OtherMode(self._last)
-        self._kept.clear()
-        self._links = None
+        """Search for the regression, or make it of the images that were followed."""
+        last = self._last or self._taken()
+        if len(last[0]) < 2:
+            raise UsageError(f"{_NAME} saw fewer than two images: it learns nothing")
+        with progress.stage("aligning by optimal transport", 1) as stage:
+            unpaired = self._unpaired(last)
+            if self._images is None or self._rows is None:
+                self._aligned = self._searched(unpaired)
+            else:
+                self._aligned = unpaired.regress(self._images[self._rows])
+                self._settle(unpaired, last[0])
+            stage.advance(note=f"cost {self._costs[-1]:.3g}")
+        self._other_mode = OtherMode(last[0])
 
-    def _learn(self) -> None:
-        """Learn from what is kept, with what was learned in the epochs before."""
-        sent, labels = torch.cat([one for one, _ in self._kept]), self._labels()
-        unpaired = Unpaired(sent, self.view.public_images, labels)
-        features, known = Features(sent)(sent), None if labels is None else labels[0]
-        if self._aligned is None:
-            self._aligned = unpaired.align(self.parameters, self.generator)
-            self._costs, self._hurried = self._aligned.costs, self._aligned.hurried
-        elif self._links is None:
-            guess = self._aligned.reconstruct(align(sent, self._last))
-            self._aligned = unpaired.settle(self.parameters, guess)
-            self._links = Links(features, known)
-            self._images = self._aligned.reconstruct(sent)
-        else:
-            rows = self._links.follow(features, known)
-            self._aligned = unpaired.regress(self._images[rows])
-        self._last, self._last_labels = sent, labels
-        self._epochs += 1
+    def _taken(self) -> _Epoch:
+        """Return what is kept as one, and keep it no longer."""
+        sent = torch.cat([one for one, _ in self._kept]) if self._kept else torch.empty(0)
+        known = [labels for _, labels in self._kept if labels is not None]
+        told = self.parameters.labels and self.view.task == "classification"
+        labels = torch.cat(known) if told and known and len(known) == len(self._kept) else None
+        self._kept = []
+        return sent, labels
 
-    def _settle(self) -> None:
+    def _unpaired(self, epoch: _Epoch) -> Unpaired:
+        sent, labels = epoch
+        pair = None if labels is None else (labels, self.view.public_labels)
+        return Unpaired(sent, self.view.public_images, pair)
+
+    def _searched(self, unpaired: Unpaired) -> Aligned:
+        found = unpaired.align(self.parameters, self.generator)
+        self._costs, self._hurried = found.costs, found.hurried
+        return found
+
+    def _follow(self, epoch: _Epoch) -> None:
+        """Find the images of the epochs before in an epoch; search once there are two."""
+        sent, labels = epoch
+        before, self._last = self._last, epoch
+        if before is None:
+            return
+        if self._images is None:
+            found = self._searched(self._unpaired(before))
+            unpaired = self._unpaired(epoch)
+            guess = found.reconstruct(align(sent, before[0]))
+            self._images = unpaired.settle(self.parameters, guess).reconstruct(sent)
+        self._rows = self._links.follow(features_of(sent), labels)
+
+    def _settle(self, unpaired: Unpaired, sent: Tensor) -> None:
         """Search near the regression that was followed, and stay with it if that leads away."""
-        assert self._aligned is not None, "epochs were learned from"
-        followed = self._aligned.reconstruct(self._last)
-        unpaired = Unpaired(self._last, self.view.public_images, self._last_labels)
+        assert self._aligned is not None, "it was followed"
+        followed = self._aligned.reconstruct(sent)
         settled = unpaired.settle(self.parameters, followed)
-        moved = (settled.reconstruct(self._last) - followed).square().mean()
+        moved = (settled.reconstruct(sent) - followed).square().mean()
         if moved <= _NEAR * (followed - followed.mean(0)).square().mean():
             self._aligned = settled
 
@@ -168,14 +180,7 @@ class Transport(Attack[TransportAttackParameters]):
 
         The cost says how well the distributions agree, and not whether the images are right.
         """
-        if not self._costs:
+        if self._aligned is None:
             return []
         cost = {"half": self._hurried, "full": self._costs[-1]}
         return [Convergence(measured_on="cost of transport", **cost)]
-
-    def _labels(self) -> tuple[Tensor, Tensor] | None:
-        """Return the labels of the smashed data and of the public images, if both are known."""
-        if not self.parameters.labels or self.view.task != "classification":
-            return None
-        sent = [labels for _, labels in self._kept if labels is not None]
-        return (torch.cat(sent), self.view.public_labels) if len(sent) == len(self._kept) else None

@@ -21,6 +21,7 @@ from splitsec.progress import Silent
 from splitsec.randomness import seeded_global_generator
 from splitsec.records.record import Record
 from splitsec.running.runs import run_cells
+from splitsec.state import put_back, take
 
 QUICK = TransportParameters(rounds=12, components=12, starts=2)
 SMALL = [
@@ -136,25 +137,45 @@ def drifting(epoch: int) -> Tensor:
     return convolved(middle + (shown - middle).sign() * (shown - middle).abs() ** (1 - epoch / 10))
 
 
-def listen(epochs: int, **given: Any) -> float:
-    """Return the skill of the attack on training victims of the last epoch."""
-    own = images(150, 100)
+def listener(**given: Any) -> Transport:
     view = SimpleNamespace(
-        public_images=own,
+        public_images=images(150, 100),
         exchanges_per_epoch=2,
         task="segmentation",
         in_training=True,
         server_architecture=nn.Identity(),
+        part_of_no_state=True,
     )
     parameters = Transport.Parameters(rounds=12, components=12, starts=2, **given)
-    attack = Transport(parameters, cast(View, view), torch.Generator().manual_seed(0))
-    for epoch in range(epochs):
+    return Transport(parameters, cast(View, view), torch.Generator().manual_seed(0))
+
+
+def hear(attack: Transport, steps: range) -> None:
+    for step in steps:
+        epoch, half = divmod(step, 2)
         order = torch.randperm(150, generator=torch.Generator().manual_seed(epoch))
-        for half, rows in enumerate(order.chunk(2)):
-            message = Message(drifting(epoch)[rows], None, 0, 2 * epoch + half)
-            attack.observe(Exchange(message, torch.empty(0)))
+        message = Message(drifting(epoch)[order.chunk(2)[half]], None, 0, step)
+        attack.observe(Exchange(message, torch.empty(0)))
+
+
+def listen(epochs: int, **given: Any) -> float:
+    """Return the skill of the attack on training victims of the last epoch."""
+    attack = listener(**given)
+    hear(attack, range(2 * epochs))
     attack.fit(Silent())
-    return skill(attack.reconstruct(drifting(epochs - 1)), images(150, 0), own)
+    made = attack.reconstruct(drifting(epochs - 1))
+    return skill(made, images(150, 0), attack.view.public_images)
+
+
+@pytest.mark.parametrize("killed", [1, 2, 3, 4, 7])
+def test_it_goes_on_from_what_was_saved_in_any_epoch(killed: int) -> None:
+    whole, again = listener(), listener()
+    hear(whole, range(killed))
+    put_back(again, take(whole, "the attack"))
+    for one in (whole, again):
+        hear(one, range(killed, 8))
+        one.fit(Silent())
+    assert torch.equal(whole.reconstruct(drifting(3)), again.reconstruct(drifting(3)))
 
 
 def test_a_client_is_followed_to_where_a_search_would_go_wrong() -> None:

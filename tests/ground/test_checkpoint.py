@@ -212,7 +212,10 @@ def _slow(*values: Any) -> Any:
     ("attack", "defense", "exchange", "options"),
     [
         _slow(
-            "none,transport:rounds=2,pseudo-client:epochs=1,afterwards=2", "proxy-adversary", 3, {}
+            "none,transport:rounds=2,pseudo-client:epochs=1,afterwards=2",
+            "proxy-adversary",
+            7,
+            {"settings": ["training.epochs=4"]},
         ),
         _slow("none,pseudo-client:epochs=1,afterwards=0,every=1", "none", 3, {}),
         ("fsha:iterations=8", "gaussian-noise", 9, {}),

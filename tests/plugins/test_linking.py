@@ -29,7 +29,8 @@ def epochs(noise: float) -> list[tuple[Tensor, Tensor]]:
 def share_found(noise: float, labelled: bool) -> float:
     first, *rest = epochs(noise)
     labels = torch.arange(120) % 3
-    links = Links(first[0], labels[first[1]] if labelled else None)
+    links = Links()
+    links.follow(first[0], labels[first[1]] if labelled else None)
     for sent, order in rest:
         rows = links.follow(sent, labels[order] if labelled else None)
         assert rows.sort().values.tolist() == list(range(120))
@@ -50,14 +51,16 @@ def test_labels_help() -> None:
 
 
 def test_noise_alone_has_no_links() -> None:
-    links = Links(drawn(60, 10), None)
+    links = Links()
+    links.follow(drawn(60, 10), None)
     rows = links.follow(drawn(60, 10, seed=1), None)
     assert (rows == torch.arange(60)).double().mean() < 0.1
 
 
 def test_labels_that_change_are_linked_as_far_as_they_go() -> None:
     sent = drawn(20, 5)
-    links = Links(sent, torch.arange(20) % 2)
+    links = Links()
+    links.follow(sent, torch.arange(20) % 2)
     assert links.follow(sent, torch.zeros(20, dtype=torch.long)).sort().values.tolist() == list(
         range(20)
     )
@@ -66,18 +69,21 @@ def test_labels_that_change_are_linked_as_far_as_they_go() -> None:
 @pytest.mark.parametrize("count", [1, 2])
 def test_constant_features_and_few_images(count: int) -> None:
     constant = torch.zeros(count, 5).double()
-    assert len(Links(constant, None).follow(constant, None)) == count
+    links = Links()
+    assert [len(links.follow(constant, None)) for _ in range(2)] == [count, count]
 
 
 def test_another_number_of_images_is_refused() -> None:
+    links = Links()
+    links.follow(drawn(20, 5), None)
     with pytest.raises(ValueError, match="expected"):
-        Links(drawn(20, 5), None).follow(drawn(19, 5), None)
+        links.follow(drawn(19, 5), None)
 
 
 def test_it_stays_on_one_device() -> None:
     sent, labels = drawn(20, 5), torch.arange(20) % 2
     with OneDevice():
         sent, labels = META.put((sent, labels))
-        links = Links(sent, labels)
-        for _ in range(2):
+        links = Links()
+        for _ in range(3):
             assert links.follow(sent, labels).is_meta

@@ -26,36 +26,38 @@ _TINY = 1e-12
 class Links:
     """Follows images from epoch to epoch.
 
-    Args:
-        features: of the first epoch's smashed data, (n, d), double precision, with mean 0.
-        labels: (n,), or None if clients do not share them. Only equal labels are linked, as far as
-            there are as many of each.
-
     Examples:
         >>> import torch
         >>> generator = torch.Generator().manual_seed(0)
         >>> first = torch.randn(40, 8, generator=generator).double()
         >>> order = torch.randperm(40, generator=generator)
-        >>> links = Links(first, None)
+        >>> links = Links()
+        >>> bool((links.follow(first, None) == torch.arange(40)).all())
+        True
         >>> bool((links.follow(1.1 * first[order] + 0.05, None) == order).all())
         True
     """
 
-    def __init__(self, features: Tensor, labels: Tensor | None) -> None:
-        self._latest = features
-        self._labels = labels
-        self._seen = [_Change(features).components]
+    def __init__(self) -> None:
+        self._latest: Tensor | None = None
+        self._labels: Tensor | None = None
+        self._seen: list[Tensor] = []
 
     def follow(self, features: Tensor, labels: Tensor | None) -> Tensor:
         """Return the row that each image has in the first epoch, (n,): a permutation.
 
         Args:
-            features: of the next epoch's smashed data, (n, d).
-            labels: (n,), or None.
+            features: of an epoch's smashed data, (n, d), double precision, with mean 0.
+            labels: (n,), or None if clients do not share them. Only equal labels are linked, as far
+                as there are as many of each.
 
         Raises:
             ValueError: there are more or fewer images than in the first epoch.
         """
+        if self._latest is None:
+            self._latest, self._labels = features, labels
+            self._seen = [_Change(features).components]
+            return beside(torch.arange(len(features)), features)
         if features.shape != self._latest.shape:
             raise ValueError(f"expected {tuple(self._latest.shape)}, got {tuple(features.shape)}")
         differ: Tensor | float = 0.0

@@ -76,18 +76,8 @@ def plan(costs: Tensor, entropy: float) -> Tensor:
     return (left + right + scaled + rows + columns).exp()
 
 
-class Features:
-    """Makes rows of features of smashed data: channels standardised, the mean taken away.
-
-    Args:
-        smashed: (n, *smashed_shape), whose mean and spread are used.
-
-    Examples:
-        >>> import torch
-        >>> smashed = torch.rand(10, 6, 4, 4)
-        >>> Features(smashed)(smashed[:3]).shape
-        torch.Size([3, 96])
-    """
+class _Features:
+    """Makes rows of features of smashed data: channels standardised, the mean taken away."""
 
     def __init__(self, smashed: Tensor) -> None:
         self._standardise = beside(standardise(smashed), smashed)
@@ -98,6 +88,17 @@ class Features:
         """Return features (N, d), double precision, of N smashed data."""
         features: Tensor = self._standardise(smashed).flatten(1).double()
         return features - self._centre
+
+
+def features_of(smashed: Tensor) -> Tensor:
+    """Return features (n, d) of the smashed data of n images, double precision, with mean 0.
+
+    Examples:
+        >>> import torch
+        >>> features_of(torch.rand(10, 6, 4, 4)).shape
+        torch.Size([10, 96])
+    """
+    return _Features(smashed)(smashed)
 
 
 class _Part(NamedTuple):
@@ -145,7 +146,7 @@ class Aligned:
 
     costs: list[float]
     image_shape: tuple[int, ...]
-    _features: Features
+    _features: _Features
     _weights: Tensor
     _axes: Tensor
     _mean: Tensor
@@ -182,7 +183,7 @@ class Unpaired:
         self, smashed: Tensor, images: Tensor, labels: tuple[Tensor, Tensor] | None = None
     ) -> None:
         self._shape = tuple(images.shape[1:])
-        self._features = Features(smashed)
+        self._features = _Features(smashed)
         own = images.flatten(1).double()
         self._mean = own.mean(0)
         self._axes = torch.linalg.svd(own - self._mean, full_matrices=False)[2]
