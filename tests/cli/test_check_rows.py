@@ -31,11 +31,7 @@ class Waits(Defense):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "words",
-    [[], *(pytest.param([one], marks=pytest.mark.slow) for one in ("--json", "--sandbox"))],
-    ids=str,
-)
+@pytest.mark.parametrize("words", [[], ["--json"], ["--sandbox"]], ids=str)
 def test_a_row_is_there_before_the_next_check_is_done(
     words: list[str], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

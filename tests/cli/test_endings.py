@@ -211,7 +211,7 @@ def test_a_reader_that_goes_away_ends_a_command_without_a_traceback(
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no such locale")
-@pytest.mark.parametrize("plug_in", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("plug_in", [False, True])
 def test_names_that_ascii_does_not_have(plug_in: bool, tmp_path: Path) -> None:
     """``LC_ALL=C PYTHONUTF8=0`` is what some cluster nodes and services have."""
     folder = tmp_path / "données, à moi"

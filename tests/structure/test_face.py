@@ -56,14 +56,8 @@ def told(order: str) -> dict[str, str]:
     return names
 
 
-QUICK = ("all names at once",)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "order",
-    [pytest.param(one, marks=() if one in QUICK else pytest.mark.slow) for one in ORDERS],
-)
+@pytest.mark.parametrize("order", ORDERS)
 def test_a_name_of_the_face_is_the_same_in_every_order_of_imports(order: str) -> None:
     names = told(order)
     assert sorted(names) == sorted(splitsec.__all__)
