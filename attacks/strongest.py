@@ -5,7 +5,8 @@ adversarial examples (Croce, Hein, "Reliable evaluation of adversarial robustnes
 of diverse parameter-free attacks", ICML 2020), this attack runs a fixed set of attacks that fail in
 different ways, and reports the one that recovers most. There is one set per kind of server:
 
-- ``server=queries``: a server that may also ask the trained client about images of its own.
+- ``server=queries``: a server that may also ask the trained client about images of its own, and
+  is told which of the smashed data are of the same image.
 - ``server=listening``: a server that follows the protocol and keeps what it sees.
 - ``server=malicious``: a server that hijacks the training, or listens, whichever gives it more.
 
@@ -28,7 +29,7 @@ from splitsec.plugins.parameters import Parameters
 _LISTENING = (Member("transport"), Member("pseudo-client"))
 
 _MEMBERS: Mapping[str, Sequence[Member]] = {
-    "queries": (Member("regression"), Member("adra", {"pairs": "public"})),
+    "queries": (Member("regression"), Member("adra", {"pairs": "public"}), Member("average")),
     "listening": _LISTENING,
     "malicious": (Member("fsha"), *_LISTENING),
 }

@@ -123,7 +123,7 @@ class PrivateSide:
 
         exchanges = exchanges_in(clients, training)
         optimizers = [optimizer, *(client.optimizer for client in clients)]
-        listeners = [(one.observe, one.threat.labels) for one in attackers]
+        listeners = [(one.observe, one.threat) for one in attackers]
         run_session(
             "honest training",
             clients,
@@ -181,7 +181,7 @@ class PrivateSide:
             trained.clients,
             Wire(
                 Hijacker(attacker, number),
-                server_labels=attacker.threat.labels,
+                seen=attacker.threat,
                 traffic=trained.traffic,
             ),
             Schedule(

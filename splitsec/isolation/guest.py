@@ -293,6 +293,7 @@ def _message(given: Answer) -> Message:
         told["step"],
         tensors.get("feature_gradient"),
         told["session"],
+        tensors.get("samples"),
     )
 
 

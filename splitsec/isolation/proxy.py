@@ -32,6 +32,7 @@ from splitsec.plugins.view import View
 from splitsec.progress import Progress
 from splitsec.state import UnfitError
 
+_NUMBERS = ("client", "step", "session")  # of a message; all else are tensors
 _DOUBLE_BYTES = 8  # of the largest type that an answer may have
 _MOST_QUERY_BYTES = 1 << 30
 _MOST_STATE_BYTES = 4 << 30
@@ -387,13 +388,9 @@ def _features_of(view: View) -> int:
 
 
 def _sent(message: Message) -> Answer:
-    tensors = {
-        "smashed": message.smashed,
-        "labels": message.labels,
-        "feature_gradient": message.feature_gradient,
-    }
-    told = {"client": message.client, "step": message.step, "session": message.session}
-    return Answer(told, _present(tensors))
+    values = message._asdict()
+    tensors = {name: values.pop(name) for name in list(values) if name not in _NUMBERS}
+    return Answer(values, _present(tensors))
 
 
 def _present(tensors: Mapping[str, Tensor | None]) -> dict[str, Tensor]:

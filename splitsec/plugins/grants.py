@@ -105,6 +105,8 @@ class ThreatModel(VersionedModel):
         public_labels: labels of those images.
         labels: the labels that clients share with the server during training, if they do: in
             messages, and of training victims while they are reconstructed.
+        sample_ids: which of a client's images each smashed data in a message is of, by an index
+            that is the same in every epoch.
         server_model: the honest server's network, as it is after each exchange (passive).
         defense_spec: name and parameters of the defense, not its secrets.
         defense: an object of the same defense with the same parameters, not a client's own.
@@ -128,7 +130,7 @@ class ThreatModel(VersionedModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    later: ClassVar[tuple[str, ...]] = ("listens", "defense")
+    later: ClassVar[tuple[str, ...]] = ("listens", "defense", "sample_ids")
 
     active: bool = False
     listens: bool = False
@@ -151,6 +153,9 @@ class ThreatModel(VersionedModel):
         ),
     ] = False
     labels: Annotated[bool, Grant("the labels that clients share")] = False
+    sample_ids: Annotated[
+        bool, Grant("which image each smashed data is of, in every epoch", real=False)
+    ] = False
     server_model: Annotated[
         bool,
         Grant("the honest server's network", "training", "network", lambda held: held.server),

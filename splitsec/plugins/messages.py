@@ -20,6 +20,8 @@ class Message(NamedTuple):
             respect to the server's features, of the features' shape. None before the client has
             received them, and in other configurations.
         session: number of the session, from 0, where an attack runs several.
+        samples: which of the client's images each is, by an index that is the same in every epoch,
+            shape (N,); None where the receiver may not see it.
 
     Examples:
         >>> import torch
@@ -34,6 +36,7 @@ class Message(NamedTuple):
     step: int
     feature_gradient: Tensor | None = None
     session: int = 0
+    samples: Tensor | None = None
 
 
 class Exchange(NamedTuple):

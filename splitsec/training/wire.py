@@ -1,7 +1,8 @@
 """The wire between clients and the server, which copies everything that crosses.
 
 Only a :class:`Message`, features or a gradient cross, detached and copied by :class:`Wire`. The
-other side cannot reach a graph, module or data set through them.
+other side cannot reach a graph, module or data set through them. Labels and sample identities cross
+only to those whose threat model has them.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ import torch
 from torch import Tensor
 
 from splitsec.errors import DivergedError, PluginError
+from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.messages import Exchange, Message, kind_of
 from splitsec.training.traffic import Traffic
+
+_HONEST = ThreatModel(labels=True)
 
 
 class Server(Protocol):
@@ -32,23 +36,23 @@ class Wire:
 
     Args:
         server: answers every message.
-        listeners: attacks that see every exchange on the server's side, each with a flag:
-            whether it gets the labels.
-        server_labels: whether the server gets the labels.
+        listeners: attacks that see every exchange on the server's side, each with the threat model
+            that says whether it gets labels and sample identities.
+        seen: the threat model of the server; an honest one gets the labels.
         traffic: keeps what crosses of the victims, for the scorer.
     """
 
     def __init__(
         self,
         server: Server,
-        listeners: Sequence[tuple[Callable[[Exchange], None], bool]] = (),
+        listeners: Sequence[tuple[Callable[[Exchange], None], ThreatModel]] = (),
         *,
-        server_labels: bool = True,
+        seen: ThreatModel = _HONEST,
         traffic: Traffic | None = None,
     ) -> None:
         self._server = server
         self._listeners = listeners
-        self._server_labels = server_labels
+        self._seen = seen
         self._traffic = traffic
 
     def features(self, message: Message, rows: Tensor | None = None) -> Tensor:
@@ -56,7 +60,8 @@ class Wire:
 
         Args:
             message: the client's message.
-            rows: rows of the client's images in the batch; they do not cross.
+            rows: rows of the client's images in the batch; only who is granted sample identities
+                gets them.
 
         Raises:
             PluginError: the answer is not a float tensor on the device of the smashed data.
@@ -81,7 +86,8 @@ class Wire:
         Args:
             message: the client's message.
             features: the server's earlier answer, in the U-shaped configuration.
-            rows: rows of the client's images in the batch; they do not cross.
+            rows: rows of the client's images in the batch; only who is granted sample identities
+                gets them.
 
         Raises:
             PluginError: the answer is not a float tensor of the smashed data's shape and device.
@@ -106,14 +112,14 @@ class Wire:
         gradient = gradient.detach().to(smashed.dtype).clone()
         if not torch.isfinite(gradient).all():
             raise DivergedError(f"the server's gradient is not finite at exchange {message.step}")
-        for listener, labels in self._listeners:
-            seen = self._copy(message, labels)
+        for listener, threat in self._listeners:
+            seen = self._copy(message, rows, threat)
             listener(Exchange(seen, gradient.clone(), _detached(features)))
         return gradient
 
     def _carry(self, message: Message, rows: Tensor | None) -> Message:
         """Return the copy that crosses to the server, and keep the victims' part for the scorer."""
-        crossing = self._copy(message, self._server_labels)
+        crossing = self._copy(message, rows, self._seen)
         if self._traffic is not None and rows is not None:
             self._traffic.record(rows, crossing)
         return crossing
@@ -124,11 +130,12 @@ class Wire:
             raise DivergedError(f"{what} is not finite at exchange {step}; the session diverged")
 
     @staticmethod
-    def _copy(message: Message, labels: bool) -> Message:
+    def _copy(message: Message, rows: Tensor | None, threat: ThreatModel) -> Message:
         return message._replace(
             smashed=message.smashed.detach().clone(),
-            labels=_detached(message.labels) if labels else None,
+            labels=_detached(message.labels) if threat.labels else None,
             feature_gradient=_detached(message.feature_gradient),
+            samples=_detached(rows) if threat.sample_ids else None,
         )
 
 

@@ -117,7 +117,7 @@ def one(cells: list[Cell]) -> Cell:
     return cell
 
 
-PASSIVE = "adra:epochs=1,queries=8,kept=0.5,regression:queries=20"
+PASSIVE = "adra:epochs=1,queries=8,kept=0.5,regression:queries=20,average:queries=20"
 ACTIVE = "fsha:iterations=1,image_steps=1,pretraining=1"
 LISTENING = "transport:rounds=2,starts=1,pseudo-client:epochs=1,afterwards=1,every=1"
 VARIANTS = (

@@ -212,7 +212,7 @@ def _slow(*values: Any) -> Any:
     ("attack", "defense", "exchange", "options"),
     [
         _slow(
-            "none,transport:rounds=2,pseudo-client:epochs=1,afterwards=2",
+            "none,average:queries=60,transport:rounds=2,pseudo-client:epochs=1,afterwards=2",
             "proxy-adversary",
             7,
             {"settings": ["training.epochs=4"]},

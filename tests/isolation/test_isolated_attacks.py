@@ -527,6 +527,7 @@ def numbers(attack: str, folder: Path, isolation: Isolation | None, **asked: Any
         ("adra:epochs=2", "none", "vit:width=16,depth=1", 16),
         ("regression:queries=100", "none", "fsha-client", 16),
         ("transport:rounds=2", "none", "fsha-client", 16),
+        ("average:queries=60", "gaussian-noise", "fsha-client", 16),
         ("fsha:iterations=6", "none", "resnet:depth=18", 16),
         ("fsha:iterations=6", "none", "unet:width=4", 32),
         ("pseudo-client:epochs=1,afterwards=2", "proxy-adversary", "unet:width=4", 32),

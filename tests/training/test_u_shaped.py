@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from splitsec.data.parts import Part
 from splitsec.errors import PluginError, UsageError
 from splitsec.plugins.defense import Defense
+from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.loading import load_plugin
 from splitsec.plugins.messages import Exchange, Message
 from splitsec.plugins.parameters import Parameters, build_parameters
@@ -162,7 +163,7 @@ def test_skips_carry_gradient_into_the_clients_encoder() -> None:
 def test_the_server_never_receives_labels_or_masks() -> None:
     target = target_of("unet", width=4)
     exchanges: list[Exchange] = []
-    session(target, 2, exchanges=2, listeners=[(exchanges.append, True)])
+    session(target, 2, exchanges=2, listeners=[(exchanges.append, ThreatModel(labels=True))])
     assert len(exchanges) == 2
     for exchange in exchanges:
         assert exchange.message.labels is None

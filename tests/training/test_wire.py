@@ -17,6 +17,7 @@ from splitsec.cells.resolve import resolve
 from splitsec.data.loading import load_data
 from splitsec.errors import DivergedError, PluginError, SessionEnded
 from splitsec.plugins.defense import Defense
+from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.messages import Exchange, Message
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.target import Target
@@ -168,7 +169,7 @@ def one_session(
 def test_only_detached_copies_cross() -> None:
     server = Recording()
     exchanges: list[Exchange] = []
-    _, traffic, _ = one_session(server, listeners=[(exchanges.append, False)])
+    _, traffic, _ = one_session(server, listeners=[(exchanges.append, ThreatModel())])
     for message in server.messages:
         assert message.smashed.grad_fn is None
         assert not message.smashed.requires_grad
@@ -209,8 +210,33 @@ def test_the_scorer_keeps_what_crossed_whatever_is_changed_later() -> None:
 
 def test_labels_reach_only_who_may_have_them() -> None:
     server = Recording()
-    one_session(server, server_labels=False)
+    one_session(server, seen=ThreatModel())
     assert all(message.labels is None for message in server.messages)
+
+
+def test_sample_identities_reach_only_who_may_have_them() -> None:
+    """They are the same for the same image in every epoch: its smashed data then agree."""
+
+    class Means(Defense[Parameters]):
+        """Sends the mean of each image, which no training changes."""
+
+        def release(self, images: Tensor, smashed: Tensor) -> Tensor:
+            return 0 * smashed + images.mean((1, 2, 3))[:, None, None, None]
+
+    server = Recording()
+    told: list[Exchange] = []
+    listeners = [(told.append, ThreatModel(sample_ids=True))]
+    one_session(server, Means(Parameters()), exchanges=6, listeners=listeners)
+    assert all(message.samples is None for message in server.messages)
+    seen: list[dict[int, float]] = [{}, {}]
+    for number, exchange in enumerate(told):
+        message = exchange.message
+        assert message.samples is not None
+        means = message.smashed[:, 0, 0, 0].tolist()
+        seen[number // 3] |= dict(zip(message.samples.tolist(), means, strict=True))
+    assert sorted(seen[0]) == list(range(12))
+    assert seen[0] == seen[1]
+    assert len(set(seen[0].values())) == 12, "each image has its own mean"
 
 
 def test_a_server_that_writes_into_a_message_changes_nothing_at_the_client() -> None:

@@ -15,7 +15,8 @@ from splitsec.plugins.toolbox.augmentation import varied
 from splitsec.plugins.view import View
 
 _AT_ONCE = 512
-_VARIANTS = 20  # of an image; the description of `queries` says it too
+VARIANTS = 20
+"""Of an image, at most; the description of `queries` says it too."""
 
 
 class QueryParameters(Parameters):
@@ -117,7 +118,7 @@ def vary(images: Tensor, count: int, share: float, generator: torch.Generator) -
         share: how many of the images are kept, in [0, 1).
         generator: chooses and varies.
     """
-    count = min(count, len(images) * (1 + _VARIANTS))
+    count = min(count, len(images) * (1 + VARIANTS))
     if count < len(images):
         chosen = torch.randperm(len(images), generator=generator)[:count]
         images = images[beside(chosen, images)]
@@ -165,5 +166,9 @@ def ask(given: QueryParameters, view: View, generator: torch.Generator, name: st
             f"{name} needs two public images or more; this data set leaves it {len(public)}"
         )
     images, kept, original = vary(public, given.queries, given.kept, generator)
-    smashed = torch.cat([view.query(part) for part in torch.split(images, _AT_ONCE)])
-    return Pairs(images, smashed, kept, original)
+    return Pairs(images, answers(view, images), kept, original)
+
+
+def answers(view: View, images: Tensor) -> Tensor:
+    """Return the client's smashed data (N, *smashed_shape) of images (N, C, H, W), N at least 1."""
+    return torch.cat([view.query(part) for part in torch.split(images, _AT_ONCE)])

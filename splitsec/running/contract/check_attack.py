@@ -51,7 +51,9 @@ _REAL_SETTINGS = {
     "counts.held_out": 12,
     "counts.victims": 12,
 }
-_ALWAYS_USED = frozenset({"active", "labels", "client_settings"})  # used without a call
+_ALWAYS_USED = frozenset(
+    {"active", "labels", "sample_ids", "client_settings"}
+)  # used without a call
 
 
 def works(subject: Subject, setting: str) -> Outcome:
