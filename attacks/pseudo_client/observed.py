@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -75,7 +74,7 @@ class Observation:
     """Observed smashed data and their moments, which are computed on first use.
 
     Args:
-        smashed: parts of (N, c, h, w), as they crossed the wire; N at least 2 in all.
+        smashed: (N, c, h, w), as they crossed the wire; N at least 2.
         labels: (N,), or None if they are not shared.
         public_labels: (M,) or masks (M, 1, H, W); used if ``labels`` are given.
         classes: number of classes; 0 if ``labels`` is None.
@@ -86,13 +85,13 @@ class Observation:
 
     def __init__(
         self,
-        smashed: Sequence[Tensor],
+        smashed: Tensor,
         labels: Tensor | None,
         public_labels: Tensor,
         classes: int,
     ) -> None:
-        self._parts, self.labels = smashed, labels
-        self._count = sum(len(part) for part in smashed)
+        self._all, self.labels = smashed, labels
+        self._count = len(smashed)
         self._public = len(public_labels)
         self._rows = [(public_labels == one).nonzero().flatten() for one in range(classes)]
         self._known: Tensor | None = None
@@ -107,8 +106,7 @@ class Observation:
     @cached_property
     def smashed(self) -> Tensor:
         """Smashed data without images of classes that public images lack, (N, c, h, w)."""
-        smashed = torch.cat(list(self._parts))
-        return smashed if self._known is None else smashed[self._known]
+        return self._all if self._known is None else self._all[self._known]
 
     @cached_property
     def _mean(self) -> Tensor:

@@ -39,12 +39,12 @@ def observed(count: int = 64, classes: int = 3) -> Observation:
     labels = torch.arange(count) % classes
     smashed = torch.randn(count, 2, 4, 4, generator=generator) + labels.view(-1, 1, 1, 1)
     smashed[:, 1] = 50 * smashed[:, 1] - 7
-    return Observation(smashed.split(24), labels, PUBLIC, classes)
+    return Observation(smashed, labels, PUBLIC, classes)
 
 
 def test_imitations_are_compared_in_units_of_what_was_observed() -> None:
     smashed = 50 * torch.randn(200, 3, 4, 4, generator=torch.Generator().manual_seed(0)) - 7
-    seen = Observation([smashed], None, PUBLIC, 0)
+    seen = Observation(smashed, None, PUBLIC, 0)
     unit = seen.unit(smashed)
     standard = seen.standardise(smashed, unit)
     torch.testing.assert_close(standard.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
@@ -61,7 +61,7 @@ def test_a_channel_that_never_changes_drowns_no_other(channels: list[int], const
     generator = torch.Generator().manual_seed(0)
     smashed = torch.randn(64, 3, 4, 4, generator=generator)
     smashed[:, channels] = constant
-    seen = Observation([smashed], None, PUBLIC, 0)
+    seen = Observation(smashed, None, PUBLIC, 0)
     made = torch.randn(64, 3, 4, 4, generator=generator, requires_grad=True)
     unit = seen.unit(made)
     distance = seen.distance(seen.standardise(made, unit), unit, None)
@@ -95,7 +95,7 @@ def test_a_class_without_public_images_is_left_out() -> None:
 def test_classes_of_which_hardly_any_image_is_shared_leave_labels_out(shared: int) -> None:
     smashed, labels = torch.randn(8, 2, 4, 4), torch.full((8,), 2)
     labels[:shared] = 1
-    seen = Observation([smashed], labels, PUBLIC, 3)
+    seen = Observation(smashed, labels, PUBLIC, 3)
     batch = seen.draw(5, torch.Generator())
     assert len(seen.smashed) == 8
     assert batch.labels is None
@@ -132,7 +132,7 @@ def test_the_distance_sees_what_differs(
     seen: torch.Tensor, made: torch.Tensor, labels: torch.Tensor | None, least: float | None
 ) -> None:
     """In each case one term differs, and the others do not."""
-    observed = Observation([seen], labels, PUBLIC, 2)
+    observed = Observation(seen, labels, PUBLIC, 2)
     unit = observed.unit(made)
     distance = observed.distance(observed.standardise(made, unit), unit, labels).item()
     assert distance == pytest.approx(0, abs=1e-9) if least is None else distance > least
@@ -273,7 +273,7 @@ def test_the_last_images_are_remembered(remembered: int, kept: Sequence[int]) ->
         smashed = torch.full((8, 2, 4, 4), float(step))
         message = Message(smashed, torch.zeros(8, dtype=torch.long), 0, step)
         attack.observe(Exchange(message, smashed))
-    assert [smashed[0, 0, 0, 0].item() for smashed, _ in attack._kept] == list(kept)
+    assert [smashed[0, 0, 0, 0].item() for smashed, _ in attack.recent._kept] == list(kept)
 
 
 class Heavy(Defense[Parameters]):
@@ -295,8 +295,8 @@ def test_the_imitation_carries_the_defense() -> None:
     for one in (attack, plain):
         one.view.loss = F.cross_entropy
         for _ in range(30):
-            one._update(observed(classes=2), server)
-        made[one] = one._imitate().mean().item()
+            one.update(observed(classes=2), server)
+        made[one] = one.stand_in.imitate(one.view.public_images, 64).mean().item()
     assert made[attack] < -2, "the penalty drew to 5 what is sent as -5"
     assert made[plain] > -2
     assert PseudoClient.threat_model(plain.parameters).defense is False

@@ -86,6 +86,22 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
+def take_step(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    """Change an optimizer's weights by one step against the gradient of a loss, a scalar.
+
+    Examples:
+        >>> from splitsec.plugins.toolbox.optimization import make_optimizer
+        >>> import torch
+        >>> weight = torch.nn.Parameter(torch.tensor(3.0))
+        >>> take_step(make_optimizer("sgd", [weight], rate=0.1), weight.square())
+        >>> round(weight.item(), 3)
+        2.4
+    """
+    optimizer.zero_grad()
+    torch.autograd.backward(loss)
+    optimizer.step()
+
+
 def half_cosine(done: float, total: float, least: float = 0.0) -> float:
     """Return the factor of a learning rate that fades by half a cosine, in [least, 1].
 
