@@ -58,6 +58,8 @@ PLUGINS = {
         "splitsec.plugins.toolbox.augmentation.varied",
         "splitsec.plugins.toolbox.regression.regress",
         "splitsec.plugins.toolbox.regression.RegressionParameters",
+        "splitsec.plugins.toolbox.refinement.choose_refinement",
+        "splitsec.plugins.toolbox.refinement.RefinementParameters",
         "splitsec.plugins.toolbox.transport.Unpaired",
         "splitsec.plugins.toolbox.transport.Aligned",
         "splitsec.plugins.toolbox.transport.TransportParameters",

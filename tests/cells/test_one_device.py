@@ -119,13 +119,17 @@ def one(cells: list[Cell]) -> Cell:
 
 PASSIVE = "adra:epochs=1,queries=8,kept=0.5,regression:queries=20,average:queries=20"
 ACTIVE = "fsha:iterations=1,image_steps=1,pretraining=1"
-LISTENING = "transport:rounds=2,starts=1,pseudo-client:epochs=1,afterwards=1,every=1"
+LISTENING = (
+    "transport:rounds=2,starts=1,pseudo-client:epochs=1,afterwards=1,every=1,"
+    "sdar:afterwards=1,client_batch_size=4,fora:epochs=1,afterwards=1,client_batch_size=4,width=8"
+)
 VARIANTS = (
     "adra:epochs=1,decoder=report,optimizer=sgd,loss=l2,kept=0,queries=2",
     "adra:epochs=1,pairs=private",
     "fsha:iterations=2,pretraining=0,loss=bce,average=0,mirror=false,critic_steps=2",
     "fsha:iterations=1,pretraining=0,networks=paper,gradient_penalty_norm=channel",
     "pseudo-client:epochs=1,afterwards=1,align_labels=false",
+    "sdar:afterwards=1,image_critic=1,refine:steps=1,images=20",
 )
 
 

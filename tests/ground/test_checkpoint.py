@@ -212,7 +212,8 @@ def _slow(*values: Any) -> Any:
     ("attack", "defense", "exchange", "options"),
     [
         _slow(
-            "none,average:queries=60,transport:rounds=2,pseudo-client:epochs=1,afterwards=2",
+            "none,average:queries=60,transport:rounds=2,pseudo-client:epochs=1,afterwards=2,"
+            "sdar:every=2,afterwards=2,fora:epochs=1,afterwards=2,width=8,refine:images=60,steps=2",
             "proxy-adversary",
             7,
             {"settings": ["training.epochs=4"]},
@@ -245,7 +246,7 @@ def test_a_killed_session_gives_the_record_of_a_whole_one(
     telling.message = told.append  # type: ignore[method-assign]
     again = [one.numbers() for one in run_cells(grid, tmp_path / "parts", telling, rerun="failed")]
     assert again == whole
-    assert any("goes on from its checkpoint" in text for text in told)
+    assert any("goes on from its checkpoint" in text for text in told), told
     assert not list((tmp_path / "parts" / ".checkpoints").rglob("*.pt")), "they are done with"
 
 
@@ -258,8 +259,9 @@ def test_a_killed_session_gives_the_record_of_a_whole_one(
         (
             "pseudo-client:epochs=1,afterwards=4",
             "splitsec.attacks.pseudo_client.PseudoClient",
-            "_update",
+            "update",
         ),
+        ("sdar:afterwards=4", "splitsec.attacks.sdar.Sdar", "update"),
     ],
 )
 def test_a_killed_fit_goes_on(

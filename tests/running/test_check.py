@@ -23,7 +23,11 @@ from splitsec.running.contract.runner import check_plugin
 SHORT = {
     "adra": "adra:epochs=4",
     "fsha": "fsha:iterations=100,pretraining=50",
+    "average": "average:queries=400",
     "pseudo-client": "pseudo-client:epochs=20,afterwards=40",
+    "sdar": "sdar:afterwards=8,client_batch_size=8",
+    "fora": "fora:epochs=5,afterwards=20,width=8",
+    "refine": "refine:images=400,steps=10",
     "resnet": "resnet:depth=18",
     "unet": "unet:width=4",
 }

@@ -93,6 +93,15 @@ class OtherMode:
     def reconstruct(self, decode: Callable[[Tensor], Tensor], smashed: Tensor) -> Tensor:
         """Decode smashed data as they are, or aligned if that makes unlikely images.
 
+        Args:
+            decode: gives images (N, C, H, W) for smashed data like the known ones.
+            smashed: (N, *smashed_shape).
+        """
+        return decode(self.suited(decode, smashed))
+
+    def suited(self, decode: Callable[[Tensor], Tensor], smashed: Tensor) -> Tensor:
+        """Return smashed data as they are, or aligned if they decode to unlikely images.
+
         Without batch normalisation the two sets of smashed data agree, and aligning would only add
         the noise of the moments. The attacker cannot measure errors here, but it knows how images
         of this kind, once decoded, are distributed.
@@ -101,10 +110,9 @@ class OtherMode:
             decode: gives images (N, C, H, W) for smashed data like the known ones.
             smashed: (N, *smashed_shape).
         """
-        made, usual = decode(smashed), decode(self.known)
-        if unlikeness(made, usual) <= _CHANCE:
-            return made
-        return decode(align(smashed, self.known))
+        if unlikeness(decode(smashed), decode(self.known)) <= _CHANCE:
+            return smashed
+        return align(smashed, self.known)
 
 
 def unlikeness(images: Tensor, usual: Tensor) -> float:
