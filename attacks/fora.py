@@ -30,10 +30,10 @@ from splitsec.plugins.toolbox.decoders import checked, count_halvings, half
 from splitsec.plugins.toolbox.gradient_penalty import Rectifier, gradient_penalty
 from splitsec.plugins.toolbox.layers import Resize
 from splitsec.plugins.toolbox.optimization import make_optimizer, take_step
+from splitsec.plugins.toolbox.recent import Seen
 from splitsec.plugins.toolbox.stand_in import (
     InvertedStandIn,
     InvertedStandInParameters,
-    Seen,
     StandIn,
 )
 from splitsec.plugins.view import View

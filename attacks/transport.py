@@ -36,6 +36,7 @@ from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.messages import Exchange
 from splitsec.plugins.toolbox.alignment import OtherMode, align
 from splitsec.plugins.toolbox.linking import Links
+from splitsec.plugins.toolbox.recent import Recent
 from splitsec.plugins.toolbox.transport import Aligned, TransportParameters, Unpaired, features_of
 from splitsec.plugins.view import View
 from splitsec.progress import Progress
@@ -79,7 +80,7 @@ class Transport(Attack[TransportAttackParameters]):
                 f"{_NAME} needs two public images or more; this data set leaves it "
                 f"{len(view.public_images)}"
             )
-        self._kept: list[tuple[Tensor, Tensor | None]] = []
+        self._recent = Recent(parameters.remembered)
         self._last: _Epoch | None = None
         self._links = Links()
         self._images: Tensor | None = None
@@ -98,13 +99,10 @@ class Transport(Attack[TransportAttackParameters]):
     def observe(self, exchange: Exchange) -> None:
         """Keep smashed data with their labels, and follow them when an epoch is complete."""
         message = exchange.message
-        self._kept.append((message.smashed, message.labels))
-        if sum(len(one) for one, _ in self._kept) > self.parameters.remembered:
+        self._recent.add(message.smashed, message.labels)
+        if len(self._recent) > self.parameters.remembered:
             self._follows = False
-        if not self._follows:
-            while sum(len(one) for one, _ in self._kept[1:]) >= self.parameters.remembered:
-                del self._kept[0]
-        elif (message.step + 1) % self.view.exchanges_per_epoch == 0:
+        if self._follows and (message.step + 1) % self.view.exchanges_per_epoch == 0:
             self._follow(self._taken())
 
     def fit(self, progress: Progress) -> None:
@@ -124,12 +122,10 @@ class Transport(Attack[TransportAttackParameters]):
 
     def _taken(self) -> _Epoch:
         """Return what is kept as one, and keep it no longer."""
-        sent = torch.cat([one for one, _ in self._kept]) if self._kept else torch.empty(0)
-        known = [labels for _, labels in self._kept if labels is not None]
+        sent, labels = self._recent.seen()
+        self._recent.clear()
         told = self.parameters.labels and self.view.task == "classification"
-        labels = torch.cat(known) if told and known and len(known) == len(self._kept) else None
-        self._kept = []
-        return sent, labels
+        return sent, labels if told else None
 
     def _unpaired(self, epoch: _Epoch) -> Unpaired:
         sent, labels = epoch

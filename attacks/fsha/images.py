@@ -22,6 +22,7 @@ from splitsec.devices import Device, beside
 from splitsec.plugins.toolbox.decoders import checked, count_halvings
 from splitsec.plugins.toolbox.layers import Resize
 from splitsec.plugins.toolbox.optimization import half_cosine, set_rate
+from splitsec.plugins.toolbox.recent import Recent
 
 _PATCH = 8
 _SIZES = (8, 16, 32)
@@ -195,7 +196,7 @@ class ImageGame:
         width = _COARSEST * self._finest // self._coarsest
         self._public, self._shape = public, smashed
         self._rate, self._generator = rate, generator
-        self._kept: list[Tensor] = []
+        self._recent = Recent(_REMEMBERED)
         self.ready = False
         decoder = self._build(self._finest, width)
         self.decoder = nn.Sequential(decoder, Resize(image.height, image.width))
@@ -207,10 +208,8 @@ class ImageGame:
 
     def remember(self, smashed: Tensor) -> bool:
         """Keep smashed data (N, c, h, w); return whether there are enough to start."""
-        self._kept.append(smashed)
-        while sum(map(len, self._kept[1:])) >= _REMEMBERED:
-            del self._kept[0]
-        return sum(map(len, self._kept)) >= _REMEMBERED
+        self._recent.add(smashed)
+        return len(self._recent) >= _REMEMBERED
 
     def start(self, steps: int) -> None:
         """Find a decoder for what was kept: coarse images from several starts, then finer ones.
@@ -218,7 +217,7 @@ class ImageGame:
         Args:
             steps: steps from each start, and at each size of images.
         """
-        smashed = torch.cat(self._kept)
+        smashed = self._recent.seen().smashed
         found: list[tuple[float, LinearDecoder]] = []
         for _ in range(_STARTS):
             decoder = self._build(self._coarsest, _COARSEST)
@@ -245,7 +244,7 @@ class ImageGame:
         Returns:
             The gradient, of the same shape, and the distance of the decoder's images.
         """
-        kept = torch.cat(self._kept)
+        kept = self._recent.seen().smashed
         for _ in range(_MORE_STEPS):
             self._descend(self.decoder(_drawn(kept, _BATCH, self._generator)))
         watched = smashed.detach().clone().requires_grad_()

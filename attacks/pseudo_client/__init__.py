@@ -37,10 +37,10 @@ from torch import Tensor, nn
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.toolbox.gradient_penalty import gradient_penalty
 from splitsec.plugins.toolbox.optimization import make_optimizer, take_step
+from splitsec.plugins.toolbox.recent import Seen
 from splitsec.plugins.toolbox.stand_in import (
     InvertedStandIn,
     InvertedStandInParameters,
-    Seen,
     StandIn,
 )
 from splitsec.plugins.view import View

@@ -36,7 +36,8 @@ from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.toolbox.alignment import OtherMode
 from splitsec.plugins.toolbox.optimization import make_optimizer, take_step
-from splitsec.plugins.toolbox.stand_in import Seen, StandIn, StandInAttack, StandInParameters
+from splitsec.plugins.toolbox.recent import Seen
+from splitsec.plugins.toolbox.stand_in import StandIn, StandInAttack, StandInParameters
 from splitsec.plugins.view import View
 from splitsec.progress import Progress
 from splitsec.shapes import require_map

@@ -16,7 +16,7 @@ from splitsec.cells.resolve import resolve
 from splitsec.devices import CPU
 from splitsec.plugins.defense import Defense
 from splitsec.plugins.parameters import Parameters
-from splitsec.plugins.toolbox.stand_in import Seen
+from splitsec.plugins.toolbox.recent import Seen
 from splitsec.plugins.view import View
 from splitsec.progress import Silent
 from splitsec.randomness import seeded_global_generator

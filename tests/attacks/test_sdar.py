@@ -20,7 +20,7 @@ from splitsec.plugins.defense import Defense
 from splitsec.plugins.messages import Exchange, Message
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.target import SplitModel
-from splitsec.plugins.toolbox.stand_in import Seen
+from splitsec.plugins.toolbox.recent import Seen
 from splitsec.plugins.view import View
 from splitsec.progress import Silent
 from splitsec.running.runs import run_cells

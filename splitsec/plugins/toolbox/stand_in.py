@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from splitsec.devices import beside
 from splitsec.errors import DivergedError, PluginError, UsageError
 from splitsec.plugins.attack import Attack
 from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.defense import Defense
-from splitsec.plugins.messages import Exchange, Message
+from splitsec.plugins.messages import Exchange
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.target import Encoding, encode
 from splitsec.plugins.toolbox.inversion import Inversion, InversionParameters, invert
 from splitsec.plugins.toolbox.optimization import half_cosine, make_optimizer, set_rate
 from splitsec.plugins.toolbox.queries import Pairs, keep_some
+from splitsec.plugins.toolbox.recent import Recent, Seen
 from splitsec.plugins.view import View
 from splitsec.progress import Progress
 
@@ -61,60 +61,6 @@ class StandInParameters(Parameters):
 
 
 P = TypeVar("P", bound=StandInParameters)
-
-
-class Seen(NamedTuple):
-    """Smashed data that crossed the wire.
-
-    Attributes:
-        smashed: (N, *smashed_shape).
-        labels: (N,), or masks; None where they are not shared.
-    """
-
-    smashed: Tensor
-    labels: Tensor | None
-
-    def draw(self, count: int, generator: torch.Generator) -> Seen:
-        """Return some of them, none twice."""
-        chosen = torch.randperm(len(self.smashed), generator=generator)[:count]
-        rows = beside(chosen, self.smashed)
-        return Seen(self.smashed[rows], None if self.labels is None else self.labels[rows])
-
-
-class Recent:
-    """The last smashed data that crossed the wire.
-
-    Args:
-        most: how many images to keep, at least; whole batches are kept.
-
-    Examples:
-        >>> import torch
-        >>> from splitsec.plugins.messages import Message
-        >>> recent = Recent(most=6)
-        >>> for step in range(3):
-        ...     recent.add(Message(torch.full((4, 2), float(step)), None, client=0, step=step))
-        >>> recent.seen().smashed[:, 0].tolist()
-        [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0]
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept: list[tuple[Tensor, Tensor | None]] = []
-
-    def add(self, message: Message) -> None:
-        """Keep a message's smashed data and labels, and let go of the oldest."""
-        self._kept.append((message.smashed, message.labels))
-        while sum(len(smashed) for smashed, _ in self._kept[1:]) >= self._most:
-            del self._kept[0]
-
-    def seen(self) -> Seen:
-        """Return what is kept as one; without labels unless all have them."""
-        labels = [one for _, one in self._kept if one is not None]
-        told = bool(labels) and len(labels) == len(self._kept)
-        sent = [smashed for smashed, _ in self._kept]
-        return Seen(
-            torch.cat(sent) if sent else torch.empty(0), torch.cat(labels) if told else None
-        )
 
 
 class StandIn:
@@ -219,7 +165,7 @@ class StandInAttack(Attack[P]):
 
     def observe(self, exchange: Exchange) -> None:
         """Keep the smashed data, and train against the current server's network."""
-        self.recent.add(exchange.message)
+        self.recent.add(exchange.message.smashed, exchange.message.labels)
         self._exchanges += 1
         if self.parameters.every and self._exchanges % self.parameters.every == 0:
             self._step(self.observed(self.recent.seen()), self._server())
