@@ -22,5 +22,5 @@ def run_grid(script: str, description: str | None) -> list[Record]:
     parser.add_argument("results", type=Path, help="folder of the records")
     results = parser.parse_args().results
     command = [sys.executable, "-m", "splitsec", "run", str(Path(script).with_suffix(".toml"))]
-    subprocess.run([*command, "--output", str(results)], check=True)
+    subprocess.run([*command, "--output", str(results)], check=True, stdout=sys.stderr)
     return list(load_records([results]))
