@@ -87,9 +87,12 @@ class Fora(InvertedStandIn[ForaParameters]):
         super().__init__(parameters, view, generator)
         smashed = require_map(view.smashed_shape, _NAME)
         defense = view.defense if parameters.adaptive else None
-        substitute = view.device.put(build_substitute(view.image_shape, smashed))
+        networks = (
+            build_substitute(view.image_shape, smashed),
+            build_critic(smashed, parameters.width, parameters.blocks),
+        )
+        substitute, self._critic = view.device.put(networks)
         self.stand_in = StandIn(substitute, None, defense, parameters.client_lr)
-        self._critic = view.device.put(build_critic(smashed, parameters.width, parameters.blocks))
         self._critic_optimizer = make_optimizer(
             "adam", self._critic.parameters(), parameters.critic_lr
         )

@@ -16,7 +16,8 @@ trains a head, with some of its own labels at random.
 
 The ``paper`` profile trains once per exchange, on the exchanges' own batches, and 20,000 times or
 more. A short session has a few hundred exchanges; so by default the attack trains afterwards, on
-what was observed last. The decoder is told the labels that were shared of training victims. Those
+what was observed last. Some hundred updates are too few: expect it to recover little before some
+thousands. The decoder is told the labels that were shared of training victims. Those
 of others are never sent; the server's network predicts them.
 """
 
@@ -107,12 +108,15 @@ class Sdar(StandInAttack[SdarParameters]):
         self.stand_in = StandIn(encoder, head, defense, parameters.client_lr)
         told = view.task == "classification" and not view.u_shaped
         self._classes = view.outputs if told else 0
-        put = view.device.put
-        self._decoder: Labelled = put(build_decoder(smashed, view.image_shape, self._classes))
-        self._critic: Labelled = put(build_critic(smashed, self._classes))
-        self._image_critic: Labelled = put(build_image_critic(view.image_shape, self._classes))
+        networks: tuple[Labelled, ...] = view.device.put(
+            (
+                build_decoder(smashed, view.image_shape, self._classes),
+                build_critic(smashed, self._classes),
+                build_image_critic(view.image_shape, self._classes),
+            )
+        )
+        self._decoder, self._critic, self._image_critic = networks
         rates = (parameters.decoder_lr, parameters.critic_lr, parameters.image_critic_lr)
-        networks = (self._decoder, self._critic, self._image_critic)
         self._optimizers = [
             make_optimizer("adam", network.parameters(), rate)
             for network, rate in zip(networks, rates, strict=True)

@@ -32,6 +32,8 @@ PUTS = {
     "splitsec/isolation/guest.py": 1,  # models that a guest builds
     "attacks/fsha/__init__.py": 1,  # networks of its own
     "attacks/pseudo_client/__init__.py": 1,
+    "attacks/sdar/__init__.py": 1,
+    "attacks/fora.py": 1,
     "defenses/proxy_adversary.py": 1,
 }
 """How often a file calls ``put`` of a device."""

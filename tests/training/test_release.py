@@ -9,9 +9,14 @@ import splitsec
 
 DOOR = "training/release.py"
 ELSEWHERE = {
-    # Neither sends anything anywhere: one tells the shape of zeros, the other checks a plug-in.
-    "encode": {"plugins/target.py", "running/contract/check_target.py"},
-    "release": {"running/contract/check_defense.py"},
+    # None sends anything anywhere: one tells the shape of zeros, two check a plug-in, and an
+    # attacker's stand-in encodes images of its own.
+    "encode": {
+        "plugins/target.py",
+        "running/contract/check_target.py",
+        "plugins/toolbox/stand_in.py",
+    },
+    "release": {"running/contract/check_defense.py", "plugins/toolbox/stand_in.py"},
 }
 
 

@@ -44,7 +44,7 @@ class Refinement:
     """Refines images by an encoder; made by :func:`choose_refinement`.
 
     Attributes:
-        encode: maps images (N, C, H, W) to smashed data (N, *smashed_shape), differentiably.
+        encoder: maps images (N, C, H, W) to smashed data (N, *smashed_shape), differentiably.
         scale: makes each channel's mean 0 and variance 1.
         strength: weight of the total variation; None if refining made public images worse.
         errors: mean squared error of kept public images: of their guess, and refined with each
@@ -53,7 +53,7 @@ class Refinement:
     """
 
     given: RefinementParameters
-    encode: Callable[[Tensor], Tensor]
+    encoder: Callable[[Tensor], Tensor]
     scale: Callable[[Tensor], Tensor]
     strength: float | None = None
     errors: Sequence[float] = ()
@@ -73,7 +73,7 @@ class Refinement:
         optimizer = torch.optim.Adam([made], lr=self.given.rate, amsgrad=True)
         for step in range(self.given.steps):
             set_rate(optimizer, self.given.rate * half_cosine(step, self.given.steps))
-            away = (self.scale(self.encode(made)) - due).square().flatten(1).mean(1)
+            away = (self.scale(self.encoder(made)) - due).square().flatten(1).mean(1)
             # A sum over images: each is refined as if it were alone.
             take_step(optimizer, (away + strength * total_variation(made)).sum())
             with torch.no_grad():
@@ -90,7 +90,7 @@ def total_variation(images: Tensor) -> Tensor:
 
 def choose_refinement(
     given: RefinementParameters,
-    encode: Callable[[Tensor], Tensor],
+    encoder: Callable[[Tensor], Tensor],
     guess: Callable[[Tensor], Tensor],
     images: Tensor,
     known: Tensor,
@@ -99,7 +99,7 @@ def choose_refinement(
 
     Args:
         given: how to refine.
-        encode: maps images (N, C, H, W) to smashed data, differentiably.
+        encoder: maps images (N, C, H, W) to smashed data, differentiably.
         guess: maps smashed data to images in [0, 1], which are refined.
         images: the attacker's own images that ``guess`` was not fitted to, (N, C, H, W).
         known: smashed data of any of its images, (M, *smashed_shape), M at least 2.
@@ -121,18 +121,18 @@ def choose_refinement(
     """
     scale = beside(standardise(known), known)
     with torch.no_grad():
-        smashed = encode(images)
+        smashed = encoder(images)
         start = guess(smashed)
 
     def error(refinement: Refinement) -> float:
         return (refinement.refine(start, smashed) - images).square().mean().item()
 
     errors = [(start - images).square().mean().item()]
-    tried = [Refinement(given, encode, scale, strength) for strength in _STRENGTHS]
+    tried = [Refinement(given, encoder, scale, strength) for strength in _STRENGTHS]
     errors += [error(one) for one in tried]
     best = errors.index(min(errors))
     if not best:
-        return Refinement(given, encode, scale, None, errors)
+        return Refinement(given, encoder, scale, None, errors)
     halved = given.model_copy(update={"steps": (given.steps + 1) // 2})
     hurried = error(replace(tried[best - 1], given=halved))
     return replace(tried[best - 1], errors=errors, hurried=hurried)
