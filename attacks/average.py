@@ -32,13 +32,14 @@ from splitsec.plugins.attack import Attack
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.messages import Exchange
 from splitsec.plugins.toolbox.alignment import OtherMode
-from splitsec.plugins.toolbox.augmentation import varied
+from splitsec.plugins.toolbox.batching import sample
 from splitsec.plugins.toolbox.queries import (
     VARIANTS,
     Pairs,
     QueryParameters,
     answers,
     keep_some,
+    vary_sides,
 )
 from splitsec.plugins.toolbox.regression import RegressionParameters, Regressor, regress
 from splitsec.plugins.view import View
@@ -188,7 +189,7 @@ class Average(Attack[AverageParameters]):
             raise UsageError(
                 f"{_NAME} needs two public images or more; this data set leaves it {len(public)}"
             )
-        return public[beside(torch.randperm(len(public), generator=self.generator)[:count], public)]
+        return public[sample(public, count, self.generator)]
 
     def _choose(self, most: int) -> None:
         """Choose how many epochs to average: as many as give the least error, of ``most``."""
@@ -202,16 +203,15 @@ class Average(Attack[AverageParameters]):
 
     def _singles(self, own: Tensor, draws: list[Tensor], kept: Tensor) -> Pairs:
         """Return all answers as pairs, with those to variants for the queries that are left."""
-        left = min(self.parameters.queries - len(draws) * len(own), VARIANTS * len(own))
+        spent = len(draws) * len(own)
+        count = len(own) + min(self.parameters.queries - spent, VARIANTS * len(own))
+        varied = vary_sides(own, kept, count, self.generator)
+        new = beside((~varied.original).nonzero().flatten(), own)
         images, smashed, sides = [own] * len(draws), list(draws), [kept] * len(draws)
-        for side in (False, True):
-            some = own[beside((kept == side).nonzero().flatten(), own)]
-            wanted = len(some) + round(left * len(some) / len(own))
-            more = varied(some, wanted, self.generator)[len(some) :]
-            if len(more):
-                images.append(more)
-                smashed.append(answers(self.view, more))
-                sides.append(torch.full((len(more),), side))
+        if len(new):
+            images.append(varied.images[new])
+            smashed.append(answers(self.view, images[-1]))
+            sides.append(varied.kept[~varied.original])
         return Pairs(torch.cat(images), torch.cat(smashed), torch.cat(sides))
 
     def _fitted(self, pairs: Pairs, known: Tensor) -> _Decoder:

@@ -144,6 +144,13 @@ def test_few_queries_are_spent_on_few_images() -> None:
     assert attack._count == 1
 
 
+def test_it_asks_exactly_as_often_as_it_may() -> None:
+    """Fifteen variants are divided between the sides that are fitted to and kept: 14 and 1."""
+    hospital = Hospital(noise=0.0, drift=0.3)
+    hospital.attacked(queries=115)
+    assert hospital.asked == 115
+
+
 def test_answers_without_noise_are_asked_for_twice_at_most() -> None:
     """The client may still send noise in training, as batch normalisation does."""
     hospital = Hospital(noise=1.0)

@@ -1,9 +1,11 @@
-"""Shuffled batches of rows."""
+"""Rows drawn at random: shuffled batches, and samples."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from splitsec.devices import beside
 
 
 def batches(count: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
@@ -33,3 +35,20 @@ def batches(count: int, batch_size: int, generator: torch.Generator) -> list[Ten
         last = chunks.pop()
         chunks[-1] = torch.cat([chunks[-1], last])
     return chunks
+
+
+def sample(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return the indices of rows that are drawn at random, none twice, on the rows' device.
+
+    Args:
+        rows: (N, ...).
+        count: how many to draw; all of them if there are fewer.
+        generator: draws them, on the CPU.
+
+    Examples:
+        >>> import torch
+        >>> drawn = sample(torch.zeros(9, 3), 4, torch.Generator().manual_seed(0))
+        >>> len(set(drawn.tolist())), sample(torch.zeros(2, 3), 4, torch.Generator()).numel()
+        (4, 2)
+    """
+    return beside(torch.randperm(len(rows), generator=generator)[:count], rows)

@@ -12,6 +12,7 @@ from splitsec.devices import beside
 from splitsec.errors import UsageError
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.toolbox.augmentation import varied
+from splitsec.plugins.toolbox.batching import sample
 from splitsec.plugins.view import View
 
 _AT_ONCE = 512
@@ -120,9 +121,19 @@ def vary(images: Tensor, count: int, share: float, generator: torch.Generator) -
     """
     count = min(count, len(images) * (1 + VARIANTS))
     if count < len(images):
-        chosen = torch.randperm(len(images), generator=generator)[:count]
-        images = images[beside(chosen, images)]
-    is_kept = keep_some(len(images), share, generator)
+        images = images[sample(images, count, generator)]
+    return vary_sides(images, keep_some(len(images), share, generator), count, generator)
+
+
+def vary_sides(images: Tensor, is_kept: Tensor, count: int, generator: torch.Generator) -> Variants:
+    """Return images and variants of them, made on each side for itself.
+
+    Args:
+        images: (N, C, H, W), in [0, 1].
+        is_kept: (N,), True for those that are kept.
+        count: how many to return, N or more.
+        generator: varies.
+    """
     most = round(count * is_kept.sum().item() / len(images))
     parts, original = [], []
     for side, wanted in ((~is_kept, count - most), (is_kept, most)):
