@@ -24,18 +24,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from splitsec.devices import beside
 from splitsec.plugins.grants import ThreatModel
+from splitsec.plugins.toolbox.batching import sample
 from splitsec.plugins.toolbox.decoders import checked, count_halvings, half
 from splitsec.plugins.toolbox.gradient_penalty import Rectifier, gradient_penalty
 from splitsec.plugins.toolbox.layers import Resize
-from splitsec.plugins.toolbox.optimization import make_optimizer, take_step
+from splitsec.plugins.toolbox.optimization import take_step
 from splitsec.plugins.toolbox.recent import Seen
-from splitsec.plugins.toolbox.stand_in import (
-    InvertedStandIn,
-    InvertedStandInParameters,
-    StandIn,
-)
+from splitsec.plugins.toolbox.stand_in import InvertedStandIn, InvertedStandInParameters
 from splitsec.plugins.view import View
 from splitsec.shapes import require_map
 
@@ -86,20 +82,13 @@ class Fora(InvertedStandIn[ForaParameters]):
     def __init__(self, parameters: ForaParameters, view: View, generator: torch.Generator) -> None:
         super().__init__(parameters, view, generator)
         smashed = require_map(view.smashed_shape, _NAME)
-        defense = view.defense if parameters.adaptive else None
         networks = (
             build_substitute(view.image_shape, smashed),
             build_critic(smashed, parameters.width, parameters.blocks),
         )
         substitute, self._critic = view.device.put(networks)
-        self.stand_in = StandIn(substitute, None, defense, parameters.client_lr)
-        self._critic_optimizer = make_optimizer(
-            "adam", self._critic.parameters(), parameters.critic_lr
-        )
-        self.faded = [
-            (self.stand_in.optimizer, parameters.client_lr),
-            (self._critic_optimizer, parameters.critic_lr),
-        ]
+        self.begin(substitute, None, parameters.client_lr)
+        self._critic_optimizer = self.adam([self._critic], parameters.critic_lr)
 
     @classmethod
     def threat_model(cls, parameters: ForaParameters) -> ThreatModel:
@@ -110,19 +99,20 @@ class Fora(InvertedStandIn[ForaParameters]):
         """Take one step of the substitute and one of the critic; return the former's loss."""
         given = self.parameters
         sent = observed.draw(given.client_batch_size, self.generator).smashed
-        rows = torch.randperm(len(self.view.public_images), generator=self.generator)[: len(sent)]
-        images = self.view.public_images[beside(rows, sent)]
+        public = self.view.public_images
+        images = public[sample(public, len(sent), self.generator)]
         self.stand_in.encoder.train()
         encoded, penalty = self.stand_in.encode(images)
         distance = discrepancy(encoded.smashed.flatten(1), sent.flatten(1))
         self.log("discrepancy", distance)
         away = self._critic(encoded.smashed).mean()
         loss = given.discrepancy * distance - (1 - given.discrepancy) * away + penalty
-        take_step(self.stand_in.optimizer, loss)
-        made = encoded.smashed.detach()[: len(sent)]
-        of_critic = self._critic(made).mean() - self._critic(sent[: len(made)]).mean()
+        take_step(self.optimizer, loss)
+        made = encoded.smashed.detach()
+        sent = sent[: len(made)]  # there may be fewer public images
+        of_critic = self._critic(made).mean() - self._critic(sent).mean()
         self.log("critic loss", of_critic)
-        slope = gradient_penalty(self._critic, sent[: len(made)], made, "sample", self.generator)
+        slope = gradient_penalty(self._critic, sent, made, "sample", self.generator)
         take_step(self._critic_optimizer, of_critic + given.penalty * slope)
         value: float = loss.item()
         return value

@@ -18,17 +18,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from splitsec.devices import beside
 from splitsec.errors import PluginError, UsageError
 from splitsec.plugins.attack import Attack
 from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import ThreatModel
-from splitsec.plugins.target import encode
 from splitsec.plugins.toolbox.alignment import OtherMode
+from splitsec.plugins.toolbox.batching import sample
 from splitsec.plugins.toolbox.queries import Pairs, vary
 from splitsec.plugins.toolbox.refinement import (
     Refinement,
@@ -36,10 +34,10 @@ from splitsec.plugins.toolbox.refinement import (
     choose_refinement,
 )
 from splitsec.plugins.toolbox.regression import RegressionParameters, Regressor, regress
+from splitsec.plugins.toolbox.stand_in import StandIn
 from splitsec.progress import Progress
 
 _NAME = "attack 'refine'"
-_AT_ONCE = 256
 _FEWEST = 4
 _CHOOSING = 32  # public images that choose the weight of the total variation, at most
 
@@ -79,31 +77,27 @@ class Refine(Attack[RefineParameters]):
                 f"{_NAME} needs {_FEWEST} public images or more; this data set leaves it "
                 f"{len(public)}"
             )
-        self._client = self.view.client_architecture.client.requires_grad_(False).eval()
-        self._client.load_state_dict(self.view.client_weights)
-        self._defense = self.view.defense
+        encoder = self.view.client_architecture.client.requires_grad_(False)
+        encoder.load_state_dict(self.view.client_weights)
+        client = StandIn(encoder, None, self.view.defense)
         with progress.stage("refinement", 2) as stage:
-            order = beside(torch.randperm(len(public), generator=self.generator), public)
+            order = sample(public, len(public), self.generator)
             few = min(_CHOOSING, max(1, len(public) // 8))
             choosing, own = public[order[:few]], public[order[few:]]
             images, kept, original = vary(own, given.images, given.kept, self.generator)
-            pairs = Pairs(images, self._imitate(images), kept, original)
+            pairs = Pairs(images, client.imitate(images), kept, original)
             self._regressor = regress(given, pairs, self.generator, _NAME)
             stage.advance(note=f"strength {self._regressor.strength:g}")
             known = pairs.originals().smashed
             self._other_mode = OtherMode(known)
             self._refinement = choose_refinement(
-                given, self._encode, self._regressor.reconstruct, choosing, known
+                given,
+                lambda chosen: client.send(chosen).smashed,
+                self._regressor.reconstruct,
+                choosing,
+                known,
             )
             stage.advance(note=f"total variation {self._refinement.strength}")
-
-    @torch.no_grad()
-    def _imitate(self, images: Tensor) -> Tensor:
-        return torch.cat([self._encode(part) for part in torch.split(images, _AT_ONCE)])
-
-    def _encode(self, images: Tensor) -> Tensor:
-        """Return what the client would release of images (N, C, H, W)."""
-        return self._defense.release(images, encode(self._client, images).smashed)
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
         """Decode smashed data of N images to (N, C, H, W), and refine what they decode to."""

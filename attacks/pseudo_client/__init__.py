@@ -36,13 +36,9 @@ from torch import Tensor, nn
 
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.toolbox.gradient_penalty import gradient_penalty
-from splitsec.plugins.toolbox.optimization import make_optimizer, take_step
+from splitsec.plugins.toolbox.optimization import take_step
 from splitsec.plugins.toolbox.recent import Seen
-from splitsec.plugins.toolbox.stand_in import (
-    InvertedStandIn,
-    InvertedStandInParameters,
-    StandIn,
-)
+from splitsec.plugins.toolbox.stand_in import InvertedStandIn, InvertedStandInParameters
 from splitsec.plugins.view import View
 from splitsec.shapes import require_map
 
@@ -112,19 +108,12 @@ class PseudoClient(InvertedStandIn[PseudoClientParameters]):
     ) -> None:
         super().__init__(parameters, view, generator)
         encoder, _, head = view.client_architecture
-        defense = view.defense if parameters.adaptive else None
-        self.stand_in = StandIn(encoder, head, defense, parameters.client_lr, _BETAS)
+        self.begin(encoder, head, parameters.client_lr, _BETAS)
         aligned = parameters.align_labels and view.task == "classification" and not view.u_shaped
         self._classes = view.outputs if aligned else 0
         smashed = require_map(view.smashed_shape, "attack 'pseudo-client'")
         self._critic = view.device.put(ConditionalCritic(smashed, self._classes))
-        self._critic_optimizer = make_optimizer(
-            "adam", self._critic.parameters(), parameters.critic_lr, betas=_BETAS
-        )
-        self.faded = [
-            (self.stand_in.optimizer, parameters.client_lr),
-            (self._critic_optimizer, parameters.critic_lr),
-        ]
+        self._critic_optimizer = self.adam([self._critic], parameters.critic_lr, _BETAS)
 
     @classmethod
     def threat_model(cls, parameters: PseudoClientParameters) -> ThreatModel:
@@ -164,7 +153,7 @@ class PseudoClient(InvertedStandIn[PseudoClientParameters]):
             loss = loss + given.moments * distance
         if given.critic:
             loss = loss - given.critic * self._critic(made, batch.labels).mean()
-        take_step(self.stand_in.optimizer, loss)
+        take_step(self.optimizer, loss)
         if given.critic:
             private = observed.standardise(observed.smashed[batch.private], unit)
             self._train_critic(private, made.detach(), batch.labels)

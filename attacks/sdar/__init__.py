@@ -36,9 +36,10 @@ from splitsec.errors import PluginError
 from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.toolbox.alignment import OtherMode
-from splitsec.plugins.toolbox.optimization import make_optimizer, take_step
+from splitsec.plugins.toolbox.batching import sample
+from splitsec.plugins.toolbox.optimization import take_step
 from splitsec.plugins.toolbox.recent import Seen
-from splitsec.plugins.toolbox.stand_in import StandIn, StandInAttack, StandInParameters
+from splitsec.plugins.toolbox.stand_in import StandInAttack, StandInParameters
 from splitsec.plugins.view import View
 from splitsec.progress import Progress
 from splitsec.shapes import require_map
@@ -104,8 +105,7 @@ class Sdar(StandInAttack[SdarParameters]):
         super().__init__(parameters, view, generator)
         smashed = require_map(view.smashed_shape, "attack 'sdar'")
         encoder, _, head = view.client_architecture
-        defense = view.defense if parameters.adaptive else None
-        self.stand_in = StandIn(encoder, head, defense, parameters.client_lr)
+        self.begin(encoder, head, parameters.client_lr)
         told = view.task == "classification" and not view.u_shaped
         self._classes = view.outputs if told else 0
         networks: tuple[Labelled, ...] = view.device.put(
@@ -118,11 +118,8 @@ class Sdar(StandInAttack[SdarParameters]):
         self._decoder, self._critic, self._image_critic = networks
         rates = (parameters.decoder_lr, parameters.critic_lr, parameters.image_critic_lr)
         self._optimizers = [
-            make_optimizer("adam", network.parameters(), rate)
-            for network, rate in zip(networks, rates, strict=True)
+            self.adam([network], rate) for network, rate in zip(networks, rates, strict=True)
         ]
-        self.faded = [(self.stand_in.optimizer, parameters.client_lr)]
-        self.faded += zip(self._optimizers, rates, strict=True)
         self._trained_server: nn.Module | None = None
         self._other_mode: OtherMode | None = None
 
@@ -142,8 +139,7 @@ class Sdar(StandInAttack[SdarParameters]):
         """Take one step of the simulator, of the decoder and of both critics."""
         assert server is not None, "the threat model declares the server's network"
         sent, told = observed.draw(self.parameters.client_batch_size, self.generator)
-        rows = torch.randperm(len(self.view.public_images), generator=self.generator)[: len(sent)]
-        rows = beside(rows, sent)
+        rows = sample(self.view.public_images, len(sent), self.generator)
         images, labels = self.view.public_images[rows], self._own_labels(rows)
         if not self._classes:
             told = None
@@ -172,7 +168,7 @@ class Sdar(StandInAttack[SdarParameters]):
         critic = self._critic.requires_grad_(False)
         fooled = _loss(critic(encoded.smashed, self._of(labels)), real=True)
         loss = weight * task + self.parameters.critic * fooled + penalty
-        take_step(self.stand_in.optimizer, loss)
+        take_step(self.optimizer, loss)
         made = encoded.smashed.detach()
         critic.requires_grad_(True)
         real, fake = critic(sent, told), critic(made, self._of(labels))

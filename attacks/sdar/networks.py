@@ -107,7 +107,7 @@ def build_critic(smashed_shape: tuple[int, int, int], classes: int) -> Labelled:
     wide = 0
     while wide < 3:
         outputs = min(2 * width, _WIDEST)
-        strided = max(rows, columns) > 8 or (wide == 0 and len(layers) == 2)
+        strided = max(rows, columns) > 8 or len(layers) == 2
         layers += [
             nn.Conv2d(width, outputs, 3, 1 + strided, 1),
             nn.BatchNorm2d(outputs),

@@ -22,8 +22,7 @@ RetinaMNIST at 32 px, ResNet-34, profile `quick`, {seeds}; printed by
 `python tests/evidence/compared.py results/compared`.
 
 - *Leakage* and *identified* are those of the victims that leak more, training or held-out.
-- *MSE skill* is 1 for a perfect copy and 0 for the best guess of an attacker who sees nothing. It
-  may be negative.
+- *MSE skill*: a perfect copy scores 1 and the best blind guess 0; anything worse is negative.
 - *Seconds* are those of the attack on one thread of a shared machine.
 - *Converged* says whether the attack's own errors had stopped falling.
 - A star marks attacks that need more than a split-learning server has; see

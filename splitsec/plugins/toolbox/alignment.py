@@ -97,7 +97,8 @@ class OtherMode:
             decode: gives images (N, C, H, W) for smashed data like the known ones.
             smashed: (N, *smashed_shape).
         """
-        return decode(self.suited(decode, smashed))
+        made = decode(smashed)
+        return made if self._likely(decode, made) else decode(align(smashed, self.known))
 
     def suited(self, decode: Callable[[Tensor], Tensor], smashed: Tensor) -> Tensor:
         """Return smashed data as they are, or aligned if they decode to unlikely images.
@@ -110,9 +111,11 @@ class OtherMode:
             decode: gives images (N, C, H, W) for smashed data like the known ones.
             smashed: (N, *smashed_shape).
         """
-        if unlikeness(decode(smashed), decode(self.known)) <= _CHANCE:
-            return smashed
-        return align(smashed, self.known)
+        likely = self._likely(decode, decode(smashed))
+        return smashed if likely else align(smashed, self.known)
+
+    def _likely(self, decode: Callable[[Tensor], Tensor], made: Tensor) -> bool:
+        return unlikeness(made, decode(self.known)) <= _CHANCE
 
 
 def unlikeness(images: Tensor, usual: Tensor) -> float:

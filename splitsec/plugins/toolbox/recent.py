@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from splitsec.devices import beside
+from splitsec.plugins.toolbox.batching import sample
 
 
 class Seen(NamedTuple):
@@ -23,8 +23,7 @@ class Seen(NamedTuple):
 
     def draw(self, count: int, generator: torch.Generator) -> Seen:
         """Return some of them, none twice."""
-        chosen = torch.randperm(len(self.smashed), generator=generator)[:count]
-        rows = beside(chosen, self.smashed)
+        rows = sample(self.smashed, count, generator)
         return Seen(self.smashed[rows], None if self.labels is None else self.labels[rows])
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -32,6 +33,10 @@ from splitsec.progress import Progress
 _FEWEST = 4
 _FEWEST_SEEN = 2
 _LOWEST_RATE = 0.05  # at the end of fit(), relative
+_BETAS = (0.9, 0.999)
+
+Betas = tuple[float, float]
+"""Of Adam."""
 
 
 class StandInParameters(Parameters):
@@ -70,11 +75,6 @@ class StandIn:
         encoder: maps images to smashed data, and skips if there is a head that needs them.
         head: the client's head in the U-shaped configuration, else None.
         defense: an object of the clients' defense, or None for an attacker that ignores it.
-        rate: learning rate of Adam.
-        betas: of Adam.
-
-    Attributes:
-        optimizer: changes the weights of encoder and head.
     """
 
     def __init__(
@@ -82,13 +82,8 @@ class StandIn:
         encoder: nn.Module,
         head: nn.Module | None,
         defense: Defense[Any] | None,
-        rate: float,
-        betas: tuple[float, float] = (0.9, 0.999),
     ) -> None:
         self.encoder, self.head, self.defense = encoder, head, defense
-        modules = [encoder] if head is None else [encoder, head]
-        weights = [weight for module in modules for weight in module.parameters()]
-        self.optimizer = make_optimizer("adam", weights, rate, betas=betas)
 
     def send(self, images: Tensor) -> Encoding:
         """Return what the stand-in sends of images (N, C, H, W), and what it keeps for its head."""
@@ -111,7 +106,7 @@ class StandIn:
         return outputs if self.head is None else self.head(outputs, *encoded.skips)
 
     @torch.no_grad()
-    def imitate(self, images: Tensor, at_once: int) -> Tensor:
+    def imitate(self, images: Tensor, at_once: int = 256) -> Tensor:
         """Return the trained stand-in's smashed data of images (N, C, H, W)."""
         self.encoder.eval()
         return torch.cat([self.send(part).smashed for part in torch.split(images, at_once)])
@@ -120,13 +115,14 @@ class StandIn:
 class StandInAttack(Attack[P]):
     """Base class of attacks that train a stand-in while they listen, afterwards, or both.
 
-    A subclass builds :attr:`stand_in` and its further networks in its constructor, and overrides
+    A subclass calls :meth:`begin` and builds its further networks in its constructor, and overrides
     :meth:`update`, and :meth:`observed` if it compares with more than smashed data and labels.
 
     Attributes:
         stand_in: the imitation of the client.
         recent: what was observed last.
-        faded: optimizers with their learning rates, which fade in :meth:`fit`.
+        optimizer: changes the weights of the stand-in.
+        faded: all optimizers with their learning rates, which fade in :meth:`fit`.
         losses: one curve per loss, with one value per update.
     """
 
@@ -137,6 +133,7 @@ class StandInAttack(Attack[P]):
     """Names of losses that say how far the stand-in is from what was observed."""
 
     stand_in: StandIn
+    optimizer: torch.optim.Optimizer
 
     def __init__(self, parameters: P, view: View, generator: torch.Generator) -> None:
         super().__init__(parameters, view, generator)
@@ -148,7 +145,23 @@ class StandInAttack(Attack[P]):
         self.recent = Recent(parameters.remembered)
         self.faded: list[tuple[torch.optim.Optimizer, float]] = []
         self.losses: dict[str, list[float]] = {}
-        self._exchanges = 0
+
+    def begin(
+        self, encoder: nn.Module, head: nn.Module | None, rate: float, betas: Betas = _BETAS
+    ) -> None:
+        """Make the stand-in of an encoder and a head, which Adam trains with a rate."""
+        defense = self.view.defense if self.parameters.adaptive else None
+        self.stand_in = StandIn(encoder, head, defense)
+        self.optimizer = self.adam([encoder] if head is None else [encoder, head], rate, betas)
+
+    def adam(
+        self, networks: Iterable[nn.Module], rate: float, betas: Betas = _BETAS
+    ) -> torch.optim.Optimizer:
+        """Return an optimizer of networks, whose rate fades in :meth:`fit`."""
+        weights = [weight for network in networks for weight in network.parameters()]
+        optimizer = make_optimizer("adam", weights, rate, betas=betas)
+        self.faded.append((optimizer, rate))
+        return optimizer
 
     def observed(self, seen: Seen) -> Any:
         """Return what updates compare with; by default what was seen last, as it is."""
@@ -166,8 +179,8 @@ class StandInAttack(Attack[P]):
     def observe(self, exchange: Exchange) -> None:
         """Keep the smashed data, and train against the current server's network."""
         self.recent.add(exchange.message.smashed, exchange.message.labels)
-        self._exchanges += 1
-        if self.parameters.every and self._exchanges % self.parameters.every == 0:
+        every = self.parameters.every
+        if every and (exchange.message.step + 1) % every == 0:
             self._step(self.observed(self.recent.seen()), self._server())
 
     def _server(self) -> nn.Module | None:
