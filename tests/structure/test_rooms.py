@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,12 @@ def test_only_the_ground_is_directly_under_the_package() -> None:
 def test_rooms_and_floors_can_be_counted(project: Project) -> None:
     assert len(project.packages) <= MOST_ROOMS
     assert len(FLOORS) <= MOST_FLOORS
+
+
+def test_the_wheel_is_told_of_every_package(project: Project) -> None:
+    """An editable install finds modules that a wheel would lack."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert set(settings["tool"]["setuptools"]["packages"]) == project.packages
 
 
 def test_a_long_file_has_a_reason(project: Project) -> None:
