@@ -21,13 +21,14 @@ from splitsec.running.contract.report import CheckResult, Report
 from splitsec.running.contract.runner import check_plugin
 
 SHORT = {
-    "adra": "adra:epochs=4",
-    "fsha": "fsha:iterations=100,pretraining=50",
+    "adra": "adra:epochs=4,queries=500",
+    "fsha": "fsha:iterations=60,pretraining=30",
     "average": "average:queries=400",
-    "pseudo-client": "pseudo-client:epochs=20,afterwards=40",
+    "regression": "regression:queries=500",
+    "pseudo-client": "pseudo-client:epochs=10,afterwards=8",
     "sdar": "sdar:afterwards=8,client_batch_size=8",
-    "fora": "fora:epochs=20,afterwards=30,width=8",
-    "refine": "refine:images=400,steps=10",
+    "fora": "fora:epochs=10,afterwards=10,width=8",
+    "refine": "refine:images=200,steps=3",
     "resnet": "resnet:depth=18",
     "unet": "unet:width=4",
 }
