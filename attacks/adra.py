@@ -10,9 +10,10 @@ threat model; both sources give it more than a split-learning server has:
 - ``pairs=private`` (the report): an oracle gives it the private images with their smashed data.
   Only held-out images are scored then.
 
-The report's settings are the ``paper`` profile. The default decoder adapts to any shape, and
-stops early on pairs that it holds out. What was sent in training is aligned with the
-answers where it decodes to unlikely images; see :mod:`splitsec.plugins.toolbox.alignment`.
+The report's settings are the ``paper`` profile. The default decoder adapts to any shape, is
+blended with a ridge regression, and stops early on pairs that it holds out. What was sent in
+training is aligned with the answers where it decodes to unlikely images, and then the decoder may
+stand alone; see :mod:`splitsec.plugins.toolbox.alignment`.
 """
 
 from __future__ import annotations
@@ -28,17 +29,13 @@ from splitsec.plugins.attack import Attack
 from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.toolbox.alignment import OtherMode
-from splitsec.plugins.toolbox.inversion import (
-    REPORT_SETTINGS,
-    Inversion,
-    InversionParameters,
-    invert,
-)
+from splitsec.plugins.toolbox.blending import Blend, BlendParameters, invert_and_blend
+from splitsec.plugins.toolbox.inversion import REPORT_SETTINGS
 from splitsec.plugins.toolbox.queries import Pairs, QueryParameters, ask, keep_some
 from splitsec.progress import Progress
 
 
-class AdraParameters(QueryParameters, InversionParameters):
+class AdraParameters(QueryParameters, BlendParameters):
     """Parameters of ADRA."""
 
     pairs: Literal["public", "private"] = Field(
@@ -46,7 +43,7 @@ class AdraParameters(QueryParameters, InversionParameters):
         description="public: queries with the attacker's own images; private: an oracle's pairs, "
         "as in the report",
     )
-    epochs: int = Field(30, ge=1, description="passes over the pairs at most; report 20")
+    epochs: int = Field(15, ge=1, description="passes over the pairs at most; report 20")
     patience: int = Field(
         10, ge=1, description="epochs without a better error on the kept pairs before it stops"
     )
@@ -58,7 +55,7 @@ class Adra(Attack[AdraParameters]):
     Parameters: ClassVar[type[AdraParameters]] = AdraParameters
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "standard": {"epochs": 80},
-        "paper": {"pairs": "private", **REPORT_SETTINGS, "patience": 30},
+        "paper": {"pairs": "private", **REPORT_SETTINGS, "patience": 30, "blend": False},
     }
 
     @classmethod
@@ -68,7 +65,7 @@ class Adra(Attack[AdraParameters]):
             return ThreatModel(pairs=True)
         return ThreatModel(public_images=True, queries=True)
 
-    _inversion: Inversion | None = None
+    _blend: Blend | None = None
     _other_mode: OtherMode
 
     def fit(self, progress: Progress) -> None:
@@ -80,7 +77,7 @@ class Adra(Attack[AdraParameters]):
         else:
             pairs = ask(self.parameters, self.view, self.generator, "attack 'adra'")
         self._other_mode = OtherMode(pairs.originals().smashed)
-        self._inversion = invert(
+        self._blend = invert_and_blend(
             self.parameters,
             pairs,
             self.generator,
@@ -91,16 +88,17 @@ class Adra(Attack[AdraParameters]):
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
         """Decode smashed data of N images to (N, C, H, W)."""
-        if self._inversion is None:
+        if self._blend is None:
             raise PluginError("attack 'adra' has no decoder before fit()")
         if self.view.in_training:
-            return self._other_mode.reconstruct(self._inversion.reconstruct, smashed)
-        return self._inversion.reconstruct(smashed)
+            decoders = [self._blend.reconstruct, self._blend.inversion.reconstruct]
+            return self._other_mode.likeliest(decoders, smashed)
+        return self._blend.reconstruct(smashed)
 
     def curves(self) -> dict[str, list[float]]:
         """Return the decoder's losses per epoch."""
-        return {} if self._inversion is None else self._inversion.curves
+        return {} if self._blend is None else self._blend.inversion.curves
 
     def convergence(self) -> list[Convergence]:
-        """Return the decoder's errors on its kept pairs, or on all if it kept none."""
-        return [] if self._inversion is None else [self._inversion.convergence()]
+        """Return the errors on its kept pairs, or on all if it kept none."""
+        return [] if self._blend is None else [self._blend.inversion.convergence()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -71,6 +73,31 @@ def test_other_mode_like_the_answers_is_decoded_as_it_is(count: int, seed: int) 
     traffic = OtherMode(images(400, 0).flatten(1))
     victims = images(count, 10 + seed)
     assert torch.equal(traffic.reconstruct(decode, victims.flatten(1)), victims)
+
+
+def plain(smashed: Tensor) -> Tensor:
+    """Decode the first half of smashed data, which are images."""
+    return decode(smashed[:, :9])
+
+
+def fragile(smashed: Tensor) -> Tensor:
+    """Decode as :func:`plain` does, but only where the second half are squares of the first."""
+    first, second = smashed[:, :9], smashed[:, 9:]
+    return decode(first + 5 * (second - first.square()))
+
+
+@pytest.mark.parametrize("decoders", [[fragile, plain], [plain, fragile]])
+def test_the_decoder_that_bears_the_other_mode_counts(decoders: list[Any]) -> None:
+    def squared(rows: Tensor) -> Tensor:
+        return torch.cat([rows, rows.square()], 1)
+
+    traffic = OtherMode(squared(images(400, 0).flatten(1)))
+    victims = images(200, 1)
+    rows = squared(victims.flatten(1))
+    assert torch.equal(traffic.likeliest([fragile, plain], rows), fragile(rows))
+    changed = torch.cat([3 * rows[:, :9] + 1, rows.flip(0)[:, 9:]], 1)
+    assert (traffic.likeliest([fragile], changed) - victims).square().mean() > 0.2
+    assert (traffic.likeliest(decoders, changed) - victims).square().mean() < 0.05
 
 
 def test_images_of_another_kind_are_unlike() -> None:

@@ -56,9 +56,9 @@ def test_kept_pairs_are_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
         seen["trained"] = set(over.pairs.images[:, 0, 0, 0].tolist())
         return epoch(over)
 
-    def watched_error(decoder: Any, given: Any, kept: Pairs) -> float:
+    def watched_error(decoder: Any, given: Any, kept: Pairs, others: Any) -> tuple[float, float]:
         seen["kept"] = set(kept.images[:, 0, 0, 0].tolist())
-        return error(decoder, given, kept)
+        return error(decoder, given, kept, others)
 
     monkeypatch.setattr(inversion, "_epoch", watched_epoch)
     monkeypatch.setattr(inversion, "_error", watched_error)

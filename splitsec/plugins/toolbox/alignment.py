@@ -8,7 +8,7 @@ frustratingly easy domain adaptation" (CORAL), AAAI 2016.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -97,8 +97,25 @@ class OtherMode:
             decode: gives images (N, C, H, W) for smashed data like the known ones.
             smashed: (N, *smashed_shape).
         """
-        made = decode(smashed)
-        return made if self._likely(decode, made) else decode(align(smashed, self.known))
+        return self.likeliest([decode], smashed)
+
+    def likeliest(self, decoders: Sequence[Callable[[Tensor], Tensor]], smashed: Tensor) -> Tensor:
+        """Decode smashed data by the first decoder that makes likely images of them as they are.
+
+        If there is none, the data are aligned, and the decoder counts whose images are least
+        unlike those that it makes of the known ones: some bear the rest of the difference better.
+
+        Args:
+            decoders: each as for :meth:`reconstruct`, the one that errs least first.
+            smashed: (N, *smashed_shape).
+        """
+        for decode in decoders:
+            made = decode(smashed)
+            if self._likely(decode, made):
+                return made
+        aligned = align(smashed, self.known)
+        tried = [(decode(aligned), decode(self.known)) for decode in decoders]
+        return min(tried, key=lambda one: unlikeness(*one))[0]
 
     def suited(self, decode: Callable[[Tensor], Tensor], smashed: Tensor) -> Tensor:
         """Return smashed data as they are, or aligned if they decode to unlikely images.

@@ -99,6 +99,7 @@ class _BestDecoder:
     """The decoder at its lowest loss, and the number of steps so far."""
 
     weights: dict[str, Tensor]
+    share: float = 1.0
     loss: float = math.inf
     epoch: int = 0
     steps: int = 0
@@ -111,6 +112,7 @@ class Inversion(NamedTuple):
         decoder: maps smashed data to images in [-1, 1]; in evaluation mode, with the weights
             that had the lowest loss on the kept pairs.
         curves: ``decoder loss`` per epoch, and ``kept pairs`` where some were kept.
+        share: how much of the decoder is in a blend with other images, from 0 to 1.
 
     Examples:
         >>> import torch
@@ -121,6 +123,7 @@ class Inversion(NamedTuple):
 
     decoder: nn.Module
     curves: dict[str, list[float]]
+    share: float = 1.0
 
     def convergence(self, whose: str = "") -> Convergence:
         """Return the decoder's errors at half and at full length of its training.
@@ -146,6 +149,7 @@ def invert(
     progress: Progress,
     name: str,
     checkpoints: Checkpoints,
+    others: Tensor | None = None,
 ) -> Inversion:
     """Train a decoder on pairs until the loss on the kept pairs stops falling.
 
@@ -160,6 +164,8 @@ def invert(
         progress: shows every epoch.
         name: name of the stage.
         checkpoints: where the training is saved, ``self.checkpoints`` in an attack.
+        others: the kept pairs' images as another attack reconstructs them, in [0, 1]. The decoder's
+            are then blended with them before their loss is measured, in the share that suits best.
 
     Returns:
         The trained decoder with its curves.
@@ -215,22 +221,22 @@ def invert(
         for epoch in range(saved.position, given.epochs):
             fade = half_cosine(epoch, given.epochs, _LEAST_RATE) if given.fade else 1.0
             set_rate(optimizer, given.learning_rate * fade)
-            loss = _epoch(over)
+            loss, share = _epoch(over), 1.0
             curves["decoder loss"].append(loss)
             if some:
-                loss = _error(averaged, given, kept)
+                loss, share = _error(averaged, given, kept, others)
                 curves["kept pairs"].append(loss)
             if not math.isfinite(loss):
                 raise DivergedError(f"{name}: the decoder's loss is not finite in epoch {epoch}")
             if not some or loss < best.loss:
                 best.weights = copy.deepcopy(averaged.state_dict())
-                best.loss, best.epoch = loss, epoch
+                best.loss, best.epoch, best.share = loss, epoch, share
             stage.advance(note=f"loss {loss:.4f}")
             if some and epoch - best.epoch >= given.patience:
                 break
             saved.reached(epoch + 1)
     averaged.load_state_dict(best.weights)
-    return Inversion(averaged.eval(), curves)
+    return Inversion(averaged.eval(), curves, best.share)
 
 
 def standardise(smashed: Tensor) -> Standardise:
@@ -300,8 +306,17 @@ def _epoch(over: _Pass) -> float:
 
 
 @torch.no_grad()
-def _error(decoder: nn.Module, given: InversionParameters, pairs: Pairs) -> float:
-    """Return the loss on pairs."""
+def _error(
+    decoder: nn.Module, given: InversionParameters, pairs: Pairs, others: Tensor | None
+) -> tuple[float, float]:
+    """Return the loss on pairs, and the decoder's share in the blend that it is the loss of."""
     decoder.eval()
     made = torch.cat([decoder(part) for part in torch.split(pairs.smashed, _AT_ONCE)])
-    return _loss(given, made, pairs.images).item()
+    share = 1.0
+    if others is not None:
+        theirs = 2 * others - 1
+        apart, due = made - theirs, 2 * pairs.images - 1 - theirs
+        tiny = torch.finfo(apart.dtype).tiny
+        share = ((apart * due).sum() / apart.square().sum().clamp_min(tiny)).clamp(0, 1).item()
+        made = theirs + share * apart
+    return _loss(given, made, pairs.images).item(), share

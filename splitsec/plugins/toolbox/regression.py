@@ -8,7 +8,7 @@ in a way of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -111,6 +111,17 @@ class Regressor:
         """Return images (N, C, H, W) in [0, 1] from the smashed data of N images."""
         made = [self._predict(self.features(part)) for part in torch.split(smashed, _AT_ONCE)]
         return torch.cat(made).view(-1, *self.image_shape).clamp(0, 1)
+
+    def of_kept(self, pairs: Pairs) -> Tensor:
+        """Return the kept pairs' images (K, C, H, W) as they follow from the other pairs alone.
+
+        Args:
+            pairs: what kernel and strength were chosen for.
+        """
+        fit, kept = pairs.sides()
+        others = replace(self)
+        others.fit(self.features(fit.smashed), fit.images.flatten(1))
+        return others.reconstruct(kept.smashed)
 
     def _predict(self, features: Tensor) -> Tensor:
         assert self._weights is not None, "regress() fits it"
