@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -144,3 +146,20 @@ def test_values_that_are_not_finite_are_named() -> None:
     smashed[3] = torch.inf
     with pytest.raises(DivergedError, match="demo: smashed data are not finite"):
         regress(RegressionParameters(), pairs_of(images, smashed), torch.Generator(), "demo")
+
+
+@pytest.mark.parametrize("form", ["linear", "gaussian"])
+@pytest.mark.parametrize("width", [5, 200], ids=["primal", "dual"])
+def test_kept_images_follow_from_the_other_pairs(form: Any, width: int) -> None:
+    """As a regression that never had the kept ones predicts them, with that kernel and strength."""
+    pairs = pairs_of(smooth(60), draw(60, width))
+    given = RegressionParameters(form=form)
+    made = regress(given, pairs, torch.Generator(), "demo", predict_kept=True)
+    assert made.kept_images is not None
+    others, kept = pairs.sides()
+    alone = Regressor(made.standardise, made.image_shape, made.kernel, made.strength)
+    centre = alone.features(pairs.smashed).mean(0)
+    alone.fit(alone.features(others.smashed) - centre, others.images.flatten(1))
+    due = alone._predict(alone.features(kept.smashed) - centre).clamp(0, 1)
+    torch.testing.assert_close(made.kept_images.flatten(1), due, atol=1e-5, rtol=0)
+    assert regress(given, pairs, torch.Generator(), "demo").kept_images is None

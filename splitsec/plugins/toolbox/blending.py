@@ -92,7 +92,7 @@ def invert_and_blend(
     """
     regressor = others = None
     if given.blend:
-        regressor = regress(RegressionParameters(), pairs, generator, name)
-        others = regressor.of_kept(pairs)
+        regressor = regress(RegressionParameters(), pairs, generator, name, predict_kept=True)
+        others = regressor.kept_images
     inversion = invert(given, pairs, generator, progress, name, checkpoints, others)
     return Blend(inversion, regressor)

@@ -189,9 +189,9 @@ def invert(
         >>> trained.reconstruct(smashed).shape, len(trained.curves["decoder loss"])
         (torch.Size([8, 3, 8, 8]), 2)
     """
-    fit, kept = pairs.sides()
-    if len(fit.images) < 2:
-        raise UsageError(f"{name} needs two pairs or more to train on; it has {len(fit.images)}")
+    rows, kept = (~pairs.kept).nonzero().flatten(), pairs.kept_side()
+    if len(rows) < 2:
+        raise UsageError(f"{name} needs two pairs or more to train on; it has {len(rows)}")
     build = DECODERS[given.decoder]
     decoder = build(pairs.smashed.shape[1:], Shape(*pairs.images.shape[1:]))
     if given.decoder != "report":
@@ -215,7 +215,7 @@ def invert(
         curves=curves,
         best=best,
     )
-    over = _Pass(given, decoder, averaged, optimizer, fit, generator, best)
+    over = _Pass(given, decoder, averaged, optimizer, pairs, rows, generator, best)
     with progress.stage(name, given.epochs) as stage:
         stage.advance(saved.position)
         for epoch in range(saved.position, given.epochs):
@@ -272,6 +272,7 @@ class _Pass:
     averaged: nn.Module
     optimizer: torch.optim.Optimizer
     pairs: Pairs
+    rows: Tensor
     generator: torch.Generator
     best: _BestDecoder
 
@@ -294,8 +295,8 @@ def _epoch(over: _Pass) -> float:
     over.decoder.train()
     images, smashed = over.pairs.images, over.pairs.smashed
     losses = []
-    for chosen in batches(len(images), over.given.batch_size, over.generator):
-        rows = beside(chosen, images)
+    for chosen in batches(len(over.rows), over.given.batch_size, over.generator):
+        rows = beside(over.rows[chosen], images)
         loss = _loss(over.given, over.decoder(smashed[rows]), images[rows])
         over.optimizer.zero_grad()
         torch.autograd.backward(loss)

@@ -71,7 +71,11 @@ class Pairs(NamedTuple):
 
     def sides(self) -> tuple[Pairs, Pairs]:
         """Return the pairs to fit to, and the kept ones."""
-        return self._some(~self.kept), self._some(self.kept)
+        return self._some(~self.kept), self.kept_side()
+
+    def kept_side(self) -> Pairs:
+        """Return the kept pairs."""
+        return self._some(self.kept)
 
     def _some(self, chosen: Tensor) -> Pairs:
         rows = beside(chosen.nonzero().flatten(), self.images)

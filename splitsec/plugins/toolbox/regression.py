@@ -7,8 +7,9 @@ in a way of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import torch
@@ -61,12 +62,104 @@ class Kernel(NamedTuple):
 
     def __call__(self, one: Tensor, other: Tensor) -> Tensor:
         """Return the kernel of (n, d) and (m, d), shape (n, m), double precision."""
-        products = (one @ other.T).double()
+        return self.of_products(one @ other.T, _squares(one), _squares(other))
+
+    def of_products(self, products: Tensor, squares: Tensor, others: Tensor) -> Tensor:
+        """Return the kernel of rows with others, shape (n, m), double precision.
+
+        Args:
+            products: of each row with each other one, (n, m).
+            squares: of the rows with themselves, (n,), double precision.
+            others: of the other rows with themselves, (m,).
+        """
+        made = products.double()
         if self.width is None:
-            return products * self.scale
-        squares = [rows.double().square().sum(1) for rows in (one, other)]
-        squared = (squares[0][:, None] + squares[1] - 2 * products).clamp_min(0)
-        return torch.exp(squared / (-2 * self.width**2))
+            return made.mul_(self.scale)
+        made.mul_(-2).add_(squares[:, None]).add_(others).clamp_min_(0)  # squared distances
+        return made.div_(-2 * self.width**2).exp_()
+
+
+def _squares(rows: Tensor) -> Tensor:
+    """Return the product of each row of (n, d) with itself, (n,), double precision."""
+    return torch.cat([part.double().square().sum(1) for part in torch.split(rows, _AT_ONCE)])
+
+
+class _Known:
+    """The features of all pairs; kernels and systems of some of them are parts of one matrix.
+
+    Attributes:
+        features: (N, d), centred.
+        squares: of each row with itself, (N,), double precision.
+    """
+
+    def __init__(self, features: Tensor) -> None:
+        self.features = features
+        self.squares = _squares(features)
+
+    @cached_property
+    def _products(self) -> Tensor:
+        return self.features @ self.features.T
+
+    def _has_few_features(self, kernel: Kernel, count: int) -> bool:
+        return kernel.width is None and self.features.shape[1] < count
+
+    def _kernel(self, kernel: Kernel, rows: Tensor, others: Tensor) -> Tensor:
+        products = self._products[rows][:, others]
+        return kernel.of_products(products, self.squares[rows], self.squares[others])
+
+    def system(self, kernel: Kernel, rows: Tensor, wanted: Tensor) -> _System:
+        """Return the smaller system for a kernel: with one unknown per feature, or per pair.
+
+        Args:
+            kernel: the kernel.
+            rows: (n,), the pairs to fit to.
+            wanted: what they are to give, (n, p).
+        """
+        if self._has_few_features(kernel, len(rows)):
+            features = self.features[rows]
+            matrix = (features.T @ features).double() * kernel.scale
+            right = (features.T.to(wanted.dtype) @ wanted) * kernel.scale
+            return _System(matrix, right)
+        return _System(self._kernel(kernel, rows, rows), wanted)
+
+    def left(self, kernel: Kernel, others: Tensor, rows: Tensor) -> Tensor:
+        """Return what a system's solution is multiplied by to predict other pairs, (m, unknowns).
+
+        Args:
+            kernel: the kernel.
+            others: (m,), the pairs to predict.
+            rows: (n,), the pairs that the system is of.
+        """
+        if self._has_few_features(kernel, len(rows)):
+            return self.features[others].double()
+        return self._kernel(kernel, others, rows)
+
+
+class _System(NamedTuple):
+    """A system of equations.
+
+    Attributes:
+        matrix: (m, m), without the penalty, double precision.
+        right: (m, p).
+    """
+
+    matrix: Tensor
+    right: Tensor
+
+    def solved(self, strength: float) -> Tensor:
+        """Return the solution of (matrix + strength) x = right, (m, p), double precision."""
+        matrix = self.matrix.clone()
+        matrix.diagonal().add_(strength)
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        if failed:  # rounding made it indefinite
+            matrix.diagonal().add_(1e-4)
+            factor = torch.linalg.cholesky(matrix)
+        del matrix  # it is as large as the factor
+        made: Tensor = factor.new_empty(self.right.shape)
+        for columns in range(0, made.shape[1], _AT_ONCE):
+            some = slice(columns, columns + _AT_ONCE)
+            made[:, some] = torch.cholesky_solve(self.right[:, some].double(), factor)
+        return made
 
 
 @dataclass
@@ -79,6 +172,8 @@ class Regressor:
         strength: the strength that was chosen.
         image_shape: (C, H, W).
         curves: mean squared error on kept pairs over the strengths, for each kernel tried.
+        kept_images: (K, C, H, W), the kept pairs' images as they follow from the other pairs alone,
+            if they were asked for.
     """
 
     standardise: nn.Module
@@ -86,15 +181,20 @@ class Regressor:
     kernel: Kernel
     strength: float
     curves: dict[str, list[float]] = field(default_factory=dict)
-    _left: Callable[[Tensor], Tensor] = Tensor.double
+    kept_images: Tensor | None = None
+    _rows: Tensor | None = None
+    _squares: Tensor | None = None
     _weights: Tensor | None = None
     _centre: Tensor | None = None
     _mean: Tensor | float = 0.0
 
     def features(self, smashed: Tensor) -> Tensor:
         """Return the centred features of N smashed data, (N, d)."""
-        features: Tensor = self.standardise(smashed).flatten(1).float()
-        return features if self._centre is None else features - self._centre
+        features = torch.empty(len(smashed), smashed[0].numel(), device=smashed.device)
+        for first in range(0, len(smashed), _AT_ONCE):  # no copy of all at once
+            part = smashed[first : first + _AT_ONCE]
+            features[first : first + _AT_ONCE] = self.standardise(part).flatten(1)
+        return features if self._centre is None else features.sub_(self._centre)
 
     def fit(self, features: Tensor, images: Tensor) -> None:
         """Solve for the weights, with the kernel and the strength as they are.
@@ -103,34 +203,37 @@ class Regressor:
             features: (N, d).
             images: (N, p).
         """
+        self._fit(_Known(features), images)
+
+    def _fit(self, known: _Known, images: Tensor) -> None:
+        everyone = beside(torch.arange(len(images)), images)
         self._mean = images.mean(0)
-        matrix, right, self._left = _system(self.kernel, features, images - self._mean)
-        self._weights = _solved(matrix, self.strength, right)
+        system = known.system(self.kernel, everyone, images - self._mean)
+        self._weights = system.solved(self.strength)
+        if len(system.matrix) == len(images):
+            self._rows, self._squares = known.features, known.squares
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
         """Return images (N, C, H, W) in [0, 1] from the smashed data of N images."""
         made = [self._predict(self.features(part)) for part in torch.split(smashed, _AT_ONCE)]
         return torch.cat(made).view(-1, *self.image_shape).clamp(0, 1)
 
-    def of_kept(self, pairs: Pairs) -> Tensor:
-        """Return the kept pairs' images (K, C, H, W) as they follow from the other pairs alone.
-
-        Args:
-            pairs: what kernel and strength were chosen for.
-        """
-        fit, kept = pairs.sides()
-        others = replace(self)
-        others.fit(self.features(fit.smashed), fit.images.flatten(1))
-        return others.reconstruct(kept.smashed)
-
     def _predict(self, features: Tensor) -> Tensor:
         assert self._weights is not None, "regress() fits it"
+        left = features.double()
+        if self._rows is not None and self._squares is not None:
+            products = features @ self._rows.T
+            left = self.kernel.of_products(products, _squares(features), self._squares)
         # Weights of a weak penalty are large and cancel: single precision is too coarse.
-        return (self._left(features) @ self._weights).float() + self._mean
+        return (left @ self._weights).float() + self._mean
 
 
 def regress(
-    given: RegressionParameters, pairs: Pairs, generator: torch.Generator, name: str
+    given: RegressionParameters,
+    pairs: Pairs,
+    generator: torch.Generator,
+    name: str,
+    predict_kept: bool = False,
 ) -> Regressor:
     """Choose a kernel and a strength on the kept pairs, then solve with all pairs.
 
@@ -139,6 +242,7 @@ def regress(
         pairs: images and their smashed data: maps, tokens or vectors.
         generator: chooses the pairs by which kernels are compared.
         name: names the attack in errors.
+        predict_kept: also predict the kept pairs' images from the other pairs.
 
     Returns:
         The fitted regression.
@@ -156,25 +260,39 @@ def regress(
         >>> bool((fitted.reconstruct(pairs.smashed) - images).abs().max() < 0.01)
         True
     """
-    if not torch.isfinite(pairs.smashed).all():
+    if not all(torch.isfinite(part).all() for part in torch.split(pairs.smashed, _AT_ONCE)):
         raise DivergedError(f"{name}: smashed data are not finite")
     shape = tuple(pairs.images.shape[1:])
     scaling = beside(standardise(pairs.smashed), pairs.smashed)
     fitted = Regressor(scaling, shape, Kernel(None, 1.0), 1.0)
     features = fitted.features(pairs.smashed)
     fitted._centre = features.mean(0)
-    features = features - fitted._centre
+    features -= fitted._centre
+    known = _Known(features)
     images = pairs.images.flatten(1)
     directions = torch.randn(images.shape[1], _DIRECTIONS, generator=generator)
     seen = (images @ beside(directions, images) / _DIRECTIONS**0.5).double()
-    choice = _Choice(features, seen, pairs.kept, generator)
-    tried = [choice.roughly(kernel) for kernel in _kernels(given, features)]
+    choice = _Choice(known, seen, pairs.kept, generator)
+    tried = [choice.roughly(kernel) for kernel in _kernels(given, known)]
     finalists = [choice.finely(one) for one in sorted(tried, key=_Tried.least)[:_FINALISTS]]
     fitted.curves = {one.label: one.errors for one in [*tried, *finalists]}
     best = min(finalists, key=_Tried.least)
     fitted.kernel, fitted.strength = best.kernel, best.strengths[best.errors.index(best.least())]
-    fitted.fit(features, images)
+    if predict_kept:
+        fitted.kept_images = _kept_images(fitted, known, pairs)
+    fitted._fit(known, images)
     return fitted
+
+
+def _kept_images(fitted: Regressor, known: _Known, pairs: Pairs) -> Tensor:
+    kept, rows = (
+        beside(one.nonzero().flatten(), pairs.images) for one in (pairs.kept, ~pairs.kept)
+    )
+    images = pairs.images[rows].flatten(1)
+    mean = images.mean(0)
+    solution = known.system(fitted.kernel, rows, images - mean).solved(fitted.strength)
+    made = (known.left(fitted.kernel, kept, rows) @ solution).float() + mean
+    return made.view(-1, *fitted.image_shape).clamp(0, 1)
 
 
 class _Tried(NamedTuple):
@@ -194,35 +312,29 @@ class _Choice:
     """Compares kernels and strengths on kept pairs.
 
     Args:
-        features: of all pairs, (N, d), centred.
+        known: the features of all pairs.
         seen: their images along a few directions, (N, e), double precision.
         kept: (N,), True for the pairs to compare on.
         generator: chooses some of the pairs.
     """
 
     def __init__(
-        self, features: Tensor, seen: Tensor, kept: Tensor, generator: torch.Generator
+        self, known: _Known, seen: Tensor, kept: Tensor, generator: torch.Generator
     ) -> None:
-        order = torch.randperm(len(features), generator=generator)
-        rows = beside(order[~kept[order]], features)
-        held = beside(order[kept[order]][:_CHOICE_PAIRS], features)
-        centre = features[rows].mean(0)
-        self._features, self._kept = features[rows] - centre, features[held] - centre
-        self._seen, self._due = seen[rows], seen[held]
+        order = torch.randperm(len(seen), generator=generator)
+        self._known = known
+        self._rows = beside(order[~kept[order]], seen)
+        self._held = beside(order[kept[order]][:_CHOICE_PAIRS], seen)
+        self._seen, self._due = seen[self._rows], seen[self._held]
         self._mean = self._seen.mean(0)
 
     def roughly(self, kernel: Kernel) -> _Tried:
         """Try all strengths on some of the pairs, by one eigendecomposition."""
-        features = self._features[:_CHOICE_PAIRS]
-        wanted = self._seen[:_CHOICE_PAIRS] - self._mean
-        if kernel.width is None and features.shape[1] < len(features):
-            values, vectors = torch.linalg.eigh((features.T @ features).double() * kernel.scale)
-            left = (self._kept.double() @ vectors) * kernel.scale
-            right = vectors.T @ (features.T.double() @ wanted)
-        else:
-            values, vectors = torch.linalg.eigh(kernel(features, features))
-            left = kernel(self._kept, features) @ vectors
-            right = vectors.T @ wanted
+        rows = self._rows[:_CHOICE_PAIRS]
+        system = self._known.system(kernel, rows, self._seen[:_CHOICE_PAIRS] - self._mean)
+        values, vectors = torch.linalg.eigh(system.matrix)
+        left = self._known.left(kernel, self._held, rows) @ vectors
+        right = vectors.T @ system.right
         values = values.clamp_min(0)[:, None]
         errors = [self._error(left @ (right / (values + one))) for one in _STRENGTHS]
         return _Tried(kernel, f"{kernel.label} on some pairs", _STRENGTHS, errors)
@@ -233,13 +345,13 @@ class _Choice:
         More pairs need a weaker penalty.
         """
         kernel, start = tried.kernel, tried.errors.index(tried.least())
-        matrix, right, left = _system(kernel, self._features, self._seen - self._mean)
-        ahead = left(self._kept)
+        system = self._known.system(kernel, self._rows, self._seen - self._mean)
+        left = self._known.left(kernel, self._held, self._rows)
         strengths: list[float] = []
         errors: list[float] = []
         for strength in _STRENGTHS[start:]:
             strengths.append(strength)
-            errors.append(self._error(ahead @ _solved(matrix.clone(), strength, right)))
+            errors.append(self._error(left @ system.solved(strength)))
             if errors[-1] > min(errors):
                 break
         return _Tried(kernel, kernel.label, strengths, errors)
@@ -248,43 +360,10 @@ class _Choice:
         return (made + self._mean - self._due).square().mean().item()
 
 
-def _kernels(given: RegressionParameters, features: Tensor) -> Iterator[Kernel]:
-    spread = features.double().square().sum(1).mean().item() or 1.0
+def _kernels(given: RegressionParameters, known: _Known) -> Iterator[Kernel]:
+    spread = known.squares.mean().item() or 1.0
     if given.form != "gaussian":
         yield Kernel(None, 1 / spread)
     if given.form != "linear":
         for width in _WIDTHS:
             yield Kernel(width * (2 * spread) ** 0.5, 1.0)
-
-
-class _System(NamedTuple):
-    """A system of equations, double precision, and what its solution is multiplied by.
-
-    Attributes:
-        matrix: (m, m), without the penalty.
-        right: (m, p).
-        left: maps features (n, d) to (n, m).
-    """
-
-    matrix: Tensor
-    right: Tensor
-    left: Callable[[Tensor], Tensor]
-
-
-def _system(kernel: Kernel, features: Tensor, wanted: Tensor) -> _System:
-    """Return the smaller system for a kernel: with one unknown per feature, or per pair."""
-    if kernel.width is None and features.shape[1] < len(features):
-        matrix = (features.T @ features).double() * kernel.scale
-        right = (features.T.to(wanted.dtype) @ wanted).double() * kernel.scale
-        return _System(matrix, right, Tensor.double)
-    return _System(kernel(features, features), wanted.double(), lambda seen: kernel(seen, features))
-
-
-def _solved(matrix: Tensor, strength: float, right: Tensor) -> Tensor:
-    """Return the solution of (matrix + strength) x = right, double precision."""
-    matrix.diagonal().add_(strength)
-    factor, failed = torch.linalg.cholesky_ex(matrix)
-    if failed:  # rounding made it indefinite
-        matrix.diagonal().add_(1e-4)
-        factor = torch.linalg.cholesky(matrix)
-    return torch.cholesky_solve(right.double(), factor)
