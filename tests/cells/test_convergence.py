@@ -92,8 +92,8 @@ def test_something_else_is_refused(says: str, tmp_path: Path) -> None:
 def test_built_in_attacks_say_what_they_measured_on(tmp_path: Path) -> None:
     records = run(
         tmp_path,
-        "adra:epochs=4,queries=20,adra:epochs=2,queries=20,kept=0,regression:queries=20,"
-        "pseudo-client:epochs=2,afterwards=2,fsha:iterations=21",
+        "adra:epochs=4,queries=20,blend=false,adra:epochs=2,queries=20,kept=0,blend=false,"
+        "regression:queries=20,pseudo-client:epochs=2,afterwards=2,fsha:iterations=21,image_steps=5",
     )
     measured = [[one.measured_on for one in record.convergence] for record in records]
     assert measured == [

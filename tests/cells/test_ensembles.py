@@ -59,7 +59,7 @@ QUICK: list[tuple[str, dict[str, Any]]] = [
     ("regression", {"queries": 40}),
     ("adra", {"epochs": 2, "queries": 20}),
     ("pseudo-client", {"epochs": 1, "afterwards": 2}),
-    ("fsha", {"iterations": 2}),
+    ("fsha", {"iterations": 2, "image_steps": 5}),
 ]
 
 

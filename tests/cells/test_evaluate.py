@@ -160,18 +160,19 @@ def test_fsha_beats_every_trivial_attacker_on_an_undefended_target(tmp_path: Pat
 
 def test_the_same_cell_twice_gives_the_same_numbers(tmp_path: Path) -> None:
     first, second = (
-        run(tmp_path / str(turn), "fsha:iterations=2,pretraining=1", "dcor") for turn in (0, 1)
+        run(tmp_path / str(turn), "fsha:iterations=2,image_steps=5,pretraining=1", "dcor")
+        for turn in (0, 1)
     )
     assert first.status == "ok", first.reason
     assert first.numbers() == second.numbers()
-    other = run(tmp_path / "2", "fsha:iterations=2,pretraining=1", "dcor", seed=1)
+    other = run(tmp_path / "2", "fsha:iterations=2,image_steps=5,pretraining=1", "dcor", seed=1)
     assert other.cell_id != first.cell_id
     assert other.numbers()["victims"] != first.numbers()["victims"]
 
 
 def test_dcor_with_no_weight_is_no_defense(tmp_path: Path) -> None:
     records = [
-        run(tmp_path / defense, "fsha:iterations=2,pretraining=0", defense)
+        run(tmp_path / defense, "fsha:iterations=2,image_steps=5,pretraining=0", defense)
         for defense in ("none", "dcor:alpha=0")
     ]
     assert records[0].victims == records[1].victims
@@ -222,7 +223,7 @@ def test_fsha_runs_on_every_target_and_cut(tmp_path: Path, target: str) -> None:
 @pytest.mark.slow
 def test_the_papers_networks_attack_the_papers_client(tmp_path: Path) -> None:
     record = evaluate(
-        "fsha:networks=paper,iterations=1,pretraining=0,batch_size=8,client_lr=1e-5",
+        "fsha:networks=paper,iterations=1,image_steps=5,pretraining=0,batch_size=8,client_lr=1e-5",
         target="fsha-client",
         cut=4,
         output=tmp_path,
@@ -348,7 +349,9 @@ def test_an_attack_that_defines_no_reconstruction_is_refused(tmp_path: Path) -> 
 
 
 def test_training_that_diverges(tmp_path: Path) -> None:
-    record = run(tmp_path, "fsha:iterations=2", parameters={"training.learning_rate": 1e30})
+    record = run(
+        tmp_path, "fsha:iterations=2,image_steps=5", parameters={"training.learning_rate": 1e30}
+    )
     assert record.status == "failed"
     assert "not finite" in (record.reason or "")
     assert "non-finite" in record.flags
@@ -365,7 +368,7 @@ def test_a_defense_that_ends_the_session_is_credited_for_what_was_not_sent(
         "        if step == 2:\n            raise SessionEnded('gradients look hijacked')\n"
         "        return gradient\n"
     )
-    record = run(tmp_path, "fsha:iterations=4,pretraining=0", str(defense))
+    record = run(tmp_path, "fsha:iterations=4,image_steps=5,pretraining=0", str(defense))
     assert record.status == "ok", record.reason
     assert record.session["ended"] == "at exchange 2: gradients look hijacked"
     assert "session-ended" in record.flags

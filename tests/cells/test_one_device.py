@@ -124,10 +124,10 @@ LISTENING = (
     "sdar:afterwards=1,client_batch_size=4,fora:epochs=1,afterwards=1,client_batch_size=4,width=8"
 )
 VARIANTS = (
-    "adra:epochs=1,decoder=report,optimizer=sgd,loss=l2,kept=0,queries=2",
+    "adra:epochs=1,decoder=report,optimizer=sgd,loss=l2,kept=0,blend=false,queries=2",
     "adra:epochs=1,pairs=private",
-    "fsha:iterations=2,pretraining=0,loss=bce,average=0,mirror=false,critic_steps=2",
-    "fsha:iterations=1,pretraining=0,networks=paper,gradient_penalty_norm=channel",
+    "fsha:iterations=2,image_steps=1,pretraining=0,loss=bce,average=0,mirror=false,critic_steps=2",
+    "fsha:iterations=1,image_steps=1,pretraining=0,networks=paper,gradient_penalty_norm=channel",
     "pseudo-client:epochs=1,afterwards=1,align_labels=false",
     "sdar:afterwards=1,image_critic=1,refine:steps=1,images=20",
 )

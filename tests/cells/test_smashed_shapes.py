@@ -98,7 +98,7 @@ def test_defenses_run_and_attacks_on_maps_are_skipped(
     target: str, defense: str, tmp_path: Path
 ) -> None:
     adra = "adra:epochs=1,queries=20,decoder=report"
-    attack = f"{adra},fsha:iterations=2,pseudo-client:epochs=1,afterwards=1"
+    attack = f"{adra},fsha:iterations=2,image_steps=5,pseudo-client:epochs=1,afterwards=1"
     inverted, fsha, pseudo = run(tmp_path, attack=attack, target=target, defense=defense)
     assert (inverted.status, inverted.reason) == ("ok", None)
     sent = "17 tokens of 32 values" if target == VIT else "a vector of 128 values"

@@ -123,7 +123,7 @@ def test_a_shared_training_changes_no_number(tmp_path: Path) -> None:
     request: dict[str, Any] = {"defense": "gaussian-noise", **CLIENT}
     attacks = (
         "adra:epochs=1,queries=20,pseudo-client:epochs=1,afterwards=1,"
-        "fsha:iterations=2,pretraining=0"
+        "fsha:iterations=2,image_steps=5,pretraining=0"
     )
     together = run(tmp_path / "together", attack=attacks, **request)
     for record in together:

@@ -532,7 +532,7 @@ def test_a_stage_that_fails_is_not_said_to_be_done(capsys: pytest.CaptureFixture
 
 @pytest.mark.slow
 def test_a_real_cell(tmp_path: Path) -> None:
-    small = ["attack.fsha.iterations=5", "training.epochs=1"]
+    small = ["attack.fsha.iterations=5", "attack.fsha.image_steps=5", "training.epochs=1"]
     settings = [word for setting in small for word in ("--set", setting)]
     done = spawn(*EVAL, "--json", *settings, "--output", str(tmp_path))
     assert done.returncode == 0, done.stderr

@@ -219,9 +219,14 @@ def _slow(*values: Any) -> Any:
             {"settings": ["training.epochs=4"]},
         ),
         _slow("none,pseudo-client:epochs=1,afterwards=0,every=1", "none", 3, {}),
-        ("fsha:iterations=8", "gaussian-noise", 9, {}),
-        _slow("fsha:iterations=8,average=0.0", "none", 10, {"clients": 2}),
-        _slow("fsha:iterations=8", "dcor", 9, {"target": "unet:width=4", "cut": 1, "size": 32}),
+        ("fsha:iterations=8,image_steps=5", "gaussian-noise", 9, {}),
+        _slow("fsha:iterations=8,image_steps=5,average=0.0", "none", 10, {"clients": 2}),
+        _slow(
+            "fsha:iterations=8,image_steps=5",
+            "dcor",
+            9,
+            {"target": "unet:width=4", "cut": 1, "size": 32},
+        ),
         _slow("fsha:iterations=12,images_from=0,image_steps=2", "none", 9, {}),
         _slow("none", "proxy-adversary", 3, {"settings": ["training.keep=best"]}),
     ],
@@ -311,7 +316,7 @@ def counting(self, *arguments):
 
 Client.step = counting
 client = dict(target="fsha-client", cut=1, size=16, threads=1)
-cells = resolve(Request(attack="fsha:iterations=12", settings={settings}, **client))
+cells = resolve(Request(attack="fsha:iterations=12,image_steps=5", settings={settings}, **client))
 (record,) = run_cells(cells, Path({store!r}), Silent(), rerun="failed")
 print(record.to_json())
 """

@@ -311,7 +311,7 @@ def isolated_fsha(batch_size: int = 8, **limits: float) -> IsolatedAttack:
     isolation = Isolation.model_validate({"attacks": "all", **limits})
     (cell,) = resolve(
         Request(
-            attack="fsha:iterations=5,pretraining=0,batch_size=600",
+            attack="fsha:iterations=5,image_steps=5,pretraining=0,batch_size=600",
             defense="none",
             target="fsha-client",
             cut=1,
@@ -531,8 +531,8 @@ def numbers(attack: str, folder: Path, isolation: Isolation | None, **asked: Any
         ("refine:images=60,steps=2", "gaussian-noise", "fsha-client", 16),
         ("sdar:every=1,afterwards=2", "dcor", "fsha-client", 16),
         ("fora:afterwards=2,epochs=1,width=8", "gaussian-noise", "fsha-client", 16),
-        ("fsha:iterations=6", "none", "resnet:depth=18", 16),
-        ("fsha:iterations=6", "none", "unet:width=4", 32),
+        ("fsha:iterations=6,image_steps=5", "none", "resnet:depth=18", 16),
+        ("fsha:iterations=6,image_steps=5", "none", "unet:width=4", 32),
         ("pseudo-client:epochs=1,afterwards=2", "proxy-adversary", "unet:width=4", 32),
         ("pseudo-client:epochs=1,afterwards=2", "gaussian-noise", "fsha-client", 16),
     ],
@@ -565,7 +565,7 @@ def test_a_killed_session_goes_on_with_its_isolated_attacks(
 ) -> None:
     monkeypatch.setattr(splitsec.checkpoint, "EVERY_SECONDS", 0.0)
     asked: dict[str, Any] = {
-        "attack": "fsha:iterations=6,average=0.5",
+        "attack": "fsha:iterations=6,image_steps=5,average=0.5",
         "defense": "gaussian-noise",
         "target": "fsha-client",
         "cut": 1,

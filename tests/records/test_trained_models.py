@@ -36,7 +36,7 @@ TINY = [
 ]
 RESNET = "resnet:depth=18,labels=private"
 CLIENT = "fsha-client"
-TINY_FSHA = "fsha:iterations=2,pretraining=1"
+TINY_FSHA = "fsha:iterations=2,image_steps=5,pretraining=1"
 
 
 def cells(attack: str = "none", target: str = CLIENT, defense: str = "none") -> list[Cell]:

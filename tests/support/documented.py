@@ -40,7 +40,11 @@ TINY = (
 """Settings that are appended to whatever trains."""
 
 TINY_PLUGINS = {
-    "fsha": ("attack.fsha.iterations=2", "attack.fsha.pretraining=1"),
+    "fsha": (
+        "attack.fsha.iterations=2",
+        "attack.fsha.image_steps=5",
+        "attack.fsha.pretraining=1",
+    ),
     "adra": ("attack.adra.epochs=1", "attack.adra.queries=40"),
     "unet": ("target.unet.width=4",),
 }
