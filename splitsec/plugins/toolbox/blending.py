@@ -24,6 +24,7 @@ class BlendParameters(InversionParameters):
     """How a decoder is trained on pairs, and whether a regression is blended with it.
 
     Examples:
+        >>> from splitsec.plugins.toolbox.blending import BlendParameters
         >>> BlendParameters().blend
         True
     """
@@ -80,6 +81,7 @@ def invert_and_blend(
     Examples:
         >>> import torch
         >>> from splitsec.checkpoint import Checkpoints
+        >>> from splitsec.plugins.toolbox.blending import BlendParameters, invert_and_blend
         >>> from splitsec.plugins.toolbox.queries import Pairs
         >>> from splitsec.progress import Silent
         >>> generator = torch.Generator().manual_seed(0)
