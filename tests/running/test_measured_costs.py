@@ -42,7 +42,7 @@ QUICK = {
     ("none", "vit:width=16,depth=1"),
     ("fsha:iterations=4000", "unet:width=4"),
 }
-ATTACKS = ("none", "adra:epochs=400", "fsha:iterations=4000")
+ATTACKS = ("none", "adra:epochs=400,queries=200", "fsha:iterations=4000")
 
 
 @pytest.mark.parametrize(
