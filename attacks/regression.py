@@ -4,10 +4,10 @@ The simplest attack on a client that answers queries, and hard to beat where sma
 almost linearly on the image. The attacker asks for the smashed data of its own images and of
 variants of them (mirrored, moved, mixed, lighter), and solves for the weights in closed form: Hoerl
 and Kennard, "Ridge regression", Technometrics 1970. The kernel form is that of Saunders, Gammerman
-and Vovk, "Ridge regression learning algorithm in dual variables", ICML 1998, with a Gaussian
-kernel. Kept pairs of the attacker's own choose the form, the strength of the penalty and the width
-of the kernel. The attack has no training that could stop too early. What was sent in training is
-aligned with the answers where it decodes to unlikely images; see
+and Vovk, "Ridge regression learning algorithm in dual variables", ICML 1998, with a Gaussian or a
+Matern kernel. Kept pairs of the attacker's own choose the form, the strength of the penalty and the
+width of the kernel. The attack has no training that could stop too early. What was sent in training
+is aligned with the answers where it decodes to unlikely images; see
 :mod:`splitsec.plugins.toolbox.alignment`.
 
 It is passive. Queries are more than a split-learning server has. No paper proposes this attack;

@@ -48,20 +48,24 @@ def test_the_linear_form_is_least_squares_with_a_penalty(
     np.testing.assert_allclose(made.reconstruct(seen).flatten(1).numpy(), due, atol=1e-4)
 
 
-def test_the_kernel_form_is_the_textbooks() -> None:
+@pytest.mark.parametrize("rough", [False, True], ids=["Gaussian", "Matern"])
+def test_the_kernel_form_is_the_textbooks(rough: bool) -> None:
     features, images = draw(30, 8), 0.05 * draw(30, 6, seed=1) + 0.5
-    kernel, strength = Kernel(3.0, 1.0), 0.01
+    kernel, strength = Kernel(3.0, 1.0, rough), 0.01
     made = fitted(kernel, strength, features, images)
 
-    def gaussian(one: Tensor, other: Tensor) -> np.ndarray:
+    def textbook(one: Tensor, other: Tensor) -> np.ndarray:
         apart = one.double().numpy()[:, None] - other.double().numpy()
-        return np.exp(-(apart**2).sum(2) / (2 * 3.0**2))
+        distance = np.sqrt((apart**2).sum(2))
+        if rough:
+            return (1 + np.sqrt(3) * distance / 3.0) * np.exp(-np.sqrt(3) * distance / 3.0)
+        return np.exp(-(distance**2) / (2 * 3.0**2))
 
     mean = images.double().numpy().mean(0)
-    system = gaussian(features, features) + strength * np.eye(30)
+    system = textbook(features, features) + strength * np.eye(30)
     weights = np.linalg.solve(system, images.double().numpy() - mean)
     seen = draw(5, 8, seed=2)
-    due = (gaussian(seen, features) @ weights + mean).clip(0, 1)
+    due = (textbook(seen, features) @ weights + mean).clip(0, 1)
     np.testing.assert_allclose(made.reconstruct(seen).flatten(1).numpy(), due, atol=1e-4)
 
 

@@ -1,8 +1,9 @@
-"""Ridge regression from smashed data to pixels, linear or with a Gaussian kernel.
+"""Ridge regression from smashed data to pixels, linear or with a Gaussian or a Matern kernel.
 
 Hoerl and Kennard, "Ridge regression", Technometrics 1970; Saunders, Gammerman and Vovk, "Ridge
-regression learning algorithm in dual variables", ICML 1998. Attacks share it; each gets its pairs
-in a way of its own.
+regression learning algorithm in dual variables", ICML 1998; the Matern kernel of smoothness 3/2 is
+that of Rasmussen and Williams, "Gaussian Processes for Machine Learning", MIT Press 2006, chapter
+4. Attacks share it; each gets its pairs in a way of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from splitsec.plugins.toolbox.queries import Pairs
 _STRENGTHS = [10.0 ** (power / 2) for power in range(6, -13, -1)]
 """The strongest is tried first, and so chosen where none is better."""
 _WIDTHS = (1.0, 2.0, 4.0)  # of the Gaussian, times the root mean squared distance
+_LENGTHS = (4.0, 16.0)  # of the Matern kernel, likewise
 _CHOICE_PAIRS = 1000  # by which form, width and strength are chosen
 _FINALISTS = 2  # kernels that are compared on all pairs
 _DIRECTIONS = 64  # at random, along which images are compared for the choice
@@ -39,8 +41,9 @@ class RegressionParameters(Parameters):
         'best'
     """
 
-    form: Literal["linear", "gaussian", "best"] = Field(
-        "best", description="linear, with a Gaussian kernel, or the better one on kept pairs"
+    form: Literal["linear", "gaussian", "matern", "best"] = Field(
+        "best",
+        description="linear, with a Gaussian or a Matern kernel, or the best on kept pairs",
     )
 
 
@@ -48,17 +51,22 @@ class Kernel(NamedTuple):
     """A kernel of rows of features.
 
     Attributes:
-        width: standard deviation of a Gaussian; None is the product of the rows.
+        width: standard deviation of a Gaussian, or the length of a Matern kernel; None is the
+            product of the rows.
         scale: what makes a row's product with itself about 1, for strengths that fit all data.
+        rough: whether it is the Matern kernel of smoothness 3/2, not a Gaussian.
     """
 
     width: float | None
     scale: float
+    rough: bool = False
 
     @property
     def label(self) -> str:
         """What it is called where curves are shown."""
-        return "kept pairs, " + ("linear" if self.width is None else f"width {self.width:.3g}")
+        if self.width is None:
+            return "kept pairs, linear"
+        return f"kept pairs, {'Matern' if self.rough else 'Gaussian'}, width {self.width:.3g}"
 
     def __call__(self, one: Tensor, other: Tensor) -> Tensor:
         """Return the kernel of (n, d) and (m, d), shape (n, m), double precision."""
@@ -76,7 +84,10 @@ class Kernel(NamedTuple):
         if self.width is None:
             return made.mul_(self.scale)
         made.mul_(-2).add_(squares[:, None]).add_(others).clamp_min_(0)  # squared distances
-        return made.div_(-2 * self.width**2).exp_()
+        if not self.rough:
+            return made.div_(-2 * self.width**2).exp_()
+        made.mul_(3 / self.width**2).sqrt_()
+        return torch.exp(-made).mul_(made.add_(1))
 
 
 def _squares(rows: Tensor) -> Tensor:
@@ -362,8 +373,9 @@ class _Choice:
 
 def _kernels(given: RegressionParameters, known: _Known) -> Iterator[Kernel]:
     spread = known.squares.mean().item() or 1.0
-    if given.form != "gaussian":
+    if given.form in ("linear", "best"):
         yield Kernel(None, 1 / spread)
-    if given.form != "linear":
-        for width in _WIDTHS:
-            yield Kernel(width * (2 * spread) ** 0.5, 1.0)
+    for form, widths, rough in (("gaussian", _WIDTHS, False), ("matern", _LENGTHS, True)):
+        if given.form in (form, "best"):
+            for width in widths:
+                yield Kernel(width * (2 * spread) ** 0.5, 1.0, rough)
