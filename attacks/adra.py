@@ -91,8 +91,7 @@ class Adra(Attack[AdraParameters]):
         if self._blend is None:
             raise PluginError("attack 'adra' has no decoder before fit()")
         if self.view.in_training:
-            decoders = [self._blend.reconstruct, self._blend.inversion.reconstruct]
-            return self._other_mode.likeliest(decoders, smashed)
+            return self._other_mode.likeliest(self._blend.decoders, smashed)
         return self._blend.reconstruct(smashed)
 
     def curves(self) -> dict[str, list[float]]:

@@ -16,9 +16,9 @@ trains a head, with some of its own labels at random.
 
 The ``paper`` profile trains once per exchange, on the exchanges' own batches, and 20,000 times or
 more. A short session has a few hundred exchanges; so by default the attack trains afterwards, on
-what was observed last. Some hundred updates are too few: expect it to recover little before some
-thousands. The decoder is told the labels that were shared of training victims. Those
-of others are never sent; the server's network predicts them.
+what was observed last. A few hundred updates are not enough: expect it to recover little before it
+has made a few thousand. The decoder is told the labels that training victims shared. Those of
+others are never sent; the server's network predicts them.
 """
 
 from __future__ import annotations

@@ -143,9 +143,7 @@ def test_an_oracle_leaks_everything_and_is_scored_on_held_out_only(tmp_path: Pat
 @pytest.mark.slow
 def test_fsha_beats_every_trivial_attacker_on_an_undefended_target(tmp_path: Path) -> None:
     asked: dict[str, Any] = {"target": "resnet:depth=18", "threads": 1, "output": tmp_path}
-    record = evaluate(
-        "fsha:iterations=100,image_steps=200", parameters={"training.epochs": 1}, **asked
-    )
+    record = evaluate("fsha:iterations=200", parameters={"training.epochs": 1}, **asked)
     assert record.status == "ok", record.reason
     assert record.victims is not None
     assert record.victims.training is not None
@@ -157,7 +155,7 @@ def test_fsha_beats_every_trivial_attacker_on_an_undefended_target(tmp_path: Pat
         "critic loss",
         "gradient penalty",
     }
-    assert record.session["attacked_exchanges"] == 100
+    assert record.session["attacked_exchanges"] == 200
 
 
 def test_the_same_cell_twice_gives_the_same_numbers(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def fragile(smashed: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("decoders", [[fragile, plain], [plain, fragile]])
-def test_the_decoder_that_bears_the_other_mode_counts(decoders: list[Any]) -> None:
+def test_the_decoder_that_tolerates_the_other_mode_counts(decoders: list[Any]) -> None:
     def squared(rows: Tensor) -> Tensor:
         return torch.cat([rows, rows.square()], 1)
 

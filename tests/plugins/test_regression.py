@@ -13,6 +13,7 @@ from splitsec.errors import DivergedError
 from splitsec.plugins.toolbox.queries import Pairs
 from splitsec.plugins.toolbox.regression import (
     Kernel,
+    Known,
     RegressionParameters,
     Regressor,
     regress,
@@ -25,7 +26,7 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 
 def fitted(kernel: Kernel, strength: float, features: Tensor, images: Tensor) -> Regressor:
     made = Regressor(nn.Identity(), (1, 2, 3), kernel, strength)
-    made.fit(features, images)
+    made.fit(Known(features), images)
     return made
 
 
@@ -163,7 +164,8 @@ def test_kept_images_follow_from_the_other_pairs(form: Any, width: int) -> None:
     others, kept = pairs.sides()
     alone = Regressor(made.standardise, made.image_shape, made.kernel, made.strength)
     centre = alone.features(pairs.smashed).mean(0)
-    alone.fit(alone.features(others.smashed) - centre, others.images.flatten(1))
+    features = alone.features(others.smashed) - centre
+    alone.fit(Known(features), others.images.flatten(1))
     due = alone._predict(alone.features(kept.smashed) - centre).clamp(0, 1)
     torch.testing.assert_close(made.kept_images.flatten(1), due, atol=1e-5, rtol=0)
     assert regress(given, pairs, torch.Generator(), "demo").kept_images is None

@@ -103,18 +103,21 @@ class OtherMode:
         """Decode smashed data by the first decoder that makes likely images of them as they are.
 
         If there is none, the data are aligned, and the decoder counts whose images are least
-        unlike those that it makes of the known ones: some bear the rest of the difference better.
+        unlike those that it makes of the known ones: some tolerate the difference that remains
+        better than others.
 
         Args:
             decoders: each as for :meth:`reconstruct`, the one that errs least first.
             smashed: (N, *smashed_shape).
         """
+        unlikely = []
         for decode in decoders:
-            made = decode(smashed)
-            if self._likely(decode, made):
+            made, usual = decode(smashed), decode(self.known)
+            if unlikeness(made, usual) <= _CHANCE:
                 return made
+            unlikely.append((decode, usual))
         aligned = align(smashed, self.known)
-        tried = [(decode(aligned), decode(self.known)) for decode in decoders]
+        tried = [(decode(aligned), usual) for decode, usual in unlikely]
         return min(tried, key=lambda one: unlikeness(*one))[0]
 
     def suited(self, decode: Callable[[Tensor], Tensor], smashed: Tensor) -> Tensor:
@@ -128,11 +131,8 @@ class OtherMode:
             decode: gives images (N, C, H, W) for smashed data like the known ones.
             smashed: (N, *smashed_shape).
         """
-        likely = self._likely(decode, decode(smashed))
+        likely = unlikeness(decode(smashed), decode(self.known)) <= _CHANCE
         return smashed if likely else align(smashed, self.known)
-
-    def _likely(self, decode: Callable[[Tensor], Tensor], made: Tensor) -> bool:
-        return unlikeness(made, decode(self.known)) <= _CHANCE
 
 
 def unlikeness(images: Tensor, usual: Tensor) -> float:

@@ -7,6 +7,7 @@ Wolpert, "Stacked generalization", Neural Networks 1992, with one weight.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Self
 
 import torch
@@ -47,6 +48,12 @@ class Blend(NamedTuple):
 
     inversion: Inversion
     regressor: Regressor | None
+
+    @property
+    def decoders(self) -> list[Callable[[Tensor], Tensor]]:
+        """What reconstructs images: the blend if there is one, and the decoder alone."""
+        alone = self.inversion.reconstruct
+        return [alone] if self.regressor is None else [self.reconstruct, alone]
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
         """Return images (N, C, H, W) in [0, 1] from the smashed data of N images."""

@@ -25,8 +25,8 @@ from splitsec.plugins.toolbox.queries import Pairs
 
 _STRENGTHS = [10.0 ** (power / 2) for power in range(6, -13, -1)]
 """The strongest is tried first, and so chosen where none is better."""
-_WIDTHS = (1.0, 2.0, 4.0)  # of the Gaussian, times the root mean squared distance
-_LENGTHS = (4.0, 16.0)  # of the Matern kernel, likewise
+_WIDTHS = (1.0, 2.0, 4.0)  # of the Gaussian kernel, in root mean squared distances
+_LENGTHS = (4.0, 16.0)  # length scales of the Matern kernel, in the same unit
 _CHOICE_PAIRS = 1000  # by which form, width and strength are chosen
 _FINALISTS = 2  # kernels that are compared on all pairs
 _DIRECTIONS = 64  # at random, along which images are compared for the choice
@@ -51,10 +51,10 @@ class Kernel(NamedTuple):
     """A kernel of rows of features.
 
     Attributes:
-        width: standard deviation of a Gaussian, or the length of a Matern kernel; None is the
-            product of the rows.
+        width: standard deviation of a Gaussian, or the length scale of a Matern kernel; None is
+            the product of the rows.
         scale: what makes a row's product with itself about 1, for strengths that fit all data.
-        rough: whether it is the Matern kernel of smoothness 3/2, not a Gaussian.
+        rough: whether it is the Matern kernel of smoothness 3/2 and not a Gaussian.
     """
 
     width: float | None
@@ -67,10 +67,6 @@ class Kernel(NamedTuple):
         if self.width is None:
             return "kept pairs, linear"
         return f"kept pairs, {'Matern' if self.rough else 'Gaussian'}, width {self.width:.3g}"
-
-    def __call__(self, one: Tensor, other: Tensor) -> Tensor:
-        """Return the kernel of (n, d) and (m, d), shape (n, m), double precision."""
-        return self.of_products(one @ other.T, _squares(one), _squares(other))
 
     def of_products(self, products: Tensor, squares: Tensor, others: Tensor) -> Tensor:
         """Return the kernel of rows with others, shape (n, m), double precision.
@@ -95,7 +91,7 @@ def _squares(rows: Tensor) -> Tensor:
     return torch.cat([part.double().square().sum(1) for part in torch.split(rows, _AT_ONCE)])
 
 
-class _Known:
+class Known:
     """The features of all pairs; kernels and systems of some of them are parts of one matrix.
 
     Attributes:
@@ -111,7 +107,8 @@ class _Known:
     def _products(self) -> Tensor:
         return self.features @ self.features.T
 
-    def _has_few_features(self, kernel: Kernel, count: int) -> bool:
+    def has_few_features(self, kernel: Kernel, count: int) -> bool:
+        """Return whether a system of so many pairs has one unknown per feature, not per pair."""
         return kernel.width is None and self.features.shape[1] < count
 
     def _kernel(self, kernel: Kernel, rows: Tensor, others: Tensor) -> Tensor:
@@ -126,7 +123,7 @@ class _Known:
             rows: (n,), the pairs to fit to.
             wanted: what they are to give, (n, p).
         """
-        if self._has_few_features(kernel, len(rows)):
+        if self.has_few_features(kernel, len(rows)):
             features = self.features[rows]
             matrix = (features.T @ features).double() * kernel.scale
             right = (features.T.to(wanted.dtype) @ wanted) * kernel.scale
@@ -141,7 +138,7 @@ class _Known:
             others: (m,), the pairs to predict.
             rows: (n,), the pairs that the system is of.
         """
-        if self._has_few_features(kernel, len(rows)):
+        if self.has_few_features(kernel, len(rows)):
             return self.features[others].double()
         return self._kernel(kernel, others, rows)
 
@@ -207,21 +204,18 @@ class Regressor:
             features[first : first + _AT_ONCE] = self.standardise(part).flatten(1)
         return features if self._centre is None else features.sub_(self._centre)
 
-    def fit(self, features: Tensor, images: Tensor) -> None:
+    def fit(self, known: Known, images: Tensor) -> None:
         """Solve for the weights, with the kernel and the strength as they are.
 
         Args:
-            features: (N, d).
-            images: (N, p).
+            known: the features of N pairs.
+            images: their images, (N, p).
         """
-        self._fit(_Known(features), images)
-
-    def _fit(self, known: _Known, images: Tensor) -> None:
         everyone = beside(torch.arange(len(images)), images)
         self._mean = images.mean(0)
         system = known.system(self.kernel, everyone, images - self._mean)
         self._weights = system.solved(self.strength)
-        if len(system.matrix) == len(images):
+        if not known.has_few_features(self.kernel, len(images)):
             self._rows, self._squares = known.features, known.squares
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
@@ -231,8 +225,9 @@ class Regressor:
 
     def _predict(self, features: Tensor) -> Tensor:
         assert self._weights is not None, "regress() fits it"
-        left = features.double()
-        if self._rows is not None and self._squares is not None:
+        if self._rows is None or self._squares is None:
+            left = features.double()
+        else:
             products = features @ self._rows.T
             left = self.kernel.of_products(products, _squares(features), self._squares)
         # Weights of a weak penalty are large and cancel: single precision is too coarse.
@@ -279,7 +274,7 @@ def regress(
     features = fitted.features(pairs.smashed)
     fitted._centre = features.mean(0)
     features -= fitted._centre
-    known = _Known(features)
+    known = Known(features)
     images = pairs.images.flatten(1)
     directions = torch.randn(images.shape[1], _DIRECTIONS, generator=generator)
     seen = (images @ beside(directions, images) / _DIRECTIONS**0.5).double()
@@ -291,11 +286,12 @@ def regress(
     fitted.kernel, fitted.strength = best.kernel, best.strengths[best.errors.index(best.least())]
     if predict_kept:
         fitted.kept_images = _kept_images(fitted, known, pairs)
-    fitted._fit(known, images)
+    fitted.fit(known, images)
     return fitted
 
 
-def _kept_images(fitted: Regressor, known: _Known, pairs: Pairs) -> Tensor:
+def _kept_images(fitted: Regressor, known: Known, pairs: Pairs) -> Tensor:
+    """Return the kept pairs' images as a regression of the other pairs alone predicts them."""
     kept, rows = (
         beside(one.nonzero().flatten(), pairs.images) for one in (pairs.kept, ~pairs.kept)
     )
@@ -330,7 +326,7 @@ class _Choice:
     """
 
     def __init__(
-        self, known: _Known, seen: Tensor, kept: Tensor, generator: torch.Generator
+        self, known: Known, seen: Tensor, kept: Tensor, generator: torch.Generator
     ) -> None:
         order = torch.randperm(len(seen), generator=generator)
         self._known = known
@@ -371,7 +367,7 @@ class _Choice:
         return (made + self._mean - self._due).square().mean().item()
 
 
-def _kernels(given: RegressionParameters, known: _Known) -> Iterator[Kernel]:
+def _kernels(given: RegressionParameters, known: Known) -> Iterator[Kernel]:
     spread = known.squares.mean().item() or 1.0
     if given.form in ("linear", "best"):
         yield Kernel(None, 1 / spread)
