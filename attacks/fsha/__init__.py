@@ -16,16 +16,19 @@ server first asks the client for nothing, and finds a linear decoder whose image
 the public ones are; then it sends gradients by which these distributions come closer. A distance
 without weights replaces the critic, there is no pilot, and the size of the gradients makes a client
 with Adam take small steps. None of this needs more than the paper's attacker has.
+
+A server may behave until it has learned (``honest``), or mix the task's gradient into what it
+sends (``task``), so that the clients' loss falls as it should. For that it needs the labels that
+clients share, or, where they keep them, the gradient of the features that it receives anyway.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -35,7 +38,6 @@ from splitsec.plugins.attack import Attack, Hijacking
 from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.messages import Message
-from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.toolbox.decoders import build_decoder, count_halvings
 from splitsec.plugins.toolbox.optimization import half_cosine, set_rate
 from splitsec.plugins.view import View
@@ -46,83 +48,8 @@ from . import light_networks, paper_networks
 from .hijack import Hijack, HijackSettings
 from .images import ImageGame, energy_distance
 from .pace import Pace
-
-
-class FshaParameters(Parameters):
-    """Parameters of FSHA; the paper's values are those of the ``paper`` profile."""
-
-    iterations: int = Field(600, ge=1, description="exchanges to hijack; paper 10,000")
-    networks: Literal["light", "paper", "auto"] = Field(
-        "light",
-        description="the paper's networks, light ones, or the paper's where the smashed data "
-        "have the shape of one of its levels and either sign",
-    )
-    images_from: int = Field(
-        3,
-        ge=0,
-        description="halvings of the image from which on light networks give way to the game in "
-        "images; 0: always",
-    )
-    loss: Literal["wgan", "bce"] = Field("wgan", description="adversarial loss; report wgan")
-    gradient_penalty: float = Field(10.0, ge=0, description="weight of the penalty; paper 500")
-    gradient_penalty_norm: Literal["sample", "channel"] = Field(
-        "sample", description="one norm per sample (WGAN-GP), or per channel (the authors' code)"
-    )
-    gradient_scale: float = Field(
-        1.0,
-        gt=0,
-        description="factor on the gradient sent; decides against a client's own penalty",
-    )
-    gradient_floor: float = Field(
-        0.05,
-        gt=0,
-        le=1,
-        description="share of itself to which the sent gradient fades with the rates; 1: it "
-        "does not fade; paper 1",
-    )
-    client_rate: float = Field(
-        0.03,
-        gt=0,
-        le=1,
-        description="in the game in images: length of the client's steps relative to its learning "
-        "rate, which a client with Adam is made to take by the size of the gradients",
-    )
-    image_steps: int = Field(
-        200,
-        ge=1,
-        description="in the game in images: steps of the decoder from each start, and at each size "
-        "of images",
-    )
-    image_lr: float = Field(
-        5e-3, gt=0, description="in the game in images: Adam, the decoder, for fine images"
-    )
-    autoencoder_lr: float = Field(2e-3, gt=0, description="Adam, pilot and decoder; paper 1e-5")
-    critic_lr: float = Field(1e-3, gt=0, description="Adam, critic; paper 1e-4")
-    beta1: float = Field(0.5, ge=0, lt=1, description="Adam's first beta; paper 0.9")
-    beta2: float = Field(0.99, ge=0, lt=1, description="Adam's second beta; paper 0.999")
-    adam: Literal["torch", "keras"] = Field(
-        "torch",
-        description="torch's Adam, with an epsilon of 1e-8 after the bias correction, or Keras', "
-        "with 1e-7 before it; paper keras",
-    )
-    critic_steps: int = Field(1, ge=1, description="critic updates per exchange; paper 1")
-    pretraining: int = Field(
-        100, ge=0, description="steps of pilot and decoder before the first exchange; paper 0"
-    )
-    mirror: bool = Field(True, description="mirror public images at random, for a pilot; paper no")
-    decay_from: float = Field(
-        0.5, ge=0, le=1, description="share of the session after which rates decay; paper 1"
-    )
-    average: float = Field(
-        0.99, ge=0, lt=1, description="decay of the decoder's weight average; paper 0, none"
-    )
-    batch_size: int | None = Field(
-        None, ge=2, description="dictated to the client; empty: its own; paper 64"
-    )
-    client_lr: float | None = Field(
-        None, gt=0, description="learning rate dictated to the client; empty: its own; paper 1e-5"
-    )
-
+from .parameters import FshaParameters
+from .task import Task, mixed
 
 _NAME = "attack 'fsha'"
 _LOWEST_RATE = 0.02  # of the autoencoder and critic at the session's end, relative
@@ -178,34 +105,56 @@ class Fsha(Attack[FshaParameters]):
         self._aside = self._public[:0]
         self._pace = Pace()
         self._step = 0
+        self._task: Task | None = None
+        if parameters.honest or parameters.task:
+            server = view.device.put(view.server_architecture)
+            self._task = Task(server, view.loss, parameters.task_lr)
         if self._plays():
-            names = ["client loss", "distance from public images"]
             aside = len(self._public) // _ASIDE
             self._aside, self._public = self._public[:aside], self._public[aside:]
             self._game = self._build_game()
-        else:
-            names = ["client loss", "autoencoder loss", "critic loss", "gradient penalty"]
-        self._curves: dict[str, list[float]] = {name: [] for name in names}
+        self._curves: dict[str, list[float]] = {}
 
     @classmethod
     def threat_model(cls, parameters: FshaParameters) -> ThreatModel:
         """Declare an active server that has public images of a similar kind."""
         dictates = parameters.batch_size is not None or parameters.client_lr is not None
-        return ThreatModel(active=True, public_images=True, client_settings=dictates)
+        labels = bool(parameters.honest or parameters.task)
+        return ThreatModel(active=True, public_images=True, labels=labels, client_settings=dictates)
 
     def hijacking(self) -> Hijacking:
         """Request one exchange per iteration."""
         given = self.parameters
         return Hijacking(given.iterations, given.batch_size, given.client_lr)
 
+    def features(self, message: Message) -> Tensor:
+        """Return features for a client that keeps its model's head."""
+        task = self._task_at(self._step + 1)
+        return super().features(message) if task is None else task.features(message)
+
     def answer(self, message: Message) -> Tensor:
-        """Train on one exchange and answer with the hijacking gradient."""
+        """Train on one exchange and answer with the hijacking gradient, or as an honest server."""
         self._step += 1
+        given, task = self.parameters, self._task_at(self._step)
+        behaves = self._step <= given.honest
         if self._game is not None:
             gradient = self._play(self._game, message.smashed)
         else:
             gradient = self._train(message.smashed)
-        return self.parameters.gradient_scale * gradient
+        if task is not None:
+            honest = task.answer(message)
+            if task.loss is not None:
+                self._note({"task loss": task.loss})
+            gradient = honest if behaves else mixed(gradient, honest, given.task)
+        if self._game is not None:
+            ready = self._pace.loud or self._game.ready
+            gradient = self._paced(gradient, hijacks=ready and not behaves)
+        return gradient if behaves else given.gradient_scale * gradient
+
+    def _task_at(self, step: int) -> Task | None:
+        """Return the task if it is trained at this step, from 1."""
+        trained = step <= self.parameters.honest or self.parameters.task
+        return self._task if trained else None
 
     def _train(self, smashed: Tensor) -> Tensor:
         """Train pilot, decoder and critic on one exchange, and return the gradient."""
@@ -217,31 +166,48 @@ class Fsha(Attack[FshaParameters]):
         set_rate(hijack.critic_optimizer, self.parameters.critic_lr * max(fade, _LOWEST_RATE))
         step = hijack.step(smashed, self._public_batch(len(smashed)))
         self._follow(hijack.decoder)
-        self._note(step.client_loss, step.autoencoder_loss, step.critic_loss, step.gradient_penalty)
+        losses = {
+            "client loss": step.client_loss,
+            "autoencoder loss": step.autoencoder_loss,
+            "critic loss": step.critic_loss,
+            "gradient penalty": step.gradient_penalty,
+        }
+        self._note(losses)
         return step.gradient * max(fade, self.parameters.gradient_floor)
 
     def _play(self, game: ImageGame, smashed: Tensor) -> Tensor:
-        """Listen until there is enough to start with; then train on one exchange."""
+        """Listen until there is enough to start with; then train on one exchange.
+
+        Returns:
+            The gradient of the distance, or zeros.
+        """
         assert self._inverse is not None
         enough = game.remember(smashed) or 4 * self._step >= self.parameters.iterations
         if enough and not game.ready:
             game.start(self.parameters.image_steps)
             self._inverse.load_state_dict(game.decoder.state_dict())
-        gradient = torch.zeros_like(smashed)
-        fade = self._fade()
-        if game.ready:
-            set_rate(game.optimizer, self.parameters.image_lr * max(fade, _LOWEST_RATE))
-            gradient, distance = game.step(smashed)
-            self._follow(game.decoder)
-            self._note(distance, self._distance_aside(smashed))
-        if self._pace.loud:
-            gradient = beside(torch.randn(smashed.shape, generator=self.generator), smashed)
-        elif not game.ready:
-            self._pace.wait()
+        if not game.ready:
+            return torch.zeros_like(smashed)
+        set_rate(game.optimizer, self.parameters.image_lr * max(self._fade(), _LOWEST_RATE))
+        gradient, distance = game.step(smashed)
+        self._follow(game.decoder)
+        aside = self._distance_aside(smashed)
+        self._note({"client loss": distance, "distance from public images": aside})
+        return gradient
+
+    def _paced(self, gradient: Tensor, *, hijacks: bool) -> Tensor:
+        """Return the gradient with the length that makes the client take steps of the wanted size.
+
+        One that does not hijack keeps its length, which the client's optimizer remembers.
+        """
+        if hijacks and self._pace.loud:
+            gradient = beside(torch.randn(gradient.shape, generator=self.generator), gradient)
+        length: Tensor = gradient.norm().clamp(min=_NOTHING) * len(gradient) ** 0.5 / _LARGEST
+        if not hijacks:
+            self._pace.wait(length.item())
             return gradient
-        unit: Tensor = gradient.norm().clamp(min=_NOTHING) * len(smashed) ** 0.5 / _LARGEST
-        rate = self.parameters.client_rate * max(fade, self.parameters.gradient_floor)
-        return gradient / unit * self._pace.factor(rate)
+        rate = self.parameters.client_rate * max(self._fade(), self.parameters.gradient_floor)
+        return gradient / length * self._pace.factor(rate)
 
     @torch.no_grad()
     def _distance_aside(self, smashed: Tensor) -> float:
@@ -250,10 +216,10 @@ class Fsha(Attack[FshaParameters]):
             return 0.0
         return max(0.0, energy_distance(self._inverse(smashed), self._aside).item())
 
-    def _note(self, *values: float) -> None:
+    def _note(self, losses: Mapping[str, float]) -> None:
         if self._step % _LOG_EVERY == 1:
-            for curve, value in zip(self._curves.values(), values, strict=True):
-                curve.append(value)
+            for name, loss in losses.items():
+                self._curves.setdefault(name, []).append(loss)
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
         """Invert smashed data by the decoder."""
@@ -277,7 +243,7 @@ class Fsha(Attack[FshaParameters]):
             name = measured = "distance from public images"
         else:
             name, measured = "autoencoder loss", "public images"
-        errors = self._curves[name]
+        errors = self._curves.get(name)
         return [Convergence.of_last(measured, errors)] if errors else []
 
     def _begin(self, smashed: Tensor) -> Hijack:

@@ -39,10 +39,14 @@ class Pace:
         """Whether the next gradient is one of the large ones."""
         return self._large < len(_LARGE)
 
-    def wait(self) -> None:
-        """Count an exchange with a gradient of zero."""
+    def wait(self, length: float = 0.0) -> None:
+        """Count an exchange with a gradient that is not ours to shape.
+
+        Args:
+            length: the gradient's norm, relative to one whose factor is one.
+        """
         self._sent += 1
-        self._remembered *= _MEMORY
+        self._remembered = _MEMORY * self._remembered + (1 - _MEMORY) * length**2
 
     def factor(self, rate: float) -> float:
         """Return the next factor.

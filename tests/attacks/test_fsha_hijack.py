@@ -183,6 +183,7 @@ def test_the_penalty_of_a_flat_critic_has_a_finite_gradient() -> None:
     assert torch.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [1, 4])
 def test_the_paper_networks_train(level: int) -> None:
     with torch.random.fork_rng(devices=[]):

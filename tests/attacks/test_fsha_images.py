@@ -83,6 +83,7 @@ def bars(count: int) -> Tensor:
     return 1.6 * inside.float() - 0.8
 
 
+@pytest.mark.slow
 def test_mixed_images_are_found_again_without_a_pair() -> None:
     mixing = nn.Conv2d(1, 16, 2, 2).requires_grad_(False)
     private = bars(300)
@@ -108,17 +109,18 @@ class Steps:
         return before - self.weight.item()
 
 
-@pytest.mark.parametrize("silent", [0, 16])
-def test_adam_takes_steps_of_the_wanted_length(silent: int) -> None:
+@pytest.mark.parametrize(("before", "length"), [(0, 0.0), (16, 0.0), (300, 0.02)])
+def test_adam_takes_steps_of_the_wanted_length(before: int, length: float) -> None:
     pace, client = Pace(), Steps()
-    for _ in range(silent):
-        assert client.take(0.0) == 0
-        pace.wait()
+    for step in range(before):
+        client.take(length * (-1) ** step)
+        pace.wait(length)
     taken = [client.take(pace.factor(0.1)) for _ in range(600)]
     assert abs(sum(taken[:20])) < 4
     assert taken[100:] == pytest.approx([0.1] * 500, rel=0.06)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cut", "images_from_the_start"), [(4, True), (1, False)])
 def test_depth_decides_the_game(cut: int, images_from_the_start: bool, tmp_path: Path) -> None:
     asked = Request(

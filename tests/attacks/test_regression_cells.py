@@ -43,6 +43,7 @@ def run(folder: Path, settings: list[str] | None = None, **asked: Any) -> list[R
     return list(run_cells(cells, folder / "out", Silent()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "cut"), [("fsha-client", 1), ("vit:width=32,depth=2", 1), (VECTORS, 0)]
 )

@@ -120,6 +120,7 @@ def run(folder: Path, settings: list[str] | None = None, **asked: Any) -> Record
     return record
 
 
+@pytest.mark.slow
 def test_a_listening_server_needs_nothing_else(tmp_path: Path) -> None:
     record = run(tmp_path, target="resnet:depth=18")
     assert record.victims is not None and record.victims.training is not None, record.reason
@@ -192,6 +193,7 @@ def test_one_epoch_is_searched_either_way() -> None:
     assert listen(1) == listen(1, follow=False)
 
 
+@pytest.mark.slow
 def test_two_images_a_batch_and_two_public_images(tmp_path: Path) -> None:
     few = ["counts.public=2", "counts.private=8", "counts.victims=8", "training.batch_size=2"]
     quick = "transport:rounds=3,starts=1"

@@ -95,6 +95,7 @@ def spelled(name: str, given: dict[str, Any]) -> str:
     )
 
 
+@pytest.mark.slow
 def test_members_recover_what_they_recover_alone_and_the_worst_counts(tmp_path: Path) -> None:
     words = ",".join(spelled(name, given) for name, given in QUICK)
     alone, whole = run(tmp_path, words), run(tmp_path, ensemble(tmp_path, QUICK))[0]
@@ -218,6 +219,7 @@ class _EndingStage:
             raise Killed
 
 
+@pytest.mark.slow
 def test_a_killed_ensemble_goes_on_with_the_same_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

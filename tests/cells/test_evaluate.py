@@ -158,6 +158,7 @@ def test_fsha_beats_every_trivial_attacker_on_an_undefended_target(tmp_path: Pat
     assert record.session["attacked_exchanges"] == 200
 
 
+@pytest.mark.slow
 def test_the_same_cell_twice_gives_the_same_numbers(tmp_path: Path) -> None:
     first, second = (
         run(tmp_path / str(turn), "fsha:iterations=2,image_steps=5,pretraining=1", "dcor")
@@ -170,6 +171,7 @@ def test_the_same_cell_twice_gives_the_same_numbers(tmp_path: Path) -> None:
     assert other.numbers()["victims"] != first.numbers()["victims"]
 
 
+@pytest.mark.slow
 def test_dcor_with_no_weight_is_no_defense(tmp_path: Path) -> None:
     records = [
         run(tmp_path / defense, "fsha:iterations=2,image_steps=5,pretraining=0", defense)
@@ -179,6 +181,7 @@ def test_dcor_with_no_weight_is_no_defense(tmp_path: Path) -> None:
     assert records[0].history["training"] == records[1].history["training"]
 
 
+@pytest.mark.slow
 def test_a_cell_leaves_the_process_as_it_found_it(tmp_path: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)

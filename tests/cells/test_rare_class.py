@@ -61,6 +61,7 @@ def ran(folder: Path, every: int, private: int, held_out: int) -> tuple[Record, 
     return record, " ".join(said.stdout.replace("\u2502", "").split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [20, 40])
 def test_a_perfect_model_is_valid_with_few_ill_patients(every: int, tmp_path: Path) -> None:
     record, said = ran(tmp_path, every, private=120, held_out=120)

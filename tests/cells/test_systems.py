@@ -242,6 +242,7 @@ def test_overlap_of_masks() -> None:
     assert low < scores.jaccard < high
 
 
+@pytest.mark.slow
 def test_releasing_in_evaluation_changes_no_state_of_the_defense(tmp_path: Path) -> None:
     """A defense that counts its releases counts those of the session alone."""
     defense = tmp_path / "counting.py"

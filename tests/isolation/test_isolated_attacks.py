@@ -283,6 +283,7 @@ def test_an_intruder_that_shares_the_process_gets_everything(tmp_path: Path) -> 
     assert all(got[name] for name in open_to_it), got
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("data")
 def test_an_intruder_of_its_own_process_finds_nothing_private(tmp_path: Path) -> None:
     """And without the sandbox, what the documentation calls open is."""
@@ -672,6 +673,7 @@ def mine(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_an_isolated_attack_is_described_without_being_loaded(mine: Path, tmp_path: Path) -> None:
     asked: dict[str, Any] = {
         "attack": f"{mine}:steps=7,{mine}",
@@ -698,6 +700,7 @@ def test_an_isolated_attack_is_described_without_being_loaded(mine: Path, tmp_pa
     assert [threat.queries for threat in threats] == [True, False]
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_an_isolated_attack_is_said(mine: Path) -> None:
     def resolved(attack: str, *settings: str) -> Any:
         return resolve(Request(attack=attack, defense="none", settings=settings), Isolation())
