@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from splitsec.escaping import for_latex, for_markdown
 from splitsec.leaderboard import tables
 from splitsec.leaderboard.ranking import RERUN, Board
 from splitsec.records.wording import with_interval
@@ -63,7 +64,7 @@ def cost_in_words(row: Mapping[Any, Any]) -> str:
 def to_csv(boards: Sequence[Board]) -> str:
     """Return the rows of all boards as CSV, with the board of each."""
     frames = [board.rows.assign(board=board.title) for board in boards]
-    return pd.concat(frames, ignore_index=True).to_csv(index=False)
+    return tables.to_csv(pd.concat(frames, ignore_index=True))
 
 
 def to_json(boards: Sequence[Board]) -> str:
@@ -83,18 +84,18 @@ def to_markdown(boards: Sequence[Board]) -> str:
     """Return boards as Markdown tables with their notes."""
     parts = []
     for board in boards:
-        notes = "".join(f"\n- {note}" for note in board.notes)
+        notes = "".join(f"\n- {for_markdown(note)}" for note in board.notes)
         table = (
             tables.to_markdown(in_words(board)) if len(board.rows) else "No attack counts here.\n"
         )
-        parts.append(f"**{board.title}**\n\n{table}{notes}")
+        parts.append(f"**{for_markdown(board.title)}**\n\n{table}{notes}")
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
 def to_latex(boards: Sequence[Board]) -> str:
     """Return boards as LaTeX tabulars."""
     return "\n".join(
-        f"% {board.title}\n{tables.to_latex(in_words(board))}"
+        f"% {for_latex(board.title)}\n{tables.to_latex(in_words(board))}"
         for board in boards
         if len(board.rows)
     )

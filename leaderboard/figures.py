@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from splitsec.errors import DataError
+from splitsec.escaping import for_figure, one_line
 from splitsec.files import write_atomically
 from splitsec.leaderboard import tables
 from splitsec.records.record import Record
@@ -65,7 +66,7 @@ def curves(
         for record in records:
             values = record.history.get(stage, {}).get(curve)
             if values:
-                grouped.setdefault(tables.label(record, lines), []).append(values)
+                grouped.setdefault(for_figure(tables.label(record, lines)), []).append(values)
         if not grouped:
             raise DataError(f"no record has the curve {name!r}")
         for (label, runs), style in zip(grouped.items(), itertools.cycle(_STYLES), strict=False):
@@ -78,7 +79,7 @@ def curves(
             axes.legend(fontsize=8, frameon=False)
     for axes in grid[len(names) :]:
         axes.set_visible(False)
-    figure.suptitle(textwrap.fill(title, 42 * columns), fontsize=11)
+    figure.suptitle(for_figure(textwrap.fill(title, 42 * columns)), fontsize=11)
     return figure
 
 
@@ -122,8 +123,10 @@ def images(title: str, rows: Sequence[tuple[str, NDArray[Any]]]) -> Figure:
                 picture = pictures[column]
                 shown = picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)
                 axes.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        grid[line][0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9, labelpad=6)
-    figure.suptitle(title, fontsize=11)
+        grid[line][0].set_ylabel(
+            for_figure(name), rotation=0, ha="right", va="center", fontsize=9, labelpad=6
+        )
+    figure.suptitle(for_figure(title), fontsize=11)
     return figure
 
 
@@ -140,7 +143,7 @@ def attacked(
     first = records[0][1]
     rows = [("original", first["originals"])]
     for record, pictures in records:
-        name = tables.label(record, columns).replace(", ", ",\n")
+        name = one_line(tables.label(record, columns)).replace(", ", ",\n")
         rows.append((name, pictures["reconstructions"]))
     rows.append(("sees nothing:\nbest guess", first["trivial"]))
     return images(title, rows)

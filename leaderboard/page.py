@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from splitsec.escaping import for_markdown
 from splitsec.leaderboard import tables
 from splitsec.leaderboard.claims import Verdict, weigh
 from splitsec.leaderboard.tracks import Track
@@ -46,8 +47,8 @@ def settings(records: Sequence[Record]) -> str:
     """Return a sentence on the settings of the numbers and of the report's own figures."""
     said = sorted(
         {
-            f"{one.spec.data} at {one.spec.size} px, {one.spec.private} private images of "
-            f"{one.spec.clients} client{'s' if one.spec.clients > 1 else ''}, "
+            f"{for_markdown(one.spec.data)} at {one.spec.size} px, {one.spec.private} private "
+            f"images of {one.spec.clients} client{'s' if one.spec.clients > 1 else ''}, "
             f"{one.spec.held_out} held out, {one.spec.training.epochs} epochs"
             for one in records
         }
@@ -78,7 +79,9 @@ def _preface(records: Sequence[Record]) -> str:
     ok = sum(one.status == "ok" for one in records)
     days = sorted({one.provenance.created[:10] for one in records})
     others = [
-        f"{one.spec.title()}: {one.status}, {one.reason}" for one in records if one.status != "ok"
+        for_markdown(f"{one.spec.title()}: {one.status}, {one.reason}")
+        for one in records
+        if one.status != "ok"
     ]
     lines = [
         f"Written by `splitsec reproduce all --profile {first.spec.profile}` from {len(records)} "
@@ -101,7 +104,7 @@ def _disclosures(records: Sequence[Record]) -> list[str]:
     """Return the disclosures of the sources, each once."""
     return list(
         dict.fromkeys(
-            f"{one.spec.data}: {said}"
+            for_markdown(f"{one.spec.data}: {said}")
             for one in records
             for said in one.data.get("disclosures", [])
         )

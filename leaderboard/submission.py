@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from splitsec.errors import DataError, PluginError, UsageError
+from splitsec.escaping import for_markdown, for_markdown_code, one_line
 from splitsec.files import write_bytes, write_text
 from splitsec.leaderboard.web.publication import command, publish, without_folders
 from splitsec.plugins.loading import Plugin, is_builtin, load_plugin
@@ -191,9 +193,9 @@ def render(name: str, records: Sequence[Record], submitted: Sequence[SubmittedPl
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=without_folders,
+        finalize=_as_markdown,
     )
-    environment.filters["cell"] = lambda text: " ".join(str(text).split()).replace("|", "\\|")
+    environment.filters["code"] = lambda text: Markup(for_markdown_code(without_folders(text)))
     environment.globals["box"] = lambda ticked: "x" if ticked else " "
     template = resources.files("splitsec.leaderboard").joinpath("submission.md.j2")
     facts = _facts(records)
@@ -224,10 +226,15 @@ def render(name: str, records: Sequence[Record], submitted: Sequence[SubmittedPl
             }
             for one in submitted
         ],
-        command=shlex.join(again) if again else None,
+        command=Markup(one_line(without_folders(shlex.join(again)))) if again else None,
         renamed=any("/" in getattr(example.spec, kind) for kind in KINDS),
         **facts,
     )
+
+
+def _as_markdown(value: Any) -> Any:
+    """Return what the template puts into the checklist, escaped unless it is markup of ours."""
+    return value if isinstance(value, Markup) else for_markdown(without_folders(value))
 
 
 def _facts(records: Sequence[Record]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from splitsec.escaping import for_csv, for_latex, for_markdown
 from splitsec.metrics.figures import limits_of
 from splitsec.metrics.intervals import estimate
 from splitsec.records.frames import records_frame
@@ -196,19 +197,35 @@ def _reported(name: str, given: float | list[float] | None) -> str:
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """Return a table of text as Markdown."""
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.values.tolist()]
+    """Return a table of text as Markdown, in which the text is no markup."""
+    return markdown_table(table.map(for_markdown).rename(columns=for_markdown))
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """Return a table as Markdown, of which its cells are parts already."""
+    head, *body = _lines(table)
+    lines = [head, ["---"] * len(head), *body]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """Return a table as CSV, in which no text is a formula for a spreadsheet."""
+    safe = table.map(lambda cell: for_csv(cell) if isinstance(cell, str) else cell)
+    text: str = safe.rename(columns=for_csv).to_csv(index=False)
+    return text
+
+
+def _lines(table: pd.DataFrame) -> list[list[Any]]:
+    return [list(table.columns), *table.values.tolist()]
 
 
 def to_latex(table: pd.DataFrame) -> str:
     """Return a table of text as a LaTeX tabular."""
 
     def line(cells: Sequence[object]) -> str:
-        escaped = (str(cell).replace("%", r"\%").replace("_", r"\_") for cell in cells)
-        return " & ".join(escaped) + r" \\"
+        return " & ".join(map(for_latex, cells)) + r" \\"
 
-    body = [line(values) for values in table.values.tolist()]
+    names, *body = map(line, _lines(table))
     head = [rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}", r"\hline"]
-    parts = [*head, line(list(table.columns)), r"\hline", *body, r"\hline", r"\end{tabular}"]
+    parts = [*head, names, r"\hline", *body, r"\hline", r"\end{tabular}"]
     return "\n".join(parts) + "\n"

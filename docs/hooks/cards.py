@@ -67,7 +67,7 @@ def flags() -> str:
         }
         for name, says in FLAGS.items()
     ]
-    return tables.to_markdown(pd.DataFrame(lines))
+    return tables.markdown_table(pd.DataFrame(lines))
 
 
 def boards(track: str) -> str:
@@ -127,7 +127,7 @@ def parameters(plugin: Plugin) -> str:
         for one in found
     ]
     same = "\n`=` means the default value." if profiles else ""
-    return tables.to_markdown(pd.DataFrame(lines)) + same
+    return tables.markdown_table(pd.DataFrame(lines)) + same
 
 
 def _code(value: str) -> str:
@@ -170,7 +170,7 @@ def _table(cells: pd.DataFrame, rows: list[str]) -> str:
                 "seeds": f"{line['seeds']} of {line['expected']}",
             }
         )
-    return tables.to_markdown(pd.DataFrame(lines))
+    return tables.markdown_table(pd.DataFrame(lines))
 
 
 def _median(seconds: pd.Series) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import metadata
 
 from splitsec.errors import UsageError
+from splitsec.escaping import for_bibtex
 
 
 def bibtex(versions: list[str], year: str) -> str:
@@ -27,8 +28,8 @@ def bibtex(versions: list[str], year: str) -> str:
     fields = {
         "author": f"{{{about['Author']}}}",
         "title": f"{{splitsec: {about['Summary']}}}",
-        **({"version": versions[-1]} if versions else {}),
-        "year": year,
+        **({"version": for_bibtex(versions[-1])} if versions else {}),
+        "year": for_bibtex(year),
         "license": about["License-Expression"],
     }
     lines = [f"  {name:<7} = {{{value}}}" for name, value in fields.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from splitsec.errors import OutputError, UsageError
+from splitsec.escaping import all_text, for_html, for_json
 from splitsec.leaderboard.settings import By, plugin_names
 from splitsec.leaderboard.web import content, gallery
 from splitsec.leaderboard.web.citation import bibtex
@@ -129,7 +131,7 @@ def _fill(folder: Path, found: Sequence[StoredRecord], by: By, rules: Rules) -> 
         if values is not None and file is not None:
             (folder / file).write_bytes(values)
         record = published(one.record, beside, None if file is None else f"../{file}")
-        _write(folder / "records" / f"{stem}.json", record.to_json() + "\n")
+        _write(folder / "records" / f"{stem}.json", for_json(record.to_json()) + "\n")
         _write_script(folder / "cells" / f"{stem}.js", stem, gallery.details(one.record))
         cards.append(gallery.card(one.record, names, picture))
     _write_assets(folder / "assets")
@@ -167,7 +169,7 @@ def _write_index(
     environment = Environment(
         loader=PackageLoader("splitsec.leaderboard.web"),
         autoescape=True,
-        finalize=lambda value: value if isinstance(value, Markup) else without_folders(value),
+        finalize=_as_html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -194,16 +196,21 @@ def _write_index(
         },
         days=list(dict.fromkeys((days[0], days[-1]))),
         versions=versions,
-        bibtex=bibtex(versions, days[-1][:4]),
+        bibtex=Markup(html.escape(bibtex(versions, days[-1][:4]))),
         shared=sum(one.labels_shared() is True for one in records),
         claims=sum(one.evidence.origin == "claimed" for one in records),
     )
     _write(folder / "index.html", page)
 
 
+def _as_html(value: Any) -> Any:
+    """Return what a template puts into the page, escaped unless it is markup of ours."""
+    return value if isinstance(value, Markup) else Markup(for_html(without_folders(value)))
+
+
 def _write_script(file: Path, name: str, value: dict[str, Any]) -> None:
     """Write values as a script, since a page opened from disk can load no other data."""
-    text = json.dumps(without_folders(value), separators=(",", ":"), allow_nan=False)
+    text = json.dumps(all_text(without_folders(value)), separators=(",", ":"), allow_nan=False)
     _write(file, f"splitsec.take({json.dumps(name)},{text});\n")
 
 

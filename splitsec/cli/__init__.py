@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from splitsec.cli.exit_codes import Exit
+from splitsec.cli.saying import say
 from splitsec.errors import OutputError, SplitsecError, WorkerError
 from splitsec.interruption import Interruption, interrupt_on_signals
 
@@ -109,7 +110,7 @@ def _report(error: BaseException, runs_cells: bool) -> int:
             _say(f"{_signal_of(error)}{kept}")
             code = Exit.INTERRUPTED
         case click.ClickException():
-            error.show()
+            _show(error)
         case OutputError() | WorkerError() if _refused_by_the_machine(error):
             _say(f"error: {error}{kept}")
             code = Exit.FAILED
@@ -151,7 +152,15 @@ def _refused_by_the_machine(error: BaseException) -> bool:
 
 def _say(text: str) -> None:
     with suppress(OSError):  # nobody may be left to read it
-        click.echo(text, err=True)
+        say(text, err=True)
+
+
+def _show(error: click.ClickException) -> None:
+    """Say what click found wrong with the command, and how it is used."""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        _say(error.ctx.get_usage())
+        _say(f"Try '{error.ctx.command_path} --help' for help.")
+    _say(f"Error: {error.format_message()}")
 
 
 def _signal_of(error: BaseException) -> str:

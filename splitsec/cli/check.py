@@ -10,6 +10,8 @@ import click
 
 from splitsec.cli.exit_codes import Exit
 from splitsec.cli.kind_and_spec import kind_and_spec
+from splitsec.cli.saying import say_json
+from splitsec.escaping import one_line
 from splitsec.plugins.names import Kind
 
 if TYPE_CHECKING:
@@ -58,10 +60,8 @@ def command(words: tuple[str, ...], only: tuple[str, ...], sandbox: bool, as_jso
 def _say(report: Report, as_json: bool, shown: bool) -> int:
     """Print the report, or its last line if its rows have been shown."""
     if as_json:
-        click.echo(report.to_json())
+        say_json(report.to_json())
     else:
-        from rich.markup import escape
-
         from splitsec.cli.check_rows import header, row
         from splitsec.cli.consoles import result_console
 
@@ -70,20 +70,18 @@ def _say(report: Report, as_json: bool, shown: bool) -> int:
             header(console)
             for one in report.findings:
                 row(one, console)
-        console.print(escape(f"\n{report.summary()}"), style="green" if report.ok else "bold red")
+        console.print(f"\n{report.summary()}", style="green" if report.ok else "bold red")
     return Exit.OK if report.ok else Exit.FAILED
 
 
 def _check_in_sandbox(spec: str, kind: Kind | None, only: tuple[str, ...]) -> Report:
-    from rich.markup import escape
-
     from splitsec.cli.check_in_sandbox import check_in_sandbox
     from splitsec.cli.consoles import note_console
 
     console = note_console()
-    with console.status(f"checking {escape(spec)} in the sandbox"):
+    with console.status(f"checking {one_line(spec)} in the sandbox"):
         return check_in_sandbox(
-            spec, kind, only, told=lambda line: console.print(escape(line), soft_wrap=True)
+            spec, kind, only, told=lambda line: console.print(line, soft_wrap=True)
         )
 
 

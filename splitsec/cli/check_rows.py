@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from splitsec.cli.progress_bars import duration
+from splitsec.escaping import one_line
 from splitsec.running.contract.report import CheckListener, CheckResult
 
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
@@ -29,7 +30,7 @@ def row(result: CheckResult, console: Console) -> None:
     """Print one row; all rows have columns of the same widths."""
     verdict = Text(result.verdict, style=_COLOURS[result.verdict])
     seconds = Text(f"{result.seconds:.1f}")
-    _print(console, Text(result.check), verdict, Text(result.sentence), seconds)
+    _print(console, Text(one_line(result.check)), verdict, Text(one_line(result.sentence)), seconds)
 
 
 def _print(console: Console, *cells: Text) -> None:
@@ -72,7 +73,7 @@ class Rows(CheckListener):
         self._spent = self._worth = 0.0
         self._left = ""
         self._spec = spec
-        self._status = notes.status(Text(f"checking {spec}"))
+        self._status = notes.status(Text(one_line(f"checking {spec}")))
 
     def __enter__(self) -> Rows:
         self._spin()
@@ -97,7 +98,7 @@ class Rows(CheckListener):
     def begun(self, check: str) -> None:
         """Show which check runs."""
         left = f", {self._left}" if self._left else ""
-        self._status.update(Text(f"checking {self._spec}: {check}{left}"))
+        self._status.update(Text(one_line(f"checking {self._spec}: {check}{left}")))
         if self._usual.get(check, 0.0) >= _LONG_SECONDS and not self._notes.is_terminal:
             self._say(f"begins: {check}{left}")
 
@@ -124,4 +125,4 @@ class Rows(CheckListener):
 
     def _say(self, text: str) -> None:
         with suppress(OSError):  # the report counts, even where nobody can hear the notes
-            self._notes.print(Text(text), soft_wrap=True)
+            self._notes.print(Text(one_line(text)), soft_wrap=True)

@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from typing import IO
+from collections.abc import Iterable
+from typing import IO, Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from splitsec.escaping import for_terminal
 
 
 class HonestConsole(Console):
-    """A console that leaves a reader who has gone to the command line's own handling."""
+    """A console that shows text as it is, and leaves a reader who has gone to the command line.
+
+    Text has no markup and no emoji by name, and nothing in it controls the terminal. A name that
+    must stay on one line has to pass :func:`splitsec.escaping.one_line` before.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a string as text, which controls nothing."""
+        return super().render_str(for_terminal(text), **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render anything; text that was made elsewhere controls nothing either."""
+        if isinstance(renderable, Text):
+            shown = for_terminal(renderable.plain)
+            if shown != renderable.plain:
+                renderable = Text(shown, renderable.style, justify=renderable.justify)
+        return super().render(renderable, options)
 
     def on_broken_pipe(self) -> None:
         """Raise BrokenPipeError again, where rich would exit without a word."""

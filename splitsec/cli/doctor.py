@@ -9,6 +9,7 @@ import textwrap
 import click
 
 from splitsec.cli.exit_codes import Exit
+from splitsec.cli.saying import say_json, say_lines
 
 
 @click.command("doctor")
@@ -25,7 +26,7 @@ def command(fetch: bool, as_json: bool) -> int:
     missing = [finding.what for finding in findings if finding.needed and not finding.ok]
     if as_json:
         for finding in findings:
-            click.echo(json.dumps(finding._asdict()))
+            say_json(json.dumps(finding._asdict()))
         return Exit.FAILED if missing else Exit.OK
     width = max(len(finding.what) for finding in findings)
     columns = shutil.get_terminal_size().columns
@@ -39,9 +40,9 @@ def command(fetch: bool, as_json: bool) -> int:
             break_long_words=False,
             break_on_hyphens=False,
         )
-        click.echo(lead + f"\n{' ' * len(lead)}".join(lines))
+        say_lines(lead + f"\n{' ' * len(lead)}".join(lines) + "\n")
     if missing:
-        click.echo(f"\nThe default command cannot run: see {', '.join(missing)} above.")
+        say_lines(f"\nThe default command cannot run: see {', '.join(missing)} above.\n")
         return Exit.FAILED
-    click.echo("\nThe default command can run: splitsec eval --attack fsha --defense dcor")
+    say_lines("\nThe default command can run: splitsec eval --attack fsha --defense dcor\n")
     return Exit.OK

@@ -9,6 +9,7 @@ import click
 from splitsec.cli.execution import execute, execution_options, take_execution
 from splitsec.cli.exit_codes import Exit
 from splitsec.cli.request_options import request_options, take_request
+from splitsec.cli.saying import say
 from splitsec.isolation import Isolation
 
 
@@ -26,7 +27,7 @@ def command(**options: Any) -> int:
     """
     request = take_request(options)
     if not request.seed:
-        click.echo("the grid is empty: --seeds 0 gives no cell", err=True)
+        say("the grid is empty: --seeds 0 gives no cell", err=True)
         return Exit.EMPTY
     execution = take_execution(options)
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import click
 
 from splitsec.cli.exit_codes import Exit
+from splitsec.cli.saying import say, say_json
 from splitsec.data.secret import secret_from
 from splitsec.errors import UsageError
 from splitsec.isolation import Isolation, isolation_for
@@ -287,12 +288,12 @@ def execute(
 
         resolved = distinct(cells(how.isolation()))
         if not resolved:
-            click.echo("the grid is empty: this request gives no cell", err=True)
+            say("the grid is empty: this request gives no cell", err=True)
             return Exit.EMPTY
         if how.shard is not None:
             resolved = take_shard(resolved, *how.shard)
             if not resolved:
-                click.echo(f"shard {how.shard}: the grid has fewer sessions", err=True)
+                say(f"shard {how.shard}: the grid has fewer sessions", err=True)
                 return Exit.OK
         if how.dry_run:
             with redirect_stdout(results):
@@ -314,14 +315,14 @@ def execute(
     failed = sum(record.status not in ("ok", "skipped") for record in records)
     if len(resolved) > 1:
         done = f"{len(resolved) - failed} of {len(resolved)} cells done, {failed} failed"
-        click.echo(f"{done}; see {how.output}", err=True)
+        say(f"{done}; see {how.output}", err=True)
     return Exit.FAILED if failed else Exit.OK
 
 
 def _report(record: Any, how: Execution) -> None:
     """Print a finished cell's record on stdout."""
     if how.as_json:
-        click.echo(record.to_json())
+        say_json(record.to_json())
         return
     from splitsec.cli.consoles import result_console
     from splitsec.cli.summary import print_summary
@@ -343,11 +344,9 @@ def _say_plan(cells: Sequence[Any], how: Execution) -> None:
         known = with_records(cells, how.output, progress, how.rerun)
     for cell, record in known:
         state = "to run" if record is None else f"has a record ({record.status})"
-        click.echo(f"{cell.spec.title()}: {state}")
+        say(f"{cell.spec.title()}: {state}")
     if any(record is not None for _, record in known):
-        click.echo(
-            "a dry run reads no images: a cell whose images have changed since will run", err=True
-        )
+        say("a dry run reads no images: a cell whose images have changed since will run", err=True)
     try:
         past = load_records([how.output])
     except DataError:
@@ -358,7 +357,7 @@ def _say_plan(cells: Sequence[Any], how: Execution) -> None:
     if unknown:
         from splitsec.running.measured_costs import measure
 
-        click.echo("timing a few steps of each kind of cell", err=True)
+        say("timing a few steps of each kind of cell", err=True)
         measured = measure(unknown)
     plan = make_plan(to_run, [*past, *measured])
     timed = len(plan.cells) - plan.untimed
@@ -369,7 +368,7 @@ def _say_plan(cells: Sequence[Any], how: Execution) -> None:
         estimate += ", an estimate from a few steps timed here, without scoring"
     if plan.untimed and plan.cells:
         estimate += f"; no timing yet for {plan.untimed} of them"
-    click.echo(
+    say(
         f"{len(cells)} cells: {len(cells) - len(plan.cells)} have a record, {len(plan.cells)} to "
         f"run in {plan.trainings} trainings{estimate}"
     )

@@ -10,8 +10,10 @@ import click
 import pandas as pd
 
 from splitsec.cli.exit_codes import Exit
+from splitsec.cli.saying import say, say_lines
 from splitsec.cli.share import Share
 from splitsec.errors import UsageError
+from splitsec.escaping import one_line
 from splitsec.leaderboard.boards import FORMS, MEASURES, in_words
 from splitsec.leaderboard.ranking import Board, rank
 from splitsec.leaderboard.settings import By
@@ -106,7 +108,7 @@ def command(
     if form == "table":
         _print(boards)
     else:
-        click.echo(FORMS[form](boards), nl=False)
+        say_lines(FORMS[form](boards))
     return Exit.OK
 
 
@@ -116,11 +118,11 @@ def _counts(evidence: Evidence, only_verified: bool) -> bool:
 
 
 def _announce(sentence: str) -> None:
-    click.echo(f"note: {sentence}", err=True)
+    say(f"note: {sentence}", err=True)
 
 
 def _empty() -> int:
-    click.echo("nothing to rank: no record is of an attack", err=True)
+    say("nothing to rank: no record is of an attack", err=True)
     return Exit.EMPTY
 
 
@@ -130,7 +132,7 @@ def _write_page(found: Sequence[StoredRecord], by: By, output: Path, rules: Rule
     check_folder(output)
     if all(one.record.spec.attack == "none" for one in found):
         return _empty()
-    click.echo(str(write_page(found, output, by, rules)))
+    say(write_page(found, output, by, rules))
     return Exit.OK
 
 
@@ -139,7 +141,7 @@ def _publish(found: Sequence[StoredRecord], output: Path) -> int:
 
     for one in found:
         publish(one, output)
-    click.echo(str(output))
+    say(output)
     return Exit.OK
 
 
@@ -182,7 +184,7 @@ def _print(boards: Sequence[Board]) -> None:
         if len(words):
             console.print(table)
         for note in board.notes:
-            console.print(f"  {note}", highlight=False, markup=False)
+            console.print(f"  {one_line(note)}", highlight=False)
         console.print()
 
 

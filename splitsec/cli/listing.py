@@ -6,6 +6,7 @@ import json
 
 import click
 
+from splitsec.cli.saying import say, say_json
 from splitsec.plugins.loading import list_plugins
 from splitsec.plugins.names import PLURALS
 
@@ -25,6 +26,6 @@ def command(what: str, as_json: bool) -> None:
     width = max((len(row.name) for row in rows), default=0)
     for row in rows:
         if as_json:
-            click.echo(json.dumps(row._asdict()))
+            say_json(json.dumps(row._asdict()))
         else:
-            click.echo(f"{row.name:<{width}}  {row.summary}")
+            say(f"{row.name:<{width}}  {row.summary}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from splitsec.cli.saying import say, say_lines
 from splitsec.plugins.names import KINDS
 
 
@@ -30,7 +31,7 @@ def command(kind: Any, name: str, package: bool, output: Path) -> None:
 
     scaffold = plan_scaffold(kind, name, package, output)
     for file in write_scaffold(scaffold):
-        click.echo(f"wrote {file}")
-    click.echo("\nIt works as it is. Next:")
+        say(f"wrote {file}")
+    say_lines("\nIt works as it is. Next:\n")
     for step in scaffold.next_steps():
-        click.echo(f"  {step}")
+        say(f"  {step}")

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from splitsec.escaping import one_line, short_name
 from splitsec.plugins.description import (
     ParameterDescription,
     parameters_of,
@@ -29,13 +30,13 @@ def print_plugin(plugin: Plugin, console: Console) -> None:
     Raises:
         PluginError: an attack raised in ``threat_model()``.
     """
-    _print(Text(f"{plugin.kind} {plugin.name}", style="bold"), console)
+    _print(Text(f"{plugin.kind} {short_name(plugin.name)}", style="bold"), console)
     for paragraph in _paragraphs(text_of(plugin)):
         _print(Text(f"{paragraph}\n"), console)
     for heading, sentences in _sections(plugin).items():
         _heading(heading, console)
         for sentence in sentences:
-            _print(Text(sentence), console, indent=1)
+            _print(Text(one_line(sentence)), console, indent=1)
     found = parameters_of(plugin)
     _heading("Parameters", console)
     if not found:
@@ -51,7 +52,7 @@ def print_plugin(plugin: Plugin, console: Console) -> None:
         f"--set {plugin.kind}.{plugin.name}.{value}",
     ):
         # Not wrapped, so that a reader can copy it.
-        console.print(Text(f"  {words}"), soft_wrap=True)
+        console.print(Text(f"  {one_line(words)}"), soft_wrap=True)
 
 
 def _paragraphs(text: str) -> list[str]:
@@ -116,14 +117,14 @@ def _threat(threat: ThreatModel) -> str:
 def _print_parameter(one: ParameterDescription, console: Console) -> None:
     elsewhere = ", ".join(f"profile {name}: {value}" for name, value in one.profiles.items())
     line = Text.assemble(
-        (one.name, "bold"),
-        f" = {one.default or 'empty'}",
-        f" ({elsewhere})" if elsewhere else "",
-        (f"  [{one.values}]", "dim"),
+        (one_line(one.name), "bold"),
+        one_line(f" = {one.default or 'empty'}"),
+        one_line(f" ({elsewhere})") if elsewhere else "",
+        (one_line(f"  [{one.values}]"), "dim"),
     )
     _print(line, console, indent=1)
     if one.meaning:
-        _print(Text(one.meaning), console, indent=5)
+        _print(Text(one_line(one.meaning)), console, indent=5)
 
 
 def _heading(text: str, console: Console) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 import click
 
 from splitsec.cli.exit_codes import Exit
+from splitsec.cli.saying import say, say_lines
 from splitsec.cli.share import Share
 from splitsec.errors import UsageError, unknown_name
+from splitsec.escaping import for_markdown
 
 
 @click.command("power")
@@ -48,6 +50,7 @@ def command(results: tuple[str, ...], difference: float, margin: float | None, f
     from splitsec.cells.grid import load_grid
     from splitsec.cli.grid import official_tracks
     from splitsec.leaderboard.power import in_words, power_table
+    from splitsec.leaderboard.tables import to_csv, to_markdown
     from splitsec.records.store import load_records
 
     tracks = official_tracks()
@@ -56,19 +59,17 @@ def command(results: tuple[str, ...], difference: float, margin: float | None, f
         margin = load_grid(tracks[results[0]]).margin
     table = power_table(load_records(paths), difference, margin)
     if not len(table):
-        click.echo(
+        say(
             "nothing to compare: no board has two seeds of a defense and of the undefended model",
             err=True,
         )
         return Exit.EMPTY
     if form == "csv":
-        click.echo(table.to_csv(index=False), nl=False)
+        say_lines(to_csv(table))
         return Exit.OK
     for board, rows in table.groupby("board", sort=False):
         if form == "markdown":
-            from splitsec.leaderboard.tables import to_markdown
-
-            click.echo(f"**{board}**\n\n{to_markdown(in_words(rows))}")
+            say_lines(f"**{for_markdown(board)}**\n\n{to_markdown(in_words(rows))}\n")
         else:
             _print(str(board), in_words(rows).values.tolist(), list(in_words(rows).columns))
     return Exit.OK

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Column
 
 from splitsec.cli.consoles import note_console
+from splitsec.escaping import one_line
 from splitsec.progress import Stage
 from splitsec.records.record import Record
 from splitsec.records.spec import CellSpec
@@ -91,7 +92,7 @@ class _ShownStage:
     """A stage: a bar on a terminal, or a line per minute elsewhere."""
 
     def __init__(self, bars: Progress, name: str, total: int) -> None:
-        self.task = bars.add_task(name, total=total, note="", left="")
+        self.task = bars.add_task(one_line(name), total=total, note="", left="")
         self.note = ""
         self._bars = bars
         self._name = name
@@ -100,7 +101,7 @@ class _ShownStage:
         self._start = self._reported = time.monotonic()
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        self.note = note or self.note
+        self.note = one_line(note) or self.note
         self._done += steps
         now = time.monotonic()
         left = _words_left(seconds_left(now - self._start, self._done, self._total))
@@ -118,7 +119,7 @@ def _words_left(seconds: float | None) -> str:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(one_line(text), highlight=False, soft_wrap=True)
 
 
 class Bars:

@@ -11,6 +11,7 @@ import numpy as np
 
 from splitsec.cells.cell import Cell
 from splitsec.cli.exit_codes import Exit
+from splitsec.cli.saying import say
 from splitsec.errors import UsageError, unknown_name
 from splitsec.files import write_text
 from splitsec.leaderboard import figures, page, tables
@@ -54,11 +55,11 @@ def command(name: str, profile: str, output: Path, workers: int | None) -> int:
     by_track = _run(tracks, profile, folder, workers)
     for track, records in zip(tracks, by_track, strict=True):
         for file in draw(track, records, folder):
-            click.echo(str(file))
+            say(str(file))
     if name == "all":
         file = output.with_name(f"{output.name}.md")
         write_text(file, page.page(list(zip(tracks, by_track, strict=True)), folder, file.parent))
-        click.echo(str(file))
+        say(str(file))
     bad = [one for records in by_track for one in records if one.status not in ("ok", "skipped")]
     return Exit.FAILED if bad else Exit.OK
 
@@ -77,7 +78,7 @@ def _run(
     by_track = [track.cells(profile) for track in tracks]
     cells = {_key(cell): cell for one in by_track for cell in one}
     names = ", ".join(track.name for track in tracks)
-    click.echo(f"{names}: {len(cells)} cells, profile {profile}", err=True)
+    say(f"{names}: {len(cells)} cells, profile {profile}", err=True)
     with shown(len(cells)) as progress:
         threads = max(cell.spec.threads for cell in cells.values())
         run = run_cells(
@@ -138,7 +139,7 @@ def pictures(record: Record, output: Path) -> figures.Pictures:
 def _write_table(track: Track, records: Sequence[Record], output: Path) -> list[Path]:
     numbers, words = page.table(track, records)
     texts = {
-        ".csv": numbers.to_csv(index=False),
+        ".csv": tables.to_csv(numbers),
         ".md": f"**{track.title}**\n\n{page.settings(records)}\n\n{tables.to_markdown(words)}",
         ".tex": tables.to_latex(words),
     }

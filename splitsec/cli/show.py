@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from splitsec.cli.kind_and_spec import kind_and_spec
+from splitsec.cli.saying import say_json
 from splitsec.errors import UsageError, unknown_name
 from splitsec.plugins.names import KINDS, Kind, is_path
 
@@ -66,7 +67,7 @@ def _show_record(path: Path, as_json: bool) -> None:
 
     loaded = load_record(path)
     if as_json:
-        click.echo(loaded.to_json())
+        say_json(loaded.to_json())
         return
     from splitsec.cli.consoles import result_console
     from splitsec.cli.summary import print_summary
@@ -81,6 +82,6 @@ def _show_plugin(kind: Kind | None, spec: str, as_json: bool) -> None:
 
     plugin = load_plugin(kind or only_kind(spec, "show"), spec)
     if as_json:
-        click.echo(json.dumps(facts(plugin)))
+        say_json(json.dumps(facts(plugin)))
         return
     print_plugin(plugin, result_console())

@@ -16,6 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from splitsec.escaping import one_line, short_name
 from splitsec.metrics.figures import Estimate
 from splitsec.metrics.schema import VictimScores
 from splitsec.records.members import MemberScores
@@ -57,7 +58,9 @@ def print_summary(record: Record, console: Console, folder: Path | None = None) 
     fits = len(title) <= console.width - _FRAME
     if not fits:
         console.print(title)
-    console.print(Panel(Text(headline(record)), title=title if fits else None, box=box.ROUNDED))
+    console.print(
+        Panel(Text(one_line(headline(record))), title=title if fits else None, box=box.ROUNDED)
+    )
     if record.victims is not None:
         sets = _victim_sets(record)
         _print_recovered(sets, console)
@@ -94,7 +97,8 @@ def _heading(text: str, console: Console) -> None:
 
 
 def _say(text: str, console: Console) -> None:
-    """Print plain text; brackets in it are not markup. List items have a hanging indent."""
+    """Print a sentence as it is. List items have a hanging indent."""
+    text = one_line(text)
     if text.startswith("- "):
         table = Table.grid(padding=(0, 1, 0, 0))
         table.add_row(Text("-"), Text(text[2:]))
@@ -139,13 +143,14 @@ def _print_recovered(sets: dict[str, VictimScores], console: Console) -> None:
 def _print_members(record: Record, console: Console) -> None:
     """Print one line per attack of an ensemble, and why some have no numbers."""
     _heading(
-        f"The attacks of {record.spec.attack}, of which the worst counts for each set", console
+        f"The attacks of {short_name(record.spec.attack)}, of which the worst counts for each set",
+        console,
     )
     table = _table(["", "leakage of\ntraining", "\nheld-out", "held-out\nby shapes", "s", ""])
     for one in record.members:
         said = "" if one.converged else "not converged"
         table.add_row(
-            one.attack,
+            short_name(one.attack),
             _leakage_of(one.training),
             _leakage_of(one.held_out),
             f"{one.held_out.identification.structure:.0%}" if one.held_out else "-",
@@ -227,7 +232,7 @@ def _print_yardsticks(record: Record, console: Console) -> None:
 def _told(yardstick: str) -> str:
     if yardstick == "colour":
         return "how bright each colour is"
-    count = yardstick.removeprefix("components-")
+    count = short_name(yardstick.removeprefix("components-"))
     return f"{count} principal component{'' if count == '1' else 's'}"
 
 
@@ -235,7 +240,11 @@ def _print_utility(record: Record, console: Console) -> None:
     utility = record.utility
     assert utility is not None
     undefended = record.spec.defense == "none"
-    with_it = "without a defense" if undefended else f"with the defense {record.spec.defense} on"
+    with_it = (
+        "without a defense"
+        if undefended
+        else f"with the defense {short_name(record.spec.defense)} on"
+    )
     _heading(f"What the model is worth to the hospital {with_it}", console)
     trivial = utility.trivial
     segments = utility.jaccard is not None
@@ -278,7 +287,7 @@ def _print_clients(record: Record, console: Console) -> None:
     assert record.utility is not None
     names = list(record.utility.clients[0])
     leakages = record.leakage.clients if record.leakage is not None else None
-    table = _table(["client", *names, "leakage"])
+    table = _table(["client", *map(short_name, names), "leakage"])
     for index, own in enumerate(record.utility.clients):
         leakage = short_number(leakages[index] if leakages else None, 2)
         table.add_row(str(index), *(f"{own[name]:.3f}" for name in names), leakage)
@@ -310,7 +319,7 @@ def _print_files(record: Record, console: Console, folder: Path | None) -> None:
         lines = [f"{what}: {file}" for what, file in files.items()] + lines
     for line in lines:
         # Not wrapped, so that a reader can copy paths and commands.
-        console.print(Text(f" {line}"), soft_wrap=True)
+        console.print(Text(f" {one_line(line)}"), soft_wrap=True)
     console.print()
 
 

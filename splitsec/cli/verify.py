@@ -16,8 +16,10 @@ import click
 
 from splitsec.cli.execution import Execution, executor_options, take_execution
 from splitsec.cli.exit_codes import Exit
+from splitsec.cli.saying import say, say_json
 from splitsec.data.secret import secret_from
 from splitsec.errors import UsageError
+from splitsec.escaping import one_line
 from splitsec.isolation.sandbox import CONFINED_VARIABLE
 from splitsec.metrics.intervals import MINIMUM_SEEDS
 from splitsec.records.agreement import SEEDS, TOLERANCES, parse_tolerances
@@ -138,7 +140,7 @@ def command(
             for claim in claims:
                 _report(claim, execution)
     counts = Counter(claim.outcome for claim in claims)
-    click.echo(", ".join(f"{count} {outcome}" for outcome, count in counts.items()), err=True)
+    say(", ".join(f"{count} {outcome}" for outcome, count in counts.items()), err=True)
     return Exit.OK if all(claim.agrees for claim in claims) else Exit.FAILED
 
 
@@ -199,14 +201,14 @@ def _store(output: Path | None) -> Iterator[Path]:
 
 def _report(claim: ClaimedRecord, how: Execution) -> None:
     if how.as_json:
-        click.echo(json.dumps(_as_json(claim)))
+        say_json(json.dumps(_as_json(claim)))
         return
-    click.echo(f"{claim.outcome}: {claim.record.spec.title() if claim.record else claim.where}")
+    say(f"{claim.outcome}: {claim.record.spec.title() if claim.record else claim.where}")
     said = [*claim.problems, *claim.notes]
     if claim.comparison is not None and claim.comparison.sentence:
         said.insert(0, claim.comparison.sentence)
     for sentence in said:
-        click.echo(f"  {sentence}")
+        say(f"  {sentence}")
     if claim.outcome == "differs":
         _print_differences(claim)
 
@@ -224,7 +226,7 @@ def _print_differences(claim: ClaimedRecord) -> None:
     for one in beyond:
         values = (one.claimed, one.rerun, one.difference)
         table.add_row(
-            one.measure,
+            one_line(one.measure),
             *("-" if value is None else f"{value:.4f}" for value in values),
             f"{one.tolerance:g}",
             "-" if one.low is None else f"{one.low:.4f} to {one.high:.4f}",

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from splitsec.escaping import one_line, short_name
 from splitsec.training.settings import Training
 from splitsec.versioned import VersionedModel
 
@@ -110,17 +111,20 @@ class CellSpec(VersionedModel):
     def title(self) -> str:
         """Return a short name that a person recognises the cell by; nothing unusual is left out."""
         cell = (
-            f"{self.named('attack')} against {self.named('defense')} on {self.named('target')} cut "
-            f"{self.cut}, {self.named('data')} {self.size} px"
+            f"{self._shown('attack')} against {self._shown('defense')} on {self._shown('target')} "
+            f"cut {self.cut}, {self._shown('data')} {self.size} px"
         )
-        return ", ".join([cell, *self.settings(), f"seed {self.seed}"])
+        return ", ".join([cell, *map(one_line, self.settings()), f"seed {self.seed}"])
 
     def brief(self) -> str:
         """Return a shorter name, for where several cells of a grid are shown side by side."""
         return (
-            f"{self.named('attack')} against {self.named('defense')}, cut {self.cut}, seed "
+            f"{self._shown('attack')} against {self._shown('defense')}, cut {self.cut}, seed "
             f"{self.seed}"
         )
+
+    def _shown(self, kind: str) -> str:
+        return short_name(self.named(kind))
 
 
 def with_values(name: str, values: Mapping[str, Any]) -> str:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from splitsec.errors import DataError
+from splitsec.escaping import file_name
 from splitsec.files import sha256_of, write_atomically, write_text
 from splitsec.records.record import Record, load_record, read_record
 from splitsec.records.spec import CellSpec
 
-_UNFIT = re.compile(r"[^\w.,=+-]+", re.ASCII)  # in names of folders, on some system
 _ID = 10  # characters of a cell's id in the name of its folder
 _LONGEST = 120  # characters; some file systems allow 143 in all
 
@@ -168,8 +167,8 @@ def folder_of(output: Path, spec: CellSpec, cell_id: str) -> Path:
     """Return the folder of a cell's record: what a person recognises it by, and its id."""
     plugins = [spec.named(kind) for kind in ("attack", "defense", "target")]
     parts = [*plugins, f"cut{spec.cut}", spec.named("data"), f"{spec.size}px", f"seed{spec.seed}"]
-    name = _UNFIT.sub("_", "-".join([*parts, *spec.settings()]).replace(":", "-"))
-    return output / f"{name[:_LONGEST]}-{cell_id[:_ID]}"
+    name = "-".join([*parts, *spec.settings()]).replace(":", "-")
+    return output / f"{file_name(name, _LONGEST)}-{cell_id[:_ID]}"
 
 
 def find_folder(output: Path, spec: CellSpec, cell_id: str) -> Path:

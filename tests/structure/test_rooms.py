@@ -17,6 +17,7 @@ GROUND = (
     "devices",
     "download",
     "errors",
+    "escaping",
     "files",
     "folders",
     "interruption",

@@ -93,7 +93,7 @@ splitsec.charts = (() => {
       legend: narrow
         ? { orientation: "h", x: 0, y: -0.22, yanchor: "top" }
         : { x: 1.02, y: 1, yanchor: "top" },
-      xaxis: { title: { text: chart.across }, range: range(chart.points, "x", 0, 1) },
+      xaxis: { title: { text: plain(chart.across) }, range: range(chart.points, "x", 0, 1) },
       yaxis: { title: { text: "leakage" }, range: range(chart.points, "y", 0, 1) },
       hovermode: "closest",
     }), SETTINGS);
@@ -104,11 +104,11 @@ splitsec.charts = (() => {
     return Plotly.react(place, [{
       mode: told.values.length > 30 ? "lines" : "lines+markers", x: steps, y: told.values,
       line: { color: colour("series-0"), width: 1.5 },
-      hovertemplate: `${told.axis} %{x:.0f}: %{y:.4g}<extra></extra>`,
+      hovertemplate: `${plain(told.axis)} %{x:.0f}: %{y:.4g}<extra></extra>`,
     }], layout({
       height: 240, margin: { l: 56, r: 12, t: 36, b: 44 },
       title: { text: plain(told.title), font: { size: 13 }, x: 0, xref: "paper" },
-      xaxis: { title: { text: told.axis } }, yaxis: { tickformat: ".3~g" },
+      xaxis: { title: { text: plain(told.axis) } }, yaxis: { tickformat: ".3~g" },
     }), SETTINGS);
   }
 
