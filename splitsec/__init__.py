@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from splitsec.plugins.importing import install
+
 if TYPE_CHECKING:
     from splitsec.errors import NotApplicable, SplitsecError, ThreatModelViolation
     from splitsec.plugins.attack import Attack, Hijacking
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from splitsec.running.contract.runner import check_plugin
     from splitsec.running.runs import evaluate
     from splitsec.shapes import Shape, SmashedShape, TokenShape, VectorShape
+
+install()
 
 __version__ = "0.1.0"
 

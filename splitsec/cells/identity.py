@@ -10,14 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from splitsec.cells.configured import ConfiguredPlugin
+from splitsec.plugins.importing import source_of
 from splitsec.plugins.loading import Plugin
-from splitsec.plugins.source_code import code_sha256
 from splitsec.records.record import PROTOCOL_VERSION
 from splitsec.records.spec import CellSpec
 
@@ -109,9 +106,6 @@ def code_of(plugin: Plugin) -> list[str]:
     return [plugin.code, plugin.cls.__qualname__]
 
 
-@cache
 def shared_code() -> str:
     """Return the hash of the toolbox, the code that plug-ins may share."""
-    spec = find_spec(TOOLBOX)
-    assert spec is not None and spec.submodule_search_locations, "it is part of splitsec"
-    return code_sha256(Path(next(iter(spec.submodule_search_locations))))
+    return source_of(TOOLBOX).code

@@ -104,7 +104,7 @@ class Resident:
         told, tensors = given
         self._label = told["label"]
         torch.set_num_threads(told["threads"])
-        plugin = load_plugin("attack", told["plugin"])
+        plugin = load_plugin("attack", told["plugin"], told["sha256"]["attack"])
         parameters = build_parameters(self._label, plugin.cls.Parameters, told["parameters"])
         view = self._view = _view(told, tensors, self._channel)
         generator = torch.Generator().manual_seed(told["generator"])
@@ -240,7 +240,7 @@ def _ask(channel: Channel, name: str, tensors: Mapping[str, Tensor] | None = Non
 
 def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Channel) -> View:
     """Build the attack's view from the host's message."""
-    plugin = load_plugin("target", told["target"])
+    plugin = load_plugin("target", told["target"], told["sha256"]["target"])
     label, values = f"target {plugin.name!r}", told["target_parameters"]
     target: Target[Any] = plugin.cls(build_parameters(label, plugin.cls.Parameters, values))
     image = Shape(*told["image"])
@@ -266,7 +266,7 @@ def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Chann
     )
 
     def defense() -> Defense[Any]:
-        plugin = load_plugin("defense", told["defense"])
+        plugin = load_plugin("defense", told["defense"], told["sha256"]["defense"])
         label, values = f"defense {plugin.name!r}", told["defense_parameters"]
         made: Defense[Any] = plugin.cls(build_parameters(label, plugin.cls.Parameters, values))
         made.device = channel.device

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from splitsec.errors import PluginError
-from splitsec.plugins.loading import Plugin, entry_point_of
-from splitsec.plugins.module_files import module_file
-from splitsec.plugins.source_code import source_sha256
+from splitsec.plugins.loading import Plugin, changed_source
+from splitsec.plugins.source_code import read_source
 
 
-def source_of_module(name: str) -> Path:
-    """Return the source that a plug-in's hash covers: the module's file, or a package's folder."""
-    file = module_file(name)
-    return file.parent if file.name == "__init__.py" else file
-
-
-def shown_of(plugin: Plugin) -> Path:
-    """Return the file or folder that must be visible to load a plug-in."""
-    point = entry_point_of(plugin.kind, plugin.spec)
-    if point is None:
-        return Path(plugin.source).resolve()
-    return source_of_module(point.module.split(".")[0])
-
-
-def check_unchanged(plugin: Plugin) -> None:
-    """Check that a plug-in's source still has the hash in its cell's id.
+def unchanged_files(plugins: Iterable[Plugin]) -> list[Path]:
+    """Return the files that must be visible to load plug-ins: those that are hashed, no others.
 
     Raises:
-        PluginError: the source has changed or is missing.
+        PluginError: a source no longer has the hash in its cell's id, or is missing.
     """
-    try:
-        same = source_sha256(Path(plugin.source)) == plugin.sha256
-    except OSError:
-        same = False
-    if not same:
-        raise PluginError(
-            f"the source of {plugin.kind} {plugin.name!r} has been changed since the run began; "
-            "run it again"
-        )
+    files: list[Path] = []
+    for plugin in plugins:
+        try:
+            source = read_source(Path(plugin.source).resolve())
+        except (OSError, PluginError):
+            source = None
+        if source is None or source.sha256 != plugin.sha256:
+            raise changed_source(plugin.label)
+        files += map(source.file, source.files)
+    return files

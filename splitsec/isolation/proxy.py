@@ -20,7 +20,7 @@ from splitsec.errors import DivergedError, PluginError, SplitsecError
 from splitsec.isolation import Isolation
 from splitsec.isolation.grant_codec import encode_grant, encode_network
 from splitsec.isolation.host import Answer, Guest
-from splitsec.isolation.plugin_paths import check_unchanged, shown_of
+from splitsec.isolation.plugin_paths import unchanged_files
 from splitsec.isolation.processes import short
 from splitsec.isolation.protocol import Frame, MalformedError
 from splitsec.plugins.attack import Attack, Hijacking
@@ -76,6 +76,10 @@ class Roles:
     inputs: Sequence[Path] = ()
     device: Device = CPU
 
+    def loaded(self, threat: ThreatModel) -> list[Plugin]:
+        """Return the plug-ins that the guest of such an attack loads."""
+        return [self.attack, self.target, *([self.defense] if threat.defense else [])]
+
 
 class IsolatedAttack(Attack[Any]):
     """Forwards every call to a guest and checks its answer.
@@ -98,11 +102,8 @@ class IsolatedAttack(Attack[Any]):
         self._view = view
         self._image = view.image_shape
         self._features = _features_of(view) if view.u_shaped else 0
-        plugins = [roles.attack, roles.target, *([roles.defense] if view.threat.defense else [])]
-        for plugin in plugins:
-            check_unchanged(plugin)
-        shown = [*map(shown_of, plugins), *roles.inputs]
-        self._guest = Guest(self._label, roles.isolation, shown, roles.device)
+        files = [*unchanged_files(roles.loaded(view.threat)), *roles.inputs]
+        self._guest = Guest(self._label, roles.isolation, files, roles.device)
         try:
             self._call("open", _opening(roles, view, seed))
             self._answered()
@@ -349,6 +350,7 @@ def _opening(roles: Roles, view: View, seed: int) -> Answer:
         "label": roles.attack.label,
         "attack": roles.attack.name,
         "plugin": absolute_spec("attack", roles.attack.spec),
+        "sha256": {plugin.kind: plugin.sha256 for plugin in roles.loaded(threat)},
         "parameters": dict(roles.attack_parameters),
         "threat": threat.model_dump(),
         "target": absolute_spec("target", roles.target.spec),

@@ -17,7 +17,6 @@ from torch import Tensor
 from splitsec.errors import NotApplicable, PluginError, blaming
 from splitsec.isolation import Isolation
 from splitsec.isolation.host import Answer, Guest
-from splitsec.isolation.plugin_paths import source_of_module
 from splitsec.isolation.processes import short
 from splitsec.plugins.attack import Attack
 from splitsec.plugins.description import threat_model_of
@@ -31,6 +30,7 @@ from splitsec.plugins.loading import (
     load_plugin,
     plugin_path,
 )
+from splitsec.plugins.module_files import Package, package_of
 from splitsec.plugins.names import plain_name
 from splitsec.plugins.parameters import (
     Parameters,
@@ -39,7 +39,7 @@ from splitsec.plugins.parameters import (
     profile_defaults,
     unlike_defaults,
 )
-from splitsec.plugins.source_code import code_sha256, source_sha256
+from splitsec.plugins.source_code import own_files, read_source
 from splitsec.plugins.view import View
 
 _SECONDS = 900.0  # time limit for describing an attack
@@ -113,12 +113,12 @@ class Description(BaseModel):
 
     def moved(self, spec: str) -> Description:
         """Return the same description under another name or path."""
-        source = plugin_path("attack", spec) or source_of_module(self.module)
+        source = read_source(plugin_path("attack", spec) or package_of(self.module).source)
         told = {
             "spec": spec,
-            "source": str(source),
-            "sha256": source_sha256(source),
-            "code": code_sha256(source),
+            "source": str(source.path),
+            "sha256": source.sha256,
+            "code": source.code,
         }
         return self.model_copy(update=told)
 
@@ -192,31 +192,31 @@ def describe(
         point = entry_point_of("attack", spec)
         if path is None and point is None:
             load_plugin("attack", spec)  # neither: this raises the error about the name
-        shown = [] if path is None else [path.resolve()]
-        if point is not None:
-            shown = [source_of_module(point.module.split(".")[0])]
+        package = package_of(point.module) if point else None
+        source = read_source(package.source if package else (path or Path()).resolve())
         limits = isolation.model_copy(update={"seconds": min(isolation.seconds, _SECONDS)})
         label = f"attack {name!r}"
-        guest = Guest(label, limits, shown)
+        guest = Guest(label, limits, own_files(source.path))
         try:
             for place, request in enumerate(requests):
                 if request.spec == spec:
                     asked = {
                         "label": label,
                         "spec": absolute_spec("attack", spec),
+                        "sha256": source.sha256,
                         "layers": list(request.layers),
                         "profile": profile,
                     }
                     told = _checked(label, guest.call("configure", Answer(asked)).content)
                     _refuse_paths_of_its_own(label, told, request)
                     _refuse_members_of_its_own(label, told)
-                    source = path or _source_in(told.module, point.module if point else "", label)
+                    _refuse_other_packages(label, told, package)
                     found[place] = Description(
                         name=name,
                         spec=spec,
-                        source=str(source),
-                        sha256=source_sha256(source),
-                        code=code_sha256(source),
+                        source=str(path or source.path),
+                        sha256=source.sha256,
+                        code=source.code,
                         **told.model_dump(),
                     )
         finally:
@@ -248,20 +248,22 @@ def _refuse_members_of_its_own(label: str, told: _GuestAnswer) -> None:
             )
 
 
-def _source_in(module: str, entry: str, label: str) -> Path:
-    """Return the source of a module, if it is in the package that the entry point names."""
-    if module.split(".", maxsplit=1)[0] != entry.split(".", maxsplit=1)[0]:
+def _refuse_other_packages(label: str, told: _GuestAnswer, package: Package | None) -> None:
+    """Raise a PluginError if the class is outside the package that the entry point names."""
+    if package and not f"{told.module}.".startswith(f"{package.name}."):
         raise PluginError(f"{label} describes a class from another package than its own")
-    return source_of_module(module)
 
 
 def configure_here(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Load a plug-in in a guest, and return the values that :class:`Description` needs.
 
     Args:
-        asked: label, spec, layers and profile.
+        asked: label, spec, hash of the source, layers and profile.
+
+    Raises:
+        PluginError: the source is not the one that the host hashed, or the plug-in broke the rules.
     """
-    plugin = load_plugin("attack", asked["spec"])
+    plugin = load_plugin("attack", asked["spec"], asked["sha256"])
     usual = profile_defaults(plugin.cls, asked["profile"])
     label = asked["label"]
     values = merge(usual, *asked["layers"])

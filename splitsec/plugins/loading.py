@@ -23,11 +23,13 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from splitsec.errors import PluginError, UsageError, unknown_name
+from splitsec.plugins.importing import import_source, source_of, source_of_package
 from splitsec.plugins.installed import installed_plugins
-from splitsec.plugins.module_files import module_file
+from splitsec.plugins.module_files import module_file, package_of
 from splitsec.plugins.names import (
     FOLDERS,
     KINDS,
+    METHODS,
     PLURALS,
     Kind,
     PluginPath,
@@ -35,9 +37,8 @@ from splitsec.plugins.names import (
     plain_name,
     split_class,
 )
-from splitsec.plugins.source_code import code_sha256, python_files, source_sha256
-
-_MOST_FILE_BYTES = 64 << 20
+from splitsec.plugins.reading import watch
+from splitsec.plugins.source_code import Source, own_files, read_source
 
 _BASES: dict[Kind, tuple[str, str]] = {
     "attack": ("splitsec.plugins.attack", "Attack"),
@@ -153,29 +154,8 @@ def existing_path(what: str, spec: str) -> PluginPath | None:
     if found is not None:
         if not found.path.exists():
             raise UsageError(f"{what} {spec!r}: there is no {found.path}")
-        _check_files(found.path)
+        own_files(found.path)
     return found
-
-
-def _check_files(source: Path) -> None:
-    """Refuse what a stranger's plug-in may hold to have other files read, or to be read for ever.
-
-    Raises:
-        PluginError: a link that leads elsewhere, a device, or a file that is too large.
-    """
-    home = source.parent if source.is_file() or source.is_symlink() else source
-    _check_file(source, home)
-    for file in python_files(source):
-        _check_file(file, home)
-
-
-def _check_file(file: Path, home: Path) -> None:
-    if not file.resolve().is_relative_to(home.resolve()):
-        raise PluginError(f"{file} is a link to somewhere else; a plug-in's files are its own")
-    if not file.is_file() and not (file.is_dir() and file.suffix != ".py"):
-        raise PluginError(f"{file} is no file that can be read")
-    if file.stat().st_size > _MOST_FILE_BYTES:
-        raise PluginError(f"{file} is larger than {_MOST_FILE_BYTES:,} bytes")
 
 
 def plugin_path(kind: Kind, spec: str) -> Path | None:
@@ -214,47 +194,69 @@ def entry_point_of(kind: Kind, spec: str) -> metadata.EntryPoint | None:
     return _installed(kind).get(split_class(spec)[0])
 
 
-def load_plugin(kind: Kind, spec: str) -> Plugin:
+def load_plugin(kind: Kind, spec: str, sha256: str | None = None) -> Plugin:
     """Load a plug-in.
 
     Args:
         kind: attack, defense, target or data.
         spec: a name, ``distribution/name``, a path, or a path with ``:Class``.
+        sha256: the hash that its source must have, or None for any.
 
     Returns:
         The class and its origin.
 
     Raises:
         UsageError: nothing has that name or path.
-        PluginError: the file cannot be imported, or does not hold exactly one class.
+        PluginError: the file cannot be imported, does not hold exactly one class, or has changed.
     """
     path, class_name = split_class(spec)
     file = plugin_path(kind, spec)
+
+    def checked(source: Source) -> Source:
+        if sha256 not in (source.sha256, None):
+            raise changed_source(f"{kind} {plain_name(spec)!r}")
+        return source
+
     if file is not None:
-        module = _import_path(kind, file)
-        return _plugin(kind, plain_name(spec), spec, module, class_name, file)
+        source = checked(_read_path(kind, file))
+        module = _import_path(kind, source)
+        return _plugin(kind, plain_name(spec), spec, module, class_name, source)
     entry_points = _installed(kind)
     if path in entry_points:
-        point = entry_points[path]
-        try:
-            loaded = point.load()
-        except Exception as error:
-            raise PluginError(f"{kind} {path!r} cannot be loaded: {_says(error)}") from error
-        module = loaded if isinstance(loaded, ModuleType) else sys.modules[loaded.__module__]
-        wanted = loaded.__name__ if inspect.isclass(loaded) else class_name
-        source = Path(module.__file__ or ".")
-        origin = source.parent if source.name == "__init__.py" else source
-        return _plugin(kind, path, spec, module, wanted, origin)
+        package = package_of(entry_points[path].module)
+        source = checked(source_of_package(package.name, package.source))
+        return _load_installed(kind, spec, entry_points[path], source)
     builtin = _builtin(kind)
     if path not in builtin:
         known = [*builtin, *entry_points]
         raise _unknown(kind, path, known, f"splitsec list {PLURALS[kind]}")
     module_name = f"splitsec.{FOLDERS[kind]}.{builtin[path].stem}"
+    source = checked(source_of(module_name))
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise PluginError(f"{kind} {path!r} cannot be loaded: {_says(error)}") from error
-    return _plugin(kind, path, spec, module, class_name, builtin[path])
+    return _plugin(kind, path, spec, module, class_name, source)
+
+
+def changed_source(label: str) -> PluginError:
+    """Return the error about a source that is no longer the one that was hashed."""
+    return PluginError(f"the source of {label} has been changed since the run began; run it again")
+
+
+def _load_installed(kind: Kind, spec: str, point: metadata.EntryPoint, source: Source) -> Plugin:
+    path, class_name = split_class(spec)
+    try:
+        loaded = point.load()
+    except Exception as error:
+        raise PluginError(f"{kind} {path!r} cannot be loaded: {_says(error)}") from error
+    module = loaded if isinstance(loaded, ModuleType) else sys.modules[loaded.__module__]
+    if source.content(str(module.__file__)) is None:
+        raise PluginError(
+            f"{kind} {path!r} is a class of {module.__name__}, which is outside its own package"
+        )
+    wanted = loaded.__name__ if inspect.isclass(loaded) else class_name
+    return _plugin(kind, path, spec, module, wanted, source)
 
 
 def only_kind(spec: str, command: str) -> Kind:
@@ -291,7 +293,7 @@ def kinds_of(spec: str) -> list[Kind]:
             raise _unknown("plug-in", name, known, "splitsec list attacks")
         return kinds
     file, class_name = found
-    module = _import_path("plug-in", file)
+    module = _import_path("plug-in", _read_path("plug-in", file))
     kinds = [kind for kind in KINDS if _wanted(_own_classes(kind, module), class_name)]
     if not kinds:
         bases = ", ".join(name for _, name in _BASES.values())
@@ -319,33 +321,29 @@ def _says(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _import_path(kind: str, path: Path) -> ModuleType:
+def _read_path(kind: str, path: Path) -> Source:
     path = path.resolve()
-    file = path / "__init__.py" if path.is_dir() else path
-    if not file.is_file():
+    if path.is_dir() and not (path / "__init__.py").is_file():
         if (path / "pyproject.toml").is_file():
             raise PluginError(
                 f"{kind} {path}: the folder is a project, not a plug-in; pip install it, and "
                 "name it as distribution/name (splitsec list shows it)"
             )
         raise PluginError(f"{kind} {path}: the folder has no __init__.py")
+    return read_source(path)
+
+
+def _import_path(kind: str, source: Source) -> ModuleType:
+    path = source.path
     digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
     stem = re.sub(r"\W", "_", path.stem)
     name = f"splitsec_{kind.replace('-', '_')}_{stem}_{digest}"
-    search = [str(path)] if path.is_dir() else None
-    found = importlib.util.spec_from_file_location(name, file, submodule_search_locations=search)
-    if found is None or found.loader is None:
-        raise PluginError(f"{kind} {path} is not a Python file or package")
-    for loaded in [name, *(key for key in sys.modules if key.startswith(f"{name}."))]:
-        sys.modules.pop(loaded, None)
-    module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module
+    if kind in METHODS:  # a data set reads images, which count by themselves
+        watch(name, source)
     try:
-        found.loader.exec_module(module)
+        return import_source(name, source)
     except Exception as error:
-        del sys.modules[name]
         raise PluginError(f"{kind} {path} cannot be loaded: {_says(error)}") from error
-    return module
 
 
 def _base(kind: Kind) -> type[Any]:
@@ -370,8 +368,9 @@ def _own_classes(kind: Kind, module: ModuleType) -> dict[str, type[Any]]:
 
 
 def _plugin(
-    kind: Kind, name: str, spec: str, module: ModuleType, class_name: str | None, source: Path
+    kind: Kind, name: str, spec: str, module: ModuleType, class_name: str | None, read: Source
 ) -> Plugin:
+    source = read.path
     own = _own_classes(kind, module)
     concrete = {key: value for key, value in own.items() if not inspect.isabstract(value)}
     if class_name is not None:
@@ -394,4 +393,4 @@ def _plugin(
         raise PluginError(f"{kind} class {abstract.__name__} in {source} does not define {missing}")
     else:
         raise PluginError(f"{source} defines no subclass of {'.'.join(_BASES[kind])}")
-    return Plugin(kind, name, spec, cls, str(source), source_sha256(source), code_sha256(source))
+    return Plugin(kind, name, spec, cls, str(source), read.sha256, read.code)

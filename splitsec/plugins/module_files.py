@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import NamedTuple
 
 from splitsec.errors import PluginError
 
@@ -28,6 +29,40 @@ def module_file(name: str) -> Path:
     if found is None or found.origin is None:
         raise PluginError(f"there is no module {name}")
     return Path(found.origin)
+
+
+class Package(NamedTuple):
+    """What a hash of an installed plug-in covers.
+
+    Attributes:
+        name: name of a package or module.
+        source: its folder, or its file if it is a single one.
+    """
+
+    name: str
+    source: Path
+
+
+def package_of(module: str) -> Package:
+    """Return the outermost package of a module that is not shared with other distributions.
+
+    Args:
+        module: such as ``package.module``.
+
+    Raises:
+        PluginError: there is no such module.
+    """
+    parts = module.split(".")
+    found: PluginError | None = None
+    for depth in range(1, len(parts) + 1):
+        name = ".".join(parts[:depth])
+        try:
+            file = module_file(name)
+        except PluginError as error:  # a namespace, which others share
+            found = error
+            continue
+        return Package(name, file.parent if file.name == "__init__.py" else file)
+    raise found or PluginError(f"there is no module {module}")
 
 
 def _find(name: str, path: list[str] | None) -> ModuleSpec | None:

@@ -15,7 +15,7 @@ class PackedPlugin(NamedTuple):
 
     Attributes:
         spec: how it is asked for there; relative to the folder of its files, if it has any.
-        files: its Python source, by relative path; none where it is found there by its name.
+        files: its source, by relative path; none where it is found there by its name.
     """
 
     spec: str
@@ -33,7 +33,7 @@ class PackedPlugin(NamedTuple):
 def pack_plugin(plugin: Plugin) -> PackedPlugin:
     """Return a plug-in as it travels: its name, or the source of one that was named by a path.
 
-    Of a folder it is the Python files that travel, which are what its hash is of.
+    Of a folder it is the files that its hash is of that travel.
     """
     path, class_name = split_class(plugin.spec)
     if not is_path(path):

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from splitsec.errors import UsageError, unknown_name
+from splitsec.plugins.reading import give
 
 
 class _InputMark:
@@ -85,9 +86,11 @@ def build_parameters(owner: str, cls: type[P], values: Mapping[str, Any]) -> P:
         if name not in cls.model_fields:
             raise UsageError(unknown_name(f"parameter of {owner}:", name, cls.model_fields))
     try:
-        return _build(cls, values)
+        built = _build(cls, values)
     except ValidationError as error:
         raise UsageError(_complaint(owner, error.errors()[0])) from None
+    give(built.input_paths().values())
+    return built
 
 
 def profile_defaults(plugin: type[Any], profile: str) -> Mapping[str, Any]:

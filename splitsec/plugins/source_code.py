@@ -1,71 +1,189 @@
-"""The source code of plug-ins: its files, the hash of its bytes, and the hash of what it does."""
+"""The source of plug-ins: its files, the hash of their bytes, and the hash of what they do."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
 import json
-from collections.abc import Iterator
-from functools import lru_cache
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from splitsec.errors import PluginError
+
+_MOST_FILE_BYTES = 64 << 20
+_MOST_FILES = 1000
+_COMPILED = {
+    ".pyc",
+    ".pyo",
+    ".so",
+    ".pyd",
+    ".dll",
+    ".dylib",
+    ".pth",
+    ".zip",
+    ".egg",
+    ".whl",
+    ".pyz",
+}
+_BYTECODE_FOLDER = "__pycache__"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A plug-in's source as it was read once: what is hashed is what is compiled.
+
+    Attributes:
+        path: its file or folder.
+        files: content of each file, by its path within the folder; a single file's is empty.
+    """
+
+    path: Path
+    files: Mapping[str, bytes]
+
+    @cached_property
+    def sha256(self) -> str:
+        """See :func:`source_sha256`."""
+        digest = hashlib.sha256()
+        for name, content in self._texts():
+            digest.update(f"{name}\0{len(content)}\0".encode())
+            digest.update(content)
+        return digest.hexdigest()
+
+    @cached_property
+    def code(self) -> str:
+        """See :func:`code_sha256`."""
+        digest = hashlib.sha256()
+        for name, content in self._texts():
+            digest.update(f"{name}\0{_counted(name, content)}\0".encode())
+        return digest.hexdigest()
+
+    def file(self, inside: str) -> Path:
+        """Return where a file of it is."""
+        return self.path / inside if inside else self.path
+
+    def content(self, file: str) -> bytes | None:
+        """Return the content of a file of it by its whole path, or None if it has no such file."""
+        place = Path(file)
+        if not place.is_relative_to(self.path):
+            return None
+        inside = place.relative_to(self.path).as_posix()
+        return self.files.get("" if inside == "." else inside)
+
+    def _texts(self) -> Iterator[tuple[str, bytes]]:
+        """Yield each file with its path; Python files have the line ends of Unix."""
+        for name, content in self.files.items():
+            is_python = not name or name.endswith(".py")
+            yield name, content.replace(b"\r\n", b"\n") if is_python else content
+
+
+def read_source(path: Path) -> Source:
+    """Read a plug-in's source.
+
+    Raises:
+        PluginError: see :func:`own_files`.
+        OSError: a file cannot be read.
+    """
+    files = {file.relative_to(path).as_posix(): file.read_bytes() for file in own_files(path)}
+    return Source(path, {"" if name == "." else name: content for name, content in files.items()})
+
+
+def own_files(source: Path) -> list[Path]:
+    """Return the files that a plug-in consists of, in order: its code and what it reads.
+
+    Of a folder these are all files, except in hidden folders and those of bytecode, and except
+    hidden files: a plug-in can neither import nor read them.
+
+    Raises:
+        PluginError: a link that leads elsewhere, a device, compiled code, or too much.
+    """
+    home = source if source.is_dir() and not source.is_symlink() else source.parent
+    _check_file(source, home)
+    if not source.is_dir():
+        if source.exists() and source.suffix != ".py":
+            raise PluginError(f"{source} is not Python source; a plug-in is a .py file or a folder")
+        return [source]
+    found: list[Path] = []
+    for place, folders, files in os.walk(source):
+        folders[:] = [one for one in folders if not one.startswith(".") and one != _BYTECODE_FOLDER]
+        for name in folders:
+            if (folder := Path(place, name)).is_symlink():
+                raise PluginError(f"{folder} is a link to a folder; a plug-in's files are its own")
+        found += [Path(place, name) for name in files if not name.startswith(".")]
+        if len(found) > _MOST_FILES:
+            raise PluginError(f"{source} holds more than {_MOST_FILES:,} files")
+    for file in found:
+        _check_file(file, source)
+        if file.suffix.lower() in _COMPILED:
+            raise PluginError(
+                f"{file} is compiled code or an archive, which nobody can review; a plug-in's code "
+                "is Python source"
+            )
+    return sorted(found)
+
+
+def _check_file(file: Path, home: Path) -> None:
+    """Refuse what may have other files read, or be read for ever."""
+    if not file.resolve().is_relative_to(home.resolve()):
+        raise PluginError(f"{file} is a link to somewhere else; a plug-in's files are its own")
+    if not file.is_file() and not (file.is_dir() and file.suffix != ".py"):
+        raise PluginError(f"{file} is no file that can be read")
+    if file.stat().st_size > _MOST_FILE_BYTES:
+        raise PluginError(f"{file} is larger than {_MOST_FILE_BYTES:,} bytes")
+
 
 def source_files(source: Path) -> dict[str, bytes]:
-    """Return a plug-in's Python source, by paths that begin with its file's or folder's name."""
-    found = python_files(source)
-    return {file.relative_to(source.parent).as_posix(): file.read_bytes() for file in found}
-
-
-def python_files(source: Path) -> list[Path]:
-    """Return the file that a plug-in is, or the Python files of its folder in order."""
-    return sorted(source.rglob("*.py")) if source.is_dir() else [source]
+    """Return a plug-in's files, by paths that begin with its file's or folder's name."""
+    read = read_source(source)
+    return {Path(source.name, name).as_posix(): content for name, content in read.files.items()}
 
 
 def source_sha256(source: Path) -> str:
-    """Return the SHA-256 of a plug-in's Python source, the same on every platform.
+    """Return the SHA-256 of a plug-in's source, the same on every platform.
 
     It tells whether a source is the very one that a record names.
 
     Args:
-        source: a file, or a folder whose ``.py`` files are hashed in order of their paths.
+        source: a file, or a folder whose files are hashed in order of their paths.
+
+    Raises:
+        PluginError: see :func:`own_files`.
     """
-    digest = hashlib.sha256()
-    for name, text in _texts(source):
-        digest.update(f"{name}\0{len(text)}\0".encode())
-        digest.update(text)
-    return digest.hexdigest()
+    return read_source(source).sha256
 
 
 def code_sha256(source: Path) -> str:
-    """Return the SHA-256 of what a plug-in's source does: its syntax trees.
+    """Return the SHA-256 of what a plug-in's source does: its syntax trees and its other files.
 
     Comments, docstrings and layout are left out, so that rewording a docstring leaves a cell the
-    same cell. A file that cannot be parsed counts with its bytes.
+    same cell. A file that is no Python source, or cannot be parsed, counts with its bytes.
 
     Args:
-        source: a file, or a folder of which every ``.py`` file counts.
+        source: a file, or a folder of which every file counts.
+
+    Raises:
+        PluginError: see :func:`own_files`.
     """
-    digest = hashlib.sha256()
-    for name, text in _texts(source):
-        digest.update(f"{name}\0{_content(text)}\0".encode())
-    return digest.hexdigest()
+    return read_source(source).code
+
+
+def _counted(name: str, content: bytes) -> str:
+    """Return what counts of a file."""
+    if not name or name.endswith(".py"):
+        return _of_code(content)
+    return hashlib.sha256(content).hexdigest()
 
 
 @lru_cache(maxsize=128)  # a grid loads the same few plug-ins for every cell
-def _content(text: bytes) -> str:
-    """Return what counts of a file's text."""
+def _of_code(text: bytes) -> str:
+    """Return what counts of a file's code."""
     try:
         return json.dumps(_plain(_without_docstrings(ast.parse(text))))
     except (SyntaxError, ValueError, RecursionError):
         return hashlib.sha256(text).hexdigest()
-
-
-def _texts(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield each file's path within the source, and its text with the line ends of Unix."""
-    for file in python_files(source):
-        relative = file.relative_to(source).as_posix() if source.is_dir() else ""
-        yield relative, file.read_bytes().replace(b"\r\n", b"\n")
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -11,7 +11,7 @@ import pytest
 
 from splitsec.cells.identity import shared_code
 from splitsec.plugins import toolbox
-from splitsec.plugins.source_code import code_sha256, python_files
+from splitsec.plugins.source_code import code_sha256, own_files
 
 TOOLBOX = Path(toolbox.__path__[0])
 
@@ -51,7 +51,7 @@ def test_each_shared_function_counts_and_no_comment_does(
 
 def test_the_toolbox_is_what_counts_as_shared() -> None:
     assert shared_code() == code_sha256(TOOLBOX)
-    hashed = {file.relative_to(TOOLBOX).as_posix() for file in python_files(TOOLBOX)}
+    hashed = {file.relative_to(TOOLBOX).as_posix() for file in own_files(TOOLBOX)}
     assert {name for name, _ in functions()} <= hashed
 
 

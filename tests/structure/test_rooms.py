@@ -62,6 +62,7 @@ CASES = {
 """Data sets that are built from another one, and why; identity is of images, not of their code."""
 
 DYNAMIC = {
+    "splitsec.plugins.importing": "imports plug-ins from the sources that are hashed",
     "splitsec.plugins.loading": "imports plug-ins, whose names a person gives",
     "splitsec.plugins.scaffold.writing": "looks whether a new file would hide a module",
     "splitsec.plugins.module_files": "finds a plug-in's file without importing it",
