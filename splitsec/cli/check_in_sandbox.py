@@ -33,7 +33,7 @@ from splitsec.isolation.sandbox import environment, sandboxed, unprivileged
 from splitsec.metrics.lpips_weights import FILE_VARIABLE, file_to_show
 from splitsec.plugins.loading import existing_path
 from splitsec.plugins.names import Kind, plain_name
-from splitsec.plugins.source_code import source_sha256
+from splitsec.plugins.source_code import own_files, source_sha256
 from splitsec.running.contract.report import Report
 
 LIMITS = Isolation(sandbox=True, seconds=3600)
@@ -103,7 +103,7 @@ def check_in_sandbox(
     path = existing_path("plug-in", asked)
     shown, sha256 = [], None
     if path is not None:
-        shown.append(path.path)
+        shown += own_files(path.path)
         sha256 = source_sha256(path.path)
         below = path.below(Path.cwd())
         asked, spec = below, below + spec.strip().removeprefix(asked)
@@ -117,10 +117,14 @@ def check_in_sandbox(
     command = [sys.executable, "-P", "-m", "splitsec", "check", *words]
     # Before bubblewrap starts, because processes that it has already started would not inherit it.
     limited = ["prlimit", f"--fsize={_MOST_FILE_BYTES}:{_MOST_FILE_BYTES}"]
-    command = [*limited, *sandboxed(command, shown)]
-    with tempfile.TemporaryFile() as reported, tempfile.TemporaryFile() as said:
+    with (
+        sandboxed(command, shown) as confined,
+        tempfile.TemporaryFile() as reported,
+        tempfile.TemporaryFile() as said,
+    ):
         process = subprocess.Popen(
-            command,
+            [*limited, *confined.command],
+            pass_fds=confined.handles,
             stdin=subprocess.DEVNULL,
             stdout=reported,
             stderr=said,

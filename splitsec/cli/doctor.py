@@ -14,12 +14,17 @@ from splitsec.cli.saying import say_json, say_lines
 
 @click.command("doctor")
 @click.option("--fetch", is_flag=True, help="Fetch the LPIPS weights now if they are missing.")
+@click.option("--sandbox", is_flag=True, help="Try what must not open in the sandbox instead.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-def command(fetch: bool, as_json: bool) -> int:
+def command(fetch: bool, sandbox: bool, as_json: bool) -> int:
     """Show which packages, devices, data and weights are available, and how to get the others.
 
     Uses no network unless --fetch is given. Exits 0 if the default command can run, 1 otherwise.
+    With --sandbox: starts the sandbox, tries to open what must not open inside, and writes nothing.
+    Exits 0 if every door is shut, 1 otherwise.
     """
+    if sandbox:
+        return _try_doors(as_json)
     from splitsec.cli.examination import examine
 
     findings = examine(fetch)
@@ -46,3 +51,21 @@ def command(fetch: bool, as_json: bool) -> int:
         return Exit.FAILED
     say_lines("\nThe default command can run: splitsec eval --attack fsha --defense dcor\n")
     return Exit.OK
+
+
+def _try_doors(as_json: bool) -> int:
+    """Print one line for each door of the sandbox."""
+    from splitsec.isolation.self_test import try_doors
+
+    opened = 0
+    for finding in try_doors():
+        opened += finding.opened is not None
+        if as_json:
+            click.echo(json.dumps(finding._asdict()))
+            continue
+        mark = "shut" if finding.opened is None else "OPEN"
+        said = f": {finding.opened}" if finding.opened else ""
+        click.echo(f"{mark}  {finding.sandbox:<19}  {finding.door}{said}")
+    if not as_json:
+        click.echo(f"\n{opened} doors are open." if opened else "\nEvery door is shut.")
+    return Exit.FAILED if opened else Exit.OK

@@ -54,5 +54,7 @@ def run_confined(arguments: Sequence[str], shown: Iterable[Path], writable: Iter
         shown.append(checkout)
     variables |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     command = [sys.executable, "-P", "-m", "splitsec", *arguments]
-    command = sandboxed(command, shown, outer=True, writable=writable, elsewhere=elsewhere)
-    return subprocess.run(command, env=environment(_HOME) | variables, check=False).returncode
+    sandbox = sandboxed(command, shown, outer=True, writable=writable, elsewhere=elsewhere)
+    with sandbox as (command, handles):
+        variables = environment(_HOME) | variables
+        return subprocess.run(command, env=variables, check=False, pass_fds=handles).returncode

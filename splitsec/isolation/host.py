@@ -91,18 +91,20 @@ class Guest:
         )
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-P", "-m", MODULE, str(theirs.fileno()), device.name]
-        home, user = self._folder.name, User()
-        if isolation.sandbox:
-            command, home = sandboxed(command, sources, isolation.hidden), "/tmp"
-            user = unprivileged(sources)
+        home, user, handles = self._folder.name, User(), [theirs.fileno()]
         mark = secrets.token_hex()
-        with theirs:
+        with ExitStack() as started:
+            started.enter_context(theirs)
+            if isolation.sandbox:
+                confined = started.enter_context(sandboxed(command, sources, isolation.hidden))
+                command, home = confined.command, "/tmp"
+                user, handles = unprivileged(sources), [*handles, *confined.handles]
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=[theirs.fileno()],
+                pass_fds=handles,
                 start_new_session=True,
                 cwd=self._folder.name,
                 env={**environment(home), MARK_VARIABLE: mark},

@@ -2,7 +2,8 @@
 
 The process has no network, no other processes and no capabilities. It can read the system's
 libraries, Python with its packages, splitsec and the plug-ins' sources. It can write to ``/tmp``
-and ``/dev/shm``, which are small, in memory, and disappear with it.
+and ``/dev/shm``, which are small, in memory, and disappear with it. The kernel refuses it the calls
+of :mod:`splitsec.isolation.system_calls`.
 
 An attack's sandbox hides private data. A splitsec that runs untrusted defenses and targets runs in
 an outer sandbox that shows the data, and starts its attacks' sandboxes inside.
@@ -16,12 +17,14 @@ import site
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from splitsec.errors import UsageError
 from splitsec.folders import cache_folder, data_folder, medmnist_folder
+from splitsec.isolation.system_calls import call_filter
 from splitsec.plugins.loading import folder_of
 from splitsec.plugins.names import KINDS
 
@@ -57,6 +60,10 @@ _ENVIRONMENT = (
     "ATEN_CPU_CAPABILITY",
     "ONEDNN_MAX_CPU_ISA",
 )
+_SECRETS = {  # in /proc; of the kernel and of others who use the machine
+    *("kallsyms", "kcore", "keys", "key-users", "kmsg", "kpagecount", "kpageflags", "locks"),
+    *("modules", "sched_debug", "sysrq-trigger", "timer_list", "vmallocinfo"),
+}
 _ROOM_BYTES = 256 << 20
 _OUTER_ROOM_BYTES = 4 << 30  # holds splitsec's temporary files of images
 _SOMEBODY = 1000  # user id inside; outside it is the current user
@@ -114,6 +121,19 @@ def environment(home: str) -> dict[str, str]:
     return {**kept, "HOME": home, "TMPDIR": home}
 
 
+class Confined(NamedTuple):
+    """A command that runs another one in the sandbox.
+
+    Attributes:
+        command: bubblewrap with its options.
+        handles: open files that its process must inherit (``pass_fds`` of ``subprocess.Popen``).
+    """
+
+    command: list[str]
+    handles: list[int]
+
+
+@contextmanager
 def sandboxed(
     command: Sequence[str],
     shown: Iterable[Path],
@@ -122,8 +142,8 @@ def sandboxed(
     outer: bool = False,
     writable: Iterable[Path] = (),
     elsewhere: Mapping[str, Path] | None = None,
-) -> list[str]:
-    """Return the command that runs another one in the sandbox.
+) -> Iterator[Confined]:
+    """Yield the command that runs another one in the sandbox; start it once, in the block.
 
     Args:
         command: the command to run, in ``/tmp``, or in the working folder if ``outer``.
@@ -135,7 +155,7 @@ def sandboxed(
         elsewhere: path inside to a further file or folder that it may read there.
 
     Raises:
-        UsageError: bubblewrap is not installed.
+        UsageError: bubblewrap is not installed, or there is no filter for this processor.
     """
     options = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     options += ["--unshare-user"]
@@ -166,7 +186,15 @@ def sandboxed(
         options += ["--bind", str(folder.absolute()), str(folder.absolute())]
     inside = str(Path.cwd()) if outer else "/tmp"
     options += ["--dir", inside, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", inside]
-    return [check_sandbox(), *options, "--", *command]
+    start, calls = check_sandbox(), call_filter(outer=outer)
+    reading, writing = os.pipe()  # a file would be read to its end by the first process
+    try:
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(calls)
+        options += ["--seccomp", str(reading)]
+        yield Confined([start, *options, "--", *command], [reading])
+    finally:
+        os.close(reading)
 
 
 class User(TypedDict, total=False):
@@ -200,10 +228,16 @@ def _other_user(shown: tuple[str, ...]) -> User:
     except KeyError:
         return {}
     other: User = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-    command = sandboxed([sys.executable, "-P", "-c", _PROBE, *shown], map(Path, shown))
-    probed = subprocess.run(
-        command, env=environment("/tmp"), capture_output=True, check=False, **other
-    )
+    probe = [sys.executable, "-P", "-c", _PROBE, *shown]
+    with sandboxed(probe, map(Path, shown)) as (command, handles):
+        probed = subprocess.run(
+            command,
+            env=environment("/tmp"),
+            capture_output=True,
+            check=False,
+            pass_fds=handles,
+            **other,
+        )
     return other if probed.returncode == 0 else {}
 
 
@@ -217,7 +251,7 @@ def _inner_sandboxes() -> list[str]:
 
 
 def _kernel_settings() -> Iterator[str]:
-    """Yield the options that make everything in ``/proc`` but the processes read-only.
+    """Yield the options that make everything in ``/proc`` but the processes read-only or empty.
 
     A process of root may write to the kernel's settings in ``/proc/sys`` even without capabilities,
     because their files belong to root, and one of them names a program that the kernel starts.
@@ -225,7 +259,9 @@ def _kernel_settings() -> Iterator[str]:
     for entry in sorted(Path("/proc").iterdir()):
         if entry.name.isdecimal() or entry.is_symlink():
             continue
-        if entry.is_dir() or entry.stat().st_mode & 0o222:
+        if entry.name in _SECRETS:
+            yield from ("--ro-bind", "/dev/null", str(entry))
+        elif entry.is_dir() or entry.stat().st_mode & 0o222:
             yield from ("--ro-bind-try", str(entry), str(entry))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -40,13 +39,13 @@ from splitsec.isolation import Isolation
 from splitsec.isolation.host import Answer, Guest
 from splitsec.isolation.protocol import Channel, Frame, MalformedError
 from splitsec.isolation.proxy import IsolatedAttack
-from splitsec.isolation.sandbox import environment, sandboxed
 from splitsec.metrics import image_errors
 from splitsec.plugins.messages import Message
 from splitsec.progress import Silent
 from splitsec.records.record import Record
 from splitsec.running.executors.workers import Workers
 from splitsec.running.runs import run_cells
+from support.confined import in_sandbox
 from support.interruption import Killed, killed_at
 from support.isolated import build_attack
 from support.workers import gone
@@ -478,13 +477,8 @@ TWO_BODY = """    @classmethod
 
 @pytest.mark.usefixtures("bubblewrap")
 def test_the_sandbox_lets_nobody_make_namespaces() -> None:
-    def inside(*command: str) -> int:
-        return subprocess.run(
-            sandboxed(command, [], []), env=environment("/tmp"), check=False, capture_output=True
-        ).returncode
-
-    assert inside("true") == 0
-    assert inside("unshare", "--user", "--map-root-user", "true") != 0
+    assert in_sandbox(["true"]).returncode == 0
+    assert in_sandbox(["unshare", "--user", "--map-root-user", "true"]).returncode != 0
 
 
 @pytest.mark.usefixtures("bubblewrap")
@@ -498,11 +492,7 @@ def test_the_sandbox_hides_downloaded_images_in_a_home_that_it_shows(
     monkeypatch.setenv("HOME", str(home))
 
     def reads(file: Path) -> bool:
-        command = sandboxed(["cat", str(file)], [home], [])
-        done = subprocess.run(
-            command, env=environment("/tmp"), check=False, capture_output=True, text=True
-        )
-        return done.stdout == "something"
+        return in_sandbox(["cat", str(file)], [home]).stdout == "something"
 
     assert reads(home / "note")
     assert not reads(home / ".medmnist" / "octmnist.npz")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from splitsec.isolation import sandbox
+from support.confined import in_sandbox
 
 pytestmark = pytest.mark.usefixtures("bubblewrap")
 
@@ -36,16 +37,16 @@ for top in ("/proc", "/sys", "/dev", "/etc"):
 """Opens every file of the system for writing, and writes nothing."""
 
 
-def opened(command: list[str]) -> dict[str, bool]:
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+def opened(outer: bool) -> dict[str, bool]:
+    done = in_sandbox([sys.executable, "-P", "-c", OPEN_ALL], outer=outer)
+    assert done.returncode == 0, done.stderr
     lines = (line.split(" ", 1) for line in done.stdout.splitlines())
     return {file: found == "open" for found, file in lines}
 
 
 @pytest.mark.parametrize("outer", [False, True], ids=["attack", "whole command"])
 def test_the_kernels_settings_cannot_be_written(outer: bool) -> None:
-    command = [sys.executable, "-P", "-c", OPEN_ALL]
-    found = opened(sandbox.sandboxed(command, [], outer=outer))
+    found = opened(outer)
     settings = [file for file in found if file.startswith("/proc/sys/")]
     assert len(settings) > 100
     assert {file for file, is_open in found.items() if is_open} <= DEVICES
@@ -67,9 +68,8 @@ def test_an_attack_of_root_is_somebody_else_where_python_can_be_read(
     monkeypatch.setattr(sandbox, "_pythons", set)
     monkeypatch.setattr(sandbox, "_PROBE", "import os; assert os.getuid() != 0")
     other = sandbox.unprivileged([Path("/usr/share")])
-    command = sandbox.sandboxed(["/usr/bin/id", "-u"], [])
-    told = subprocess.run(command, capture_output=True, check=True, **other).stdout
-    assert int(told) == pwd.getpwnam("nobody").pw_uid
+    told = in_sandbox(["/usr/bin/id", "-u"], **other)
+    assert int(told.stdout) == pwd.getpwnam("nobody").pw_uid
     hidden = tmp_path / "attack.py"
     hidden.touch()
     tmp_path.chmod(0o700)
