@@ -88,13 +88,13 @@ class _Finder:
         return None
 
 
-_FINDER = _Finder()
+FINDER = _Finder()
 
 
 def install() -> None:
     """Have modules of plug-ins compiled from their sources from now on, in this process."""
-    if _FINDER not in sys.meta_path:
-        sys.meta_path.insert(0, _FINDER)
+    if FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, FINDER)
 
 
 def import_source(name: str, source: Source) -> ModuleType:
@@ -105,7 +105,7 @@ def import_source(name: str, source: Source) -> ModuleType:
     """
     install()
     _forget(name)
-    _FINDER.sources[name] = source
+    FINDER.sources[name] = source
     return importlib.import_module(name)
 
 
@@ -116,10 +116,10 @@ def source_of(name: str) -> Source:
         name: the module's name.
     """
     install()
-    if name not in _FINDER.sources:
+    if name not in FINDER.sources:
         parent = importlib.import_module(name.rpartition(".")[0])
-        _read_built_in(_FINDER.sources, name, parent.__path__)
-    return _FINDER.sources[name]
+        _read_built_in(FINDER.sources, name, parent.__path__)
+    return FINDER.sources[name]
 
 
 def source_of_package(name: str, place: Path) -> Source:
@@ -134,10 +134,10 @@ def source_of_package(name: str, place: Path) -> Source:
     if _is_ours(f"{name}."):
         raise PluginError("an installed plug-in is not a part of splitsec itself")
     install()
-    known = _FINDER.sources.get(name)
+    known = FINDER.sources.get(name)
     if known is None or known.path != place:
         _forget(name)
-        known = _FINDER.sources[name] = read_source(place)
+        known = FINDER.sources[name] = read_source(place)
     return known
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from splitsec.errors import PluginError
+from splitsec.plugins.importing import FINDER
 
 
 def module_file(name: str) -> Path:
@@ -67,6 +68,8 @@ def package_of(module: str) -> Package:
 
 def _find(name: str, path: list[str] | None) -> ModuleSpec | None:
     for finder in sys.meta_path:
+        if finder is FINDER:  # which remembers what was imported, not what is there
+            continue
         found: ModuleSpec | None = finder.find_spec(name, path)
         if found is not None:
             return found
