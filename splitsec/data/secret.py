@@ -1,9 +1,10 @@
 """A secret partition: nobody without the secret knows which images are private.
 
 Anyone who knows the partition of a public data set can write a plug-in that already contains the
-private images. An official run can therefore derive the partition from a secret. A record has only
-the secret's commitment, a hash: records of the same secret are comparable, and once the secret is
-revealed, anyone can check it against the commitment and the images.
+private images. An official run can therefore derive the partition from a secret. Drawn images are
+then drawn from the secret too, because anyone could draw those of a known seed again. A record has
+only the secret's commitment, a hash: records of the same secret are comparable, and once the secret
+is revealed, anyone can check it against the commitment and the images.
 
 The secret comes from the environment, which worker processes inherit. No specification, record or
 message contains it.
@@ -46,6 +47,26 @@ def partition_key(committed: str) -> str:
         DataError: the secret is missing, or is another one.
         UsageError: the secret cannot be read, or could be guessed.
     """
+    return _hash("partition", _committed(committed))
+
+
+def drawing_seed(committed: str) -> int:
+    """Return the seed of images that are drawn under a secret; it does not reveal the secret.
+
+    Whoever lacks the secret cannot draw them again, although the code that draws them is public.
+
+    Args:
+        committed: the commitment of the specification.
+
+    Raises:
+        DataError: the secret is missing, or is another one.
+        UsageError: the secret cannot be read, or could be guessed.
+    """
+    return int(_hash("drawing", _committed(committed)), 16)
+
+
+def _committed(committed: str) -> bytes:
+    """Return the secret that a commitment is of."""
     secret = _secret()
     if secret is None:
         raise DataError(
@@ -57,7 +78,7 @@ def partition_key(committed: str) -> str:
             f"the secret that is given is not the one of this partition, whose commitment is "
             f"{committed[:10]}"
         )
-    return _hash("partition", secret)
+    return secret
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from splitsec.data.secret import drawing_seed
 from splitsec.plugins.data_spec import DataSpec
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.source import ANY, SHIFTED, Availability, Catalogue, Source
@@ -24,6 +25,8 @@ class PhantomParameters(Parameters):
 class Phantoms(Source[PhantomParameters]):
     """Drawn images, any number: key 2i is image i of the stream, 2i + 1 of the shifted one.
 
+    Under a secret the stream's seed is derived from the secret, so that nobody else draws the same.
+
     Attributes:
         name: name of the source.
         version: version of the drawing; raised whenever an index gives another picture.
@@ -35,6 +38,10 @@ class Phantoms(Source[PhantomParameters]):
     version: ClassVar[str]
     classes: ClassVar[tuple[str, ...]] = ()
 
+    def __init__(self, parameters: PhantomParameters) -> None:
+        super().__init__(parameters)
+        self._seed = parameters.stream
+
     @abstractmethod
     def labels(self, keys: Sequence[int]) -> NDArray[np.int64]:
         """Return the labels of some keys; zeros if images are labelled with masks."""
@@ -45,6 +52,12 @@ class Phantoms(Source[PhantomParameters]):
 
     def catalogue(self, spec: DataSpec) -> Catalogue:
         """List as many phantoms as are needed; shifted ones come from another population."""
+        stream = self.parameters.stream
+        fingerprint = f"{self.name} {self.version} {stream}"
+        self._seed = stream
+        if spec.partition_commitment is not None:
+            self._seed += drawing_seed(spec.partition_commitment)
+            fingerprint += f" under {spec.partition_commitment}"
         shifted = np.arange(spec.public if spec.public_from == "shifted" else 0)
         # A few spare ones, in case two are duplicates.
         plain = np.arange(spec.total - len(shifted) + spec.total // 50 + 10)
@@ -55,11 +68,11 @@ class Phantoms(Source[PhantomParameters]):
             groups=np.arange(len(keys)),
             classes=self.classes,
             pools=np.array([ANY] * len(plain) + [SHIFTED] * len(shifted)),
-            fingerprint=f"{self.name} {self.version} {self.parameters.stream}",
+            fingerprint=fingerprint,
             disclosures=("phantoms are drawn: leakage on them says nothing about real patients",),
-            shuffled_by={"stream": self.parameters.stream},
+            shuffled_by={"stream": stream},
         )
 
     def place(self, key: int) -> tuple[int, int]:
         """Return seed and index of a key: the shifted stream has a seed of its own."""
-        return 2 * self.parameters.stream + (key & 1), key >> 1
+        return 2 * self._seed + (key & 1), key >> 1
