@@ -18,6 +18,12 @@ _KINDS: tuple[Kind, ...] = ("attack", "defense", "target")
 _IN_WORDS = {"training.epochs", "clients", *(f"counts.{name}" for name in COUNTS)}
 """Settings that the words of each board have anyway."""
 
+DRAWN = frozenset({"phantom-fundus", "phantom-cxr"})
+"""Data sets that are drawn. Their boards say nothing about patients, and anyone can draw the images
+of a known seed again."""
+
+_SMOKE_TEST = " (drawn images: a smoke test)"
+
 _AXES = {
     "defenses": ("attack", "defense"),
     "attacks": ("attack", "defense"),
@@ -51,7 +57,7 @@ def _setting(record: Record, by: By, images: str | None = None) -> str:
     counts = f"{spec.private} private, {spec.public} public, {spec.held_out} held-out images"
     parts = [
         f"profile {spec.profile}",
-        f"{plugin_name(spec, 'data')} at {spec.size} px",
+        f"{plugin_name(spec, 'data')} at {spec.size} px{_SMOKE_TEST if spec.data in DRAWN else ''}",
         counts,
         f"{spec.clients} clients" if spec.clients > 1 else "1 client",
         f"{spec.training.epochs} epochs",

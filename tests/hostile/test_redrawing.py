@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 
 from splitsec import evaluate
+from splitsec.data.drawn.source import Phantoms
 from splitsec.data.loading import load_data
 from splitsec.data.secret import SECRET_VARIABLE, commitment
 from splitsec.isolation.sandbox import environment
+from splitsec.leaderboard.settings import DRAWN, settings_of
 from splitsec.plugins.data_spec import DataSpec
+from splitsec.plugins.loading import list_plugins, load_plugin
 from splitsec.progress import Silent
 from splitsec.records.record import Record
+from support.records import cell
 
 SECRET = "correct horse battery staple, twice over"
 SETTINGS: dict[str, Any] = {
@@ -31,8 +35,10 @@ import numpy as np
 import torch
 from splitsec import Attack, Parameters, ThreatModel
 from splitsec.data.drawn.fundus import draw_fundus
+from splitsec.data.drawn.source import Phantoms
 from splitsec.data.loading import load_data
 from splitsec.plugins.data_spec import DataSpec
+from splitsec.plugins.loading import list_plugins, load_plugin
 from splitsec.progress import Silent
 
 COUNTS = dict(private=16, public=16, validation=8, held_out=16, size=16)
@@ -135,3 +141,12 @@ def test_a_secret_draws_other_images(name: str, monkeypatch: pytest.MonkeyPatch)
 def test_a_guest_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SECRET_VARIABLE, SECRET)
     assert SECRET not in "".join(environment("/tmp").values())
+
+
+def test_boards_of_everything_that_is_drawn_are_called_smoke_tests() -> None:
+    names = {listed.name for listed in list_plugins("data") if listed.origin == "built in"}
+    drawn = {name for name in names if issubclass(load_plugin("data", name).cls, Phantoms)}
+    assert drawn == DRAWN
+    for data in ("phantom-fundus", "retinamnist"):
+        title = settings_of([cell("fsha", "none", 0, 0.5, spec={"data": data})], "defenses")[0]
+        assert (f"{data} at 32 px (drawn images: a smoke test)" in title) == (data in drawn)
