@@ -18,10 +18,10 @@ from splitsec.errors import UsageError
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
-_NUMBER, _ARCHITECTURE, _FIRST = 0, 4, 16  # offsets in struct seccomp_data; 8 bytes an argument
+_NUMBER, _ARCHITECTURE, _FIRST, _THIRD = 0, 4, 16, 32  # offsets in struct seccomp_data
 _NEW_USERS = 0x10000000  # CLONE_NEWUSER
 _TYPING = (0x5412, 0x541C)  # TIOCSTI and TIOCLINUX put characters into a terminal's input
-_ROUTES = 16  # AF_NETLINK
+_NETLINK = 16  # AF_NETLINK
 
 
 class _Machine(NamedTuple):
@@ -115,10 +115,11 @@ def _program(machine: _Machine, *, outer: bool) -> Iterator[bytes]:
         yield from _when(_EQUAL, _CLONE3, errno.ENOSYS)
         new_users = [*_when(_ANY_BIT, _NEW_USERS, errno.EPERM)]
         yield from _argument(machine.clone, 0, new_users)
-    families = [socket.AF_UNIX, *([_ROUTES] if outer else [])]  # bubblewrap asks for the routes
+    refused = _step(_RETURN, _REFUSE | errno.EAFNOSUPPORT)
+    routes = [*_unless(_EQUAL, _NETLINK, _REFUSE | errno.EAFNOSUPPORT), _step(_LOAD, _THIRD)]
+    routes += _allowing(0)  # NETLINK_ROUTE, which bubblewrap needs for an inner sandbox
     for number in (machine.socket, machine.socketpair):
-        allowed = [step for one in families for step in _allowing(one)]
-        refused = _step(_RETURN, _REFUSE | errno.EAFNOSUPPORT)
+        allowed = [*_allowing(socket.AF_UNIX), *(routes if outer else [])]
         yield from _argument(number, 0, [*allowed, refused])
     typing = [step for one in _TYPING for step in _when(_EQUAL, one, errno.EPERM)]
     yield from _argument(machine.ioctl, 1, typing)
@@ -149,6 +150,6 @@ def _allowing(value: int) -> Iterator[bytes]:
 def _argument(call: int, place: int, steps: list[bytes]) -> Iterator[bytes]:
     """Yield steps that look at the low half of one call's argument, and load the number again."""
     yield _step(_EQUAL, call, 0, len(steps) + 2)
-    yield _step(_LOAD, _FIRST + 8 * place)
+    yield _step(_LOAD, _FIRST + 8 * place)  # eight bytes an argument
     yield from steps
     yield _step(_LOAD, _NUMBER)

@@ -16,7 +16,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -220,7 +220,8 @@ def load_plugin(kind: Kind, spec: str, sha256: str | None = None) -> Plugin:
     if file is not None:
         source = checked(_read_path(kind, file))
         module = _import_path(kind, source)
-        return _plugin(kind, plain_name(spec), spec, module, class_name, source)
+        named = replace(source, path=file)  # not where a link leads
+        return _plugin(kind, plain_name(spec), spec, module, class_name, named)
     entry_points = _installed(kind)
     if path in entry_points:
         package = package_of(entry_points[path].module)

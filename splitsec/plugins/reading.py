@@ -1,8 +1,9 @@
 """Refuses files that a plug-in reads although its hash does not cover them.
 
 A method that reads its weights from a file that nobody hashes could be another method tomorrow.
-Python tells an audit hook of every file that it opens. This finds mistakes and plain tricks; code
-that means harm can read a file without Python, and what it can read then is up to the sandbox.
+Python tells an audit hook of every file that it opens and every library that it loads. This finds
+mistakes and plain tricks; code that means harm can read a file without Python, and what it can read
+then is up to the sandbox.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from splitsec.plugins.source_code import Source
 _FRAMEWORK = f"{__name__.partition('.')[0]}."
 _SYSTEM = ["/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/sys", "/dev", "/opt", "/System"]
 _PACKAGES = {"site-packages", "dist-packages"}
+
+_OPENED = {"open": 0, "import": 1, "ctypes.dlopen": 0, "sqlite3.connect": 0}
+"""Events that name a file which is read or run, and the place of its path."""
 
 _watched: dict[str, Source] = {}  # by the name of the source's module
 _given: set[str] = set()  # files and folders that parameters name; their content is hashed
@@ -48,14 +52,19 @@ def give(paths: Iterable[str]) -> None:
 
 
 def _hear(event: str, told: tuple[Any, ...]) -> None:
-    if event == "open" and isinstance(told[0], str | bytes):
-        source = _opener(sys._getframe(1))
-        if source is not None:
-            _check(source, os.path.realpath(os.fsdecode(told[0])), told[1], told[2])
-    elif event == "os.rename" and _made:
-        before, after = (os.path.realpath(os.fsdecode(path)) for path in told[:2])
-        if before in _made:
-            _made.add(after)
+    if event == "os.rename":
+        if _made and os.path.realpath(os.fsdecode(told[0])) in _made:
+            _made.add(os.path.realpath(os.fsdecode(told[1])))
+        return
+    opened = _OPENED.get(event)
+    file = told[opened] if opened is not None else None
+    # A library's name without a folder is the system's; the rest of "import" events have no file.
+    if not isinstance(file, str | bytes) or (event == "ctypes.dlopen" and os.sep not in str(file)):
+        return
+    source = _opener(sys._getframe(1))
+    if source is not None:
+        mode, flags = told[1:3] if event == "open" else ("r", 0)
+        _check(source, os.path.realpath(os.fsdecode(file)), mode, flags)
 
 
 def _opener(frame: FrameType | None) -> Source | None:
@@ -88,7 +97,7 @@ def _check(source: Source, file: str, mode: str | None, flags: int) -> None:
     reads = "r" in mode or "+" in mode if mode else not flags & os.O_WRONLY
     if writes and (empties or not os.path.lexists(file)):
         _made.add(file)
-    elif reads and not _may_read(file):
+    elif reads and not Path(file).is_dir() and not _may_read(file):
         raise PluginError(
             f"{source.path.name} reads {file}, which its hash does not cover; put the file into "
             "the plug-in's folder, or name it with a parameter of the type InputPath"

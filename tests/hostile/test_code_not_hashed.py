@@ -7,6 +7,7 @@ import py_compile
 import sys
 import zipfile
 from collections.abc import Callable
+from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import cache_from_source
 from pathlib import Path
 
@@ -167,6 +168,21 @@ def _as_tensors(outside: Path) -> str:
     return f"import torch\nVALUE = torch.load({str(outside / 'weights.pt')!r})\n"
 
 
+def _as_library(outside: Path) -> str:
+    (outside / "more.so").touch()
+    return f"import ctypes\nVALUE = ctypes.CDLL({str(outside / 'more.so')!r})\n"
+
+
+def _as_extension(outside: Path) -> str:
+    (outside / f"native{EXTENSION_SUFFIXES[0]}").touch()
+    return f"import sys\nsys.path.insert(0, {str(outside)!r})\nfrom native import VALUE\n"
+
+
+def _as_database(outside: Path) -> str:
+    (outside / "more.db").touch()
+    return f"import sqlite3\nVALUE = sqlite3.connect({str(outside / 'more.db')!r})\n"
+
+
 def _as_text(outside: Path) -> str:
     (outside / "code.txt").write_text("VALUE = 1\n")
     return f"exec(open({str(outside / 'code.txt')!r}).read())\n"
@@ -181,6 +197,9 @@ def _as_text(outside: Path) -> str:
         _as_namespace_of_its_own,
         _as_weights,
         _as_tensors,
+        _as_library,
+        _as_extension,
+        _as_database,
         _as_text,
     ],
 )
@@ -216,16 +235,25 @@ def test_a_file_in_the_folder_is_read_and_hashed(tmp_path: Path) -> None:
 
 def test_what_a_parameter_names_and_what_it_wrote_is_read(tmp_path: Path) -> None:
     code = """
+import os, tempfile
 class Given(Parameters):
     weights: InputPath = ""
 def read(path): return open(path).read()
 def write(path): open(path, "w").write("made"); return read(path)
-VALUE = (Given, read, write)
+def move(path, other): os.replace(path, other); return read(other)
+def clear():
+    with tempfile.TemporaryDirectory() as folder:
+        write(folder + "/file")
+    return os.path.exists(folder)
+VALUE = (Given, read, write, move, clear)
 """
-    Given, read, write = load_plugin("defense", str(folder(tmp_path, code))).cls.value
+    source = folder(tmp_path, code)
+    Given, read, write, move, clear = load_plugin("defense", str(source)).cls.value
     (tmp_path / "weights").write_text("trained")
     with pytest.raises(PluginError, match="weights, which its hash does not cover"):
         read(tmp_path / "weights")
     build_parameters("defense 'mine'", Given, {"weights": str(tmp_path / "weights")})
     assert read(tmp_path / "weights") == "trained"
-    assert write(tmp_path / "mine" / "cache") == "made"
+    assert write(source / "cache") == "made"
+    assert move(source / "cache", tmp_path / "kept") == "made"
+    assert not clear()

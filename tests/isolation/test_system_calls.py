@@ -83,6 +83,8 @@ def test_only_an_outer_sandbox_mounts_and_makes_namespaces(machine: str) -> None
     ):
         assert decide(inner, audit, *call) == error
         assert decide(outer, audit, *call) == 0
+    uevents = (SOCKET[machine], NETLINK, 3, 15)  # another protocol than that of routes
+    assert decide(outer, audit, *uevents) == errno.EAFNOSUPPORT
 
 
 def test_another_processor_is_named() -> None:

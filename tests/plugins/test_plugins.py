@@ -90,7 +90,8 @@ def test_links_that_lead_elsewhere_are_refused(tmp_path: Path) -> None:
     (here / "link.py").symlink_to("mine/__init__.py")
     (here / "same").symlink_to("mine")
     for inside in ("mine", "link.py", "same"):
-        assert load_plugin("defense", str(here / inside)).cls.__name__ == "First"
+        loaded = load_plugin("defense", str(here / inside))
+        assert (loaded.cls.__name__, Path(loaded.source)) == ("First", here / inside)
     (here / "zero.py").symlink_to("/dev/zero")
     (here / "root").symlink_to("/")
     (here / "other").symlink_to(elsewhere)
