@@ -10,7 +10,8 @@ import pandas as pd
 
 from splitsec.escaping import for_latex, for_markdown
 from splitsec.leaderboard import tables
-from splitsec.leaderboard.ranking import RERUN, Board
+from splitsec.leaderboard.ranking import Board
+from splitsec.leaderboard.rows import RERUN
 from splitsec.records.wording import with_interval
 
 MEASURES = ("leakage", "utility", "retained")
@@ -26,7 +27,10 @@ def in_words(board: Board) -> pd.DataFrame:
     lines: list[dict[str, str]] = []
     for row in board.rows.to_dict("records"):
         ranked = "rank" in row and not pd.isna(row["rank"])
-        line = {"rank": ranks_in_words(row) if ranked else "-", "": row["name"]}
+        line = {"rank": ranks_in_words(row) if ranked else "-"}
+        if board.claimant is not None:
+            line.clear()  # a claim earns none
+        line[""] = row["name"]
         for name in MEASURES:
             if name in row:
                 line[name] = with_interval(row[name], row[f"{name} low"], row[f"{name} high"])

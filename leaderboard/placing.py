@@ -51,24 +51,40 @@ COLUMNS = (
 """Columns of a board, in their order."""
 
 
+_EARNED = {
+    "rank",
+    "rank last",
+    "cost",
+    "cost low",
+    "cost high",
+    "margin",
+    "cost verdict",
+    "seeds that could tell",
+    "images that could tell",
+    "pareto",
+}
+"""Columns that only official rows have."""
+
+
 def columns_of(name: str, value: Estimate) -> dict[str, float | None]:
     """Return a number and its interval as columns of a row."""
     return {name: value.value, f"{name} low": value.low, f"{name} high": value.high}
 
 
-def placed(rows: list[dict[str, Any]], *, lowest_first: bool) -> pd.DataFrame:
+def placed(rows: list[dict[str, Any]], *, lowest_first: bool, ranked: bool = True) -> pd.DataFrame:
     """Rank rows by their leakage; those with a reason are last, and have no rank.
 
     Args:
         rows: each with ``sample`` of its leakage, ``reason``, and for a Pareto front
             ``retained sample``.
         lowest_first: whether the lowest leakage has rank 1.
+        ranked: whether rows earn a rank, a place on the front and a verdict on their cost.
 
     Returns:
         The columns of :data:`COLUMNS` that the rows have, best first.
     """
     sign = 1 if lowest_first else -1
-    competing = [row for row in rows if row["reason"] is None]
+    competing = [row for row in rows if row["reason"] is None and ranked]
     for row in rows:
         row.update(columns_of("leakage", over_seeds_and_images(row["sample"], SHARE)))
     signed = [_signed(row["sample"], sign) for row in competing]
@@ -88,7 +104,7 @@ def placed(rows: list[dict[str, Any]], *, lowest_first: bool) -> pd.DataFrame:
     if not len(frame):
         return frame
     whole = ("rank", "rank last", "seeds that could tell", "images that could tell")
-    shown = [name for name in COLUMNS if name in frame]
+    shown = [name for name in COLUMNS if name in frame and (ranked or name not in _EARNED)]
     return frame[shown].astype({name: "Int64" for name in whole if name in frame})
 
 

@@ -12,6 +12,7 @@ from splitsec.leaderboard.ranking import RowSamples, rank
 from splitsec.metrics.intervals import MINIMUM_SEEDS
 from splitsec.metrics.noninferiority import needs
 from splitsec.metrics.two_level import Sample, variances
+from splitsec.records.official import is_official
 from splitsec.records.record import Record
 from splitsec.records.wording import MARGINS
 
@@ -28,7 +29,8 @@ def power_table(
     of which images are resampled. A number shows the difference in 80 % of experiments, at 5 %.
 
     Args:
-        records: any records; boards are those of :func:`splitsec.leaderboard.ranking.rank`.
+        records: any records, of which claims are left out; boards are those of
+            :func:`splitsec.leaderboard.ranking.rank`.
         difference: of leakage, above 0.
         margin: of utility, above 0; 0.02 of an AUC and 0.01 of a Jaccard by default.
 
@@ -40,7 +42,7 @@ def power_table(
         nothing is known. Empty if no defense can be compared.
     """
     rows = []
-    for board in rank(records, "defenses"):
+    for board in rank(filter(is_official, records), "defenses"):
         none = board.samples.get("none")
         for name, own in board.samples.items():
             if none is None or name == "none":

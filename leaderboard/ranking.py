@@ -3,41 +3,40 @@
 A board has one setting (target, cut, data, sizes, training, profile) and one kind of access:
 attacks with more access than a split-learning server are ranked separately. Ranks have simultaneous
 95 % intervals over seeds and images, see :func:`splitsec.metrics.two_level.rank_intervals`; rows
-that cannot be told apart share a rank.
+that cannot be told apart share a rank. Claims have boards of their own, without ranks, one for each
+claimant, and enter no other.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from splitsec.leaderboard.control import counting_attacks
 from splitsec.leaderboard.label_notes import label_notes
-from splitsec.leaderboard.placing import columns_of, placed
-from splitsec.leaderboard.samples import Resampler, completed, identified, stacked
+from splitsec.leaderboard.methods import Methods
+from splitsec.leaderboard.placing import placed
+from splitsec.leaderboard.rows import CLAIMED, attack_rows, counting, worst_rows
+from splitsec.leaderboard.samples import Resampler, completed, identified
 from splitsec.leaderboard.settings import By, plugin_names, settings_of, titles_of
 from splitsec.leaderboard.worth import (
     UTILITY_FLOOR,
     Rules,
     add_worth,
     linear_notes,
-    samples_of_worth,
     worth_of,
 )
-from splitsec.metrics.figures import SHARE, Estimate
 from splitsec.metrics.intervals import MINIMUM_SEEDS
-from splitsec.metrics.two_level import Floats, Sample, over_seeds_and_images
+from splitsec.metrics.two_level import Sample
+from splitsec.records.official import claimant_of, key_of
 from splitsec.records.record import (
     FLAGS,
     INCOMPLETE,
     INVALIDATING,
     LABELS_SHARED,
     PROTOCOL_VERSION,
-    Evidence,
     Record,
 )
 from splitsec.records.store import standing
@@ -72,9 +71,11 @@ class Board(NamedTuple):
         rows: one per defense, attack or target; columns as in :func:`rank`.
         notes: sentences that a reader must know, such as attacks that do not count.
         access: access of the attacks: ``server``, ``queries`` or ``oracle``.
-        cells: one per cell of the board: ``cell_id`` and the names of its ``attack``,
-            ``defense`` and ``target``, as in the rows.
+        cells: one per cell of the board: its ``key``, see
+            :func:`splitsec.records.official.key_of`, and the names of its ``attack``, ``defense``
+            and ``target``, as in the rows.
         samples: from the name of each row to what its verdicts come from.
+        claimant: who claims all of its numbers; None for an official board.
     """
 
     title: str
@@ -83,6 +84,7 @@ class Board(NamedTuple):
     access: str
     cells: pd.DataFrame
     samples: Mapping[str, RowSamples]
+    claimant: str | None = None
 
 
 def rank(
@@ -107,34 +109,56 @@ def rank(
             Jaccard by default.
 
     Returns:
-        Boards whose rows have ``rank`` (missing where ``reason`` says why) and ``rank last``, the
-        interval of their rank; ``name``, ``leakage`` with ``leakage low`` and ``leakage high``,
-        ``utility`` (not for attacks) and its share ``retained`` with intervals (defenses);
-        ``cost``, the utility lost, with its interval, ``margin`` and ``cost verdict``
-        (defenses); ``pareto``, the share of resamples in which a row is on the front (defenses);
-        ``worst attack`` (not for attacks), ``cells`` and ``expected``, ``evidence``, see
-        :func:`evidence`, and ``reason``. Best first.
+        The official boards, then those of claims. Rows of official boards have ``rank`` (missing
+        where ``reason`` says why) and ``rank last``, the interval of their rank; ``name``,
+        ``leakage`` with ``leakage low`` and ``leakage high``, ``utility`` (not for attacks) and its
+        share ``retained`` with intervals (defenses); ``cost``, the utility lost, with its interval,
+        ``margin`` and ``cost verdict`` (defenses); ``pareto``, the share of resamples in which a
+        row is on the front (defenses); ``worst attack`` (not for attacks), ``cells`` and
+        ``expected``, ``evidence`` and ``reason``. Best first. Rows of claims have no rank, no place
+        on the front and no verdict on their cost; all attacks in them count.
 
     Raises:
         DataError: a brief record's file can no longer be read.
     """
-    kept = [completed(one) for one in records if one.spec.attack != "none"]
-    if not kept:
+    sides: dict[str | None, list[Record]] = {None: []}  # None is the official one
+    for one in records:
+        if one.spec.attack != "none":
+            sides.setdefault(claimant_of(one), []).append(completed(one))
+    methods, rules = Methods(sides[None]), Rules(floor, margin)
+    there = {one.cell_id for one in sides[None]}
+    boards = _boards(sides.pop(None), by, methods, rules, None)
+    for claimant, claims in sides.items():
+        left = [one for one in claims if one.cell_id not in there]
+        boards += _boards(left, by, methods, rules, claimant)
+    return boards
+
+
+def _boards(
+    records: Sequence[Record], by: By, methods: Methods, rules: Rules, claimant: str | None
+) -> list[Board]:
+    """Return the boards of official records, or of those of one claimant."""
+    if not records:
         return []
-    frame = _frame(kept, by)
+    frame = _frame(records, by, methods)
     titles = titles_of(frame["setting"].unique())
+    said = "" if claimant is None else f"{_claimed_by(claimant)}: "
     boards = []
     for (setting, access), group in frame.groupby(["setting", "access"], sort=True):
-        board = _boarded(group, by, kept, Rules(floor, margin))
+        board = _boarded(group, by, records, rules, claimant)
         if len(board.rows) or board.notes:
             boards.append(
                 board._replace(
-                    title=f"{titles[str(setting)]}; {_ACCESS[str(access)]}",
+                    title=f"{said}{titles[str(setting)]}; {_ACCESS[str(access)]}",
                     notes=[*board.notes, *_outdated(int(group["protocol"].iloc[0]))],
                     access=str(access),
                 )
             )
     return boards
+
+
+def _claimed_by(claimant: str) -> str:
+    return f"CLAIMED by {claimant or 'somebody'}, not re-run here"
 
 
 def _outdated(protocol: int) -> list[str]:
@@ -147,11 +171,12 @@ def _outdated(protocol: int) -> list[str]:
     ]
 
 
-def _frame(records: Sequence[Record], by: By) -> pd.DataFrame:
+def _frame(records: Sequence[Record], by: By, methods: Methods) -> pd.DataFrame:
     """Return one row per record, with the columns that ranking needs."""
-    names = plugin_names(records)
+    names, counts_more = plugin_names(records, methods), standing(records)
+    settings = settings_of(records, by, methods)
     rows = []
-    for place, (one, setting) in enumerate(zip(records, settings_of(records, by), strict=True)):
+    for place, (one, setting) in enumerate(zip(records, settings, strict=True)):
         invalid = sorted(INVALIDATING & set(one.flags))
         known = one.status == "ok" and not invalid and one.leakage is not None
         leakage = one.leakage.value if known and one.leakage is not None else None
@@ -160,11 +185,11 @@ def _frame(records: Sequence[Record], by: By) -> pd.DataFrame:
         rows.append(
             {
                 "place": place,
-                "cell_id": one.cell_id,
+                "key": key_of(one),
                 "setting": setting,
                 "protocol": one.protocol,
                 "access": _access(one),
-                **names(one.spec),
+                **names(one),
                 "seed": one.spec.seed,
                 "leakage": leakage,
                 "identified": identified(one) if known else None,
@@ -172,7 +197,7 @@ def _frame(records: Sequence[Record], by: By) -> pd.DataFrame:
                 "reason": None if leakage is not None else _reason(one, invalid),
                 "labels shared": one.labels_shared() is True,
                 "incomplete": INCOMPLETE in one.flags,
-                "standing": standing(one),
+                "standing": counts_more(one),
                 **worth_of(one),
             }
         )
@@ -194,7 +219,9 @@ def _access(record: Record) -> str:
     return "queries" if threat.queries else "server"
 
 
-def _boarded(group: pd.DataFrame, by: By, records: Sequence[Record], rules: Rules) -> Board:
+def _boarded(
+    group: pd.DataFrame, by: By, records: Sequence[Record], rules: Rules, claimant: str | None
+) -> Board:
     notes: list[str] = []
     shared = int(group["labels shared"].sum())
     if shared:
@@ -206,20 +233,26 @@ def _boarded(group: pd.DataFrame, by: By, records: Sequence[Record], rules: Rule
     group = _newest(group, notes)
     seeds = sorted(set(group["seed"].tolist()))
     resampler = Resampler({one: records[one] for one in group["place"]})
+    complete = seeds if claimant is None else None
     if by == "attacks":
-        rows = _attack_rows(group, seeds, resampler)
+        rows = attack_rows(group, complete, resampler)
     else:
-        rows = _worst_rows(group, by, seeds, resampler, notes)
+        attacks = counting(group, resampler, claimant, notes)
+        rows = worst_rows(group, by, complete, resampler, attacks)
         notes += linear_notes(group)
         notes += label_notes(records[place] for place in group["place"])
     if by == "defenses":
         add_worth(rows, group, resampler, rules, notes)
     if rows:
         notes += _about_intervals(group, len(seeds), resampler)
-    cells = group[["cell_id", "attack", "defense", "target"]]
+    cells = group[["key", "attack", "defense", "target"]]
     measure = next(iter(group["measure"].dropna()), None)
     samples = {row["name"]: RowSamples(row["sample"], row.get("loss"), measure) for row in rows}
-    return Board("", placed(rows, lowest_first=by != "attacks"), notes, "", cells, samples)
+    if claimant is not None:
+        for row in rows:
+            row["evidence"] = CLAIMED
+    table = placed(rows, lowest_first=by != "attacks", ranked=claimant is None)
+    return Board("", table, notes, "", cells, samples, claimant)
 
 
 _FEW = {1: "one seed", 2: "two seeds"}
@@ -245,140 +278,14 @@ def _about_intervals(group: pd.DataFrame, seeds: int, resampler: Resampler) -> l
 def _newest(group: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Return one cell per attack, defense, target and seed; add a note if others are left out.
 
-    Such cells differ in the code of a plug-in or in the number of threads. Their mean would be of
-    no method that anybody ran.
+    Such cells differ in the number of threads, so their mean would be of no cell that ran.
     """
     kept = group.sort_values("standing", kind="stable").drop_duplicates(
         ["attack", "defense", "target", "seed"], keep="last"
     )
     if len(kept) < len(group):
         notes.append(
-            f"{len(group) - len(kept)} older cells are left out: of cells that differ only in the "
-            "code of a plug-in or in the number of threads, the newest counts"
+            f"{len(group) - len(kept)} cells are left out: of cells that differ only in the number "
+            "of threads, the first named folder's newest counts"
         )
     return kept.sort_index()
-
-
-def _worst_rows(
-    group: pd.DataFrame, by: By, seeds: list[int], resampler: Resampler, notes: list[str]
-) -> list[dict[str, Any]]:
-    """Return a row per defense or target, with its worst case per seed."""
-    columns = {"leakage": resampler.leakage, "identified": resampler.identified}
-
-    def sample_of(cells: pd.DataFrame, name: str) -> Sample:
-        return stacked(
-            cells[name], [columns[name](one) for one in cells["place"]], resampler.victims
-        )
-
-    counting = counting_attacks(group, sample_of, notes)
-    undefended = group[group["defense"] == "none"]
-    names = "defense" if by == "defenses" else "target"
-    rows: list[dict[str, Any]] = []
-    for name, every in (group if by == "defenses" else undefended).groupby(names, sort=False):
-        attacks = counting[str(every["target"].iloc[0])]
-        cells = every[every["attack"].isin(attacks)]
-        if cells.empty:
-            continue
-        table = _leakages(cells, "attack").reindex(index=seeds, columns=attacks)
-        row = _row(str(name), cells, table) | {"sample": _sample(cells, table, resampler, np.max)}
-        row["worst attack"] = None if row["reason"] else str(table.mean().idxmax())
-        rows.append(row | columns_of("utility", _utility(cells, resampler)))
-    return rows
-
-
-def _utility(cells: pd.DataFrame, resampler: Resampler) -> Estimate:
-    seeds = sorted(set(cells.dropna(subset=["utility"])["seed"]))
-    if not seeds:
-        return Estimate(None)
-    return over_seeds_and_images(samples_of_worth(cells, resampler, seeds)[0], SHARE)
-
-
-def _attack_rows(
-    group: pd.DataFrame, seeds: list[int], resampler: Resampler
-) -> list[dict[str, Any]]:
-    """Return a row per attack, with its mean over defenses per seed."""
-    defenses = group["defense"].unique()
-    rows = []
-    for name, cells in group.groupby("attack", sort=False):
-        table = _leakages(cells, "defense").reindex(index=seeds, columns=defenses)
-        row = _row(str(name), cells, table)
-        rows.append(row | {"sample": _sample(cells, table, resampler, np.mean)})
-    return rows
-
-
-def _leakages(cells: pd.DataFrame, across: str) -> pd.DataFrame:
-    """Return leakage by seed and ``across``, which is ``attack`` or ``defense``."""
-    return cells.pivot_table(index="seed", columns=across, values="leakage", dropna=False)
-
-
-def _sample(
-    cells: pd.DataFrame,
-    table: pd.DataFrame,
-    resampler: Resampler,
-    combined: Callable[..., Floats],
-) -> Sample:
-    """Return a row's leakage over seeds; of no seed if a cell has none.
-
-    Args:
-        cells: the row's cells.
-        table: their leakage, by seed and by what is combined.
-        resampler: of the board.
-        combined: ``numpy.max`` for the worst case, or ``numpy.mean``.
-    """
-    if table.isna().to_numpy().any():
-        return Sample(np.empty(0))
-    resampled: list[Floats | None] = []
-    for seed in table.index:
-        known = [resampler.leakage(one) for one in cells.loc[cells["seed"] == seed, "place"]]
-        complete = [one for one in known if one is not None]
-        resampled.append(combined(complete, axis=0) if len(complete) == len(known) else None)
-    per_seed = combined(table.to_numpy(float), axis=1)
-    return stacked(pd.Series(per_seed), resampled, resampler.victims)
-
-
-def _row(name: str, cells: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
-    """Return the values that every row has.
-
-    Args:
-        name: name of the defense, attack or target.
-        cells: its cells.
-        table: their leakage, missing if a cell has none.
-    """
-    missing = int(table.isna().sum().sum())
-    return {
-        "name": name,
-        "cells": table.size - missing,
-        "expected": table.size,
-        "evidence": evidence(cells["evidence"]),
-        "reason": _missing(cells, table.size, missing),
-    }
-
-
-RERUN = "re-run here"
-"""The evidence of a row whose cells were all run by the keeper of the records."""
-
-
-def evidence(cells: Iterable[Evidence]) -> str:
-    """Return in words how many of a row's cells are claims and how many were re-run here.
-
-    Returns:
-        ``re-run here``, ``claimed`` or ``2 of 5 re-run``, and how many re-run cells disagree with
-        their claims.
-    """
-    known = list(cells)
-    here = [one for one in known if one.origin == "here"]
-    if len(here) == len(known):
-        words = RERUN
-    else:
-        words = f"{len(here)} of {len(known)} re-run" if here else "claimed"
-    differ = sum(one.agreement == "differs" for one in here)
-    return f"{words}, {differ} disagree with the claim" if differ else words
-
-
-def _missing(cells: pd.DataFrame, expected: int, missing: int) -> str | None:
-    """Return why a row is not complete, or None."""
-    if not missing:
-        return None
-    said = list(dict.fromkeys(cells["reason"].dropna()))
-    why = f" ({'; '.join(said)})" if said else ""
-    return f"{expected - missing} of {expected} cells{why}"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal
 
-from splitsec.plugins.names import Kind
+from splitsec.escaping import one_line
+from splitsec.leaderboard.methods import Methods, distinct
+from splitsec.plugins.names import METHODS, Kind
+from splitsec.records.official import is_official
 from splitsec.records.record import PROTOCOL_VERSION, Record
-from splitsec.records.spec import COUNTS, CellSpec, value_in_words, with_values
+from splitsec.records.spec import COUNTS, CellSpec, value_in_words
 
 By = Literal["defenses", "attacks", "targets"]
-
-_KINDS: tuple[Kind, ...] = ("attack", "defense", "target")
 
 _IN_WORDS = {"training.epochs", "clients", *(f"counts.{name}" for name in COUNTS)}
 """Settings that the words of each board have anyway."""
@@ -31,19 +33,24 @@ _AXES = {
 }
 
 
-def settings_of(records: Sequence[Record], by: By) -> list[str]:
+def settings_of(records: Sequence[Record], by: By, methods: Methods) -> list[str]:
     """Return of each record the values that a board's cells share.
+
+    Args:
+        records: any records.
+        by: kind of a board's rows.
+        methods: names of methods; targets of other sources are other settings.
 
     Returns:
         In words, then complete, on a second line. The hash of the images is part of it where
         records that share everything else have several.
     """
-    settings = [_setting(one, by) for one in records]
+    settings = [_setting(one, by, methods) for one in records]
     images: dict[str, set[str]] = {}
     for one, setting in zip(records, settings, strict=True):
         images.setdefault(setting, set()).add(_images(one))
     return [
-        _setting(one, by, _images(one)) if len(images[setting]) > 1 else setting
+        _setting(one, by, methods, _images(one)) if len(images[setting]) > 1 else setting
         for one, setting in zip(records, settings, strict=True)
     ]
 
@@ -52,19 +59,20 @@ def _images(record: Record) -> str:
     return str(record.data.get("sha256", "unknown"))[:10]
 
 
-def _setting(record: Record, by: By, images: str | None = None) -> str:
+def _setting(record: Record, by: By, methods: Methods, images: str | None = None) -> str:
     spec = record.spec
     counts = f"{spec.private} private, {spec.public} public, {spec.held_out} held-out images"
     parts = [
         f"profile {spec.profile}",
-        f"{plugin_name(spec, 'data')} at {spec.size} px{_SMOKE_TEST if spec.data in DRAWN else ''}",
+        f"{plugin_name(record, 'data')} at {spec.size} px"
+        + (_SMOKE_TEST if spec.data in DRAWN else ""),
         counts,
         f"{spec.clients} clients" if spec.clients > 1 else "1 client",
         f"{spec.training.epochs} epochs",
     ]
     parts += [one for one in spec.settings() if one.partition("=")[0] not in _IN_WORDS]
     if by != "targets":
-        parts.insert(0, f"{plugin_name(spec, 'target')} cut {spec.cut}")
+        parts.insert(0, f"{plugin_name(record, 'target', methods)} cut {spec.cut}")
     if spec.partition_commitment is not None:
         parts.append(f"secret partition {spec.partition_commitment[:10]}")
     if record.protocol != PROTOCOL_VERSION:
@@ -80,7 +88,7 @@ def _setting(record: Record, by: By, images: str | None = None) -> str:
     }
     if by == "targets":
         common.pop("cut")
-    words = " ".join(", ".join(parts).split())
+    words = one_line(" ".join(", ".join(parts).split()))
     return f"{words}\n{json.dumps(common | parameters, sort_keys=True)}"
 
 
@@ -99,7 +107,7 @@ def titles_of(settings: Iterable[str]) -> dict[str, str]:
                 for name in names
                 if name in leaves and len({one.get(name) for one in several.values()}) > 1
             ]
-            titles[setting] = ", ".join([words, *differing])
+            titles[setting] = one_line(", ".join([words, *differing]))
     return titles
 
 
@@ -112,16 +120,20 @@ def _leaves(values: object, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, json.dumps(values)
 
 
-def plugin_names(records: Sequence[Record]) -> Callable[[CellSpec], dict[str, str]]:
+def plugin_names(
+    records: Sequence[Record], methods: Methods | None = None
+) -> Callable[[Record], dict[str, str]]:
     """Return a function that names a cell's attack, defense and target as rows of boards do.
 
     Args:
         records: the records; a name has the parameters that are not defaults, and those in which
             records differ.
+        methods: names of methods; by default of the official records.
     """
+    called = methods or Methods(filter(is_official, records))
     seen: dict[tuple[Kind, str, str], dict[str, Any]] = {}
     for record in records:
-        for kind in _KINDS:
+        for kind in METHODS:
             given = record.spec.parameters.get(kind, {})
             seen.setdefault((kind, getattr(record.spec, kind), repr(given)), given)
     values: dict[tuple[Kind, str, str], dict[str, str]] = {}  # complete to short
@@ -130,7 +142,8 @@ def plugin_names(records: Sequence[Record]) -> Callable[[CellSpec], dict[str, st
             texts = values.setdefault((kind, plugin, name), {})
             texts[json.dumps(value)] = value_in_words(value)
 
-    def named(spec: CellSpec, kind: Kind) -> str:
+    def named(record: Record, kind: Kind) -> str:
+        spec = record.spec
         plain, shown = getattr(spec, kind), {}
         changed = _changed(spec, kind)
         for name, value in spec.parameters.get(kind, {}).items():
@@ -138,24 +151,29 @@ def plugin_names(records: Sequence[Record]) -> Callable[[CellSpec], dict[str, st
             if len(texts) > 1 or name in changed:
                 alike = len(set(texts.values())) < len(texts)  # such as paths of one last name
                 shown[name] = json.dumps(value) if alike else texts[json.dumps(value)]
-        return (
-            f"{plain}:{','.join(f'{one}={text}' for one, text in shown.items())}"
-            if shown
-            else plain
-        )
+        return _with_settings(called.label(record, kind), shown)
 
-    def names(spec: CellSpec) -> dict[str, str]:
-        found: dict[str, str] = {kind: named(spec, kind) for kind in _KINDS}
-        found["target"] += f" cut {spec.cut}"
+    def names(record: Record) -> dict[str, str]:
+        found: dict[str, str] = {kind: named(record, kind) for kind in METHODS}
+        found["target"] += f" cut {record.spec.cut}"
         return found
 
     return names
 
 
-def plugin_name(spec: CellSpec, kind: Kind) -> str:
-    """Return a plug-in's name with the parameters that are not defaults."""
+def plugin_name(record: Record, kind: Kind, methods: Methods | None = None) -> str:
+    """Return the name of a record's plug-in with the parameters that are not defaults."""
+    spec = record.spec
     given = spec.parameters.get(kind, {})
-    return with_values(getattr(spec, kind), {name: given[name] for name in _changed(spec, kind)})
+    changed = {name: value_in_words(given[name]) for name in _changed(spec, kind)}
+    plain = distinct(getattr(spec, kind)) if methods is None else methods.label(record, kind)
+    return _with_settings(plain, changed)
+
+
+def _with_settings(name: str, values: Mapping[str, str]) -> str:
+    """Return a name and values, such as ``dcor:alpha=0.9``, both as they can be shown."""
+    shown = ",".join(f"{one}={text}" for one, text in values.items())
+    return f"{name}:{distinct(shown)}" if shown else name
 
 
 def _changed(spec: CellSpec, kind: Kind) -> list[str]:
@@ -177,7 +195,7 @@ def _defaults(kind: Kind, name: str, profile: str) -> Mapping[str, Any]:
     from splitsec.plugins.loading import is_builtin, load_plugin  # imports torch, seldom needed
     from splitsec.plugins.parameters import build_parameters, profile_defaults
 
-    if not is_builtin(kind, name):
+    if not (re.fullmatch(r"[a-z0-9-]+", name) and is_builtin(kind, name)):
         return {}
     plugin = load_plugin(kind, name).cls
     usual = build_parameters(name, plugin.Parameters, profile_defaults(plugin, profile))

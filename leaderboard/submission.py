@@ -22,10 +22,11 @@ from splitsec.leaderboard.web.publication import command, publish, without_folde
 from splitsec.plugins.loading import Plugin, is_builtin, load_plugin
 from splitsec.plugins.names import KINDS, Kind, path_of, plain_name
 from splitsec.plugins.source_code import source_files, source_sha256
+from splitsec.records.official import SUBMISSION
 from splitsec.records.record import FLAGS, PROTOCOL_VERSION, Evidence, Record
 from splitsec.records.store import StoredRecord
 from splitsec.records.wording import flags_of, threat_in_words
-from splitsec.running.verification import SUBMISSION, locate
+from splitsec.running.verification import locate
 
 
 class SubmittedPlugin(NamedTuple):
@@ -68,7 +69,8 @@ def assemble(found: Sequence[StoredRecord], folder: Path, given: Mapping[str, st
             inside = Path(name).relative_to(source.name)
             write_bytes(folder / mine.path / inside, content)
     for one in found:
-        publish(StoredRecord(_claim(one.record, submitted), one.folder), folder / "records")
+        claim = _claim(one.record, submitted, folder.absolute().name)
+        publish(StoredRecord(claim, one.folder), folder / "records")
     text = render(folder.absolute().name, records, list(submitted.values()))
     write_text(folder / SUBMISSION, text)
     return folder / SUBMISSION
@@ -168,16 +170,17 @@ def _path_of(plugin: Plugin, taken: Mapping[str, str]) -> str:
     return place
 
 
-def _claim(record: Record, submitted: Mapping[tuple[Kind, str], SubmittedPlugin]) -> Record:
+def _claim(
+    record: Record, submitted: Mapping[tuple[Kind, str], SubmittedPlugin], claimant: str
+) -> Record:
     """Return a record as a claim with paths to the plug-ins in the submission."""
-    plugins = {name: dict(said) for name, said in record.provenance.plugins.items()}
+    plugins = {kind: dict(said) for kind, said in record.provenance.plugins.items()}
     for (kind, name), one in submitted.items():
         if getattr(record.spec, kind) == name:
             plugins[kind] |= {"spec": one.spec, "source": one.path}
     provenance = record.provenance.model_copy(update={"plugins": plugins})
-    return record.model_copy(
-        update={"provenance": provenance, "evidence": Evidence(origin="claimed")}
-    )
+    evidence = Evidence(origin="claimed", claimant=claimant)
+    return record.model_copy(update={"provenance": provenance, "evidence": evidence})
 
 
 def render(name: str, records: Sequence[Record], submitted: Sequence[SubmittedPlugin]) -> str:
@@ -200,7 +203,7 @@ def render(name: str, records: Sequence[Record], submitted: Sequence[SubmittedPl
     template = resources.files("splitsec.leaderboard").joinpath("submission.md.j2")
     facts = _facts(records)
     example = next(record for record in records if record.status == "ok")
-    again = command(_claim(example, {(one.plugin.kind, one.name): one for one in submitted}))
+    again = command(_claim(example, {(one.plugin.kind, one.name): one for one in submitted}, name))
     labels = [f"the {one.plugin.kind} {one.name}" for one in submitted]
     attacks = sorted({one.spec.attack for one in records} - {"none"})
     return environment.from_string(template.read_text(encoding="utf-8")).render(

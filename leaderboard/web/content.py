@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from splitsec.leaderboard.boards import cost_in_words, ranks_in_words
-from splitsec.leaderboard.ranking import RERUN, Board, rank
+from splitsec.leaderboard.ranking import Board, rank
+from splitsec.leaderboard.rows import RERUN
 from splitsec.leaderboard.settings import By, plugin_name
 from splitsec.leaderboard.worth import Rules
+from splitsec.records.official import key_of
 from splitsec.records.record import Record
 from splitsec.records.wording import with_interval
 
@@ -91,7 +93,7 @@ class Table(NamedTuple):
         measure: name of the utility.
         notes: sentences that a reader must know.
         rows: best first.
-        claimed: whether some row has cells that were not run here.
+        claimant: who claims all of its numbers; None for an official board.
         curves: positions of rows that are strengths of one method, weakest parameter first.
     """
 
@@ -106,7 +108,7 @@ class Table(NamedTuple):
     measure: str
     notes: list[str]
     rows: list[Row]
-    claimed: bool
+    claimant: str | None
     curves: list[list[int]]
 
 
@@ -118,7 +120,7 @@ def tables(records: Sequence[Record], by: By, rules: Rules) -> dict[str, list[Ta
         by: kind of the rows.
         rules: what boards are judged by.
     """
-    places = {record.cell_id: place for place, record in enumerate(records)}
+    places = {key_of(record): place for place, record in enumerate(records)}
     boards = sorted(rank(records, by, *rules), key=lambda board: ACCESS.index(board.access))
     grouped: dict[str, list[Table]] = {}
     for number, board in enumerate(boards, 1):
@@ -132,7 +134,7 @@ def _table(
 ) -> Table:
     kind = by.removesuffix("s")
     members: dict[str, list[int]] = {}
-    for name, cell in zip(board.cells[kind], board.cells["cell_id"], strict=True):
+    for name, cell in zip(board.cells[kind], board.cells["key"], strict=True):
         members.setdefault(str(name), []).append(places[cell])
     first = records[next(iter(members.values()))[0]]
     spec = first.spec
@@ -146,11 +148,11 @@ def _table(
                 mine,
             )
         )
-    where = f"{plugin_name(spec, 'data')} at {spec.size} px"
+    where = f"{plugin_name(first, 'data')} at {spec.size} px"
     everywhere = by == "targets"
     return Table(
         key=key,
-        heading=where if everywhere else f"{plugin_name(spec, 'target')} cut {spec.cut}, {where}",
+        heading=where if everywhere else f"{plugin_name(first, 'target')} cut {spec.cut}, {where}",
         setting=board.title.rpartition("; ")[0],
         access=board.access,
         target="" if everywhere else spec.target,
@@ -160,7 +162,7 @@ def _table(
         measure="AUC" if first.utility is None or first.utility.jaccard is None else "Jaccard",
         notes=board.notes,
         rows=rows,
-        claimed=any(row.evidence != RERUN for row in rows),
+        claimant=board.claimant,
         curves=_curves([records[row.members[0]] for row in rows], kind),
     )
 
@@ -238,10 +240,12 @@ def _settings(record: Record, kind: str) -> dict[str, Any]:
 
 
 def chart(table: Table) -> dict[str, Any] | None:
-    """Return the points of a board's privacy-utility scatter; None for fewer than two.
+    """Return the points of a board's privacy-utility scatter; None for fewer than two, or claims.
 
     The horizontal axis is the utility retained, or utility itself if rows are targets.
     """
+    if table.claimant is not None:
+        return None
     retains = any(row.retained for row in table.rows)
     points = {
         place: _point(row, across)

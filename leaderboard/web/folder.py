@@ -31,6 +31,7 @@ from splitsec.leaderboard.web.publication import (
     without_folders,
 )
 from splitsec.leaderboard.worth import Rules
+from splitsec.records.official import is_official, key_of
 from splitsec.records.record import Record
 from splitsec.records.store import StoredRecord
 
@@ -103,7 +104,7 @@ def _place(found: StoredRecord) -> tuple[object, ...]:
         spec.attack,
         given,
         spec.seed,
-        found.record.cell_id,
+        key_of(found.record),
     )
 
 
@@ -198,7 +199,7 @@ def _write_index(
         versions=versions,
         bibtex=Markup(html.escape(bibtex(versions, days[-1][:4]))),
         shared=sum(one.labels_shared() is True for one in records),
-        claims=sum(one.evidence.origin == "claimed" for one in records),
+        claims=sum(not is_official(one) for one in records),
     )
     _write(folder / "index.html", page)
 

@@ -11,10 +11,10 @@ import numpy as np
 from splitsec.cells.panel import Curve, curves_of
 from splitsec.leaderboard.settings import plugin_name
 from splitsec.leaderboard.web.content import rounded
-from splitsec.leaderboard.web.publication import Picture, command
+from splitsec.leaderboard.web.publication import Picture, command, file_stem
 from splitsec.metrics.schema import VictimScores
+from splitsec.records.official import claimant_of
 from splitsec.records.record import FLAGS, INVALIDATING, Record
-from splitsec.records.spec import CellSpec
 from splitsec.records.wording import (
     flag_in_words,
     flags_of,
@@ -31,7 +31,7 @@ _VICTIMS = {"training": "private training images", "held_out": "private held-out
 
 
 def card(
-    record: Record, names: Callable[[CellSpec], dict[str, str]], picture: Picture | None
+    record: Record, names: Callable[[Record], dict[str, str]], picture: Picture | None
 ) -> dict[str, Any]:
     """Return the values of a cell that the gallery shows, sorts and filters.
 
@@ -40,15 +40,15 @@ def card(
         names: function of :func:`splitsec.leaderboard.settings.plugin_names`.
         picture: its picture, if it has one.
     """
-    spec, named = record.spec, names(record.spec)
+    spec, named = record.spec, names(record)
     return {
-        "id": record.cell_id,
+        "id": file_stem(record),
         "title": f"{named['attack']} against {named['defense']}"
         if spec.attack != "none"
         else f"no attack, {'no defense' if spec.defense == 'none' else named['defense']}",
         "setting": ", ".join(
             [
-                f"{named['target']}, {plugin_name(spec, 'data')} at {spec.size} px",
+                f"{named['target']}, {plugin_name(record, 'data')} at {spec.size} px",
                 f"profile {spec.profile}, seed {spec.seed}",
                 *spec.settings(),
             ]
@@ -87,9 +87,9 @@ def _picture(record: Record, picture: Picture) -> dict[str, Any]:
 def alternative(record: Record) -> str:
     """Return the picture's content in words and numbers, for a reader who cannot see it."""
     spec = record.spec
-    behind = "" if spec.defense == "none" else f" behind {plugin_name(spec, 'defense')}"
+    behind = "" if spec.defense == "none" else f" behind {plugin_name(record, 'defense')}"
     text = (
-        f"Rows of private images, what {plugin_name(spec, 'attack')} recovered of them{behind}, "
+        f"Rows of private images, what {plugin_name(record, 'attack')} recovered of them{behind}, "
         "the difference, and the best blind guess."
     )
     if record.leakage is None or record.victims is None:
@@ -108,8 +108,9 @@ def alternative(record: Record) -> str:
 
 def _evidence(record: Record) -> str | None:
     """Return whether the numbers are claimed or re-run, or None if they were run here."""
-    if record.evidence.origin == "claimed":
-        return "Claimed by the submitter; not re-run here."
+    claimant = claimant_of(record)
+    if claimant is not None:
+        return f"Claimed by {claimant or 'somebody'}; not re-run here."
     agreement = record.evidence.agreement
     if agreement is None:
         return None

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from splitsec.cells.requests import request_of
 from splitsec.errors import DataError
 from splitsec.plugins.names import KINDS
+from splitsec.records.official import claimant_of, key_of
 from splitsec.records.per_image import PER_IMAGE, load_per_image, per_image_bytes
-from splitsec.records.record import Record
+from splitsec.records.record import Evidence, Record
 from splitsec.records.store import StoredRecord, keep_record
 
 PICTURES = "pictures"
@@ -59,6 +60,9 @@ def published(record: Record, picture: str | None, values: str | None = None) ->
     rewritten = Record.model_validate(without_folders(said))
     changes: dict[str, Any] = {name: getattr(rewritten, name) for name in _TEXTS}
     named = {"panel": picture, PER_IMAGE: values}
+    claimant = claimant_of(record)
+    if claimant is not None:
+        changes["evidence"] = Evidence(origin="claimed", claimant=claimant)
     changes["artifacts"] = {name: path for name, path in named.items() if path is not None}
     return record.model_copy(update=changes).sealed()
 
@@ -110,14 +114,14 @@ def _beside(spec: str) -> str:
 
 
 def file_stem(record: Record) -> str:
-    """Return the stem of a cell's file names.
+    """Return the stem of a cell's file names; a claim's also says whose it is.
 
     Raises:
         DataError: its id is not a hash, so it is not a safe file name.
     """
     if not _CELL_ID.fullmatch(record.cell_id):
         raise DataError(f"{record.spec.title()}: its cell_id {record.cell_id[:80]!r} is no SHA-256")
-    return record.cell_id
+    return key_of(record)
 
 
 class Picture(NamedTuple):

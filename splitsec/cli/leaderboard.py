@@ -19,7 +19,8 @@ from splitsec.leaderboard.ranking import Board, rank
 from splitsec.leaderboard.settings import By
 from splitsec.leaderboard.worth import UTILITY_FLOOR, Rules
 from splitsec.records.index import load_brief_records
-from splitsec.records.record import Evidence
+from splitsec.records.official import is_official
+from splitsec.records.record import Record
 from splitsec.records.store import StoredRecord, find_records
 from splitsec.records.wording import MARGINS
 
@@ -68,7 +69,7 @@ _WIDE = 120  # columns of a terminal in which measures and their intervals share
 @click.option(
     "--only-verified",
     is_flag=True,
-    help="Leave out claims of submitters that were not re-run here.",
+    help="Leave out the tables of claims, which nobody has re-run here.",
 )
 def command(
     records: tuple[Path, ...],
@@ -84,9 +85,12 @@ def command(
     A defense is as good as its worst case over the attacks that work undefended or behind any
     defense. Intervals and ranks are over seeds and images. Rows that cannot be told apart share a
     rank; rows that are incomplete, invalid or below the floor of utility are shown without one. A
-    defense's cost is within the margin only if its whole interval is. Of a cell that is claimed
-    and was run again, the new record counts; the evidence says which rows rest on claims. Exits 5
-    if no record is of an attack.
+    defense's cost is within the margin only if its whole interval is.
+
+    A claimed number is the submitter's own: nobody here has run its cell again. Claims have tables
+    of their own, without ranks, and change no other number. A name with a hash is of another source
+    than the method of that name here. Of several records of one cell, that of the first folder
+    counts. Exits 5 if no record is of an attack.
     """
     folders = ("html", "records")
     if output is None and form in folders:
@@ -94,14 +98,12 @@ def command(
     if output is not None and form not in folders:
         raise UsageError(f"--output is for --format {' and '.join(folders)}; {form} is printed")
     if output is not None:
-        found = [
-            one for one in find_records(records) if _counts(one.record.evidence, only_verified)
-        ]
+        found = [one for one in find_records(records) if _counts(one.record, only_verified)]
         if form == "records":
             return _publish(found, output)
         return _write_page(found, cast(By, by), output, Rules(floor, margin))
     brief = load_brief_records(records, _announce)
-    known = [one for one in brief if _counts(one.evidence, only_verified)]
+    known = [one for one in brief if _counts(one, only_verified)]
     boards = rank(known, cast(By, by), floor, margin)
     if not boards:
         return _empty()
@@ -112,9 +114,9 @@ def command(
     return Exit.OK
 
 
-def _counts(evidence: Evidence, only_verified: bool) -> bool:
+def _counts(record: Record, only_verified: bool) -> bool:
     """Return whether a record counts."""
-    return evidence.origin == "here" or not only_verified
+    return not only_verified or is_official(record)
 
 
 def _announce(sentence: str) -> None:

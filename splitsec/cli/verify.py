@@ -153,13 +153,8 @@ def _confined(
 ) -> int:
     """Run the same command in a sandbox that shows the records and their sources."""
     from splitsec.cli.verify_in_sandbox import run_confined
-    from splitsec.running.verification import (
-        SUBMISSION,
-        parse_plugins,
-        read_claims,
-        sources_of,
-        submission_of,
-    )
+    from splitsec.records.official import SUBMISSION, submission_of
+    from splitsec.running.verification import parse_plugins, read_claims, sources_of
 
     if execution.executor == "ray":
         raise UsageError("--sandbox leaves the command no network, which --executor ray needs")

@@ -19,7 +19,7 @@ from splitsec.records.record import SCHEMA_VERSION, Record, load_record
 from splitsec.records.store import StoredRecord, each_once, read_records
 
 _NAME = ".index.sqlite"
-_VERSION = f"{SCHEMA_VERSION}.3"
+_VERSION = f"{SCHEMA_VERSION}.4"
 
 
 class _File(NamedTuple):
@@ -34,7 +34,13 @@ class _File(NamedTuple):
 
 def brief(record: Record) -> Record:
     """Return a record with what ranks it: no scores of images, no curves, no packages."""
-    provenance = record.provenance.model_copy(update={"plugins": {}, "packages": {}, "command": []})
+    sources = {
+        kind: {name: said[name] for name in ("sha256", "code") if name in said}
+        for kind, said in record.provenance.plugins.items()
+    }
+    provenance = record.provenance.model_copy(
+        update={"plugins": sources, "packages": {}, "command": []}
+    )
     return record.model_copy(
         update={
             "victims": None,

@@ -209,12 +209,16 @@ class Evidence(_Model):
         origin: ``"here"`` if the record's owner ran the cell, ``"claimed"`` if somebody else ran
             it and sent the record.
         agreement: for a cell that was run again here, how its numbers compare with the claim.
+        claimant: name of the submission that a published claim is from.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    later: ClassVar[tuple[str, ...]] = ("claimant",)
+
     origin: Literal["here", "claimed"] = "here"
     agreement: Agreement | None = None
+    claimant: str | None = None
 
 
 class Record(_Model):

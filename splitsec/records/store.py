@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 from splitsec.errors import DataError
 from splitsec.escaping import file_name
 from splitsec.files import sha256_of, write_atomically, write_text
-from splitsec.records.record import Record, load_record, read_record
+from splitsec.records.official import claimant_of, submission_of
+from splitsec.records.record import Evidence, Record, load_record, read_record
 from splitsec.records.spec import CellSpec
 
 _ID = 10  # characters of a cell's id in the name of its folder
@@ -243,8 +244,7 @@ def find_records(paths: Iterable[str | Path]) -> list[StoredRecord]:
             ``splitsec eval --json`` prints them.
 
     Returns:
-        Records, in the order of their paths. Of a cell that is there several times, one that
-        was run here wins over a claim, then one that is ok, the latest, and one with a folder.
+        Records, in the order of their paths, see :func:`each_once`.
 
     Raises:
         DataError: nothing is there, or a record cannot be read.
@@ -253,28 +253,50 @@ def find_records(paths: Iterable[str | Path]) -> list[StoredRecord]:
 
 
 def each_once(found: Iterable[StoredRecord]) -> list[StoredRecord]:
-    """Return each cell's record once; see :func:`find_records` for which of several."""
-    cells: dict[str, StoredRecord] = {}
-    for one in found:
-        known = cells.get(one.record.cell_id)
-        if known is None or _place(one) >= _place(known):
-            cells[one.record.cell_id] = one
-    return list(cells.values())
+    """Return each cell's official record once, or else each claimant's record of it.
 
-
-def _place(found: StoredRecord) -> tuple[Standing, bool]:
-    return standing(found.record), found.folder is not None
-
-
-Standing = tuple[bool, bool, str]
-
-
-def standing(record: Record) -> Standing:
-    """Return a key by which the record that counts is the largest of several of one cell.
-
-    One that was run here wins over a claim, then one that is ok, then the latest.
+    Of several official records of a cell, or several of one claimant, one that is ok counts, then
+    the one whose folder was named first, whatever its date, then the latest.
     """
-    return record.evidence.origin == "here", record.status == "ok", record.provenance.created
+    every = list(found)
+    key = standing([one.record for one in every])
+    cells: dict[tuple[str, str | None], StoredRecord] = {}
+    for one in every:
+        called = one.record.cell_id, claimant_of(one.record)
+        known = cells.get(called)
+        if known is None or key(one.record) >= key(known.record):
+            cells[called] = one
+    return [
+        one
+        for (cell, claimant), one in cells.items()
+        if claimant is None or (cell, None) not in cells
+    ]
+
+
+Standing = tuple[bool, int, str]
+
+
+def standing(records: Sequence[Record]) -> Callable[[Record], Standing]:
+    """Return a key by which the record that counts is the largest of several of one method.
+
+    One that is ok counts, then one of the folder that was named first, then the latest: anybody may
+    write a date, but whoever reads records says which come first.
+
+    Args:
+        records: all of them, in the order in which they were named.
+    """
+    named = dict.fromkeys(_store_of(record) for record in records)
+    folders = [one for one in named if one is not None]
+    stores = {store: place for place, store in enumerate([*folders, None])}  # streams are last
+
+    def key(record: Record) -> Standing:
+        return record.status == "ok", -stores[_store_of(record)], record.provenance.created
+
+    return key
+
+
+def _store_of(record: Record) -> Path | None:
+    return None if record.folder is None else record.folder.parent
 
 
 def read_records(path: Path) -> list[StoredRecord]:
@@ -284,13 +306,22 @@ def read_records(path: Path) -> list[StoredRecord]:
         DataError: nothing is there, or a record cannot be read.
     """
     if path.suffix == ".jsonl":
-        return [StoredRecord(record, None) for record in _read_lines(path)]
+        claims = submission_of(path.absolute().parent)
+        return [StoredRecord(_in_stream(record, claims), None) for record in _read_lines(path)]
     if not path.is_dir():
         return [StoredRecord(load_record(path), path.parent)]
     files = sorted(file for file in path.rglob("record.json") if not _hidden(file, path))
     if not files:
         raise DataError(f"there is no record.json under {path}")
     return [StoredRecord(load_record(file), file.parent) for file in files]
+
+
+def _in_stream(record: Record, submission: Path | None) -> Record:
+    """Return a record of a stream; one that is in a submission is a claim, whatever it says."""
+    if submission is None:
+        return record
+    claimed = Evidence(origin="claimed", claimant=submission.name)
+    return record.model_copy(update={"evidence": claimed})
 
 
 def _hidden(file: Path, folder: Path) -> bool:

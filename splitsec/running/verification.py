@@ -20,15 +20,13 @@ from splitsec.plugins.names import KINDS, METHODS, Kind, path_of
 from splitsec.plugins.source_code import source_sha256
 from splitsec.records.agreement import Comparison
 from splitsec.records.cell_progress import CellProgress
+from splitsec.records.official import submission_of
 from splitsec.records.per_image import load_per_image
 from splitsec.records.record import PROTOCOL_VERSION, Record, load_record
 from splitsec.records.store import read_records
 
 if TYPE_CHECKING:
     from splitsec.cells.cell import Cell
-
-SUBMISSION = "SUBMISSION.md"
-"""File that makes a folder a submission: the records in it are claims."""
 
 
 @dataclass
@@ -304,12 +302,6 @@ def parse_plugins(texts: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"--plugin {text!r} is not of the form my-attack=./my_attack.py")
         found[name] = path
     return found
-
-
-def submission_of(folder: Path) -> Path | None:
-    """Return the submission that a folder is or belongs to, if any."""
-    places = (folder, *folder.parents)
-    return next((place for place in places if (place / SUBMISSION).is_file()), None)
 
 
 def sample_of(claims: Sequence[ClaimedRecord], count: int, seed: int) -> list[ClaimedRecord]:

@@ -176,16 +176,16 @@ def test_a_board_names_a_strength_that_is_not_the_default() -> None:
     (board,) = rank(records, "defenses")
     assert board.rows["name"].tolist() == ["dcor:alpha=0.9", "none"]
     usual = [changed(one, {}) for one in strong]
-    assert set(plugin_names(usual)(usual[0].spec).values()) == {"a", "dcor", "resnet cut 3"}
+    assert set(plugin_names(usual)(usual[0]).values()) == {"a", "dcor", "resnet cut 3"}
 
 
 def test_records_from_before_are_compared_with_todays_defaults() -> None:
     for alpha, name in ((0.9, "dcor:alpha=0.9"), (0.5, "dcor")):
         old = cell("a", "dcor", 0, 0.2, parameters={"alpha": alpha})
         assert old.spec.changed is None
-        assert plugin_name(old.spec, "defense") == name
+        assert plugin_name(old, "defense") == name
     foreign = cell("a", "mine", 0, 0.2, parameters={"alpha": 0.5})
-    assert plugin_name(foreign.spec, "defense") == "mine:alpha=0.5"
+    assert plugin_name(foreign, "defense") == "mine:alpha=0.5"
 
 
 def test_boards_say_training_that_is_not_the_default() -> None:
@@ -210,7 +210,7 @@ def test_two_files_of_one_name_are_two_rows() -> None:
         for s in SEEDS
     ]
     names = plugin_names(records)
-    assert {names(one.spec)["defense"] for one in records} == {
+    assert {names(one)["defense"] for one in records} == {
         'd:weights="/0/w.pt"',
         'd:weights="/1/w.pt"',
     }

@@ -12,7 +12,9 @@ import pytest
 from playwright.sync_api import Browser
 
 from splitsec.cli.exit_codes import Exit
-from splitsec.leaderboard.ranking import evidence, rank
+from splitsec.leaderboard.ranking import rank
+from splitsec.leaderboard.rows import evidence
+from splitsec.leaderboard.settings import By
 from splitsec.records.record import Agreement, Evidence, Record, load_record
 from splitsec.records.store import StoredRecord, each_once
 from support.browser import system_browser
@@ -46,9 +48,10 @@ def make_records() -> list[Record]:
 EXPECTED = {
     "none": "re-run here",
     "mine": "re-run here",
-    "shaky": "2 of 5 re-run, 2 disagree with the claim",
-    "new": "claimed",
+    "shaky": "re-run here, 2 disagree with the claim",
 }
+CLAIMS = {"shaky": "claimed", "new (source unknown)": "claimed"}
+"""Names of claimed methods: what was run here keeps its name, other sources have theirs."""
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +71,24 @@ def test_a_claim_gives_way_to_the_run_here_whatever_came_of_it() -> None:
         assert kept.record.status == "failed"
 
 
-def test_a_row_says_whose_numbers_it_has() -> None:
-    records = [one.record for one in each_once(StoredRecord(one, None) for one in make_records())]
-    (board,) = rank(records, "defenses")
-    assert board.rows.set_index("name")["evidence"].to_dict() == EXPECTED
-    shaky = board.rows.set_index("name").loc["shaky"]
-    assert shaky["leakage"] == pytest.approx((2 * 0.6 + 3 * 0.3) / 5), "the re-run counts"
-    (by_attack,) = rank(records, "attacks")
-    assert by_attack.rows["evidence"].tolist() == ["12 of 20 re-run, 2 disagree with the claim"]
+def boards_of(records: list[Record], by: By) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of the official board and of the claims."""
+    official, claims = rank(
+        [one.record for one in each_once(StoredRecord(one, None) for one in records)], by
+    )
+    assert official.claimant is None and claims.claimant == ""
+    return official.rows.set_index("name"), claims.rows.set_index("name")
+
+
+def test_claims_have_a_table_of_their_own() -> None:
+    official, claims = boards_of(make_records(), "defenses")
+    assert official["evidence"].to_dict() == EXPECTED
+    assert claims["evidence"].to_dict() == CLAIMS
+    assert official.loc["shaky", "leakage"] != official.loc["shaky", "leakage"], "2 of 5 cells"
+    assert claims.loc["shaky", "leakage"] == pytest.approx(0.3), "of the 3 that nobody re-ran"
+    assert "rank" in official and not {"rank", "pareto", "cost verdict"} & set(claims)
+    by_attack, _ = boards_of(make_records(), "attacks")
+    assert by_attack["evidence"].tolist() == ["re-run here, 2 disagree with the claim"]
 
 
 def test_agreement_within_tolerance_is_agreement() -> None:
@@ -87,10 +100,12 @@ def test_every_form_says_it(form: str, results: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("COLUMNS", "200")
     said = run(results, "--format", form)
     assert said.return_value == Exit.OK
-    assert all(words in said.stdout for words in EXPECTED.values())
+    assert "CLAIMED by claims, not re-run here: resnet cut 3" in said.stdout
+    assert all(words in said.stdout for words in (*EXPECTED.values(), *CLAIMS.values()))
     if form == "json":
-        (board,) = json.loads(said.stdout)
-        assert {row["name"]: row["evidence"] for row in board["rows"]} == EXPECTED
+        official, claims = json.loads(said.stdout)
+        assert {row["name"]: row["evidence"] for row in official["rows"]} == EXPECTED
+        assert {row["name"]: row["evidence"] for row in claims["rows"]} == CLAIMS
 
 
 def test_nothing_is_said_where_all_was_run_here(tmp_path: Path) -> None:
@@ -114,7 +129,7 @@ def test_only_verified_leaves_claims_out(results: Path, tmp_path: Path) -> None:
 def test_a_page_of_the_pages_records_says_the_same(results: Path, tmp_path: Path) -> None:
     page = build(results, tmp_path / "page")
     records = [load_record(file) for file in sorted((page / "records").iterdir())]
-    assert sum(one.evidence == CLAIMED for one in records) == 8
+    assert sum(one.evidence.claimant == "claims" for one in records) == 8
     files = sorted((page / "records").iterdir())
     assert run(*files, "--format", "html", "--output", tmp_path / "again").return_value == Exit.OK
     assert (page / "index.html").read_bytes() == (tmp_path / "again" / "index.html").read_bytes()
@@ -133,9 +148,12 @@ def test_the_page_says_it_of_rows_and_of_cells(
     opened = browser.new_page()
     opened.goto((build(results, tmp_path / "page") / "index.html").as_uri())
     cells = opened.locator("#defenses-1 th .evidence").all_inner_texts()
-    assert sorted(cells) == sorted(EXPECTED.values())
+    assert cells == ["re-run here, 2 disagree with the claim"]
+    claims = opened.locator("#defenses-2")
+    assert "Claimed by claims, not re-run here." in claims.inner_text()
+    assert claims.locator("thead button").all_inner_texts()[0] == "Defense", "and no rank"
     assert "8 cells of this page are claimed." in opened.locator("#reading").inner_text()
     told = opened.locator("#cells p.evidence").all_inner_texts()
-    assert "Claimed by the submitter; not re-run here." in told
+    assert "Claimed by claims; not re-run here." in told
     assert "Run again here: the numbers are identical with those that were claimed." in told
     opened.close()

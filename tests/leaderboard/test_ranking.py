@@ -236,7 +236,7 @@ def test_the_interval_of_an_old_record_is_shown_within_its_range() -> None:
     assert given[["jaccard low", "jaccard high"]].values.tolist() == [[0.57, 1]]
 
 
-def test_of_cells_that_differ_in_code_alone_the_newest_counts() -> None:
+def test_of_cells_that_differ_in_threads_alone_the_newest_counts() -> None:
     old, new = grid(a_none=0.6, a_d=0.2), grid(a_d=0.5)
     new = [
         one.model_copy(
@@ -250,7 +250,7 @@ def test_of_cells_that_differ_in_code_alone_the_newest_counts() -> None:
     for records in ([*old, *new], [*new, *old]):
         (board,) = rank(records, "defenses")
         assert board.rows.set_index("name").loc["d", "leakage"] == pytest.approx(0.52)
-        assert board.notes[0].startswith("5 older cells are left out")
+        assert board.notes[0].startswith("5 cells are left out")
 
 
 def test_only_defenses_have_a_pareto_front() -> None:

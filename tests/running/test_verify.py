@@ -20,9 +20,10 @@ from splitsec.data.secret import SECRET_FILE_VARIABLE, SECRET_VARIABLE, secret_f
 from splitsec.errors import DataError, UsageError
 from splitsec.isolation import Isolation
 from splitsec.records.agreement import TOLERANCES, compare, parse_tolerances
+from splitsec.records.official import SUBMISSION
 from splitsec.records.record import Evidence, Leakage, Record, load_record
 from splitsec.records.store import load_records, write_record
-from splitsec.running.verification import SUBMISSION, read_claims, sources_of
+from splitsec.running.verification import read_claims, sources_of
 from support.claims import MINE, dry, evaluate, first, rewrite, run
 from support.records import make_ensemble, make_record
 
