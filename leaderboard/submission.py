@@ -150,7 +150,8 @@ def _check_alone(plugin: Plugin) -> None:
     except PluginError as error:
         raise DataError(
             f"{plugin.label} works only where its package is installed, so nobody could run the "
-            f"submission: {error}; move all that it needs into the file or folder of its class"
+            f"submission: {error}; its package must offer the class in __init__.py, and import "
+            "its own modules by relative imports"
         ) from None
 
 
