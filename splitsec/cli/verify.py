@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from splitsec.metrics.intervals import MINIMUM_SEEDS
 from splitsec.records.agreement import SEEDS, TOLERANCES, parse_tolerances
 
 if TYPE_CHECKING:
+    from splitsec.running.reruns import Allowance
     from splitsec.running.verification import ClaimedRecord
 
 
@@ -110,7 +111,11 @@ def command(
     )
     allowed = parse_tolerances(tolerances)
     if execution.sandbox and not os.environ.get(CONFINED_VARIABLE):
-        return _confined(execution, records, plugins, data_root, output)
+        from splitsec.running.reruns import Allowance
+
+        allowance = Allowance(allowed, seeds)
+        given_places = records, plugins, data_root, output
+        return _reported(_confined(execution, *given_places, sample, allowance), execution)
     results = sys.stdout
     with redirect_stdout(sys.stderr), secret_from(execution.secret_file), _data_in(data_root):
         from splitsec.cli.progress_bars import shown
@@ -137,8 +142,13 @@ def command(
                 for _ in run_again(chosen, store, progress, executor, allowance):
                     pass
         with redirect_stdout(results):
-            for claim in claims:
-                _report(claim, execution)
+            return _reported(claims, execution)
+
+
+def _reported(claims: Sequence[ClaimedRecord], how: Execution) -> int:
+    """Print the outcomes, and return the command's exit code."""
+    for claim in claims:
+        _report(claim, how)
     counts = Counter(claim.outcome for claim in claims)
     say(", ".join(f"{count} {outcome}" for outcome, count in counts.items()), err=True)
     return Exit.OK if all(claim.agrees for claim in claims) else Exit.FAILED
@@ -150,21 +160,51 @@ def _confined(
     plugins: tuple[str, ...],
     data_root: Path | None,
     output: Path | None,
-) -> int:
-    """Run the same command in a sandbox that shows the records and their sources."""
-    from splitsec.cli.verify_in_sandbox import run_confined
+    sample: int | None,
+    allowance: Allowance,
+) -> list[ClaimedRecord]:
+    """Run the cells in a sandbox that shows the records and their sources, and judge here.
+
+    This process imports no plug-in. It believes the sandbox that a record has a problem, but no
+    verdict: it compares the records itself.
+    """
+    from splitsec.cli.verify_in_sandbox import heard_from_confined
+    from splitsec.isolation.processes import short
     from splitsec.records.official import SUBMISSION, submission_of
+    from splitsec.running.reruns import judge_stored
     from splitsec.running.verification import parse_plugins, read_claims, sources_of
 
     if execution.executor == "ray":
         raise UsageError("--sandbox leaves the command no network, which --executor ray needs")
     given = parse_plugins(plugins)
-    places = [*records, data_root, execution.secret_file, *sources_of(read_claims(records), given)]
+    claims = read_claims(records)
+    places = [*records, data_root, execution.secret_file, *sources_of(claims, given)]
     within = [submission_of(path.absolute()) for path in records]  # so that the sandbox shows it
     places += [folder / SUBMISSION for folder in within if folder is not None]
     shown = [place for place in places if place is not None and place.exists()]
-    words = click.get_current_context().find_root().obj
-    return run_confined(words, shown, [] if output is None else [output])
+    words = [*click.get_current_context().find_root().obj, "--json"]
+    with _store(output) as store:
+        if output is None:
+            words += ["--output", str(store)]
+        heard = {one.get("record"): one for one in heard_from_confined(words, shown, [store])}
+        sound = [claim for claim in claims if not claim.problems]
+        left_out = 0 if sample is None else max(0, len(sound) - sample)
+        if execution.dry_run:
+            left_out = len(sound)
+        ran = []
+        for claim in sound:
+            said = heard.get(claim.where, {})
+            problems = said.get("problems")
+            if isinstance(problems, list):
+                claim.problems += [short(str(one)) for one in problems]
+            if not said:
+                claim.problems.append("the run in the sandbox ended without a word about it")
+            elif not claim.problems and said.get("outcome") == "not run" and left_out:
+                left_out -= 1
+            else:
+                ran.append(claim)
+        judge_stored(ran, store, allowance)
+    return claims
 
 
 @contextmanager

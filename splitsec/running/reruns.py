@@ -1,4 +1,8 @@
-"""Runs the cells of claimed records again, other seeds where a machine differs, and compares."""
+"""Runs the cells of claimed records again, other seeds where a machine differs, and compares.
+
+The comparison reads records alone, so a process that runs no cell can make it
+(:func:`judge_stored`).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from splitsec.errors import UsageError
 from splitsec.records.agreement import SEEDS, compare
 from splitsec.records.cell_progress import CellProgress
 from splitsec.records.record import Evidence, Record
-from splitsec.records.store import record_folder, write_record
+from splitsec.records.store import load_records, record_folder, stored, write_record
 from splitsec.running.verification import ClaimedRecord
 
 if TYPE_CHECKING:
@@ -79,16 +83,9 @@ def run_again(
     for record in run_cells(cells, store, progress, rerun="failed", executor=executor):
         known.setdefault(_but_for_seed(record), []).append(record)
         for claim in waiting[record.cell_id]:
-            assert claim.record is not None
-            claim.rerun = record
-            claim.comparison = compare(claim.record, record, allowance.tolerances)
-            elsewhere = _other_machine(claim.record, record)
-            claim.notes += elsewhere
-            if claim.comparison.agreement == "differs" and elsewhere and record.status == "ok":
+            if judge(claim, record, (), allowance.tolerances):
                 unlike.append(claim)
                 continue
-            if not elsewhere and claim.comparison.agreement not in ("identical", "differs"):
-                claim.notes.append("on the same kind of machine the numbers should be identical")
             yield _with_verdict(claim, store)
     more = _other_seeds(unlike, known, allowance.seeds)
     if more:
@@ -98,13 +95,80 @@ def run_again(
         ):
             known[_but_for_seed(record)].append(record)
     for claim in unlike:
-        assert claim.record is not None
         assert claim.rerun is not None
-        same = [one for one in known[_but_for_seed(claim.rerun)] if one.status == "ok"]
-        others = [one for one in same if one.spec.seed != claim.rerun.spec.seed]
-        claim.comparison = compare(claim.record, claim.rerun, allowance.tolerances, others)
-        claim.notes.append(f"compared with {len(same)} seeds that were run here")
+        judge(claim, claim.rerun, known[_but_for_seed(claim.rerun)], allowance.tolerances)
         yield _with_verdict(claim, store)
+
+
+def judge(
+    claim: ClaimedRecord,
+    rerun: Record,
+    same: Sequence[Record],
+    tolerances: Mapping[str, float],
+) -> bool:
+    """Compare a claim with the record of its new run.
+
+    Args:
+        claim: gets the record, the comparison and notes.
+        rerun: the new record.
+        same: records that were run here and differ from it in their seeds alone, if there are any.
+        tolerances: see :func:`splitsec.records.agreement.compare`.
+
+    Returns:
+        Whether other seeds should be run before there is a verdict.
+    """
+    assert claim.record is not None
+    done = [one for one in same if one.status == "ok"]
+    others = [one for one in done if one.spec.seed != rerun.spec.seed]
+    claim.rerun = rerun
+    claim.comparison = compare(claim.record, rerun, tolerances, others)
+    if others:
+        claim.notes.append(f"compared with {len(others) + 1} seeds that were run here")
+        return False
+    elsewhere = _other_machine(claim.record, rerun)
+    claim.notes += elsewhere
+    if claim.comparison.agreement == "differs" and elsewhere and rerun.status == "ok":
+        return True
+    if not elsewhere and claim.comparison.agreement not in ("identical", "differs"):
+        claim.notes.append("on the same kind of machine the numbers should be identical")
+    return False
+
+
+def judge_stored(claims: Sequence[ClaimedRecord], store: Path, allowance: Allowance) -> None:
+    """Compare claims with records that another process made, and write the verdicts.
+
+    This process imports no plug-in, so none can change the comparison.
+
+    Args:
+        claims: claims, in which nothing has been checked.
+        store: folder of the new records.
+        allowance: how far the numbers may be apart.
+
+    Raises:
+        OutputError: the store cannot be written.
+    """
+    seeds = store / _OTHER_SEEDS
+    others = load_records([seeds]) if seeds.is_dir() else []
+    for claim in claims:
+        if claim.record is None or claim.problems:
+            continue
+        spec, cell_id = claim.record.spec, claim.record.cell_id
+        rerun = stored(store, spec, cell_id, "never", claim.problems.append)
+        if rerun is None:
+            claim.problems.append("its cell has no record of a run here")
+            continue
+        if rerun.spec != spec:
+            claim.problems.append("the record of its run here is of another specification")
+            continue
+        if judge(claim, rerun, (), allowance.tolerances):
+            key = _but_for_seed(rerun)
+            judge(
+                claim,
+                rerun,
+                [rerun, *(one for one in others if _but_for_seed(one) == key)],
+                allowance.tolerances,
+            )
+        _with_verdict(claim, store)
 
 
 def _but_for_seed(record: Record) -> str:

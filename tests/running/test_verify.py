@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from splitsec.cli.verify_in_sandbox import run_confined
 from splitsec.data.secret import SECRET_FILE_VARIABLE, SECRET_VARIABLE, secret_from
 from splitsec.errors import DataError, UsageError
 from splitsec.isolation import Isolation
+from splitsec.plugins.loading import load_plugin
 from splitsec.records.agreement import TOLERANCES, compare, parse_tolerances
 from splitsec.records.official import SUBMISSION
 from splitsec.records.record import Evidence, Leakage, Record, load_record
@@ -413,14 +415,15 @@ def test_in_the_sandbox_a_defense_sees_the_data_and_nothing_else(
             isolation=Isolation(sandbox=True),
         )
         assert record.status == "ok", record.reason
-        open_to_it = json.loads(_heard(capfd, "the defense found"))
+        loaded = load_plugin("defense", f"./{file}:Mine").cls
+        open_to_it = vars(sys.modules[loaded.__module__])["FOUND"]
         assert open_to_it["home"] == "a secret", "without the sandbox it is all open"
         assert (tmp_path / "home" / "mark").exists()
         (tmp_path / "home" / "mark").unlink()
         words = ["verify", "results", "--isolate", "--sandbox", "--output", "again"]
         assert cli.run(words) == Exit.OK
     found = json.loads(_heard(capfd, "the defense found"))
-    assert found["data"] == "the data"
+    assert found["data"] == "FileNotFoundError", "it gets images, and no data set"
     assert found["processes"] == "False"
     assert (found["home"], found["write"]) == ("FileNotFoundError", "FileNotFoundError")
     assert found["network"] == "ConnectionRefusedError", "it has a network of its own"
@@ -471,13 +474,13 @@ def test_the_sandbox_is_shown_which_submission_records_are_in(
 ) -> None:
     shown: list[Path] = []
 
-    def seeing(words: list[str], places: list[Path], writable: list[Path]) -> int:
-        assert words[-1] == "--sandbox"
-        assert not writable
+    def seeing(words: list[str], places: list[Path], writable: list[Path]) -> list[Any]:
+        assert words[-4:-1] == ["--sandbox", "--json", "--output"]
+        assert writable == [Path(words[-1])]
         shown.extend(places)
-        return Exit.OK
+        return []
 
-    monkeypatch.setattr("splitsec.cli.verify_in_sandbox.run_confined", seeing)
+    monkeypatch.setattr("splitsec.cli.verify_in_sandbox.heard_from_confined", seeing)
     (mine / SUBMISSION).write_text("# Mine")
-    assert cli.run(["verify", str(mine / "results"), "--sandbox"]) == Exit.OK
+    assert cli.run(["verify", str(mine / "results"), "--sandbox"]) == Exit.FAILED
     assert set(shown) == {mine / "results", mine / "my_defense.py", mine / SUBMISSION}
