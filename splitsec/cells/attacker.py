@@ -19,7 +19,8 @@ from torch import Tensor
 from splitsec.cells.cell import Cell
 from splitsec.checkpoint import Checkpoints
 from splitsec.errors import PluginError, SessionEnded, SplitsecError, blaming
-from splitsec.isolation.proxy import IsolatedAttack, Roles
+from splitsec.isolation.opening import Roles
+from splitsec.isolation.proxy import IsolatedAttack
 from splitsec.plugins.attack import Attack, Hijacking
 from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import ThreatModel

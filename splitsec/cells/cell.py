@@ -14,13 +14,14 @@ from pydantic import BaseModel, ValidationError
 
 from splitsec.cells import identity
 from splitsec.cells.changes import with_changes
-from splitsec.cells.configured import ConfiguredPlugin, isolation_of
+from splitsec.cells.configured import ConfiguredPlugin, isolations
 from splitsec.data.parts import Part
 from splitsec.devices import CPU, Device
 from splitsec.errors import UsageError
 from splitsec.isolation import Isolation
-from splitsec.isolation.unloaded import Description, StandIn
+from splitsec.isolation.unloaded import Description, described_by
 from splitsec.plugins.data_spec import DataSpec
+from splitsec.plugins.names import Kind
 from splitsec.plugins.target import SplitModel, Target, split_target
 from splitsec.randomness import seeded_global_generator
 from splitsec.records.spec import CellSpec
@@ -41,6 +42,8 @@ class Cell:
         data: the loaded source of the images.
         isolation: how its attack is isolated, or None if it runs in this process; not part of
             the cell's id.
+        apart: how its clients are isolated, or None if they are in this process; not part of the
+            cell's id.
         device: where its models and batches live; not part of the cell's id.
         member_of: specification of the ensemble's cell, if its attack is a member.
     """
@@ -51,6 +54,7 @@ class Cell:
     target: ConfiguredPlugin
     data: ConfiguredPlugin
     isolation: Isolation | None = None
+    apart: Isolation | None = None
     device: Device = CPU
     member_of: CellSpec | None = None
 
@@ -65,7 +69,8 @@ class Cell:
             "parameters": {**self.spec.parameters, "attack": attack.values()},
         }
         spec = with_changes(self.spec.model_copy(update=values), (attack, *self.plugins[1:]))
-        isolation = isolation_of(attack.plugin.spec, self.isolation)
+        specs = {one.plugin.kind: one.plugin.spec for one in (attack, *self.plugins[1:])}
+        isolation = isolations(specs, self.isolation).attack
         return replace(self, spec=spec, attack=attack, isolation=isolation, member_of=self.spec)
 
     @property
@@ -88,10 +93,10 @@ class Cell:
         return self.attack, self.defense, self.target, self.data
 
     @property
-    def description(self) -> Description | None:
-        """The attack's description if it is not loaded in this process, else None."""
-        cls = self.attack.plugin.cls
-        return cls.description if issubclass(cls, StandIn) else None
+    def descriptions(self) -> dict[Kind, Description]:
+        """Descriptions of its plug-ins that are not loaded in this process, by kind."""
+        found = {one.plugin.kind: described_by(one.plugin) for one in self.plugins}
+        return {kind: one for kind, one in found.items() if one is not None}
 
     def data_spec(self) -> DataSpec:
         """Return the part of the specification that decides the images.

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from splitsec.cells.plugin_requests import PluginRequest, is_named
 from splitsec.data.files import user_path
 from splitsec.errors import PluginError, UsageError, blaming, reason
 from splitsec.files import sha256_of_content
 from splitsec.isolation import Isolation
-from splitsec.isolation.unloaded import AttackRequest, Description, describe
+from splitsec.isolation.unloaded import UNLOADED, Description, UnloadedRequest, describe
 from splitsec.plugins.ensemble import Ensemble, Member
 from splitsec.plugins.loading import Plugin, is_builtin, load_plugin
-from splitsec.plugins.names import Kind
+from splitsec.plugins.names import METHODS, Kind
 from splitsec.plugins.parameters import (
     Parameters,
     build_parameters,
@@ -97,24 +97,33 @@ def configure(
     )
 
 
-def configure_attacks(
+def configure_all(
+    kind: Kind,
     requests: Sequence[PluginRequest],
     settings: Mapping[str, Mapping[str, str]],
     profile: str,
     isolation: Isolation | None,
 ) -> list[ConfiguredPlugin]:
-    """Configure attacks; isolated ones that are not built in are described, not loaded."""
-    unloaded = [request for request in requests if is_apart(request.spec, isolation)]
+    """Configure attacks or defenses; isolated ones that are not built in are described, not loaded.
+
+    Args:
+        kind: attack or defense.
+        requests: their names and the parameters given beside them.
+        settings: name to parameter to value, as ``--set`` gives them.
+        profile: name of the profile; a plug-in's class may state defaults for it.
+        isolation: how they are isolated.
+    """
+    unloaded = [request for request in requests if is_apart(kind, request.spec, isolation)]
     known: dict[int, ConfiguredPlugin] = {}
     if isolation is not None and unloaded:
-        asked = [AttackRequest(request.spec, _layers(request, settings)) for request in unloaded]
-        found = describe(asked, profile, isolation)
+        asked = [UnloadedRequest(request.spec, _layers(request, settings)) for request in unloaded]
+        found = describe(kind, asked, profile, isolation)
         known = {
             id(request): described(one, profile)
             for request, one in zip(unloaded, found, strict=True)
         }
     return [
-        known.get(id(request)) or configure("attack", request, settings, profile)
+        known.get(id(request)) or configure(kind, request, settings, profile)
         for request in requests
     ]
 
@@ -128,26 +137,50 @@ def _layers(
 
 
 def described(description: Description, profile: str) -> ConfiguredPlugin:
-    """Return the attack of a description, without loading its code.
+    """Return the plug-in of a description, without loading its code.
 
     Args:
-        description: of the attack.
+        description: of an attack or a defense.
         profile: name of the profile that gives the defaults of an ensemble's members.
     """
     one = _with_inputs(description.plugin(), description.given(), tuple(description.changed))
     return replace(one, members=_configured(map(Member._make, description.members), profile))
 
 
-def isolation_of(spec: str, isolation: Isolation | None) -> Isolation | None:
-    """Return how an attack is isolated, or None if it may run in this process."""
-    if isolation is None or (isolation.attacks == "others" and is_builtin("attack", spec)):
-        return None
-    return isolation
+class Kept(NamedTuple):
+    """How the sides of a cell are isolated; None for a side that may run in this process.
+
+    Attributes:
+        attack: how its attack is.
+        clients: how its clients are.
+    """
+
+    attack: Isolation | None
+    clients: Isolation | None
 
 
-def is_apart(spec: str, isolation: Isolation | None) -> bool:
-    """Return whether an attack is loaded only in a process of its own."""
-    return isolation is not None and not is_builtin("attack", spec)
+def isolations(specs: Mapping[Kind, str], isolation: Isolation | None) -> Kept:
+    """Return how the sides of a cell are isolated.
+
+    The clients run a stranger's defense or target, and so do attacks that have a copy of it, so it
+    isolates both.
+
+    Args:
+        specs: kind to the plug-in's name or path.
+        isolation: how plug-ins are isolated.
+    """
+    apart = {
+        kind: isolation is not None
+        and (isolation.attacks == "all" or not is_builtin(kind, specs[kind]))
+        for kind in METHODS
+    }
+    clients = isolation if apart["defense"] or apart["target"] else None
+    return Kept(isolation if apart["attack"] else clients, clients)
+
+
+def is_apart(kind: Kind, spec: str, isolation: Isolation | None) -> bool:
+    """Return whether an attack or a defense is loaded only in processes of its own."""
+    return kind in UNLOADED and isolation is not None and not is_builtin(kind, spec)
 
 
 def with_parameters(plugin: Plugin, values: Mapping[str, Any], profile: str) -> ConfiguredPlugin:

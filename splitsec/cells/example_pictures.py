@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from splitsec.data.parts import Data
-from splitsec.devices import on_cpu
+from splitsec.devices import Device, on_cpu
 from splitsec.plugins.toolbox.layouts import TokenGrid, grid_of
 from splitsec.shapes import Shape
 from splitsec.training.trained import TrainedSession
@@ -39,9 +39,8 @@ def examples(trained: TrainedSession, data: Data) -> dict[str, NDArray[Any]]:
         _, outputs = trained.predict(images, "examples")
         kept["masks"] = data.held_out.targets(range(count)).numpy().astype(np.uint8)
         kept["predicted"] = (on_cpu(outputs).numpy() > 0).astype(np.uint8)
-    return kept | _activations(
-        trained.model.client, trained.clients[0].sender.device.put(images[:1])
-    )
+    client = trained.model.client
+    return kept | _activations(client, Device.of(client).put(images[:1]))
 
 
 @torch.no_grad()

@@ -51,6 +51,7 @@ def mount(
     sessions = _attacked(attacker, shared, clock, progress)
     result = replace(result, mounted=_mounted(sessions, active=threat.active))
     yield result
+    shared.side.check_copies(attacker, sessions[-1].trained)
     holdings = shared.side.holdings(clients=sessions[-1].trained)
     attacker.seen.add(given(threat, "end", holdings))
     with (

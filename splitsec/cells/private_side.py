@@ -10,27 +10,29 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from splitsec.cells.attacker import Attacker, Hijacker
 from splitsec.cells.cell import Cell, build_model, victims_of
+from splitsec.cells.clients import check_sent, copy_of_defense, granted_copy, plan_of, side_of
 from splitsec.checkpoint import Checkpoints
 from splitsec.data.parts import Data
 from splitsec.errors import UsageError, blaming
+from splitsec.isolation import Isolation
 from splitsec.plugins.attack import Hijacking
-from splitsec.plugins.defense import Defense
 from splitsec.plugins.grants import Holdings, given
 from splitsec.plugins.target import SplitModel, Target, smashed_shape
+from splitsec.plugins.toolbox.optimization import set_rate
 from splitsec.plugins.view import ServerKnowledge, View
 from splitsec.progress import Progress
-from splitsec.randomness import seeded_global_generator, torch_generator
 from splitsec.shapes import SmashedShape
-from splitsec.training.client import Client
+from splitsec.training.client import SessionClient
 from splitsec.training.honest_server import HonestServer
+from splitsec.training.isolated_clients import IsolatedSide
 from splitsec.training.loop import (
     Hooks,
     Schedule,
@@ -39,8 +41,8 @@ from splitsec.training.loop import (
     exchanges_per_epoch,
     run_session,
 )
-from splitsec.training.optimizers import decay, make_optimizer
-from splitsec.training.release import Sender
+from splitsec.training.optimizers import make_optimizer, rate_after
+from splitsec.training.sides import ClientSide, ReleaseSeeds
 from splitsec.training.traffic import Traffic
 from splitsec.training.trained import TrainedSession
 from splitsec.training.wire import Wire
@@ -64,6 +66,7 @@ class PrivateSide:
         self.cell = cell
         self.data = data
         self.checkpoints = checkpoints or Checkpoints()
+        self._sides: list[ClientSide | IsolatedSide] = []
         self.victims = victims_of(data.private, cell.spec.victims)
         self._label = cell.target.label
         with blaming(self._label, "__init__()"):
@@ -100,15 +103,17 @@ class PrivateSide:
         training = self.cell.spec.training
         if training.keep == "best":
             self._refuse_undecided()
-        model = self.model()
-        clients = self._clients(model)
+        trained = self._new_session()
+        model, clients = trained.model, trained.clients
         optimizer = make_optimizer(training, model.server)
-        server = HonestServer(model.server, self.target.loss, optimizer, self._label)
+        server = HonestServer(
+            model.server, self.target.loss, optimizer, self._label, self.cell.client_key()
+        )
+        trained.losses = server.losses
         holdings = self.holdings(server=model.server.train())
         for attacker in attackers:
             attacker.seen.add(given(attacker.threat, "training", holdings))
-        trained = TrainedSession(model, clients, Session(), server.losses, Traffic(self.victims))
-        best = _BestEpoch(clients) if training.keep == "best" else None
+        best = _BestEpoch() if training.keep == "best" else None
 
         def after_epoch() -> None:
             scores = validate(trained) if validate else {}
@@ -122,7 +127,13 @@ class PrivateSide:
             return f"loss {losses[-1]:.3f}" if losses else ""
 
         exchanges = exchanges_in(clients, training)
-        optimizers = [optimizer, *(client.optimizer for client in clients)]
+
+        def before_exchange(step: int, client: SessionClient) -> None:
+            rate = rate_after(training, step / exchanges)
+            if rate is not None:
+                set_rate(optimizer, rate)
+                client.set_rate(rate)
+
         listeners = [(one.observe, one.threat) for one in attackers]
         run_session(
             "honest training",
@@ -133,11 +144,12 @@ class PrivateSide:
             trained.session,
             Hooks(
                 note=note,
-                before_exchange=lambda step: decay(optimizers, training, step / exchanges),
+                before_exchange=before_exchange,
                 after_epoch=after_epoch,
                 saving=lambda: self.checkpoints.stage(
                     "honest training",
                     **_state(trained),
+                    server_model=model.server,
                     server_optimizer=optimizer,
                     server_losses=server.losses,
                     epochs=trained.epochs,
@@ -150,6 +162,7 @@ class PrivateSide:
         trained.losses = server.losses or trained.session.losses
         if best is not None:
             best.restore(trained)
+        trained.side.hand_over(model)
         return trained
 
     def hijacked(
@@ -166,15 +179,7 @@ class PrivateSide:
         Raises:
             PluginError: the attack broke its contract.
         """
-        model = self.model()
-        trained = TrainedSession(
-            model,
-            self._clients(model, plan.learning_rate),
-            Session(),
-            [],
-            Traffic(self.victims),
-            honest=False,
-        )
+        trained = self._new_session(plan.learning_rate, honest=False)
         again = f" {number + 1}" if number else ""
         run_session(
             f"{attacker.cell.spec.attack} in the server's place{again}",
@@ -193,13 +198,43 @@ class PrivateSide:
             progress,
             trained.session,
             Hooks(
+                after_epoch=partial(self._as_if_honest, trained),
                 saving=lambda: attacker.attack.checkpoints.stage(
                     f"hijacked session{again}", **_state(trained), attack=attacker.attack
-                )
+                ),
             ),
         )
         trained.losses = trained.session.losses
+        self._as_if_honest(trained, done=True)
+        trained.side.hand_over(trained.model)
         return trained
+
+    def _as_if_honest(self, trained: TrainedSession, *, done: bool = False) -> None:
+        """Ask clients in a process of their own for what they do in an honest session, too.
+
+        Without this they could tell that an attack is in the server's place. It changes no number.
+        """
+        if self.cell.apart is None:
+            return
+        best = self.cell.spec.training.keep == "best"
+        if not done:
+            trained.predict(self.data.validation.all(), "validation")
+        if best:
+            trained.side.remember()
+        if best and done:
+            trained.side.recall()
+
+    def check_copies(self, attacker: Attacker, trained: TrainedSession) -> None:
+        """Check that the copy of a stranger's defense, if an attack has one, is the clients'.
+
+        Raises:
+            PluginError: it is not.
+        """
+        threat, side = attacker.threat, trained.side
+        strange = "defense" in self.cell.descriptions
+        if strange and threat.defense and threat.queries and isinstance(side, IsolatedSide):
+            shapes = self.data, self.smashed
+            check_sent(self.cell, *shapes, trained.model, self.target.loss, side)
 
     def view(self, attacker: Attacker) -> View:
         """Build the view of an attack before any session."""
@@ -216,66 +251,54 @@ class PrivateSide:
             u_shaped=self.u_shaped,
             server_architecture=self.model("attacker's server").server,
         )
-        granted = given(attacker.threat, "start", self.holdings())
+        granted = given(attacker.threat, "start", self.holdings(isolated=attacker.cell.isolation))
         return View(attacker.cell.spec.attack, attacker.threat, known, granted, self.cell.device)
 
     def holdings(
-        self, server: nn.Module | None = None, clients: TrainedSession | None = None
+        self,
+        server: nn.Module | None = None,
+        clients: TrainedSession | None = None,
+        isolated: Isolation | None = None,
     ) -> Holdings:
         """Return the objects that grants are made from.
 
         Args:
             server: the honest server's network, while its session runs.
             clients: a session that has ended.
+            isolated: how the attack is isolated; its process builds its copy of the defense.
         """
         spec = self.cell.spec
         return Holdings(
             public=self.data.public,
             defense={"name": spec.defense, "parameters": dict(spec.parameters["defense"])},
             fresh_model=lambda: self.model("attacker's copy"),
-            fresh_defense=lambda: self._defense("attacker's defense")[0],
+            fresh_defense=(
+                partial(copy_of_defense, self.cell, self.smashed)
+                if isolated is None
+                else partial(
+                    granted_copy, self.cell, self.data, self.smashed, self.model, self.target.loss
+                )
+            ),
             server=server,
             clients=clients,
         )
 
-    def _clients(self, model: SplitModel, learning_rate: float | None = None) -> list[Client]:
-        return [
-            Client(
-                part,
-                self._sender(index, model),
-                model.head,
-                self.target.loss,
-                make_optimizer(
-                    self.cell.spec.training, model.client, model.head, learning_rate=learning_rate
-                ),
-            )
-            for index, part in enumerate(self.data.private)
-        ]
+    def close(self) -> None:
+        """End the processes of all clients."""
+        for side in self._sides:
+            side.close()
 
-    def _sender(self, index: int, model: SplitModel) -> Sender:
-        defense, generator = self._defense("defense", client=index)
-        names = self._label, self.cell.defense.label
-        return Sender(model.client, defense, generator, index, names, self.cell.device)
-
-    def _defense(self, purpose: str, **draw: Any) -> tuple[Defense[Any], torch.Generator]:
-        """Return a defense that has begun, and its generator; each purpose has its own numbers."""
-        cell = self.cell
-        draw = {
-            "session": cell.client_key(),
-            **draw,
-            "cut": cell.spec.cut,
-            "defense": cell.spec.defense,
-            "parameters": cell.spec.parameters["defense"],
-        }
-        generator = torch_generator(purpose, **draw)
-        with (
-            blaming(cell.defense.label, "begin()"),
-            seeded_global_generator(f"{purpose}'s networks", draw),
-        ):
-            defense: Defense[Any] = cell.defense.plugin.cls(cell.defense.parameters)
-            defense.device = cell.device
-            defense.begin(cell.image, self.smashed, generator)
-        return defense, generator
+    def _new_session(
+        self, learning_rate: float | None = None, *, honest: bool = True
+    ) -> TrainedSession:
+        """Return a session that has not begun, with its clients."""
+        model = self.model()
+        plan = plan_of(self.cell, self.data, self.smashed, learning_rate)
+        side = side_of(self.cell, plan, model, self.target.loss, self.data)
+        self._sides.append(side)
+        seeds = ReleaseSeeds(tuple(one.generator for one in plan.defenses), self.data.sha256)
+        traffic = Traffic(self.victims)
+        return TrainedSession(model, side, seeds, Session(), [], traffic, honest=honest)
 
     def _refuse_undecided(self) -> None:
         """Raise a UsageError if the validation images cannot choose the best epoch."""
@@ -289,12 +312,8 @@ class PrivateSide:
 
 def _state(trained: TrainedSession) -> dict[str, object]:
     """Return the state of the private side in a session."""
-    clients = trained.clients
     return {
-        "model": [part for part in trained.model if part is not None],
-        "optimizers": [client.optimizer for client in clients],
-        "defenses": [client.sender.defense for client in clients],
-        "generators": [client.sender.generator for client in clients],
+        **trained.side.parts_of_state(),
         "session": trained.session,
         "sent": trained.traffic.sent,
         "sent_labels": trained.traffic.labels,
@@ -305,10 +324,9 @@ def _state(trained: TrainedSession) -> dict[str, object]:
 class _BestEpoch:
     """Remembers the weights, defenses and traffic of the epoch with the highest score."""
 
-    def __init__(self, clients: Sequence[Client]) -> None:
+    def __init__(self) -> None:
         self._score = -math.inf
-        self._weights: list[dict[str, Tensor]] = []
-        self._defenses = [client.sender.copied_defense() for client in clients]
+        self._server: dict[str, Tensor] | None = None
         self._sent: dict[tuple[int, int], Tensor] = {}
         self._gradients: dict[tuple[int, int], Tensor] = {}
 
@@ -316,22 +334,16 @@ class _BestEpoch:
         """Remember everything if the score is the highest so far."""
         if score > self._score:
             self._score = score
-            self._weights = [copy.deepcopy(module.state_dict()) for module in _modules(trained)]
-            self._defenses = [client.sender.copied_defense() for client in trained.clients]
+            trained.side.remember()
+            self._server = copy.deepcopy(trained.model.server.state_dict())
             self._sent = dict(trained.traffic.sent)
             self._gradients = dict(trained.traffic.feature_gradients)
 
     def restore(self, trained: TrainedSession) -> None:
         """Restore the remembered epoch, if there is one."""
-        if not self._weights:
+        if self._server is None:
             return
-        for module, weights in zip(_modules(trained), self._weights, strict=True):
-            module.load_state_dict(weights)
-        for client, defense in zip(trained.clients, self._defenses, strict=True):
-            client.sender.defense = defense
+        trained.side.recall()
+        trained.model.server.load_state_dict(self._server)
         trained.traffic.sent = self._sent
         trained.traffic.feature_gradients = self._gradients
-
-
-def _modules(trained: TrainedSession) -> list[nn.Module]:
-    return [part for part in trained.model if part is not None]

@@ -17,8 +17,8 @@ from splitsec.cells.configured import (
     ConfiguredPlugin,
     check_names,
     configure,
-    configure_attacks,
-    isolation_of,
+    configure_all,
+    isolations,
 )
 from splitsec.cells.plugin_requests import ParsedRequest, PluginRequest, Settings, parse_request
 from splitsec.cells.profiles import Profile, get_profile
@@ -26,6 +26,7 @@ from splitsec.cells.requests import Request
 from splitsec.data.secret import commitment
 from splitsec.errors import NotApplicable, UsageError, blaming
 from splitsec.isolation import Isolation
+from splitsec.isolation.unloaded import UNLOADED
 from splitsec.plugins.loading import is_builtin, list_plugins, load_plugin
 from splitsec.plugins.parameters import Parameters, build_parameters, merge
 from splitsec.plugins.source import Task
@@ -94,13 +95,14 @@ def resolve(request: Request, isolation: Isolation | None = None) -> list[Cell]:
     """
     profile = get_profile(request.profile)
     parsed = parse_request(request, profile)
-    plugins = load_plugins(parsed, request.profile, isolation)
+    loaded = load_plugins(parsed, request.profile, isolation)
     partition_commitment = commitment()
     cells = []
-    for one in combinations(request, plugins):
+    for one in combinations(request, loaded):
         spec = make_spec(request, profile, parsed.settings, one, partition_commitment)
-        kept_apart = isolation_of(one.attack.plugin.spec, isolation)
-        cell = Cell(spec, one.attack, one.defense, one.target, one.data, kept_apart)
+        plugins = (one.attack, one.defense, one.target, one.data)
+        kept = isolations({used.plugin.kind: used.plugin.spec for used in plugins}, isolation)
+        cell = Cell(spec, *plugins, kept.attack, kept.clients)
         cell.data_spec()
         cells.append(cell)
     check_splits(cells)
@@ -123,8 +125,9 @@ def load_plugins(
         PluginError: a plug-in cannot be loaded.
     """
     asked, given = parsed.plugins, parsed.settings.plugins
-    attacks = configure_attacks(asked["attack"], given["attack"], profile, isolation)
-    defenses = [configure("defense", one, given["defense"], profile) for one in asked["defense"]]
+    attacks, defenses = (
+        configure_all(kind, asked[kind], given[kind], profile, isolation) for kind in UNLOADED
+    )
     targets = [configure("target", one, given["target"], profile) for one in asked["target"]]
     data = [configure("data", one, given["data"], profile) for one in asked["data"]]
     for plugins in (attacks, defenses, targets, data):

@@ -96,16 +96,18 @@ class SharedSession:
             built.close()
 
     def close(self) -> None:
-        """End the processes of all attacks."""
+        """End the processes of all attacks and clients."""
         for cell in self._cells:
             self.release(cell)
+        if self._is_built:
+            self.side.close()
 
     def _build(self) -> None:
         """Build all attacks of the session, once."""
         if self._is_built:
             return
-        self._is_built = True
         self.side = PrivateSide(self._cells[0], self.data, self._checkpoints)
+        self._is_built = True
         self.baselines = SessionBaselines(self.data, self.side.victims, self._cells[0].device)
         for one in self._cells:
             self._attackers[id(one)] = self._built(one)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from splitsec.cells.cell import Cell
 from splitsec.cells.changes import with_changes
@@ -13,14 +13,14 @@ from splitsec.cells.configured import (
     ConfiguredPlugin,
     described,
     is_apart,
-    isolation_of,
+    isolations,
     with_parameters,
 )
 from splitsec.devices import CPU, Device
 from splitsec.isolation import Isolation
-from splitsec.isolation.unloaded import AttackRequest, Description, describe
+from splitsec.isolation.unloaded import UNLOADED, Description, UnloadedRequest, describe
 from splitsec.plugins.loading import load_plugin
-from splitsec.plugins.names import Kind
+from splitsec.plugins.names import KINDS, Kind
 from splitsec.records.spec import CellSpec
 
 
@@ -31,14 +31,16 @@ class CellMessage(BaseModel):
         spec: its specification.
         plugins: kind to the plug-in's name or path, such as ``./mine.py:Mine``.
         isolation: how its attack is isolated.
-        attack: description of an attack that must not be loaded there.
+        apart: how its clients are isolated.
+        unloaded: descriptions of plug-ins that must not be loaded there, by kind.
         device: where its models and batches live there.
     """
 
     spec: CellSpec
     plugins: dict[Kind, str]
     isolation: Isolation | None
-    attack: Description | None
+    apart: Isolation | None = None
+    unloaded: dict[Kind, Description] = Field(default_factory=dict)
     device: Device = CPU
 
     @classmethod
@@ -49,7 +51,8 @@ class CellMessage(BaseModel):
             spec=cell.spec,
             plugins=plugins,
             isolation=cell.isolation,
-            attack=cell.description,
+            apart=cell.apart,
+            unloaded=cell.descriptions,
             device=cell.device,
         )
 
@@ -66,12 +69,14 @@ def load_cell(sent: CellMessage) -> Cell:
     """
 
     def load(kind: Kind) -> ConfiguredPlugin:
+        if kind in sent.unloaded:
+            return described(sent.unloaded[kind], sent.spec.profile)
         plugin = load_plugin(kind, sent.plugins[kind])
         return with_parameters(plugin, sent.spec.parameters[kind], sent.spec.profile)
 
-    attack = load("attack") if sent.attack is None else described(sent.attack, sent.spec.profile)
-    others = (load("defense"), load("target"), load("data"))
-    return Cell(sent.spec, attack, *others, sent.isolation, sent.device)
+    attack, defense, target, data = map(load, KINDS)
+    kept = sent.isolation, sent.apart
+    return Cell(sent.spec, attack, defense, target, data, *kept, sent.device)
 
 
 def build_again(
@@ -88,13 +93,19 @@ def build_again(
         PluginError: a plug-in cannot be loaded.
         UsageError: a plug-in no longer has such parameters.
     """
-    asked = plugins["attack"]
-    kept = isolation_of(asked, isolation)
-    attack = None
-    if kept is not None and is_apart(asked, kept):
-        (attack,) = describe(
-            [AttackRequest(asked, [spec.parameters["attack"]])], spec.profile, kept
+    kept, unloaded = isolations(plugins, isolation), {}
+    for kind in UNLOADED:
+        if isolation is not None and is_apart(kind, plugins[kind], isolation):
+            request = UnloadedRequest(plugins[kind], [spec.parameters[kind]])
+            (unloaded[kind],) = describe(kind, [request], spec.profile, isolation)
+    cell = load_cell(
+        CellMessage(
+            spec=spec,
+            plugins=dict(plugins),
+            isolation=kept.attack,
+            apart=kept.clients,
+            unloaded=unloaded,
         )
-    cell = load_cell(CellMessage(spec=spec, plugins=dict(plugins), isolation=kept, attack=attack))
+    )
     # The record is somebody's; which of its values are not the defaults is seen here.
     return replace(cell, spec=with_changes(spec, cell.plugins))

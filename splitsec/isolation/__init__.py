@@ -1,5 +1,8 @@
 """Isolation: runs attacks in processes of their own, which hold nothing private.
 
+The clients' side of a session can have such a process too, with its images and labels and nothing
+of the server, the attack or the scorer (:mod:`splitsec.training.client_guest`).
+
 The host (:mod:`.host`) starts a guest (:mod:`.guest`) per attack and cell, and sends it the view's
 grants and the server's messages as frames (:mod:`.protocol`). The rest of splitsec calls an
 isolated attack (:mod:`.proxy`) like any other.
@@ -18,10 +21,11 @@ GIB = 1 << 30
 
 
 class Isolation(BaseModel):
-    """Which attacks are isolated, how, and within which limits. It affects no number.
+    """Which plug-ins are isolated, how, and within which limits. It affects no number.
 
     Attributes:
-        attacks: ``"others"`` isolates those that are not built in, ``"all"`` every one.
+        attacks: ``"others"`` isolates attacks that are not built in, and the clients of defenses
+            and targets that are not; ``"all"`` every attack and all clients.
         sandbox: whether bubblewrap denies them network, files and other processes.
         seconds: time limit of an attack per cell.
         memory_gib: limit on the resident memory of all its processes together.

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from splitsec.isolation.host import Answer
-from splitsec.plugins.defense import Defense
+from splitsec.plugins.defense import Defense, DefenseSeeds
 from splitsec.plugins.grants import Form
 from splitsec.plugins.target import SplitModel
-from splitsec.state import put_back, take
 
 
 class Builders(NamedTuple):
-    """What a guest builds by itself; the state is sent to it."""
+    """What a guest builds by itself: models, whose state is sent, and defenses, from seeds."""
 
     model: Callable[[], SplitModel]
-    defense: Callable[[], Defense[Any]]
+    defense: Callable[[DefenseSeeds], Defense[Any]]
 
 
 def encode_grant(name: str, form: Form, value: Any) -> Answer:
@@ -29,7 +26,8 @@ def encode_grant(name: str, form: Form, value: Any) -> Answer:
     Args:
         name: name of the grant; its tensors are named after it.
         form: form of the grant; the guest requests answers one by one, so they have no encoding.
-        value: the grant.
+        value: the grant; of a defense a :class:`DefenseCopy`, of which the
+            guest gets the seeds.
     """
     if form == "tensor":
         return Answer(None, {name: value})
@@ -40,9 +38,7 @@ def encode_grant(name: str, form: Form, value: Any) -> Answer:
     if form == "network":
         return encode_network(name, value)
     if form == "defense":
-        buffer = io.BytesIO()
-        torch.save(take(value, "the defense"), buffer)
-        return Answer(None, {name: torch.frombuffer(buffer.getbuffer(), dtype=torch.uint8)})
+        return Answer(list(value.seeds), {})
     assert form == "model", "answers are requested one by one"
     parts = {part: module for part, module in value._asdict().items() if module is not None}
     encoded = {part: encode_network(f"{name} {part}", module) for part, module in parts.items()}
@@ -57,7 +53,7 @@ def decode_grant(name: str, form: Form, sent: Answer, build: Builders) -> Any:
         name: name of the grant.
         form: form of the grant.
         sent: its JSON values, and tensors that include its own.
-        build: builds a new split model, with any weights, and a new defense, in any state.
+        build: builds a new split model, with any weights, and a defense from its seeds.
     """
     if form == "tensor":
         return sent.tensors[name]
@@ -68,9 +64,7 @@ def decode_grant(name: str, form: Form, sent: Answer, build: Builders) -> Any:
     if form == "network":
         return fill_network(build.model().server, name, sent)
     if form == "defense":
-        defense, content = build.defense(), io.BytesIO(sent.tensors[name].numpy().tobytes())
-        put_back(defense, torch.load(content, weights_only=True))
-        return defense
+        return build.defense(DefenseSeeds(*sent.content))
     assert form == "model", "answers are requested one by one"
     model = build.model()
     for part, module in model._asdict().items():

@@ -1,6 +1,7 @@
 """Runs in a guest's process: builds the attack from the host's message and answers calls.
 
-Nothing private is in this process: no images but the attack's own, no client, no partition.
+Nothing private is in an attack's process: no images but its own, no client, no partition. The
+clients' side has such a process, too, see :mod:`splitsec.training.client_guest`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -27,11 +28,12 @@ from splitsec import errors
 from splitsec.checkpoint import Checkpoints
 from splitsec.devices import Device
 from splitsec.errors import PluginError, SplitsecError, blaming
+from splitsec.isolation.copies import ASKED, RELEASED, release_of_copy
 from splitsec.isolation.grant_codec import Builders, decode_grant, fill_network
 from splitsec.isolation.host import Answer
 from splitsec.isolation.protocol import Channel, ClosedError, Frame, MalformedError
 from splitsec.plugins.attack import Attack, Hijacking
-from splitsec.plugins.defense import Defense
+from splitsec.plugins.defense import Defense, DefenseSeeds, begin_defense
 from splitsec.plugins.grants import GRANTS, ThreatModel
 from splitsec.plugins.loading import load_plugin
 from splitsec.plugins.messages import Exchange, Message
@@ -48,17 +50,17 @@ _MOST_TEXT = 10_000  # characters of an error; the host shows fewer
 
 
 class Resident:
-    """An attack in its process.
+    """What lives in a guest's process: each call of the host is a method.
 
     Args:
         channel: connection to the host.
+        label: names it in errors.
     """
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, label: str) -> None:
         self._channel = channel
         self._process = os.getpid()
-        self._label = "the attack"
-        self._attack: Attack[Any] | None = None
+        self._label = label
 
     def serve(self) -> None:
         """Answer calls until the host closes the channel."""
@@ -87,6 +89,45 @@ class Resident:
                 failure = PluginError(f"{self._label} in {where}: {error}")
         if failure is not None:
             self._channel.send("raise", [type(failure).__name__, str(failure)[:_MOST_TEXT]])
+
+    @property
+    def _kept(self) -> object:
+        """What a checkpoint saves."""
+        raise NotImplementedError
+
+    def _take(self, given: Answer) -> Answer:
+        buffer = io.BytesIO()
+        try:
+            torch.save(take(self._kept, self._label), buffer)
+        except UnfitError as error:
+            raise PluginError(str(error)) from None
+        return Answer(tensors={"state": torch.frombuffer(buffer.getbuffer(), dtype=torch.uint8)})
+
+    def _put_back(self, given: Answer) -> Answer:
+        content = io.BytesIO(given.tensors["state"].numpy().tobytes())
+        saved = torch.load(content, weights_only=True)
+        try:
+            put_back(self._kept, saved, dry=True)
+            put_back(self._kept, saved)
+        except UnfitError as error:
+            raise PluginError(str(error)) from None
+        return Answer()
+
+
+class AttackResident(Resident):
+    """An attack in its process.
+
+    Args:
+        channel: connection to the host.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(channel, "the attack")
+        self._attack: Attack[Any] | None = None
+
+    @property
+    def _kept(self) -> object:
+        return self._built
 
     @property
     def _built(self) -> Attack[Any]:
@@ -163,43 +204,30 @@ class Resident:
     def _convergence(self, given: Answer) -> Answer:
         return Answer([one.model_dump() for one in self._built.convergence()])
 
-    def _take(self, given: Answer) -> Answer:
-        buffer = io.BytesIO()
-        try:
-            torch.save(take(self._built, self._label), buffer)
-        except UnfitError as error:
-            raise PluginError(str(error)) from None
-        return Answer(tensors={"state": torch.frombuffer(buffer.getbuffer(), dtype=torch.uint8)})
-
-    def _put_back(self, given: Answer) -> Answer:
-        content = io.BytesIO(given.tensors["state"].numpy().tobytes())
-        saved = torch.load(content, weights_only=True)
-        try:
-            put_back(self._built, saved, dry=True)
-            put_back(self._built, saved)
-        except UnfitError as error:
-            raise PluginError(str(error)) from None
-        return Answer()
-
 
 class _AskingView(View):
     """A view that requests later grants from the private side, which counts their use."""
 
     _channel: Channel
     _build: Builders
+    _check_copy: Callable[[], None] | None = None
 
     def take(self, name: str) -> Any:
         """Return a grant; request it from the host if it did not exist at the start."""
         grant = GRANTS[name]
+        if name == "defense" and self._check_copy is not None and self._threat.defense:
+            # Here, so that a defense that looks at its callers finds the attack among them.
+            check, self._check_copy = self._check_copy, None
+            check()
         if grant.time == "start" or grant.form is None or not getattr(self._threat, name):
             return super().take(name)
         if grant.form == "answers":
             return self._answers
-        frame = _ask(self._channel, name)
+        frame = ask(self._channel, name)
         return decode_grant(name, grant.form, Answer(frame.content, frame.tensors), self._build)
 
     def _answers(self, images: Tensor, asked: int) -> Tensor:
-        return _ask(self._channel, "queries", {"images": images}).tensors["smashed"]
+        return ask(self._channel, "queries", {"images": images}).tensors["smashed"]
 
 
 class _HostShelf:
@@ -212,19 +240,19 @@ class _HostShelf:
 
     def read(self, name: str) -> bytes | None:
         """Return the last checkpoint from the host, or None."""
-        kept = _ask(self._channel, f"read {name}").tensors.get("kept")
+        kept = ask(self._channel, f"read {name}").tensors.get("kept")
         return None if kept is None else kept.numpy().tobytes()
 
     def keep(self, name: str, content: bytes | memoryview) -> None:
         """Replace the checkpoint at the host."""
-        _ask(self._channel, f"keep {name}", {"kept": torch.frombuffer(content, dtype=torch.uint8)})
+        ask(self._channel, f"keep {name}", {"kept": torch.frombuffer(content, dtype=torch.uint8)})
 
     def remove(self, name: str) -> None:
         """Remove the checkpoint from the host."""
-        _ask(self._channel, f"remove {name}")
+        ask(self._channel, f"remove {name}")
 
 
-def _ask(channel: Channel, name: str, tensors: Mapping[str, Tensor] | None = None) -> Frame:
+def ask(channel: Channel, name: str, tensors: Mapping[str, Tensor] | None = None) -> Frame:
     """Send a request to the host and return its answer.
 
     Raises:
@@ -265,21 +293,31 @@ def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Chann
         server_architecture=server,
     )
 
-    def defense() -> Defense[Any]:
+    def begun(seeds: DefenseSeeds) -> tuple[str, Defense[Any], torch.Generator]:
         plugin = load_plugin("defense", told["defense"], told["sha256"]["defense"])
-        label, values = f"defense {plugin.name!r}", told["defense_parameters"]
-        made: Defense[Any] = plugin.cls(build_parameters(label, plugin.cls.Parameters, values))
-        made.device = channel.device
-        made.begin(image, known.smashed_shape, torch.Generator())
-        return made
+        parameters = build_parameters(
+            plugin.label, plugin.cls.Parameters, told["defense_parameters"]
+        )
+        shapes = image, known.smashed_shape
+        return plugin.label, *begin_defense(
+            plugin.label, lambda: plugin.cls(parameters), *shapes, seeds, channel.device
+        )
 
-    build = Builders(split, defense)
+    def check_copy() -> None:
+        copy_ = begun(DefenseSeeds(*told["granted"]["defense"]))
+        given = ask(channel, ASKED)
+        released = release_of_copy(*copy_, Answer(given.content, given.tensors))
+        ask(channel, RELEASED, {} if released is None else {"released": released})
+
+    build = Builders(split, lambda seeds: begun(seeds)[1])
     granted = {
         name: decode_grant(name, grant.form, Answer(told["granted"][name], tensors), build)
         for name, grant in threat.grants()
         if grant.time == "start" and grant.form is not None
     }
     view = _AskingView(told["attack"], threat, known, granted, channel.device)
+    if told["check_copy"]:
+        view._check_copy = check_copy
     view._channel, view._build = channel, build._replace(model=lambda: copy.deepcopy(spare))
     return view
 
@@ -321,13 +359,13 @@ def _end_with_host(handle: int) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def main() -> None:
+def serve(resident: Callable[[Channel], Resident]) -> None:
     """Serve the host at the other end of a socket; arguments: the socket's number, the device."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     _limit()
     threading.Thread(target=_end_with_host, args=(connection.fileno(),), daemon=True).start()
-    Resident(Channel(connection, device=Device(sys.argv[2]))).serve()
+    resident(Channel(connection, device=Device(sys.argv[2]))).serve()
 
 
 if __name__ == "__main__":
-    main()
+    serve(AttackResident)

@@ -1,4 +1,4 @@
-"""The private side of an isolated attack: starts its process, calls it, and checks every answer."""
+"""Starts a guest's process, calls it, and checks every answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -60,13 +60,15 @@ GrantHandler = Callable[[str, Frame], Answer]
 
 
 class Guest:
-    """A process that runs an attack.
+    """A process that runs an attack, or the clients' side.
 
     Args:
-        label: names the attack in errors.
+        label: names what runs there in errors.
         isolation: how it is isolated, and its limits.
         sources: files and folders of its source.
         device: where received tensors are put, on both sides.
+        module: what the process runs; an attack by default.
+        charged: whether the time of answers to its requests counts as its own.
 
     Attributes:
         failure: why it failed, or None; every later call raises it.
@@ -76,21 +78,29 @@ class Guest:
     """
 
     def __init__(
-        self, label: str, isolation: Isolation, sources: Sequence[Path], device: Device = CPU
+        self,
+        label: str,
+        isolation: Isolation,
+        sources: Sequence[Path],
+        device: Device = CPU,
+        *,
+        module: str | None = None,
+        charged: bool = True,
     ) -> None:
         if sys.platform == "win32":
             raise UsageError(
-                "attacks cannot be isolated on Windows; use --no-isolate for code that you trust"
+                "plug-ins cannot be isolated on Windows; use --no-isolate for code that you trust"
             )
         self._label = label
         self._limits = isolation
         self._said = 0
+        self._charged = charged
         self.failure: SplitsecError | None = None
         self._folder = tempfile.TemporaryDirectory(
-            prefix="splitsec-attack-", ignore_cleanup_errors=True
+            prefix="splitsec-guest-", ignore_cleanup_errors=True
         )
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-P", "-m", MODULE, str(theirs.fileno()), device.name]
+        command = [sys.executable, "-P", "-m", module or MODULE, str(theirs.fileno()), device.name]
         home, user, handles = self._folder.name, User(), [theirs.fileno()]
         mark = secrets.token_hex()
         with ExitStack() as started:
@@ -164,7 +174,7 @@ class Guest:
             with ExitStack() as stages:
                 shown = _StageDisplay(progress or Silent(), stages, self._say)
                 while True:
-                    with self._channel.charging():
+                    with self._channel.charging() if self._charged else nullcontext():
                         frame = self._channel.receive({"return": most_bytes, "ask": asks_bytes})
                         if frame.kind == "ask" and asked is not None:
                             self._answer(frame, asked)

@@ -7,26 +7,24 @@ import math
 import struct
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from splitsec.checkpoint import Checkpoints
-from splitsec.devices import CPU, Device, zeros_for
+from splitsec.devices import zeros_for
 from splitsec.errors import DivergedError, PluginError, SplitsecError
-from splitsec.isolation import Isolation
-from splitsec.isolation.grant_codec import encode_grant, encode_network
+from splitsec.isolation.copies import ASKED, RELEASED, CopyCheck
+from splitsec.isolation.grant_codec import encode_grant
 from splitsec.isolation.host import Answer, Guest
+from splitsec.isolation.opening import Roles, opening
 from splitsec.isolation.plugin_paths import unchanged_files
 from splitsec.isolation.processes import short
 from splitsec.isolation.protocol import Frame, MalformedError
 from splitsec.plugins.attack import Attack, Hijacking
 from splitsec.plugins.convergence import Convergence, read_convergence
 from splitsec.plugins.grants import GRANTS, ThreatModel
-from splitsec.plugins.loading import Plugin, absolute_spec
 from splitsec.plugins.messages import Exchange, Message
 from splitsec.plugins.view import View
 from splitsec.progress import Progress
@@ -44,41 +42,6 @@ _MOST_IMAGES = 64  # that it must hold at once, if these are more
 _USED = struct.Struct("<d")  # seconds, before each checkpoint of a guest
 _MOST_VALUE = 1e30  # of a curve: larger values cannot be drawn
 _MOST_CURVES, _MOST_POINTS, _MOST_NAME = 100, 1_000_000, 100
-
-
-@dataclass(frozen=True)
-class Roles:
-    """The plug-ins that a guest loads, and its isolation.
-
-    Attributes:
-        attack: the attack, loaded or described.
-        target: the target, of which the guest builds its own copies.
-        defense: the defense, of which the guest builds a copy if the attack is granted one.
-        attack_parameters: resolved parameters, as JSON values.
-        target_parameters: resolved parameters, as JSON values.
-        defense_parameters: resolved parameters, as JSON values.
-        cut: index of the client's last layer.
-        batch_size: images per exchange that clients choose.
-        isolation: how the guest is isolated.
-        inputs: files and folders that the parameters name.
-        device: where its models and tensors live.
-    """
-
-    attack: Plugin
-    target: Plugin
-    defense: Plugin
-    attack_parameters: Mapping[str, Any]
-    target_parameters: Mapping[str, Any]
-    defense_parameters: Mapping[str, Any]
-    cut: int
-    batch_size: int
-    isolation: Isolation
-    inputs: Sequence[Path] = ()
-    device: Device = CPU
-
-    def loaded(self, threat: ThreatModel) -> list[Plugin]:
-        """Return the plug-ins that the guest of such an attack loads."""
-        return [self.attack, self.target, *([self.defense] if threat.defense else [])]
 
 
 class IsolatedAttack(Attack[Any]):
@@ -102,10 +65,13 @@ class IsolatedAttack(Attack[Any]):
         self._view = view
         self._image = view.image_shape
         self._features = _features_of(view) if view.u_shaped else 0
+        self._copy = None
+        if view.threat.defense:
+            self._copy = CopyCheck(roles.defense.label, view.take("defense"))
         files = [*unchanged_files(roles.loaded(view.threat)), *roles.inputs]
         self._guest = Guest(self._label, roles.isolation, files, roles.device)
         try:
-            self._call("open", _opening(roles, view, seed))
+            self._call("open", opening(roles, view, seed))
             self._answered()
         except BaseException:
             self._guest.close()
@@ -246,7 +212,10 @@ class IsolatedAttack(Attack[Any]):
         progress: Progress | None = None,
         keeps: bool = False,
     ) -> Answer:
-        asks_bytes = _MOST_STATE_BYTES if keeps else _MOST_QUERY_BYTES * self._view.threat.queries
+        threat = self._view.threat
+        asks_bytes = _MOST_QUERY_BYTES * (threat.queries or threat.defense)
+        if keeps:
+            asks_bytes = _MOST_STATE_BYTES
         return self._guest.call(
             method,
             given,
@@ -288,6 +257,12 @@ class IsolatedAttack(Attack[Any]):
             return Answer(tensors={"smashed": self._view.query(self._images(frame))})
         if form is not None:
             return encode_grant(name, form, self._view.take(name))
+        if name in (ASKED, RELEASED) and self._copy is not None:
+            try:
+                return self._copy.answer(name, frame.tensors)
+            except SplitsecError as error:
+                self._guest.failure = error
+                raise
         what, _, stage = name.partition(" ")
         if what in ("read", "keep", "remove"):
             return self._saved(what, stage, frame)
@@ -341,44 +316,6 @@ class IsolatedAttack(Attack[Any]):
         if not (torch.isfinite(images) & (images >= 0) & (images <= 1)).all():
             raise PluginError(f"{self._label} asks about images outside [0, 1] in query()")
         return images
-
-
-def _opening(roles: Roles, view: View, seed: int) -> Answer:
-    """Return everything that a guest receives before the session: only declared grants."""
-    threat = view.threat
-    content: dict[str, Any] = {
-        "label": roles.attack.label,
-        "attack": roles.attack.name,
-        "plugin": absolute_spec("attack", roles.attack.spec),
-        "sha256": {plugin.kind: plugin.sha256 for plugin in roles.loaded(threat)},
-        "parameters": dict(roles.attack_parameters),
-        "threat": threat.model_dump(),
-        "target": absolute_spec("target", roles.target.spec),
-        "target_parameters": dict(roles.target_parameters),
-        "defense": absolute_spec("defense", roles.defense.spec) if threat.defense else None,
-        "defense_parameters": dict(roles.defense_parameters) if threat.defense else None,
-        "cut": roles.cut,
-        "image": list(view.image_shape),
-        "smashed": list(view.smashed_shape),
-        "outputs": view.outputs,
-        "clients": view.clients,
-        "exchanges_per_epoch": view.exchanges_per_epoch,
-        "u_shaped": view.u_shaped,
-        "generator": seed,
-        "threads": torch.get_num_threads(),
-    }
-    server = encode_network("server", view.server_architecture)
-    granted = {
-        name: encode_grant(name, grant.form, view.take(name))
-        for name, grant in threat.grants()
-        if grant.time == "start" and grant.form is not None
-    }
-    content["server"] = server.content
-    content["granted"] = {name: answer.content for name, answer in granted.items()}
-    tensors = dict(server.tensors)
-    for answer in granted.values():
-        tensors |= answer.tensors
-    return Answer(content, tensors)
 
 
 @torch.no_grad()

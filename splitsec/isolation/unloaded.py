@@ -1,7 +1,7 @@
-"""Describes an isolated attack without importing it: a guest imports it and sends a description.
+"""Describes an attack or a defense without importing it: a guest does, and sends a description.
 
-Importing a plug-in runs its code, so the process with the private data never does. A guest checks
-the attack's parameters and computes its threat model.
+Importing a plug-in runs its code, so the process that scores and judges never does. A guest checks
+the plug-in's parameters and computes the threat model of an attack.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from splitsec.isolation import Isolation
 from splitsec.isolation.host import Answer, Guest
 from splitsec.isolation.processes import short
 from splitsec.plugins.attack import Attack
+from splitsec.plugins.defense import Defense
 from splitsec.plugins.description import threat_model_of
 from splitsec.plugins.ensemble import Ensemble
 from splitsec.plugins.grants import ThreatModel
@@ -31,7 +32,7 @@ from splitsec.plugins.loading import (
     plugin_path,
 )
 from splitsec.plugins.module_files import Package, package_of
-from splitsec.plugins.names import plain_name
+from splitsec.plugins.names import Kind, plain_name
 from splitsec.plugins.parameters import (
     Parameters,
     build_parameters,
@@ -42,11 +43,14 @@ from splitsec.plugins.parameters import (
 from splitsec.plugins.source_code import own_files, read_source
 from splitsec.plugins.view import View
 
-_SECONDS = 900.0  # time limit for describing an attack
+UNLOADED: tuple[Kind, ...] = ("attack", "defense")
+"""Kinds of plug-ins that are described."""
+
+_SECONDS = 900.0  # time limit for describing a plug-in
 
 
-class AttackRequest(NamedTuple):
-    """A request for an attack: its name or path, and layers of parameters, of which later win."""
+class UnloadedRequest(NamedTuple):
+    """A request for a plug-in: its name or path, and layers of parameters, of which later win."""
 
     spec: str
     layers: Sequence[Mapping[str, Any]]
@@ -59,19 +63,21 @@ class _GuestAnswer(BaseModel):
 
     module: str
     cls: str = Field(max_length=200, pattern=r"^[A-Za-z_][\w.]*$")
-    reconstructs: bool
     parameters: dict[str, Any]
     changed: list[str]
     input_paths: dict[str, str]
-    threat: ThreatModel | None
-    refusal: str | None
-    members: list[tuple[str, dict[str, Any]]]
+    reconstructs: bool = False
+    threat: ThreatModel | None = None
+    refusal: str | None = None
+    members: list[tuple[str, dict[str, Any]]] = Field(default_factory=list)
+    randomised: bool = False
 
 
 class Description(BaseModel):
-    """An attack and its parameters, described without loading it.
+    """A plug-in and its parameters, described without loading it.
 
     Attributes:
+        kind: attack or defense.
         name: its name in records.
         module: module that defines its class.
         spec: its name or path as given.
@@ -79,17 +85,19 @@ class Description(BaseModel):
         sha256: hash of its source.
         code: hash of its code without comments and docstrings.
         cls: the name of its class.
-        reconstructs: see :class:`splitsec.Attack`.
+        reconstructs: of an attack, see :class:`splitsec.Attack`.
         parameters: resolved parameters, as JSON values.
         changed: those that are not its defaults, as it says.
         input_paths: those that name files, see :meth:`splitsec.Parameters.input_paths`.
-        threat: its threat model with these parameters, or None if it has none.
-        refusal: why it does not apply with these parameters, or None.
+        threat: threat model of an attack with these parameters, or None if it has none.
+        refusal: why an attack does not apply with these parameters, or None.
         members: of an ensemble, names of built-in attacks and their parameters.
+        randomised: of a defense, see :class:`splitsec.Defense`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    kind: Kind = "attack"
     name: str
     module: str
     spec: str
@@ -97,23 +105,24 @@ class Description(BaseModel):
     sha256: str
     code: str
     cls: str
-    reconstructs: bool
+    reconstructs: bool = False
     parameters: dict[str, Any]
     changed: list[str] = Field(default_factory=list)
     input_paths: dict[str, str] = Field(default_factory=dict)
-    threat: ThreatModel | None
+    threat: ThreatModel | None = None
     refusal: str | None = None
     members: list[tuple[str, dict[str, Any]]] = Field(default_factory=list)
+    randomised: bool = False
 
     def plugin(self) -> Plugin:
         """Return a plug-in with a stand-in for the class that is not loaded."""
         return Plugin(
-            "attack", self.name, self.spec, _stand_in(self), self.source, self.sha256, self.code
+            self.kind, self.name, self.spec, _stand_in(self), self.source, self.sha256, self.code
         )
 
     def moved(self, spec: str) -> Description:
         """Return the same description under another name or path."""
-        source = read_source(plugin_path("attack", spec) or package_of(self.module).source)
+        source = read_source(plugin_path(self.kind, spec) or package_of(self.module).source)
         told = {
             "spec": spec,
             "source": str(source.path),
@@ -166,18 +175,39 @@ class StandIn(Attack[Any]):
         raise PluginError("an attack that is not loaded reconstructs nothing")
 
 
-def _stand_in(description: Description) -> type[StandIn]:
-    given = {"description": description, "reconstructs": description.reconstructs}
-    return type(description.cls, (StandIn,), {**given, "__qualname__": description.cls})
+class DefenseStandIn(Defense[Any]):
+    """Stands for the class of a defense that is not loaded in this process."""
+
+    description: Description
+
+    def __init__(self, parameters: Parameters) -> None:
+        raise PluginError(f"defense {self.description.name!r} is isolated, and cannot be run here")
+
+
+def described_by(plugin: Plugin) -> Description | None:
+    """Return the description of a plug-in that is not loaded in this process, else None."""
+    if issubclass(plugin.cls, StandIn | DefenseStandIn):
+        return plugin.cls.description
+    return None
+
+
+def _stand_in(description: Description) -> type[StandIn | DefenseStandIn]:
+    given = {"description": description, "__qualname__": description.cls}
+    if description.kind == "defense":
+        given["randomised"] = description.randomised
+        return type(description.cls, (DefenseStandIn,), given)
+    given["reconstructs"] = description.reconstructs
+    return type(description.cls, (StandIn,), given)
 
 
 def describe(
-    requests: Sequence[AttackRequest], profile: str, isolation: Isolation
+    kind: Kind, requests: Sequence[UnloadedRequest], profile: str, isolation: Isolation
 ) -> list[Description]:
-    """Describe attacks; each plug-in is loaded once, in a process of its own.
+    """Describe plug-ins; each is loaded once, in a process of its own.
 
     Args:
-        requests: the attacks.
+        kind: attack or defense.
+        requests: the plug-ins.
         profile: name of the profile that gives their defaults.
         isolation: how they are isolated.
 
@@ -188,21 +218,22 @@ def describe(
     found: dict[int, Description] = {}
     for spec in dict.fromkeys(request.spec for request in requests):
         name = plain_name(spec)
-        path = plugin_path("attack", spec)
-        point = entry_point_of("attack", spec)
+        path = plugin_path(kind, spec)
+        point = entry_point_of(kind, spec)
         if path is None and point is None:
-            load_plugin("attack", spec)  # neither: this raises the error about the name
+            load_plugin(kind, spec)  # neither: this raises the error about the name
         package = package_of(point.module) if point else None
         source = read_source(package.source if package else (path or Path()).resolve())
         limits = isolation.model_copy(update={"seconds": min(isolation.seconds, _SECONDS)})
-        label = f"attack {name!r}"
+        label = f"{kind} {name!r}"
         guest = Guest(label, limits, own_files(source.path))
         try:
             for place, request in enumerate(requests):
                 if request.spec == spec:
                     asked = {
+                        "kind": kind,
                         "label": label,
-                        "spec": absolute_spec("attack", spec),
+                        "spec": absolute_spec(kind, spec),
                         "sha256": source.sha256,
                         "layers": list(request.layers),
                         "profile": profile,
@@ -212,6 +243,7 @@ def describe(
                     _refuse_members_of_its_own(label, told)
                     _refuse_other_packages(label, told, package)
                     found[place] = Description(
+                        kind=kind,
                         name=name,
                         spec=spec,
                         source=str(path or source.path),
@@ -231,7 +263,7 @@ def _checked(label: str, content: Any) -> _GuestAnswer:
         raise PluginError(f"{label} describes itself in a way that cannot be read") from None
 
 
-def _refuse_paths_of_its_own(label: str, told: _GuestAnswer, request: AttackRequest) -> None:
+def _refuse_paths_of_its_own(label: str, told: _GuestAnswer, request: UnloadedRequest) -> None:
     """Raise a PluginError if a path was not given by the request: the attack would be shown it."""
     given = merge(*request.layers)
     for name, path in told.input_paths.items():
@@ -258,16 +290,25 @@ def configure_here(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Load a plug-in in a guest, and return the values that :class:`Description` needs.
 
     Args:
-        asked: label, spec, hash of the source, layers and profile.
+        asked: kind, label, spec, hash of the source, layers and profile.
 
     Raises:
         PluginError: the source is not the one that the host hashed, or the plug-in broke the rules.
     """
-    plugin = load_plugin("attack", asked["spec"], asked["sha256"])
+    plugin = load_plugin(asked["kind"], asked["spec"], asked["sha256"])
     usual = profile_defaults(plugin.cls, asked["profile"])
     label = asked["label"]
     values = merge(usual, *asked["layers"])
     parameters = build_parameters(label, plugin.cls.Parameters, values)
+    told = {
+        "module": plugin.cls.__module__,
+        "cls": plugin.cls.__qualname__,
+        "parameters": parameters.model_dump(mode="json"),
+        "changed": unlike_defaults(parameters, usual),
+        "input_paths": parameters.input_paths(),
+    }
+    if plugin.kind == "defense":
+        return told | {"randomised": bool(plugin.cls.randomised)}
     threat, refusal = None, None
     try:
         threat = threat_model_of(plugin, values)
@@ -275,13 +316,8 @@ def configure_here(asked: Mapping[str, Any]) -> dict[str, Any]:
         refusal = str(error)
     if refusal is None and not isinstance(threat, ThreatModel):
         raise PluginError(f"{label} returned no ThreatModel from threat_model()")
-    return {
-        "module": plugin.cls.__module__,
-        "cls": plugin.cls.__qualname__,
+    return told | {
         "reconstructs": bool(plugin.cls.reconstructs),
-        "parameters": parameters.model_dump(mode="json"),
-        "changed": unlike_defaults(parameters, usual),
-        "input_paths": parameters.input_paths(),
         "threat": None if threat is None else threat.model_dump(),
         "refusal": refusal,
         "members": _members(plugin, parameters),

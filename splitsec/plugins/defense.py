@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from splitsec.devices import CPU, Device
+from splitsec.errors import blaming
 from splitsec.plugins.parameters import Parameters
+from splitsec.randomness import globally_seeded
 from splitsec.shapes import Shape, SmashedShape
 
 P = TypeVar("P", bound=Parameters)
@@ -19,8 +21,8 @@ class Defense(Generic[P]):
     """Base class of defenses: override the hooks that you need; the others do nothing.
 
     The hooks run on the client, in this order for each batch: ``release`` changes what is sent,
-    ``receive`` sees the server's answer, ``penalty`` adds a loss of the client's own. A defense
-    sees raw images, so a reviewer reads its code; it does not run in isolation.
+    ``receive`` sees the server's answer, ``penalty`` adds a loss of the client's own. One that is
+    not built in runs in the clients' process, which holds their images and labels and nothing else.
 
     Every client has its own defense object. After the session the framework calls ``release``
     for the victims' smashed data and for the utility, so it must behave there as in training.
@@ -113,3 +115,44 @@ class Defense(Generic[P]):
             SessionEnded: the defense has detected an attack and ends the session.
         """
         return gradient
+
+
+class DefenseSeeds(NamedTuple):
+    """The seeds of a defense.
+
+    Attributes:
+        generator: of the generator that it is given.
+        networks: of torch's global generator while it begins.
+    """
+
+    generator: int
+    networks: int
+
+
+def begin_defense(
+    label: str,
+    make: Callable[[], Defense[Any]],
+    image: Shape,
+    smashed: SmashedShape,
+    seeds: DefenseSeeds,
+    device: Device,
+) -> tuple[Defense[Any], torch.Generator]:
+    """Return a defense that has begun, and its generator.
+
+    Args:
+        label: names it in errors.
+        make: makes the defense.
+        image: shape of one image.
+        smashed: shape of one image's smashed data.
+        seeds: its seeds.
+        device: where images and smashed data are.
+
+    Raises:
+        PluginError: it raised.
+    """
+    generator = torch.Generator().manual_seed(seeds.generator)
+    with blaming(label, "begin()"), globally_seeded(seeds.networks):
+        defense = make()
+        defense.device = device
+        defense.begin(image, smashed, generator)
+    return defense, generator

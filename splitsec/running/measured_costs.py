@@ -73,6 +73,7 @@ def _measure(cell: Cell) -> MeasuredCell:
             timings["attack"] = _attack_seconds(cell, attacker, side)
     finally:
         attacker.close()
+        side.close()
     return MeasuredCell(cell.spec, timings)
 
 
@@ -87,8 +88,11 @@ def _attack_seconds(cell: Cell, attacker: Attacker, side: PrivateSide) -> float:
             start=0.0,
         )
     trained, short = _short_session(cell, attacker)
-    attacker.seen.add(given(attacker.threat, "end", short.holdings(clients=trained)))
-    return _seconds(attacker.attack.fit)
+    try:
+        attacker.seen.add(given(attacker.threat, "end", short.holdings(clients=trained)))
+        return _seconds(attacker.attack.fit)
+    finally:
+        short.close()
 
 
 def _short_session(cell: Cell, attacker: Attacker) -> tuple[TrainedSession, PrivateSide]:
@@ -167,7 +171,11 @@ def _random_data(cell: Cell, private: int) -> Data:
         masks = generator.integers(0, 2, (_DRAWN, 1, *cell.image[1:]), dtype=np.uint8)
 
     def part(count: int) -> Part:
-        return _RepeatedPart(images, labels, np.arange(count, dtype=np.int64), masks)
+        rows = np.arange(count, dtype=np.int64)
+        if cell.apart is None:
+            return _RepeatedPart(images, labels, rows, masks)
+        drawn = rows % _DRAWN  # another process gets all of them
+        return Part(images[drawn], labels[drawn], rows, None if masks is None else masks[drawn])
 
     shares = [private // clients + (one < private % clients) for one in range(clients)]
     return Data(

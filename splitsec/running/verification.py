@@ -162,7 +162,7 @@ class Checker:
             try:
                 spec = locate(kind, record, claim.folder, self._plugins)
                 found = existing_path(kind, spec)
-                if found is None and kind == "attack" and is_apart(spec, self._isolation):
+                if found is None and is_apart(kind, spec, self._isolation):
                     specs[kind] = spec  # not imported here; the cell id covers its source
                     continue
                 here = source_sha256(found.path) if found else load_plugin(kind, spec).sha256

@@ -1,12 +1,14 @@
 """The private side of the wire: a client's images, encoder, head, optimizer and defense.
 
-Smashed data leave it through :mod:`.release`.
+Smashed data leave it through :mod:`.release`. A :class:`Client` runs in this process or, with the
+same calls, in one of its own (:mod:`.isolated_clients`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +19,50 @@ from splitsec.plugins.defense import Defense
 from splitsec.plugins.messages import Message
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.target import Encoding, Loss
-from splitsec.training.release import Sender, check_shape
-from splitsec.training.wire import Wire
+from splitsec.plugins.toolbox.optimization import set_rate
+from splitsec.training.release import AT_ONCE, Sender, check_shape
+from splitsec.training.wire import Exchanger
+
+
+class SessionSender(Protocol):
+    """What leaves a client after training, wherever the client runs."""
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Names of the target and of the defense, for errors."""
+
+    def release(self, images: Tensor, seed: int) -> Tensor:
+        """Return what is sent of images; see :meth:`Sender.release`."""
+
+
+class SessionClient(Protocol):
+    """A client of a session, wherever it runs."""
+
+    @property
+    def part(self) -> Part:
+        """Its images and labels."""
+
+    @property
+    def sender(self) -> SessionSender:
+        """What leaves it after training."""
+
+    @property
+    def index(self) -> int:
+        """Its number, from 0."""
+
+    def begin(self) -> None:
+        """Put its model into training mode."""
+
+    def set_rate(self, rate: float) -> None:
+        """Set its learning rate."""
+
+    def step(self, rows: Tensor, wire: Exchanger, step: int) -> float | None:
+        """Train on one batch; see :meth:`Client.step`."""
+
+    def predict(
+        self, images: Tensor, seed: int, server: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return what it sends of images and the outputs; see :meth:`Client.predict`."""
 
 
 @dataclass
@@ -51,7 +95,52 @@ class Client:
         """Its defense."""
         return self.sender.defense
 
-    def step(self, rows: Tensor, wire: Wire, step: int) -> float | None:
+    def begin(self) -> None:
+        """Put its encoder and its head into training mode."""
+        for module in (self.sender.encoder, self.head):
+            if module is not None:
+                module.train()
+
+    def set_rate(self, rate: float) -> None:
+        """Set its learning rate."""
+        set_rate(self.optimizer, rate)
+
+    @torch.no_grad()
+    def predict(
+        self, images: Tensor, seed: int, server: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return released smashed data and the model's outputs, in evaluation mode.
+
+        Args:
+            images: shape (N, C, H, W), in [0, 1].
+            seed: decides what a randomised defense draws.
+            server: what the server makes of a batch of smashed data.
+        """
+        use, sent, outputs = self.sender.in_use(seed), [], []
+        for batch in torch.split(images, AT_ONCE):
+            encoded = use.send(batch)
+            sent.append(encoded.smashed)
+            outputs.append(self.finish(server(encoded.smashed), encoded.skips))
+        return torch.cat(sent), torch.cat(outputs)
+
+    @torch.no_grad()
+    def finish(self, features: Tensor, skips: tuple[Tensor, ...]) -> Tensor:
+        """Return the model's outputs, in evaluation mode, from the server's features.
+
+        Args:
+            features: (N, ...); without a head they are the outputs.
+            skips: what the encoder kept of the same images.
+        """
+        if self.head is None:
+            return features
+        training = self.head.training
+        with blaming(self.sender.names[0], "forward() in evaluation"):
+            self.head.eval()
+            outputs: Tensor = self.head(features, *skips)
+            self.head.train(training)
+        return outputs
+
+    def step(self, rows: Tensor, wire: Exchanger, step: int) -> float | None:
         """Train on one batch: forward, send, receive, backward.
 
         Args:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from splitsec.errors import PluginError, blaming
 from splitsec.plugins.messages import Message
 from splitsec.plugins.target import Loss
+from splitsec.randomness import seeded_global_generator
 
 
 class HonestServer:
@@ -18,6 +22,7 @@ class HonestServer:
         loss: loss of outputs and labels, used if labels are shared.
         optimizer: optimizer of its weights.
         name: name of the target, for errors.
+        draw: values that its own random numbers depend on.
 
     Attributes:
         losses: task loss of every exchange, if labels are shared.
@@ -29,18 +34,20 @@ class HonestServer:
         loss: Loss,
         optimizer: torch.optim.Optimizer,
         name: str = "the target",
+        draw: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.losses: list[float] = []
         self._loss = loss
         self._optimizer = optimizer
         self._name = name
+        self._draw = dict(draw or {})
         self._pending: tuple[Tensor, Tensor] | None = None
 
     def features(self, message: Message) -> Tensor:
         """Return the features, and keep their graph until the client's gradient arrives."""
         smashed = message.smashed.requires_grad_()
-        features = self._forward(smashed)
+        features = self._forward(smashed, message.step)
         self._pending = smashed, features
         return features.detach()
 
@@ -52,7 +59,7 @@ class HonestServer:
             self._step(outputs, message.feature_gradient)
         elif message.labels is not None:
             smashed = message.smashed.requires_grad_()
-            outputs = self._forward(smashed)
+            outputs = self._forward(smashed, message.step)
             with blaming(self._name, "loss()"):
                 loss = self._loss(outputs, message.labels)
             self._step(loss, None)
@@ -63,8 +70,11 @@ class HonestServer:
             raise PluginError(f"{self._name}: the server's part does not use the smashed data")
         return smashed.grad
 
-    def _forward(self, smashed: Tensor) -> Tensor:
-        with blaming(self._name, "the server's forward()"):
+    def _forward(self, smashed: Tensor, step: int) -> Tensor:
+        with (
+            blaming(self._name, "the server's forward()"),
+            seeded_global_generator("server", {**self._draw, "step": step}),
+        ):
             outputs: object = self.model(smashed)
         if not isinstance(outputs, Tensor):
             kind = type(outputs).__name__

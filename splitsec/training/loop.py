@@ -18,7 +18,7 @@ from splitsec.errors import SessionEnded
 from splitsec.plugins.toolbox.batching import batches
 from splitsec.progress import Progress
 from splitsec.randomness import seeded_global_generator, torch_generator
-from splitsec.training.client import Client
+from splitsec.training.client import SessionClient
 from splitsec.training.settings import Training
 from splitsec.training.wire import Wire
 
@@ -56,7 +56,9 @@ class Schedule:
     exchanges: int
     batch_size: int | None = None
 
-    def turns(self, clients: Sequence[Client]) -> Iterator[tuple[int, Client, Tensor]]:
+    def turns(
+        self, clients: Sequence[SessionClient]
+    ) -> Iterator[tuple[int, SessionClient, Tensor]]:
         """Yield (epoch, client, rows) without end; see :func:`schedule`."""
         size = self.batch_size or self.training.batch_size
         return schedule(clients, self.training, size, self.order)
@@ -68,23 +70,23 @@ class Hooks:
 
     Attributes:
         note: returns a short text for the progress display, such as the loss.
-        before_exchange: called with the index of each exchange.
+        before_exchange: called with the index of each exchange and its client.
         after_epoch: called after every epoch of all clients.
         saving: opens the stage that saves the session, and gives the exchange to resume from.
     """
 
     note: Callable[[], str] = str
-    before_exchange: Callable[[int], None] = lambda step: None
+    before_exchange: Callable[[int, SessionClient], None] = lambda step, client: None
     after_epoch: Callable[[], None] | None = None
     saving: Callable[[], SavedStage] | None = None
 
 
 def schedule(
-    clients: Sequence[Client],
+    clients: Sequence[SessionClient],
     training: Training,
     batch_size: int,
     order: Mapping[str, Any],
-) -> Iterator[tuple[int, Client, Tensor]]:
+) -> Iterator[tuple[int, SessionClient, Tensor]]:
     """Yield (epoch, client, rows) without end, in round robin turns.
 
     Args:
@@ -98,7 +100,7 @@ def schedule(
     """
     turns = torch.randperm(len(clients), generator=torch_generator("turns", **order)).tolist()
 
-    def epoch_of(client: Client, epoch: int) -> list[Tensor]:
+    def epoch_of(client: SessionClient, epoch: int) -> list[Tensor]:
         generator = torch_generator("batches", client=client.index, epoch=epoch, **order)
         return batches(len(client.part), batch_size, generator)
 
@@ -130,14 +132,14 @@ def exchanges_per_epoch(sizes: Iterable[int], training: Training) -> int:
     return sum(len(batches(size, training.batch_size, generator)) for size in sizes)
 
 
-def exchanges_in(clients: Sequence[Client], training: Training) -> int:
+def exchanges_in(clients: Sequence[SessionClient], training: Training) -> int:
     """Return the number of exchanges in an honest session of ``training.epochs``."""
     return exchanges_per_epoch((len(one.part) for one in clients), training) * training.epochs
 
 
 def run_session(
     name: str,
-    clients: Sequence[Client],
+    clients: Sequence[SessionClient],
     wire: Wire,
     schedule: Schedule,
     progress: Progress,
@@ -160,23 +162,19 @@ def run_session(
     """
     session, hooks = session or Session(), hooks or Hooks()
     epoch = exchanges_per_epoch((len(one.part) for one in clients), schedule.training)
-    for module in (clients[0].sender.encoder, clients[0].head):
-        if module is not None:
-            module.train()
+    clients[0].begin()  # all have one model
     turns = schedule.turns(clients)
-    with (
-        progress.stage(name, schedule.exchanges) as stage,
-        seeded_global_generator("session", schedule.order),
-    ):
+    with progress.stage(name, schedule.exchanges) as stage:
         saved = hooks.saving() if hooks.saving else Checkpoints().stage(name)
         turns = islice(turns, saved.position, None)
         stage.advance(saved.position)
         session.seconds_before = saved.seconds
         for step in range(saved.position, schedule.exchanges):
             _, client, rows = next(turns)
-            hooks.before_exchange(step)
+            hooks.before_exchange(step, client)
             try:
-                loss = client.step(rows, wire, step)
+                with seeded_global_generator("exchange", {**schedule.order, "step": step}):
+                    loss = client.step(rows, wire, step)
             except SessionEnded as reason:
                 session.ended = f"at exchange {step}: {reason}"
                 break

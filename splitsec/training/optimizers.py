@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -33,13 +33,14 @@ def make_optimizer(
     )
 
 
-def decay(optimizers: Sequence[torch.optim.Optimizer], training: Training, done: float) -> None:
-    """Set the learning rate for how much of an honest session is done, in [0, 1]."""
+def rate_after(training: Training, done: float) -> float | None:
+    """Return the learning rate for how much of an honest session is done, in [0, 1].
+
+    It is None if the rate does not change.
+    """
     if training.decay == "none":
-        return
-    fade = optimization.half_cosine(done, 1.0, _LEAST_RATE)
-    for optimizer in optimizers:
-        optimization.set_rate(optimizer, training.learning_rate * fade)
+        return None
+    return training.learning_rate * optimization.half_cosine(done, 1.0, _LEAST_RATE)
 
 
 class _NoOptimizer(torch.optim.Optimizer):

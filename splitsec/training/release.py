@@ -17,7 +17,9 @@ from splitsec.plugins.defense import Defense
 from splitsec.plugins.messages import kind_of
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.target import Encoding, encode
-from splitsec.randomness import derive_seed, seeded_global_generator
+
+AT_ONCE = 64
+"""Images in evaluation mode."""
 
 
 @dataclass
@@ -61,37 +63,66 @@ class Sender:
         check_shape(released, encoded.smashed, f"{defense} in release()")
         return encoded, released
 
-    @torch.no_grad()
-    def send_in_evaluation(self, images: Tensor, purpose: str, batch_size: int = 64) -> Encoding:
-        """Release images with the encoder in evaluation mode.
+    def in_use(self, seed: int) -> Use:
+        """Return one use of the client with its encoder in evaluation mode.
 
-        The session's seed and ``purpose`` decide the defense's random numbers. The session's own
-        draws and the state of the defense do not change.
+        Args:
+            seed: decides what a randomised defense draws. Neither the session's own draws nor the
+                state of the defense change.
+        """
+        return Use(self, seed)
+
+    def release(self, images: Tensor, seed: int) -> Tensor:
+        """Return released smashed data, in evaluation mode.
 
         Args:
             images: shape (N, C, H, W), in [0, 1], on any device.
-            purpose: use of the smashed data.
-            batch_size: images at once.
+            seed: as for :meth:`in_use`.
+        """
+        use = self.in_use(seed)
+        return torch.cat([use.send(batch).smashed for batch in torch.split(images, AT_ONCE)])
+
+
+class Use:
+    """One use of a client outside of training: it releases one batch after the other.
+
+    Args:
+        sender: the client's encoder and defense.
+        seed: decides what a randomised defense draws.
+    """
+
+    def __init__(self, sender: Sender, seed: int) -> None:
+        self._sender = replace(sender, defense=sender.copied_defense())
+        # The states of the defense's generator and of torch's global one, from batch to batch.
+        self._own = self._global = torch.Generator().manual_seed(seed).get_state()
+
+    @torch.no_grad()
+    def send(self, images: Tensor) -> Encoding:
+        """Release a batch.
+
+        Args:
+            images: shape (N, C, H, W), in [0, 1], on any device.
 
         Returns:
-            Released smashed data, and the skips, of the N images.
+            Released smashed data, and the skips.
+
+        Raises:
+            PluginError: the target or the defense broke its contract.
         """
-        training, state = self.encoder.training, self.generator.get_state()
-        draw = {"purpose": purpose, "session": self.generator.initial_seed()}
-        self.generator.manual_seed(derive_seed("release", **draw))
-        sender = replace(self, defense=self.copied_defense())
-        self.encoder.eval()
-        parts = []
+        sender, generator = self._sender, self._sender.generator
+        training, state = sender.encoder.training, generator.get_state()
+        generator.set_state(self._own)
+        sender.encoder.eval()
         try:
-            with seeded_global_generator("release", draw):
-                for batch in torch.split(images, batch_size):
-                    encoded, released = sender.send(self.device.put(batch))
-                    parts.append((released, *encoded.skips))
+            with torch.random.fork_rng(devices=[]):
+                torch.set_rng_state(self._global)
+                encoded, released = sender.send(sender.device.put(images))
+                self._global = torch.get_rng_state()
+            self._own = generator.get_state()
         finally:
-            self.encoder.train(training)
-            self.generator.set_state(state)
-        smashed, *skips = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
-        return Encoding(smashed, tuple(skips))
+            sender.encoder.train(training)
+            generator.set_state(state)
+        return Encoding(released, encoded.skips)
 
 
 def check_shape(given: object, due: Tensor, who: str) -> None:

@@ -6,16 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from splitsec.data.parts import Part
 from splitsec.errors import blaming
 from splitsec.plugins.target import SplitModel
-from splitsec.training.client import Client
+from splitsec.training.client import SessionClient
+from splitsec.training.isolated_clients import IsolatedSide
 from splitsec.training.loop import Session
+from splitsec.training.release import AT_ONCE
+from splitsec.training.sides import ClientSide, ReleaseSeeds
 from splitsec.training.traffic import Traffic
-
-_AT_ONCE = 64  # images in evaluation mode
 
 
 @dataclass
@@ -24,21 +25,33 @@ class TrainedSession:
 
     Attributes:
         model: all parts of the split model; after an active attack the server's is untrained.
-        clients: the private side; they share one model.
+        side: the clients, which share one model. If they have a process of their own, the model
+            here has their weights once the session has ended.
         session: its course.
         losses: the task loss of every exchange, if a client or the honest server computed it.
         traffic: what was last sent of each training victim.
         epochs: measure to its value on validation images after each epoch, or empty.
         honest: whether the server was the honest one.
+        seeds: seeds of what randomised defenses draw outside of training.
     """
 
     model: SplitModel
-    clients: list[Client]
+    side: ClientSide | IsolatedSide
+    seeds: ReleaseSeeds
     session: Session
     losses: list[float]
     traffic: Traffic
     epochs: dict[str, list[float]] = field(default_factory=dict)
     honest: bool = True
+
+    @property
+    def clients(self) -> Sequence[SessionClient]:
+        """The clients, in order."""
+        return self.side.clients
+
+    def close(self) -> None:
+        """End the clients' process, if they have one."""
+        self.side.close()
 
     def release(self, images: Tensor, purpose: str) -> Tensor:
         """Return released smashed data of images of shape (N, C, H, W), in evaluation mode.
@@ -47,12 +60,11 @@ class TrainedSession:
         """
         return torch.cat(
             [
-                client.sender.send_in_evaluation(block, purpose).smashed
+                client.sender.release(block, self.seeds.of(client.index, purpose))
                 for client, block in self._shares(images)
             ]
         )
 
-    @torch.no_grad()
     def predict(self, images: Tensor, purpose: str) -> tuple[Tensor, Tensor]:
         """Return released smashed data and the model's outputs, in evaluation mode.
 
@@ -60,34 +72,20 @@ class TrainedSession:
             images: shape (N, C, H, W), in [0, 1]; divided among the clients, in order.
             purpose: seeds a randomised defense, together with the session's seed.
         """
-        modules = [part for part in self.model if part is not None]
-        modes = [module.training for module in modules]
-        for module in modules:
-            module.eval()
-        sent, outputs = [], []
-        for client, block in self._shares(images):
-            encoded = client.sender.send_in_evaluation(block, purpose)
-            sent.append(encoded.smashed)
-            split = [torch.split(values, _AT_ONCE) for values in (encoded.smashed, *encoded.skips)]
-            outputs += [self._finish(*batch) for batch in zip(*split, strict=True)]
-        for module, mode in zip(modules, modes, strict=True):
-            module.train(mode)
+        made = [
+            client.predict(block, self.seeds.of(client.index, purpose), self.features)
+            for client, block in self._shares(images)
+        ]
+        sent, outputs = zip(*made, strict=True)
         return torch.cat(sent), torch.cat(outputs)
 
-    @torch.no_grad()
     def features(self, smashed: Tensor) -> Tensor:
         """Return what the server's own network makes of smashed data, in evaluation mode.
 
         Args:
             smashed: (N, *smashed_shape).
         """
-        server = self.model.server
-        training = server.training
-        with blaming(self.clients[0].sender.names[0], "the server's forward() in evaluation"):
-            server.eval()
-            made = [server(batch) for batch in torch.split(smashed, _AT_ONCE)]
-            server.train(training)
-        return torch.cat(made)
+        return features_of(self.model.server, smashed, self.clients[0].sender.names[0])
 
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of the encoder's weights."""
@@ -99,28 +97,38 @@ class TrainedSession:
 
         It takes images of shape (N, C, H, W), in [0, 1], and the number of earlier queries.
         """
-        sender = self.clients[0].sender
-        return lambda images, asked: sender.send_in_evaluation(images, f"query {asked}").smashed
+        sender, seeds = self.clients[0].sender, self.seeds
+        return lambda images, asked: sender.release(images, seeds.of(0, f"query {asked}"))
 
     def pairs(self) -> dict[str, Tensor]:
         """Return all private ``images``, and their released smashed data as ``smashed``."""
         images = [client.part.all() for client in self.clients]
         smashed = [
-            client.sender.send_in_evaluation(own, "pairs").smashed
+            client.sender.release(own, self.seeds.of(client.index, "pairs"))
             for client, own in zip(self.clients, images, strict=True)
         ]
         return {"images": torch.cat(images), "smashed": torch.cat(smashed)}
 
-    def _finish(self, smashed: Tensor, *skips: Tensor) -> Tensor:
-        with blaming(self.clients[0].sender.names[0], "forward() in evaluation"):
-            outputs: Tensor = self.model.server(smashed)
-            if self.model.head is not None:
-                outputs = self.model.head(outputs, *skips)
-        return outputs
-
-    def _shares(self, images: Tensor) -> list[tuple[Client, Tensor]]:
+    def _shares(self, images: Tensor) -> list[tuple[SessionClient, Tensor]]:
         shares = torch.tensor_split(images, len(self.clients))
         return [(one, share) for one, share in zip(self.clients, shares, strict=True) if len(share)]
+
+
+@torch.no_grad()
+def features_of(server: nn.Module, smashed: Tensor, name: str) -> Tensor:
+    """Return what a server's network makes of smashed data, in evaluation mode.
+
+    Args:
+        server: the network.
+        smashed: (N, *smashed_shape).
+        name: of the target, for errors.
+    """
+    training = server.training
+    with blaming(name, "the server's forward() in evaluation"):
+        server.eval()
+        made = [server(batch) for batch in torch.split(smashed, AT_ONCE)]
+        server.train(training)
+    return torch.cat(made)
 
 
 def victim_images(private: Sequence[Part], victims: Sequence[tuple[int, int]]) -> Tensor:

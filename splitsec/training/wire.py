@@ -31,6 +31,18 @@ class Server(Protocol):
         """Return the gradient with respect to the smashed data of ``message``."""
 
 
+class Exchanger(Protocol):
+    """What a client sends its messages through: the wire, or the way to a process that has it."""
+
+    def features(self, message: Message, rows: Tensor | None = None) -> Tensor:
+        """Return the server's features; see :meth:`Wire.features`."""
+
+    def exchange(
+        self, message: Message, features: Tensor | None = None, rows: Tensor | None = None
+    ) -> Tensor:
+        """Return the server's gradient; see :meth:`Wire.exchange`."""
+
+
 class Wire:
     """Carries messages one way, features and gradients the other, within this process.
 

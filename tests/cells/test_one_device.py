@@ -265,7 +265,7 @@ class RecordingDevice(Device):
 PLACES = {
     "model building": [("cells/cell.py", "build_model")],
     "batches": [("training/client.py", "step")],
-    "release": [("training/release.py", "send_in_evaluation")],
+    "release": [("training/release.py", "send")],
     "view": [("plugins/view.py", "add")],
     "measures": [
         ("metrics/victims.py", "fit"),

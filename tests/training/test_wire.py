@@ -26,7 +26,7 @@ from splitsec.progress import Silent
 from splitsec.shapes import Shape
 from splitsec.training.honest_server import HonestServer
 from splitsec.training.loop import Schedule, exchanges_in, run_session, schedule
-from splitsec.training.optimizers import decay, make_optimizer
+from splitsec.training.optimizers import make_optimizer, rate_after
 from splitsec.training.settings import Training
 from splitsec.training.traffic import Traffic
 from splitsec.training.wire import Wire
@@ -329,9 +329,7 @@ def test_release_is_what_crosses_and_carries_gradient() -> None:
     )
     holder.step(torch.arange(4), Wire(server), 0)
     torch.testing.assert_close(server.messages[0].smashed, expected.detach())
-    torch.testing.assert_close(
-        holder.sender.send_in_evaluation(part.all(), "test").smashed, 2 * client(part.all())
-    )
+    torch.testing.assert_close(holder.sender.release(part.all(), 0), 2 * client(part.all()))
 
 
 def test_a_detecting_defense_ends_the_session() -> None:
@@ -386,18 +384,15 @@ def test_a_defense_that_makes_gradients_nan_is_named() -> None:
 
 def test_the_learning_rate_decays_as_torchs_cosine() -> None:
     weight = torch.zeros(1, requires_grad=True)
-    optimizer = torch.optim.SGD([weight], lr=0.1)
     other = torch.optim.SGD([weight], lr=0.1)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(other, T_max=10)
     training = TRAINING.model_copy(update={"decay": "cosine", "learning_rate": 0.1})
     for step in range(10):
-        decay([optimizer], training, step / 10)
         due = max(other.param_groups[0]["lr"], 0.001)
-        assert optimizer.param_groups[0]["lr"] == pytest.approx(due)
+        assert rate_after(training, step / 10) == pytest.approx(due)
         other.step()
         scheduler.step()
-    decay([optimizer], TRAINING, 0.0)
-    assert optimizer.param_groups[0]["lr"] < 0.01, "without decay the rate is left alone"
+    assert rate_after(TRAINING, 0.5) is None, "without decay the rate is left alone"
 
 
 @pytest.mark.parametrize(("how", "last"), [("none", 1.0), ("cosine", 0.01)])
@@ -428,7 +423,8 @@ def test_an_honest_session_decays_both_sides_rates(
         made.append(make_optimizer(*arguments, **options))
         return made[-1]
 
-    monkeypatch.setattr("splitsec.cells.private_side.make_optimizer", keeping)
+    for module in ("cells.private_side", "training.sides"):
+        monkeypatch.setattr(f"splitsec.{module}.make_optimizer", keeping)
     PrivateSide(cell, load_data(cell.data_spec(), Silent())).honest(Silent())
     rate = cell.spec.training.learning_rate
     assert len(made) == 2

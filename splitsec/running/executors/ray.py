@@ -64,10 +64,8 @@ class _CellMessage(BaseModel):
     def load(self, folder: Path) -> Cell:
         """Build the cell on a node, with its plug-ins' sources in a folder of their own."""
         specs = {kind: one.unpack(folder / kind) for kind, one in self.plugins.items()}
-        attack = self.cell.attack
-        if attack is not None:
-            attack = attack.moved(specs["attack"])
-        return load_cell(self.cell.model_copy(update={"plugins": specs, "attack": attack}))
+        unloaded = {kind: one.moved(specs[kind]) for kind, one in self.cell.unloaded.items()}
+        return load_cell(self.cell.model_copy(update={"plugins": specs, "unloaded": unloaded}))
 
 
 class _Errand(BaseModel):

@@ -1,0 +1,181 @@
+"""Builds the clients' side of a cell's sessions, in this process or in one of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from splitsec.cells.cell import Cell
+from splitsec.data.parts import Data
+from splitsec.errors import PluginError
+from splitsec.isolation.copies import DefenseCopy, Expected, check_same
+from splitsec.isolation.plugin_paths import unchanged_files
+from splitsec.plugins.defense import Defense, DefenseSeeds, begin_defense
+from splitsec.plugins.loading import absolute_spec
+from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.target import Loss, SplitModel
+from splitsec.randomness import derive_seed
+from splitsec.shapes import SmashedShape
+from splitsec.state import UnfitError
+from splitsec.training.isolated_clients import Apart, IsolatedSide
+from splitsec.training.release import AT_ONCE, Sender
+from splitsec.training.sides import ClientSide, PluginUse, SidePlan
+from splitsec.training.trained import features_of
+
+
+def plan_of(cell: Cell, data: Data, smashed: SmashedShape, learning_rate: float | None) -> SidePlan:
+    """Return what the clients of a session are built from.
+
+    Args:
+        cell: the cell.
+        data: its images.
+        smashed: shape of one image's smashed data.
+        learning_rate: learning rate that the server dictates, or None.
+    """
+    target, defense = (
+        PluginUse(
+            label=one.label,
+            spec=absolute_spec(one.plugin.kind, one.plugin.spec),
+            sha256=one.plugin.sha256,
+            parameters=one.values() | one.absolute_inputs(),
+        )
+        for one in (cell.target, cell.defense)
+    )
+    clients = range(len(data.private))
+    return SidePlan(
+        target=target,
+        defense=defense,
+        cut=cell.spec.cut,
+        image=tuple(cell.image),
+        smashed=tuple(smashed),
+        outputs=data.outputs,
+        training=cell.spec.training,
+        learning_rate=learning_rate,
+        weights=derive_seed("initialisation", **cell.client_key()),
+        defenses=tuple(defense_seeds(cell, "defense", client=client) for client in clients),
+    )
+
+
+def side_of(
+    cell: Cell, plan: SidePlan, model: SplitModel, loss: Loss, data: Data
+) -> ClientSide | IsolatedSide:
+    """Return the clients of a session.
+
+    Args:
+        cell: the cell.
+        plan: what they are built from.
+        model: the split model; clients in this process train their parts of it.
+        loss: the target's loss.
+        data: the cell's images.
+    """
+    parts = data.private
+    if cell.apart is None:
+        return ClientSide(plan, model, loss, partial(new_defense, cell), parts, cell.device)
+    methods = (cell.target, cell.defense)
+    inputs = [Path(path) for one in methods for path in one.absolute_inputs().values()]
+    apart = Apart(cell.apart, [*unchanged_files(one.plugin for one in methods), *inputs])
+    server = partial(features_of, model.server, name=cell.target.label)
+    return IsolatedSide(plan, parts, cell.device, apart, None if model.head is None else server)
+
+
+def new_defense(cell: Cell) -> Defense[Any]:
+    """Return a cell's defense before it begins."""
+    defense: Defense[Any] = cell.defense.plugin.cls(cell.defense.parameters)
+    return defense
+
+
+def copy_of_defense(cell: Cell, smashed: SmashedShape) -> Defense[Any]:
+    """Return a defense that has begun, with random numbers that no client has."""
+    seeds = defense_seeds(cell, _COPY)
+    make = partial(new_defense, cell)
+    return begin_defense(cell.defense.label, make, cell.image, smashed, seeds, cell.device)[0]
+
+
+_COPY = "attacker's defense"  # purpose of the copy that an attack may have
+
+
+def granted_copy(
+    cell: Cell, data: Data, smashed: SmashedShape, new_model: Callable[[], SplitModel], loss: Loss
+) -> DefenseCopy:
+    """Return the copy of the defense that an isolated attack builds by itself.
+
+    Args:
+        cell: the cell.
+        data: its images.
+        smashed: shape of one image's smashed data.
+        new_model: makes the model with its initial weights.
+        loss: the target's loss.
+    """
+    seeds = defense_seeds(cell, _COPY)
+    if "defense" not in cell.descriptions:  # built in, or trusted
+        return DefenseCopy(seeds)
+
+    def expected() -> Expected:
+        plan = plan_of(cell, data, smashed, None)
+        plan = plan.model_copy(update={"defenses": (seeds,) * len(plan.defenses)})
+        model, images, seed = new_model(), _checked_images(data), seeds.generator
+        undefended = Sender(model.client, Defense(Parameters()), device=cell.device)
+        side = side_of(cell, plan, model, loss, data)
+        try:
+            released = side.clients[0].sender.release(images, seed)
+        finally:
+            side.close()
+        before = undefended.release(images, seed)
+        return Expected(cell.device.put(images), before, released, seed)
+
+    return DefenseCopy(seeds, expected)
+
+
+def check_sent(
+    cell: Cell, data: Data, smashed: SmashedShape, model: SplitModel, loss: Loss, sent: IsolatedSide
+) -> None:
+    """Check that a client sends what a copy with the same state sends of the same images.
+
+    With the copy of :func:`granted_copy` this compares what an attack has with what is really sent,
+    although the attack's copy lacks the client's state and random numbers.
+
+    Args:
+        cell: the cell.
+        data: its images.
+        smashed: shape of one image's smashed data.
+        model: the split model.
+        loss: the target's loss.
+        sent: the clients.
+
+    Raises:
+        PluginError: the copies disagree, or the defense's state cannot be copied.
+    """
+    label, images = cell.defense.label, _checked_images(data)
+    seed = derive_seed("copies", images=data.sha256)
+    again = side_of(cell, plan_of(cell, data, smashed, None), model, loss, data)
+    assert isinstance(again, IsolatedSide), "so are the clients of the session"
+    try:
+        again.set_state(sent.state())
+        copied = again.clients[0].sender.release(images, seed)
+    except UnfitError as error:
+        raise PluginError(f"the state of {label} cannot be copied and compared: {error}") from None
+    finally:
+        again.close()
+    check_same(label, copied, sent.clients[0].sender.release(images, seed), "with the same state")
+
+
+def _checked_images(data: Data) -> Tensor:
+    """Return the images on which copies are compared: an attacker may ask about them, too."""
+    return data.public.batch(range(min(AT_ONCE, len(data.public))))
+
+
+def defense_seeds(cell: Cell, purpose: str, **draw: Any) -> DefenseSeeds:
+    """Return the seeds of a defense; each purpose has its own numbers."""
+    draw = {
+        "session": cell.client_key(),
+        **draw,
+        "cut": cell.spec.cut,
+        "defense": cell.spec.defense,
+        "parameters": cell.spec.parameters["defense"],
+    }
+    networks = derive_seed(f"{purpose}'s networks", **draw)
+    return DefenseSeeds(derive_seed(purpose, **draw), networks)
