@@ -27,7 +27,7 @@ def load(*paths: str | Path) -> pd.DataFrame:
         and the counts and training settings of the specification.
 
     Raises:
-        DataError: there is no record, or one cannot be read.
+        DataError: there is no record, or none that can be believed.
     """
     from splitsec.leaderboard import tables
     from splitsec.records.store import load_records

@@ -26,7 +26,8 @@ from splitsec.metrics.two_level import (
 )
 from splitsec.records.image_values import ImageAnswers, ImageSetValues
 from splitsec.records.per_image import load_per_image
-from splitsec.records.record import Record, load_record
+from splitsec.records.reading import load_record
+from splitsec.records.record import Record
 
 _SETS = ("training", "held_out")
 _AGREES = 1e-6  # by which leakage from values per image may differ from the record's

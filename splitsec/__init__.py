@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from splitsec.plugins.view import View
     from splitsec.progress import Progress
     from splitsec.records.frames import per_image_frame, records_frame
-    from splitsec.records.record import Record, load_record
+    from splitsec.records.reading import load_record
+    from splitsec.records.record import Record
     from splitsec.records.trained_models import load_hijacked_client, load_model
     from splitsec.running.contract.runner import check_plugin
     from splitsec.running.runs import evaluate
@@ -50,7 +51,7 @@ _HOMES = {
     "Parameters": "plugins.parameters",
     "Progress": "progress",
     "Record": "records.record",
-    "load_record": "records.record",
+    "load_record": "records.reading",
     "Shape": "shapes",
     "SmashedShape": "shapes",
     "Target": "plugins.target",

@@ -88,7 +88,7 @@ PLUGINS = {
 RECORDS = {
     "Evaluating": ["splitsec.running.runs.evaluate", "splitsec.cells.requests.Request"],
     "Reading": [
-        "splitsec.records.record.load_record",
+        "splitsec.records.reading.load_record",
         "splitsec.records.frames.records_frame",
         "splitsec.records.frames.per_image_frame",
         "splitsec.records.trained_models.load_model",

@@ -28,12 +28,11 @@ from splitsec.cells.results import AttackScores, Panel, raised
 from splitsec.data.parts import Data
 from splitsec.devices import CPU, Device, beside, on_cpu
 from splitsec.errors import WeightsUnavailableError
-from splitsec.metrics.identification import GALLERY
 from splitsec.metrics.label_guesses import ClassImages, LabelGuesses, MaskImages
 from splitsec.metrics.leakage import KINDS, leakage
 from splitsec.metrics.lpips_weights import FILE_VARIABLE, load_backbone
 from splitsec.metrics.perceptual import Lpips
-from splitsec.metrics.schema import NOTHING_RECOVERED, VictimScores
+from splitsec.metrics.score_flags import score_flags
 from splitsec.metrics.victims import Baselines, References, clamp
 from splitsec.progress import Progress
 from splitsec.randomness import torch_generator
@@ -41,7 +40,6 @@ from splitsec.records.image_values import ImageMeasures, ImageSetValues
 from splitsec.records.record import Leakage, Victims
 from splitsec.training.trained import TrainedSession, victim_images
 
-_CLAMPED_SHARE = 0.05
 _PANEL_COLUMNS = 8
 
 
@@ -204,11 +202,8 @@ def score_attack(
             else ImageSetValues(training_victims(side.data, side.victims), *training.measures()),
             held_out=ImageSetValues(held_out_images(side.data), *held_out.measures()),
             flags=(
-                *raised(
-                    victims_not_sent=not all_sent,
-                    lpips_unavailable=not isinstance(lpips, Lpips),
-                ),
-                *_flags(headline.scores),
+                *raised(victims_not_sent=not all_sent),
+                *(name for name, raises in score_flags(headline.scores).items() if raises),
             ),
             labels=labels.scores,
             notes=(*(() if isinstance(lpips, Lpips) else (lpips,)), *labels.notes),
@@ -339,20 +334,6 @@ def _load_lpips(announce: Callable[[str], None], device: Device) -> Lpips | str:
     except WeightsUnavailableError as error:
         announce(str(error))
         return str(error)
-
-
-def _flags(scores: VictimScores) -> tuple[str, ...]:
-    leakage = scores.leakage.mean
-    clamped = scores.clamped_share > _CLAMPED_SHARE
-    if leakage is None:
-        return raised(clamped=clamped)
-    colour = scores.yardsticks["colour"].leakage
-    return raised(
-        no_better_than_trivial=leakage <= NOTHING_RECOVERED,
-        no_better_than_colour=colour is not None and leakage <= colour,
-        small_gallery=scores.privacy.identification.gallery < GALLERY,
-        clamped=clamped,
-    )
 
 
 def _panel(title: str, scored: _VictimSet) -> Panel:

@@ -348,7 +348,7 @@ def _say_plan(cells: Sequence[Any], how: Execution) -> None:
     if any(record is not None for _, record in known):
         say("a dry run reads no images: a cell whose images have changed since will run", err=True)
     try:
-        past = load_records([how.output])
+        past = load_records([how.output], left_out=lambda problem: None)
     except DataError:
         past = []
     to_run = [cell for cell, record in known if record is None]

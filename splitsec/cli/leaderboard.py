@@ -10,7 +10,7 @@ import click
 import pandas as pd
 
 from splitsec.cli.exit_codes import Exit
-from splitsec.cli.saying import say, say_lines
+from splitsec.cli.saying import say, say_left_out, say_lines
 from splitsec.cli.share import Share
 from splitsec.errors import UsageError
 from splitsec.escaping import one_line
@@ -98,7 +98,9 @@ def command(
     if output is not None and form not in folders:
         raise UsageError(f"--output is for --format {' and '.join(folders)}; {form} is printed")
     if output is not None:
-        found = [one for one in find_records(records) if _counts(one.record, only_verified)]
+        found = [
+            one for one in find_records(records, say_left_out) if _counts(one.record, only_verified)
+        ]
         if form == "records":
             return _publish(found, output)
         return _write_page(found, cast(By, by), output, Rules(floor, margin))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from splitsec.cli.exit_codes import Exit
-from splitsec.cli.saying import say, say_lines
+from splitsec.cli.saying import say, say_left_out, say_lines
 from splitsec.cli.share import Share
 from splitsec.errors import UsageError, unknown_name
 from splitsec.escaping import for_markdown
@@ -57,7 +57,7 @@ def command(results: tuple[str, ...], difference: float, margin: float | None, f
     paths = [_records_of(one, tracks) for one in results]
     if margin is None and len(results) == 1 and results[0] in tracks:
         margin = load_grid(tracks[results[0]]).margin
-    table = power_table(load_records(paths), difference, margin)
+    table = power_table(load_records(paths, say_left_out), difference, margin)
     if not len(table):
         say(
             "nothing to compare: no board has two seeds of a defense and of the undefended model",

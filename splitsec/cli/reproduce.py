@@ -16,8 +16,9 @@ from splitsec.errors import UsageError, unknown_name
 from splitsec.files import write_text
 from splitsec.leaderboard import figures, page, tables
 from splitsec.leaderboard.tracks import Track, get_track, list_tracks
+from splitsec.records.artifacts import artifact
 from splitsec.records.record import Record
-from splitsec.records.store import artifact, check_writable, find_folder
+from splitsec.records.store import check_writable, find_folder
 
 
 @click.command("reproduce")

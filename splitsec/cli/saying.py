@@ -15,6 +15,11 @@ def say(text: object, *, err: bool = False) -> None:
     click.echo(one_line(text), err=err)
 
 
+def say_left_out(problem: str) -> None:
+    """Say of a record that is left out why it cannot be believed."""
+    say(f"note: left out: {problem}", err=True)
+
+
 def say_lines(text: str) -> None:
     """Print text whose lines are ours; names in it must have been escaped for its form."""
     click.echo(for_terminal(text), nl=False)

@@ -63,7 +63,7 @@ def _check_there(word: str) -> None:
 
 
 def _show_record(path: Path, as_json: bool) -> None:
-    from splitsec.records.record import load_record
+    from splitsec.records.reading import load_record
 
     loaded = load_record(path)
     if as_json:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from splitsec.cli.exit_codes import Exit
-from splitsec.cli.saying import say
+from splitsec.cli.saying import say, say_left_out
 from splitsec.cli.verify import plugin_option
 
 
@@ -34,5 +34,5 @@ def command(records: tuple[Path, ...], output: Path, plugins: tuple[str, ...]) -
     from splitsec.running.verification import parse_plugins
 
     given = parse_plugins(plugins)
-    say(assemble(find_records(records), output, given))
+    say(assemble(find_records(records, say_left_out), output, given))
     return Exit.OK

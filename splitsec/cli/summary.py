@@ -19,9 +19,9 @@ from rich.text import Text
 from splitsec.escaping import one_line, short_name
 from splitsec.metrics.figures import Estimate
 from splitsec.metrics.schema import VictimScores
+from splitsec.records.artifacts import artifact
 from splitsec.records.members import MemberScores
 from splitsec.records.record import INVALIDATING, Record
-from splitsec.records.store import artifact
 from splitsec.records.wording import (
     LABEL_SOURCES,
     MISSING,

@@ -18,6 +18,7 @@ from torch import Tensor
 from splitsec.devices import beside
 from splitsec.metrics.image_errors import mean_ssim_error
 from splitsec.metrics.perceptual import Lpips
+from splitsec.metrics.schema import BLIND
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,6 @@ SEARCHES = {
 }
 """The searches, by error."""
 
-NAMES = (
-    "mean-image",
-    "median-image",
-    "random-image",
-    "constant",
-    *(search.name for search in SEARCHES.values()),
-)
-
 _VALUES_AT_ONCE = 400_000  # pixel values of the public images that a search compares with
 
 MeanError = Callable[[Tensor], Tensor]
@@ -59,7 +52,7 @@ class BlindAttackers:
 
     Attributes:
         public: (N, C, H, W), in [0, 1]; the random image is drawn from them.
-        images: from a name of ``NAMES`` to the image (C, H, W) that is guessed for every victim.
+        images: from a name of ``BLIND`` to the image (C, H, W) that is guessed for every victim.
             ``mean-image`` and ``median-image`` are pixelwise, ``constant`` is the mean colour;
             ``lpips-image`` is missing where LPIPS is unavailable.
     """
@@ -101,12 +94,12 @@ class BlindAttackers:
             generator: draws a public image for each victim.
 
         Returns:
-            Name to images (count, C, H, W), in the order of ``NAMES``.
+            Name to images (count, C, H, W), in the order of ``BLIND``.
         """
         rows = torch.randint(len(self.public), (count,), generator=generator)
         made = {name: image.expand(count, *image.shape) for name, image in self.images.items()}
         made["random-image"] = self.public[beside(rows, self.public)]
-        return {name: made[name] for name in NAMES if name in made}
+        return {name: made[name] for name in BLIND if name in made}
 
 
 class PopulationErrors(NamedTuple):

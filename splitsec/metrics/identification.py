@@ -19,9 +19,7 @@ import torch
 from torch import Tensor
 
 from splitsec.devices import beside, on_cpu
-
-GALLERY = 100
-"""Images in a gallery; chance is 1 %."""
+from splitsec.metrics.schema import GALLERY
 
 _FLAT = 1e-4  # root mean square under which an image has no structure, only rounding errors
 _TIE = 1e-9  # squared distances closer than this, relative to the images' norms, are equal

@@ -15,6 +15,19 @@ from splitsec.versioned import VersionedModel
 NOTHING_RECOVERED = 0.02
 """Leakage at or below which an attacker who sees nothing does as well."""
 
+GALLERY = 100
+"""Images in a gallery for identification; chance is 1 %."""
+
+BLIND = (
+    "mean-image",
+    "median-image",
+    "random-image",
+    "constant",
+    "ssim-image",
+    "lpips-image",
+)
+"""Names of the blind attackers; any other is told labels, too."""
+
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 
 

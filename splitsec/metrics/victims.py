@@ -13,7 +13,7 @@ from torch import Tensor
 from splitsec.devices import CPU, Device, on_cpu
 from splitsec.errors import DivergedError, PluginError
 from splitsec.metrics import image_errors
-from splitsec.metrics.blind_attackers import NAMES, BlindAttackers
+from splitsec.metrics.blind_attackers import BlindAttackers
 from splitsec.metrics.identification import Gallery, Identified
 from splitsec.metrics.label_guesses import LabelGuesses
 from splitsec.metrics.leakage import (
@@ -25,6 +25,7 @@ from splitsec.metrics.leakage import (
 )
 from splitsec.metrics.perceptual import Lpips
 from splitsec.metrics.schema import (
+    BLIND,
     BaselineScores,
     Identification,
     PerImage,
@@ -136,7 +137,7 @@ class References:
         identified = {name: gallery.identify(images) for name, images in blind.items()}
         rates = [
             getattr(identified[name], kind).mean().item()
-            for name in blind.keys() - NAMES  # guesses made from labels
+            for name in blind.keys() - BLIND  # guesses made from labels
             for kind in KINDS
         ]
         guessed = max(1 / gallery.size, *rates, 0.0)

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -38,24 +39,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from splitsec.data.npz import read_array
 from splitsec.errors import DataError
 from splitsec.metrics.schema import VictimScores
+from splitsec.records.artifacts import artifact
+from splitsec.records.bounded import read_regular
+from splitsec.records.checking_values import check_values
 from splitsec.records.image_values import (
-    Floats,
     ImageAnswers,
     ImageList,
     ImageMeasures,
     ImageSetValues,
     PerImageValues,
 )
-from splitsec.records.record import Record, load_record
-from splitsec.records.store import artifact
+from splitsec.records.reading import load_record
+from splitsec.records.record import Record
 
 PER_IMAGE = "per_image"
 """Name of the artifact."""
 
 _VERSION = 1
-_CLOSE = 1e-9  # by which a mean may differ from the record's, since sums depend on their order
+_LARGEST = 100_000_000  # bytes of a file
+_HEADERS = 100_000  # bytes
+_PER_IMAGE = 8_000  # bytes, most of them for the name of a file in four bytes a letter
+_ARRAYS = 50
+_LAST_LETTER = 0x10FFFF
 
 
 def load_per_image(where: Record | str | Path) -> PerImageValues:
@@ -84,9 +92,23 @@ def load_per_image(where: Record | str | Path) -> PerImageValues:
             'splitsec.load_record("results/...")'
         )
     file = artifact(record.folder, record, PER_IMAGE)
-    values = _read(file)
-    _check_means(record, values, file)
+    values = _read(file, _most_bytes(record))
+    problem = check_values(record, values)
+    if problem:
+        raise DataError(f"{file} does not fit its record: {problem}")
     return values
+
+
+def check_per_image(record: Record) -> None:
+    """Check the file of a record's values per image, if it is there.
+
+    Raises:
+        DataError: it is damaged, or does not fit the record.
+    """
+    if PER_IMAGE not in record.artifacts or record.folder is None:
+        return
+    if artifact(record.folder, record, PER_IMAGE).exists():
+        load_per_image(record)
 
 
 def per_image_bytes(values: PerImageValues) -> bytes:
@@ -113,23 +135,50 @@ def read_per_image(content: bytes, where: str) -> PerImageValues:
         DataError: it is not what :func:`per_image_bytes` makes.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as members:
-            if any(one.compress_type != zipfile.ZIP_STORED for one in members.infolist()):
-                raise ValueError("it is compressed")  # a small file could expand to any size
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return _Arrays({name: archive[name] for name in archive.files}).values()
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = _names(archive, len(content))
+            return _Arrays({name: read_array(archive, name) for name in names}).values()
+    except (ValueError, OSError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile) as error:
         raise DataError(f"{where} does not hold values per image: {error}") from None
 
 
-def _read(file: Path) -> PerImageValues:
+def _names(archive: zipfile.ZipFile, size: int) -> list[str]:
+    """Return the names of the arrays of a file.
+
+    Raises:
+        ValueError: it could hold more than its own size: members are compressed or overlap.
+    """
+    members = archive.infolist()
+    if any(one.compress_type != zipfile.ZIP_STORED for one in members):
+        raise ValueError("it is compressed")
+    if len(members) > _ARRAYS or sum(one.file_size for one in members) > size:
+        raise ValueError("it holds more than it should")
+    names = [one.filename.removesuffix(".npy") for one in members]
+    if len(set(names)) < len(names):
+        raise ValueError("an array is in it twice")
+    return names
+
+
+def _most_bytes(record: Record) -> int:
+    """Return how large the file of a record's values per image may be."""
+    victims, utility = record.victims, record.utility
+    scored = [] if victims is None else [victims.training, victims.held_out]
+    images = sum(one.count for one in scored if one is not None)
+    images += 0 if utility is None else utility.n
+    classes = record.data.get("classes", ())
+    return min(_LARGEST, _HEADERS + images * (_PER_IMAGE + 4 * len(classes)))
+
+
+def _read(file: Path, most: int) -> PerImageValues:
     """Read a file whose name is the hash of its content.
 
     Raises:
         DataError: it is missing, was changed, or holds something else.
     """
     try:
-        content = file.read_bytes()
+        content = read_regular(file, most)
+    except ValueError as error:
+        raise DataError(f"cannot read the values per image at {file}: {error}") from None
     except OSError as error:
         raise DataError(
             f"cannot read the values per image at {file}: {error.strerror or error}; copy the "
@@ -247,33 +296,9 @@ class _Arrays:
             )
         if kind.startswith("f") and not np.isfinite(array).all():
             raise ValueError(f"{name} has values that are not finite")
+        if kind == "U" and np.frombuffer(array, "<u4").max(initial=0) > _LAST_LETTER:
+            raise ValueError(f"{name} holds something other than letters")
         return array
-
-
-def _check_means(record: Record, values: PerImageValues, file: Path) -> None:
-    """Raise a DataError unless the means of the values are those in the record."""
-    for name in ("training", "held_out"):
-        scores: VictimScores | None = getattr(record.victims, name, None)
-        own: ImageSetValues | None = getattr(values, name)
-        attack = None if own is None else own.attack
-        if (scores is None) != (attack is None):
-            raise DataError(f"{file} and its record do not score the same {name} victims")
-        if scores is None or attack is None:
-            continue
-        for measure in ("mse", "psnr", "ssim", "lpips"):
-            stated = getattr(scores.privacy, measure)
-            found: Floats | None = getattr(attack, measure)
-            mean = None if found is None or not len(found) else float(found.mean())
-            expected = None if stated is None else stated.mean
-            if mean is None or expected is None:
-                fits = mean is expected
-            else:
-                fits = abs(mean - expected) <= _CLOSE * max(1.0, abs(expected))
-            if not fits:
-                raise DataError(
-                    f"{file} does not fit its record: the mean {name} {measure} is {mean}, and "
-                    f"the record says {expected}"
-                )
 
 
 def _inside(record: Record) -> PerImageValues:
@@ -297,7 +322,7 @@ def _values_of(record: Record, scores: VictimScores) -> ImageSetValues:
         for name in ("mse", "psnr", "ssim", "lpips")
         if (measure := getattr(privacy, name)) is not None and measure.per_image is not None
     }
-    if len(found) < 3:
+    if not {"mse", "psnr", "ssim"} <= found.keys():
         raise DataError(
             f"{record.spec.title()}: this record has means and no values per image, and names no "
             "file of them; use the record that splitsec eval wrote, with its folder 'artifacts'"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import ConfigDict, Field, PrivateAttr
 
-from splitsec.errors import DataError
 from splitsec.metrics.figures import Estimate, limits_of
 from splitsec.metrics.label_schema import LabelScores
 from splitsec.metrics.schema import VictimScores
@@ -307,7 +307,7 @@ class Record(_Model):
 
     def sealed(self) -> Record:
         """Return the record with its seal: the SHA-256 of everything else in it."""
-        return self.model_copy(update={"seal": _seal(json.loads(self.model_dump_json()))})
+        return self.model_copy(update={"seal": seal_of(json.loads(self.model_dump_json()))})
 
     def labels_shared(self) -> bool | None:
         """Return whether clients sent the server their labels; None if the record does not say."""
@@ -336,48 +336,8 @@ class Record(_Model):
         return self.model_dump_json()
 
 
-def load_record(path: str | Path) -> Record:
-    """Read a record from its JSON file or from the folder that holds it.
-
-    Args:
-        path: the file, or the folder with ``record.json``.
-
-    Raises:
-        DataError: there is no record, it is not valid, or its seal does not fit.
-    """
-    file = Path(path)
-    if file.is_dir():
-        file = file / "record.json"
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read a record at {file}: {error}") from None
-    return read_record(text, str(file)).found_in(file.parent)
-
-
-def read_record(text: str, where: str) -> Record:
-    """Read a record from its JSON, and check its seal if it has one.
-
-    Args:
-        text: JSON.
-        where: names it in errors.
-
-    Raises:
-        DataError: it is not a valid record, or not what was sealed.
-    """
-    try:
-        record = Record.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "JSON"
-        raise DataError(f"{where} is not a splitsec record: {field}: {first['msg']}") from None
-    if record.seal is not None and record.seal != _seal(json.loads(text)):
-        raise DataError(f"{where} is not what was written: its seal does not fit; run it again")
-    return record
-
-
-def _seal(content: dict[str, Any]) -> str:
+def seal_of(content: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a record's JSON values but for the seal, however they are laid out."""
-    content.pop("seal", None)
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    sealed = {name: value for name, value in content.items() if name != "seal"}
+    text = json.dumps(sealed, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -13,8 +13,10 @@ from typing import Literal, NamedTuple
 from splitsec.errors import DataError
 from splitsec.escaping import file_name
 from splitsec.files import sha256_of, write_atomically, write_text
-from splitsec.records.official import claimant_of, submission_of
-from splitsec.records.record import Evidence, Record, load_record, read_record
+from splitsec.records.finding import ReadRecord, read_each
+from splitsec.records.official import claimant_of
+from splitsec.records.reading import load_record
+from splitsec.records.record import Record
 from splitsec.records.spec import CellSpec
 
 _ID = 10  # characters of a cell's id in the name of its folder
@@ -73,29 +75,6 @@ def keep_record(output: Path, record: Record, files: Mapping[str, bytes]) -> Rec
 
 def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-
-
-def artifact(folder: Path, record: Record, name: str) -> Path:
-    """Return the path of one of a record's artifacts, such as ``"panel"``.
-
-    Raises:
-        KeyError: it has none of that name.
-    """
-    return Path(os.path.normpath(folder / record.artifacts[name]))
-
-
-def check_artifact(path: Path) -> None:
-    """Raise a DataError unless a file has the content that its name says.
-
-    Raises:
-        DataError: it is not there, or was changed.
-    """
-    try:
-        found = sha256_of(path)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    if found != path.stem:
-        raise DataError(f"{path} is damaged: its content is not what it was called by")
 
 
 def record_folder(output: Path, record: Record) -> Path:
@@ -231,25 +210,57 @@ class StoredRecord(NamedTuple):
     folder: Path | None
 
 
-def load_records(paths: Iterable[str | Path]) -> list[Record]:
+def warn_left_out(problem: str) -> None:
+    """Warn of a record that is left out; what readers do unless they are given something else."""
+    warnings.warn(f"left out: {problem}", stacklevel=2)
+
+
+def load_records(
+    paths: Iterable[str | Path], left_out: Callable[[str], None] = warn_left_out
+) -> list[Record]:
     """Read all records there are, each cell once; see :func:`find_records`."""
-    return [found.record for found in find_records(paths)]
+    return [found.record for found in find_records(paths, left_out)]
 
 
-def find_records(paths: Iterable[str | Path]) -> list[StoredRecord]:
+def find_records(
+    paths: Iterable[str | Path], left_out: Callable[[str], None] = warn_left_out
+) -> list[StoredRecord]:
     """Read all records there are, each cell once, with where each is.
 
     Args:
         paths: folders, searched for ``record.json``; such files; or ``.jsonl`` files, as
             ``splitsec eval --json`` prints them.
+        left_out: told of each record that is left out why it cannot be believed, in a sentence.
 
     Returns:
         Records, in the order of their paths, see :func:`each_once`.
 
     Raises:
-        DataError: nothing is there, or a record cannot be read.
+        DataError: no record is at one of the paths, or none that can be believed.
     """
-    return each_once(found for path in paths for found in read_records(Path(path)))
+    return each_once(
+        found for path in map(Path, paths) for found in _believed(path, read_each(path), left_out)
+    )
+
+
+def _believed(
+    path: Path, found: Iterable[ReadRecord], left_out: Callable[[str], None]
+) -> list[StoredRecord]:
+    """Return the records that can be believed, and tell of the others.
+
+    Raises:
+        DataError: there is none.
+    """
+    believed, problem = [], f"there is no record in {path}"
+    for one in found:
+        if one.record is None:
+            problem = one.problem
+            left_out(problem)
+        else:
+            believed.append(StoredRecord(one.record, one.folder))
+    if not believed:
+        raise DataError(problem)
+    return believed
 
 
 def each_once(found: Iterable[StoredRecord]) -> list[StoredRecord]:
@@ -297,46 +308,3 @@ def standing(records: Sequence[Record]) -> Callable[[Record], Standing]:
 
 def _store_of(record: Record) -> Path | None:
     return None if record.folder is None else record.folder.parent
-
-
-def read_records(path: Path) -> list[StoredRecord]:
-    """Read the records of a folder, at any depth, of one file, or of a ``.jsonl`` file.
-
-    Raises:
-        DataError: nothing is there, or a record cannot be read.
-    """
-    if path.suffix == ".jsonl":
-        claims = submission_of(path.absolute().parent)
-        return [StoredRecord(_in_stream(record, claims), None) for record in _read_lines(path)]
-    if not path.is_dir():
-        return [StoredRecord(load_record(path), path.parent)]
-    files = sorted(file for file in path.rglob("record.json") if not _hidden(file, path))
-    if not files:
-        raise DataError(f"there is no record.json under {path}")
-    return [StoredRecord(load_record(file), file.parent) for file in files]
-
-
-def _in_stream(record: Record, submission: Path | None) -> Record:
-    """Return a record of a stream; one that is in a submission is a claim, whatever it says."""
-    if submission is None:
-        return record
-    claimed = Evidence(origin="claimed", claimant=submission.name)
-    return record.model_copy(update={"evidence": claimed})
-
-
-def _hidden(file: Path, folder: Path) -> bool:
-    """Return whether a file is in a folder of ours below another one, such as ``.checkpoints``."""
-    return any(name.startswith(".") for name in file.relative_to(folder).parts)
-
-
-def _read_lines(path: Path) -> list[Record]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read records at {path}: {error}") from None
-    records = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        records.append(read_record(line, f"{path}, line {number},"))
-    return records

@@ -19,8 +19,9 @@ from splitsec.plugins.loading import load_plugin
 from splitsec.plugins.parameters import build_parameters
 from splitsec.plugins.target import SplitModel, Target
 from splitsec.randomness import seeded_global_generator
-from splitsec.records.record import Record, load_record
-from splitsec.records.store import artifact, check_artifact
+from splitsec.records.artifacts import artifact, check_artifact
+from splitsec.records.reading import load_record
+from splitsec.records.record import Record
 from splitsec.shapes import Shape
 
 HONEST = "model"

@@ -20,10 +20,10 @@ from splitsec.plugins.names import KINDS, METHODS, Kind, path_of
 from splitsec.plugins.source_code import source_sha256
 from splitsec.records.agreement import Comparison
 from splitsec.records.cell_progress import CellProgress
+from splitsec.records.finding import read_each
 from splitsec.records.official import submission_of
 from splitsec.records.per_image import load_per_image
-from splitsec.records.record import PROTOCOL_VERSION, Record, load_record
-from splitsec.records.store import read_records
+from splitsec.records.record import PROTOCOL_VERSION, Record
 
 if TYPE_CHECKING:
     from splitsec.cells.cell import Cell
@@ -75,25 +75,13 @@ def read_claims(paths: Iterable[Path]) -> list[ClaimedRecord]:
     Raises:
         DataError: there is no record at a path.
     """
-    claims = []
-    for path in paths:
-        if path.suffix == ".jsonl":
-            claims += [
-                ClaimedRecord(f"{path}, line {number}", None, found.record)
-                for number, found in enumerate(read_records(path), 1)
-            ]
-            continue
-        files = sorted(path.rglob("record.json")) if path.is_dir() else [path]
-        if not files:
-            raise DataError(f"there is no record.json under {path}")
-        for file in files:
-            claim = ClaimedRecord(str(file), file.absolute().parent)
-            try:
-                claim.record = load_record(file)
-            except DataError as error:
-                claim.problems.append(str(error))
-            claims.append(claim)
-    return claims
+    return [
+        ClaimedRecord(
+            found.where, found.folder, found.record, [found.problem] if found.problem else []
+        )
+        for path in paths
+        for found in read_each(path)
+    ]
 
 
 class Checker:
@@ -120,8 +108,6 @@ class Checker:
         record = claim.record
         if record is None:
             return
-        if record.seal is None:
-            claim.problems.append("it has no seal, so changes to it cannot be detected")
         if record.protocol != PROTOCOL_VERSION:
             claim.problems.append(
                 f"it uses protocol {record.protocol}, and this splitsec uses protocol "

@@ -11,7 +11,8 @@ from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.errors import PluginError, SplitsecError, UsageError
 from splitsec.progress import Silent
-from splitsec.records.record import Record, load_record
+from splitsec.records.reading import load_record
+from splitsec.records.record import Record
 from splitsec.running.runs import run_cells
 
 TINY = [

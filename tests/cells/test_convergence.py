@@ -11,7 +11,8 @@ from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.isolation import Isolation
 from splitsec.progress import Silent
-from splitsec.records.record import Record, load_record
+from splitsec.records.reading import load_record
+from splitsec.records.record import Record
 from splitsec.records.store import record_folder
 from splitsec.running.runs import run_cells
 from support.cells import COUNTS

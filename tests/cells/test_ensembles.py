@@ -19,7 +19,8 @@ from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.loading import load_plugin
 from splitsec.progress import Silent, Stage
 from splitsec.records.members import MemberScores
-from splitsec.records.record import Record, load_record
+from splitsec.records.reading import load_record
+from splitsec.records.record import Record
 from splitsec.records.store import record_folder
 from splitsec.records.wording import headline, members_in_words
 from splitsec.running.runs import run_cells

@@ -17,8 +17,10 @@ from splitsec.checkpoint import Checkpoints
 from splitsec.errors import DataError, PluginError, SplitsecError, UsageError
 from splitsec.isolation import isolation_for
 from splitsec.progress import Silent
-from splitsec.records.record import FLAGS, Record, load_record
-from splitsec.records.store import Rerun, artifact, check_artifact, record_folder, write_record
+from splitsec.records.artifacts import artifact, check_artifact
+from splitsec.records.reading import load_record
+from splitsec.records.record import FLAGS, Record
+from splitsec.records.store import Rerun, record_folder, write_record
 from splitsec.running.runs import evaluate, run_cells
 
 TINY = {
@@ -529,9 +531,9 @@ def test_a_record_that_was_changed_or_cut_short_is_run_again(tmp_path: Path) -> 
     assert accuracy in whole
     for broken, said in (
         (whole.replace(accuracy, '"accuracy": 0.99', 1), "its seal does not fit"),
-        (whole[: len(whole) // 2], "is not a splitsec record: JSON"),
+        (whole[: len(whole) // 2], "is not a splitsec record: Expecting"),
         (whole.replace(first.cell_id, "0" * 64), "its seal does not fit"),
-        ("", "is not a splitsec record: JSON"),
+        ("", "is not a splitsec record: Expecting"),
     ):
         file.write_text(broken)
         with pytest.raises(DataError, match=said):

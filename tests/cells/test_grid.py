@@ -131,8 +131,11 @@ def test_a_dry_run_runs_nothing_and_knows_what_is_there(
     assert not output.exists()
     first = load_grid(Path(file)).cells()[0]
     data = load_data(first.data_spec(), Silent())
-    done = make_record().model_copy(
+    base = make_record()
+    assert base.utility is not None
+    done = base.model_copy(
         update={
+            "utility": base.utility.model_copy(update={"n": first.spec.held_out}),
             "spec": first.spec,
             "cell_id": first.cell_id(data.sha256),
             "data": {"sha256": data.sha256},

@@ -13,7 +13,8 @@ from splitsec.cells.resolve import resolve
 from splitsec.data.loading import load_data
 from splitsec.isolation import Isolation
 from splitsec.progress import Silent
-from splitsec.records.record import Record, load_record
+from splitsec.records.reading import load_record
+from splitsec.records.record import Record
 from splitsec.running.runs import run_cells
 from support.cells import COUNTS
 

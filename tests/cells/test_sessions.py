@@ -11,8 +11,9 @@ from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.isolation import isolation_for
 from splitsec.progress import Silent
+from splitsec.records.artifacts import artifact
 from splitsec.records.record import Record
-from splitsec.records.store import artifact, record_folder
+from splitsec.records.store import record_folder
 from splitsec.records.wording import threat_in_words
 from splitsec.running.executors import InProcess
 from splitsec.running.runs import run_cells

@@ -21,10 +21,11 @@ from splitsec.metrics.utility import roc_auc
 from splitsec.plugins.data_spec import DataSpec
 from splitsec.progress import Silent
 from splitsec.records.agreement import compare
+from splitsec.records.artifacts import artifact
 from splitsec.records.image_values import ImageMeasures, ImageSetValues
 from splitsec.records.per_image import PER_IMAGE, load_per_image
 from splitsec.records.record import Record
-from splitsec.records.store import StoredRecord, artifact, find_records
+from splitsec.records.store import StoredRecord, find_records
 from splitsec.running.runs import run_cells
 from splitsec.running.verification import Checker, read_claims
 from support.cells import COUNTS

@@ -25,8 +25,10 @@ from splitsec.cli.examination import Requirement
 from splitsec.cli.progress_bars import duration, seconds_left, shown
 from splitsec.errors import DataError
 from splitsec.isolation import Isolation
-from splitsec.records.record import Record, load_record
-from splitsec.records.store import artifact, check_artifact, record_folder, write_record
+from splitsec.records.artifacts import artifact, check_artifact
+from splitsec.records.reading import load_record
+from splitsec.records.record import Record
+from splitsec.records.store import record_folder, write_record
 from support.records import failed_record, make_record
 
 EVAL = ["eval", "--attack", "fsha", "--defense", "dcor"]

@@ -17,7 +17,7 @@ import pytest
 from splitsec.cli import run
 from splitsec.cli.exit_codes import Exit
 from splitsec.errors import OutputError, WorkerError
-from splitsec.records.record import load_record
+from splitsec.records.reading import load_record
 from support.cells import COUNTS
 from support.workers import gone
 

@@ -21,8 +21,9 @@ from splitsec.leaderboard.claims import weigh
 from splitsec.leaderboard.tracks import ReportClaim, get_track, list_tracks
 from splitsec.metrics.intervals import estimate
 from splitsec.progress import Silent
+from splitsec.records.artifacts import artifact
 from splitsec.records.record import Record
-from splitsec.records.store import artifact, record_folder
+from splitsec.records.store import record_folder
 from splitsec.running.runs import run_cells
 from support.cells import COUNTS
 from support.records import make_record

@@ -16,7 +16,8 @@ from splitsec.cli.submit import command
 from splitsec.cli.verify import command as verify
 from splitsec.errors import DataError, UsageError
 from splitsec.leaderboard.submission import check, render
-from splitsec.records.record import PROTOCOL_VERSION, Record, load_record
+from splitsec.records.reading import load_record
+from splitsec.records.record import PROTOCOL_VERSION, Record
 from splitsec.records.store import load_records
 from support.claims import MINE, dry, evaluate, first, rewrite
 from support.records import cell

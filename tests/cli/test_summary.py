@@ -45,7 +45,7 @@ def test_other_headlines(changes: dict[str, Any], says: str) -> None:
 
 
 def test_identification_contradicts_a_leakage_of_zero() -> None:
-    assert "Yet, asked" in headline(make_record(make_scores(leakage=0.01)))
+    assert "Yet, asked" in headline(make_record(make_scores(0.01, privacy=make_scores().privacy)))
     assert "Yet" not in headline(make_record(make_scores(leakage=0.5)))
 
 
@@ -63,7 +63,7 @@ def test_every_attack_of_an_ensemble_is_shown() -> None:
 def test_every_measure_stands_beside_the_trivial_attacker() -> None:
     text = printed(make_record())
     row = next(line for line in text.splitlines() if line.strip().startswith("MSE"))
-    assert row.split()[-6:] == ["0.1234", "0.4321", "0.70", "0.1234", "0.4321", "0.70"]
+    assert row.split()[-6:] == ["0.2058", "0.4321", "0.52", "0.2058", "0.4321", "0.52"]
     for measure in ("PSNR", "SSIM", "LPIPS", "leakage", "by shapes", "by pixels"):
         assert measure in text
     assert "the mean of the public images (MSE)" in text
@@ -145,7 +145,7 @@ def test_an_oracle_is_shown_on_held_out_images_only() -> None:
     text = printed(make_record(held_out_only=True))
     assert "training images are not scored" in text
     row = next(line for line in text.splitlines() if line.strip().startswith("MSE"))
-    assert row.split()[-3:] == ["0.1234", "0.4321", "0.70"]
+    assert row.split()[-3:] == ["0.2058", "0.4321", "0.52"]
 
 
 def test_a_failed_record_says_why() -> None:

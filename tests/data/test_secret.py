@@ -29,7 +29,7 @@ from splitsec.plugins.loading import Plugin
 from splitsec.plugins.names import KINDS, Kind
 from splitsec.plugins.parameters import Parameters
 from splitsec.progress import Silent
-from splitsec.records.record import load_record
+from splitsec.records.reading import load_record
 from splitsec.records.spec import CellSpec
 from splitsec.records.store import find_records, load_records
 from support.cells import COUNTS

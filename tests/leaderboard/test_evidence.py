@@ -15,7 +15,8 @@ from splitsec.cli.exit_codes import Exit
 from splitsec.leaderboard.ranking import rank
 from splitsec.leaderboard.rows import evidence
 from splitsec.leaderboard.settings import By
-from splitsec.records.record import Agreement, Evidence, Record, load_record
+from splitsec.records.reading import load_record
+from splitsec.records.record import Agreement, Evidence, Record
 from splitsec.records.store import StoredRecord, each_once
 from support.browser import system_browser
 from support.published_records import build, run, store

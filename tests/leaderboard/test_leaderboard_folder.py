@@ -19,7 +19,7 @@ from splitsec.errors import DataError, UsageError
 from splitsec.leaderboard.web.content import choices
 from splitsec.leaderboard.web.publication import command as again
 from splitsec.leaderboard.web.publication import published, without_folders
-from splitsec.records.record import load_record
+from splitsec.records.reading import load_record
 from splitsec.records.store import find_records
 from support.published_records import Built, build, build_once, run, store
 from support.records import cell
@@ -153,7 +153,7 @@ def test_a_record_may_publish_pictures_only(tmp_path: Path) -> None:
 
 def test_an_id_that_is_no_hash_names_no_file(tmp_path: Path) -> None:
     stream = tmp_path / "sent.jsonl"
-    stream.write_text(cell("fsha", "none", 0, 0.5, cell_id="../../x").to_json())
+    stream.write_text(cell("fsha", "none", 0, 0.5, cell_id="../../x").sealed().to_json())
     with pytest.raises(DataError, match="is no SHA-256"):
         build(stream, tmp_path / "page")
 
@@ -161,7 +161,7 @@ def test_an_id_that_is_no_hash_names_no_file(tmp_path: Path) -> None:
 def test_without_a_picture_the_page_says_so(tmp_path: Path) -> None:
     records = [cell("fsha", "none", 0, 0.5), cell("none", "none", 1, None)]
     stream = tmp_path / "sent.jsonl"
-    stream.write_text("".join(f"{one.to_json()}\n" for one in records))
+    stream.write_text("".join(f"{one.sealed().to_json()}\n" for one in records))
     page = build(stream, tmp_path / "page")
     cells = taken(page / "assets" / "data.js")["cells"]
     assert [one["picture"] for one in cells] == [None, None]

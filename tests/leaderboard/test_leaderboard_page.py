@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from splitsec.records.record import load_record
+from splitsec.records.reading import load_record
 from support.browser import system_browser
 from support.published_records import HOSTILE, Built, build, build_once
 from support.records import cell
@@ -126,9 +126,9 @@ def test_filters_hold_for_rankings_and_gallery(page: Page) -> None:
     page.wait_for_function(
         "document.querySelectorAll('.panel:not(.closed) .board:not([hidden])').length === 2"
     )
-    page.select_option("#cell-filters [name=flag]", "clamped")
+    page.select_option("#cell-filters [name=flag]", "randomised-defense")
     assert page.locator("#cell-count").inner_text() == "10 of 10 cells shown."
-    assert page.locator("#cells .marks").first.inner_text().count("were clamped") == 1
+    assert page.locator("#cells .marks").first.inner_text().count("draws random numbers") == 1
 
 
 @pytest.mark.slow

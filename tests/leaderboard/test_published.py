@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from splitsec.cells.grid import load_grid
 from splitsec.cli.grid import official_tracks
 from splitsec.cli.leaderboard import command
-from splitsec.records.record import PROTOCOL_VERSION, load_record
+from splitsec.records.reading import load_record
+from splitsec.records.record import PROTOCOL_VERSION
 from splitsec.records.spec import CellSpec
 from splitsec.records.store import load_records
 

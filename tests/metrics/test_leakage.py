@@ -13,10 +13,9 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from splitsec.errors import DivergedError, PluginError, UsageError
-from splitsec.metrics.blind_attackers import NAMES
 from splitsec.metrics.image_errors import mse, psnr, ssim
 from splitsec.metrics.leakage import PARTS, VictimErrors, leakage, share_above, skill
-from splitsec.metrics.schema import PerImage, VictimScores
+from splitsec.metrics.schema import BLIND, PerImage, VictimScores
 from splitsec.metrics.victims import Baselines, References, clamp
 from support.blind import (
     SPECS,
@@ -61,10 +60,10 @@ def test_whoever_sees_nothing_leaks_nothing(victims: Bracket) -> None:
     guesses |= victims.references.attackers.reconstructions(
         len(victims.baselines.victims), generator(7)
     )
-    assert NAMES[-1] in guesses
+    assert BLIND[-1] in guesses
     for name, images in guesses.items():
         assert leaked(victims.baselines, images) <= NOTHING, name
-    for name in NAMES:
+    for name in BLIND:
         found = victims.baselines.trivial[name].leakage
         assert found is not None
         assert found <= NOTHING, name
@@ -179,7 +178,7 @@ def test_scores_survive_json() -> None:
     victims = smooth(20, 2)
     scores = small_references().on(victims, generator(1)).score(smooth(20, 3)).scores
     assert VictimScores.model_validate_json(scores.model_dump_json()) == scores
-    assert list(scores.trivial) == list(NAMES[:-1])  # LPIPS is not measured
+    assert list(scores.trivial) == list(BLIND[:-1])  # LPIPS is not measured
     assert list(scores.yardsticks) == ["colour", *(f"components-{k}" for k in (1, 3, 5, 10, 30))]
 
 

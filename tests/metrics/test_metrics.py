@@ -16,9 +16,10 @@ from torch import Tensor
 
 from splitsec.errors import UsageError
 from splitsec.metrics import identification as identification_module
-from splitsec.metrics.blind_attackers import NAMES, BlindAttackers
+from splitsec.metrics.blind_attackers import BlindAttackers
 from splitsec.metrics.identification import GALLERY, Gallery, structure
 from splitsec.metrics.image_errors import PSNR_CAP, mse, psnr, ssim
+from splitsec.metrics.schema import BLIND
 from splitsec.metrics.utility import accuracy, classification_utility, roc_auc
 from splitsec.metrics.yardsticks import Yardsticks, equivalent_components
 
@@ -215,7 +216,7 @@ def test_one_victim_is_a_gallery_of_one() -> None:
 def test_blind_attackers_are_what_their_names_say() -> None:
     public = draw(31, 3, 8, 8)
     images = BlindAttackers.fit(public, None, generator()).reconstructions(400, generator())
-    assert tuple(images) == NAMES[:-1]  # no best image for LPIPS without LPIPS
+    assert tuple(images) == BLIND[:-1]  # no best image for LPIPS without LPIPS
     assert all(made.shape == (400, 3, 8, 8) for made in images.values())
     np.testing.assert_allclose(images["mean-image"][5], public.numpy().mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(images["median-image"][5], np.median(public.numpy(), axis=0))

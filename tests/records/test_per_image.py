@@ -14,12 +14,8 @@ import pytest
 
 import splitsec
 from splitsec.errors import DataError
-from splitsec.metrics.schema import VictimScores
+from splitsec.records.artifacts import artifact
 from splitsec.records.image_values import (
-    ImageAnswers,
-    ImageList,
-    ImageMeasures,
-    ImageSetValues,
     PerImageValues,
 )
 from splitsec.records.index import load_brief_records
@@ -29,39 +25,12 @@ from splitsec.records.per_image import (
     per_image_bytes,
     read_per_image,
 )
-from splitsec.records.record import Record, load_record, read_record
-from splitsec.records.store import artifact, keep_artifact, record_folder, write_record
-from support.records import make_record
+from splitsec.records.reading import load_record, read_record
+from splitsec.records.record import Record
+from splitsec.records.store import record_folder
+from support.scored_values import make_values, record_of, write_with_values
 
 PUBLISHED = Path(__file__).parents[2] / "leaderboard" / "records"
-
-
-def measures(count: int, seed: int, **others: Any) -> ImageMeasures:
-    drawn = np.random.default_rng(seed).random((6, count))
-    return ImageMeasures(
-        **dict(zip(("mse", "psnr", "ssim", "lpips", "structure", "pixel"), drawn, strict=True))
-        | others
-    )
-
-
-def make_values(count: int = 5) -> PerImageValues:
-    held_out = ImageList(
-        clients=np.arange(count) % 2,
-        patients=np.arange(count) // 2 + 70,
-        rows=np.arange(count) * 3,
-        names=np.array([f"Zoë {index}.png" for index in range(count)]),
-    )
-    training = ImageList(np.zeros(3, np.int64), np.array([70, 9, 9]), np.array([8, 1, 4]))
-    generator = np.random.default_rng(7)
-    answers = ImageAnswers(
-        labels=np.arange(count) % 3, outputs=generator.random((count, 3), np.float32)
-    )
-    return PerImageValues(
-        training=ImageSetValues(training, measures(3, 1), measures(3, 2, lpips=None)),
-        held_out=ImageSetValues(
-            held_out, measures(count, 3, leakage=np.zeros(count)), measures(count, 4), answers
-        ),
-    )
 
 
 def same(one: Any, other: Any) -> bool:
@@ -72,37 +41,8 @@ def same(one: Any, other: Any) -> bool:
     return np.array_equal(one, other) if isinstance(one, np.ndarray) else one is other
 
 
-def with_means(record: Record, values: PerImageValues) -> Record:
-    """Return a record that holds the means of values, and nothing else about images."""
-
-    def scored(own: ImageSetValues | None) -> VictimScores | None:
-        if own is None or own.attack is None:
-            return None
-        assert record.victims is not None
-        scores = record.victims.held_out
-        changes = {
-            name: {"mean": found.mean(), "per_image": []}
-            for name in ("mse", "psnr", "ssim", "lpips")
-            if (found := getattr(own.attack, name)) is not None
-        }
-        said = scores.model_dump()
-        said["privacy"] |= {"lpips": None} | changes
-        return VictimScores.model_validate(said)
-
-    assert record.victims is not None
-    victims = {name: scored(getattr(values, name)) for name in ("training", "held_out")}
-    return record.model_copy(update={"victims": record.victims.model_copy(update=victims)})
-
-
 def written(store: Path, content: bytes, values: PerImageValues) -> Record:
-    record = with_means(make_record(), values)
-    folder = record_folder(store, record)
-
-    def write(path: Path) -> None:
-        path.write_bytes(content)
-
-    name = keep_artifact(folder, ".npz", write)
-    return write_record(folder, record.model_copy(update={"artifacts": {PER_IMAGE: name}}))
+    return write_with_values(store, record_of(values), content)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +133,7 @@ BROKEN = {
     "nothing": (b"", "not a zip"),
     "pickle": (pickle.dumps({"version": 1}), "not a zip"),
     "compressed": (npz(np.savez_compressed), "compressed"),
-    "objects": (npz(np.savez, **{"held_out.names": np.array([None] * 5)}), "Object arrays"),
+    "objects": (npz(np.savez, **{"held_out.names": np.array([None] * 5)}), "Python objects"),
     "unknown": (npz(np.savez, more=np.zeros(5)), "unknown array 'more'"),
     "version": (npz(np.savez, version=np.array(2)), "not version 1"),
     "no version": (npz(np.savez, version=None), "not version 1"),

@@ -20,8 +20,10 @@ from splitsec.errors import DataError
 from splitsec.metrics.utility import overlap, roc_auc
 from splitsec.plugins.target import encode
 from splitsec.progress import Silent
-from splitsec.records.record import Record, load_record
-from splitsec.records.store import artifact, check_artifact, record_folder
+from splitsec.records.artifacts import artifact, check_artifact
+from splitsec.records.reading import load_record
+from splitsec.records.record import Record
+from splitsec.records.store import record_folder
 from splitsec.running.executors import InProcess
 from splitsec.running.executors.workers import Workers
 from splitsec.running.runs import run_cells

@@ -23,7 +23,7 @@ from splitsec.cells.resolve import resolve
 from splitsec.errors import OutputError, WorkerError
 from splitsec.progress import Silent
 from splitsec.records.index import load_brief_records
-from splitsec.records.record import load_record
+from splitsec.records.reading import load_record
 from splitsec.records.store import check_writable, load_records
 from splitsec.running.executors.workers import Workers
 from splitsec.running.runs import run_cells

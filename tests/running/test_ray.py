@@ -25,8 +25,10 @@ from splitsec.cli.exit_codes import Exit
 from splitsec.errors import UsageError, WorkerError
 from splitsec.plugins.packing import PackedPlugin
 from splitsec.progress import Silent
-from splitsec.records.record import Record, load_record
-from splitsec.records.store import artifact, check_artifact, load_records, record_folder
+from splitsec.records.artifacts import artifact, check_artifact
+from splitsec.records.reading import load_record
+from splitsec.records.record import Record
+from splitsec.records.store import load_records, record_folder
 from splitsec.running.executors import ray as executor
 from splitsec.running.executors.ray import Ray
 from splitsec.running.runs import run_cells

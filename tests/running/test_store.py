@@ -17,14 +17,9 @@ from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.errors import DataError
 from splitsec.progress import Progress, Silent
+from splitsec.records.artifacts import artifact, check_artifact
 from splitsec.records.record import Record
-from splitsec.records.store import (
-    artifact,
-    check_artifact,
-    keep_record,
-    load_records,
-    record_folder,
-)
+from splitsec.records.store import keep_record, load_records, record_folder
 from splitsec.running.executors import InProcess
 from splitsec.running.runs import run_cells
 from splitsec.running.session_queue import Queue

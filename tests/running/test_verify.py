@@ -23,7 +23,8 @@ from splitsec.isolation import Isolation
 from splitsec.plugins.loading import load_plugin
 from splitsec.records.agreement import TOLERANCES, compare, parse_tolerances
 from splitsec.records.official import SUBMISSION
-from splitsec.records.record import Evidence, Leakage, Record, load_record
+from splitsec.records.reading import load_record
+from splitsec.records.record import Evidence, Leakage, Record
 from splitsec.records.store import load_records, write_record
 from splitsec.running.verification import read_claims, sources_of
 from support.claims import MINE, dry, evaluate, first, rewrite, run
@@ -143,7 +144,7 @@ def test_a_broken_record_is_one_problem_of_several(mine: Path) -> None:
     assert whole["outcome"] == "not run" and not whole["problems"]
     unsealed = json.loads(text) | {"seal": None}
     first(mine).write_text(json.dumps(unsealed))
-    assert "it has no seal" in dry(mine / "results")[1][0]["problems"][0]
+    assert "has no seal" in dry(mine / "results")[1][0]["problems"][0]
 
 
 def test_another_core_is_noted(mine: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.progress import Silent
-from splitsec.records.record import load_record
+from splitsec.records.reading import load_record
 from splitsec.running.executors.workers import Workers
 from splitsec.running.runs import run_cells
 from support.workers import TINY, Telling, gone, grid, run

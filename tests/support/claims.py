@@ -14,7 +14,8 @@ from splitsec.cli.verify import command
 from splitsec.errors import DataError, UsageError
 from splitsec.isolation import Isolation
 from splitsec.progress import Silent
-from splitsec.records.record import Record, load_record
+from splitsec.records.reading import load_record
+from splitsec.records.record import Record
 from splitsec.records.store import write_record
 from splitsec.running.runs import run_cells
 from support.cells import COUNTS
@@ -51,6 +52,8 @@ def rewrite(file: Path, plugin: str | None = None, **changes: Any) -> None:
         plugins = {**record.provenance.plugins}
         plugins["defense"] = {**plugins["defense"], "spec": plugin}
         changes["provenance"] = record.provenance.model_copy(update={"plugins": plugins})
+    if "utility" in changes:  # the values per image beside it would contradict it
+        changes["artifacts"] = {}
     write_record(file.parent, record.model_copy(update=changes))
 
 

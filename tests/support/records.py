@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from splitsec.metrics.schema import VictimScores
+from splitsec.metrics.score_flags import score_flags
 from splitsec.plugins.convergence import Convergence
-from splitsec.plugins.grants import ThreatModel
+from splitsec.plugins.grants import Access, ThreatModel
 from splitsec.records.members import MemberResult, MemberScores
 from splitsec.records.record import INCOMPLETE, PROTOCOL_VERSION, Leakage, Record, Victims
 
@@ -20,27 +21,50 @@ def baseline(mse: float, leakage: float | None = 0.0) -> dict[str, Any]:
         "ssim": 0.5,
         "lpips": 0.4,
         "structure": 0.01,
-        "pixel": 0.02,
+        "pixel": 0.01,
         "leakage": leakage,
     }
 
 
+def each(value: float, spread: float = 0.0) -> dict[str, Any]:
+    """Return a measure of two images."""
+    return {"mean": value, "per_image": [value - spread, value + spread]}
+
+
 def make_scores(leakage: float | None = 0.62, **changes: Any) -> VictimScores:
-    """Return scores of two victims in a gallery of 100."""
-    measure = {"mean": 0.1234, "per_image": [0.1, 0.1468]}
+    """Return scores of two victims in a gallery of 100, which follow from each other.
+
+    Args:
+        leakage: the mean of four skills, of which all but that of identification are equal.
+        changes: fields that are what they are given as.
+    """
+    mean = leakage or 0.0
+    rate, shapes = (0.91, 0.83) if mean >= 0.5 else (0.01, 0.01)
+    known = (rate - 0.01) / 0.99
+    skill = (4 * mean - known) / 3
     values: dict[str, Any] = {
         "privacy": {
-            "mse": measure,
-            "psnr": measure,
-            "ssim": measure,
-            "lpips": measure,
-            "identification": {"structure": 0.83, "pixel": 0.91, "gallery": 100},
+            "mse": each(0.4321 * (1 - skill), 0.02 * (1 - skill)),
+            "psnr": each(20.0, 1.0),
+            "ssim": each(1 - 0.5 * (1 - skill), 0.02 * (1 - skill)),
+            "lpips": each(0.4 * (1 - skill), 0.02 * (1 - skill)),
+            "identification": {
+                "structure": shapes,
+                "pixel": rate,
+                "gallery": 100,
+            },
         },
-        "skill": {"mse": 0.7, "ssim": 0.6, "lpips": 0.56},
-        "leakage": {"mean": leakage, "per_image": [0.6, 0.64], "share_above_random": 1.0},
+        "skill": dict.fromkeys(("mse", "ssim", "lpips"), skill) | {"identification": known},
+        "leakage": {"mean": leakage, "per_image": [mean, mean], "share_above_random": 1.0},
         "reference": {"mse": "mean-image", "ssim": "median-image", "lpips": "median-image"},
-        "trivial": {"mean-image": baseline(0.4321), "median-image": baseline(0.45)},
-        "yardsticks": {"colour": baseline(0.3, 0.2), "components-10": baseline(0.05, 0.7)},
+        "trivial": {
+            "mean-image": baseline(0.4321),
+            "median-image": baseline(0.45),
+        },
+        "yardsticks": {
+            "colour": baseline(0.3 * 0.4321, 0.7 / 4 + 0.0),
+            "components-10": baseline(0.05, (1 - 0.05 / 0.4321) / 4),
+        },
         "equivalent_components": 6.25,
         "equivalent_components_capped": False,
         "clamped_share": 0.0,
@@ -50,12 +74,7 @@ def make_scores(leakage: float | None = 0.62, **changes: Any) -> VictimScores:
 
 def scores_of(leakage: float) -> VictimScores:
     """Return scores whose every skill is the leakage, on each image, and so is identification."""
-    error = 1 - leakage
-
-    def each(value: float) -> dict[str, Any]:
-        return {"mean": value, "per_image": [value, value]}
-
-    rate = 0.01 + 0.99 * leakage
+    error, rate = 1 - leakage, 0.01 + 0.99 * leakage
     return make_scores(
         leakage,
         privacy={
@@ -65,7 +84,7 @@ def scores_of(leakage: float) -> VictimScores:
             "lpips": each(0.4 * error),
             "identification": {"structure": rate, "pixel": rate, "gallery": 100},
         },
-        skill=dict.fromkeys(("mse", "ssim", "lpips"), leakage),
+        skill=dict.fromkeys(("mse", "ssim", "lpips", "identification"), leakage),
     )
 
 
@@ -73,6 +92,7 @@ def without_lpips() -> VictimScores:
     """Return scores of a machine that has no LPIPS weights."""
     values = make_scores().model_dump()
     values["privacy"]["lpips"] = values["skill"]["lpips"] = values["reference"]["lpips"] = None
+    values["skill"]["identification"] = make_scores().skill.identification
     values["leakage"] = {"mean": None, "per_image": None, "share_above_random": None}
     for group in ("trivial", "yardsticks"):
         for one in values[group].values():
@@ -112,7 +132,7 @@ def make_record(
             "training": {"epochs": 10, "batch_size": 32, "learning_rate": 1e-3},
             "parameters": {"attack": {"iterations": 600}, "defense": {"alpha": 0.5}},
         },
-        "threat_model": {"active": True, "public_images": True},
+        "threat_model": {"active": True, "public_images": True, "pairs": held_out_only},
         "data": {"disclosures": ["phantoms are drawn"]},
         "victims": {"training": None if held_out_only else training, "held_out": training},
         "leakage": {"value": training.leakage.mean, "victims": headline_set},
@@ -175,11 +195,24 @@ def cell(attack: str, defense: str, seed: int, leakage: float | None, **changes:
         "utility": utility,
         "flags": ["in-process"],
         "threat_model": ThreatModel(active=attack == "active"),
+        "access": Access(),
         "leakage": None if leakage is None else Leakage(value=leakage, victims="training"),
     }
-    if leakage is not None and 0 <= leakage <= 1:
+    if leakage is None:
+        given["victims"] = None
+    elif 0 <= leakage <= 1:
         given["victims"] = Victims(training=scores_of(leakage), held_out=scores_of(leakage))
-    return base.model_copy(update=given | changes)
+    return flagged(base.model_copy(update=given | changes))
+
+
+def flagged(record: Record) -> Record:
+    """Return a record with the flags that its scores raise, beside those that it has."""
+    if record.victims is None:
+        return record
+    assert record.leakage is not None
+    headline = getattr(record.victims, record.leakage.victims)
+    raised = [name for name, raises in score_flags(headline).items() if raises]
+    return record.model_copy(update={"flags": list(dict.fromkeys([*record.flags, *raised]))})
 
 
 def make_ensemble() -> Record:
@@ -199,4 +232,8 @@ def make_ensemble() -> Record:
     ]
     failed = MemberResult(attack="c", parameters={}, status="failed", reason="it broke", seconds=0)
     leakage = Leakage(value=0.62, victims="training", member="b")
-    return make_record(members=(*done, failed), leakage=leakage, flags=[INCOMPLETE])
+    return make_record(
+        members=(*done, failed),
+        leakage=leakage,
+        flags=["in-process", "attack-not-converged", INCOMPLETE],
+    )

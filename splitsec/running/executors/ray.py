@@ -32,14 +32,14 @@ from splitsec.metrics.lpips_weights import FILE_VARIABLE
 from splitsec.plugins.names import Kind
 from splitsec.plugins.packing import PackedPlugin, pack_plugin
 from splitsec.progress import Relay
+from splitsec.records.artifacts import artifact
 from splitsec.records.cell_progress import CellProgress
-from splitsec.records.record import Record, Status, read_record
-from splitsec.records.store import artifact, keep_record, record_folder
+from splitsec.records.reading import read_record
+from splitsec.records.record import Record, Status
+from splitsec.records.store import keep_record, record_folder
 from splitsec.running.session_queue import Queue
 
-_WAITING = (
-    2  # sessions queued at Ray: enough for an autoscaler to see, the rest stays for other runs
-)
+_WAITING = 2  # sessions queued at Ray: enough for an autoscaler, the rest is for other runs
 _LOSSES = 3  # a cell fails once this many nodes died while they ran it
 _CONNECT_SECONDS = 10.0
 _GRACE_SECONDS = 10.0  # for a task to clean up after its last record
