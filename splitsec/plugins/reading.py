@@ -40,6 +40,7 @@ def watch(name: str, source: Source) -> None:
         name: the module that the source is imported as.
         source: the source.
     """
+    _places()  # as they are before any of its code runs
     if not _watched:
         sys.addaudithook(_hear)  # for good: Python has no way to remove one
     _watched[name] = source
@@ -97,7 +98,7 @@ def _check(source: Source, file: str, mode: str | None, flags: int) -> None:
     reads = "r" in mode or "+" in mode if mode else not flags & os.O_WRONLY
     if writes and (empties or not os.path.lexists(file)):
         _made.add(file)
-    elif reads and not Path(file).is_dir() and not _may_read(file):
+    elif reads and Path(file).exists() and not Path(file).is_dir() and not _may_read(file):
         raise PluginError(
             f"{source.path.name} reads {file}, which its hash does not cover; put the file into "
             "the plug-in's folder, or name it with a parameter of the type InputPath"
@@ -125,7 +126,8 @@ def _places() -> list[str]:
         *site.getsitepackages(),
     }
     packages = {path for path in sys.path if Path(path).name in _PACKAGES}
-    caches = {path for path in map(str, Path.home().glob(".*")) if Path(path).is_dir()}
+    home = Path("~").expanduser() if "HOME" in os.environ else None
+    caches = {str(path) for path in home.glob(".*") if path.is_dir()} if home else set()
     ours = str(Path(__file__).parents[1])
     found = {os.path.realpath(path) for path in {ours, *pythons, *packages, *caches, *_SYSTEM}}
     return sorted(found - {os.sep})

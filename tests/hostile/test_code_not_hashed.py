@@ -143,6 +143,13 @@ def _as_bytecode(outside: Path) -> str:
     return f"import sys\nsys.path.insert(0, {str(outside)!r})\nfrom unhashed import VALUE\n"
 
 
+def _as_packages(outside: Path) -> str:
+    (outside / "site-packages").mkdir()
+    (outside / "site-packages" / "installed.py").write_text("VALUE = 1\n")
+    place = str(outside / "site-packages")
+    return f"import sys\nsys.path.insert(0, {place!r})\nfrom installed import VALUE\n"
+
+
 def _as_archive(outside: Path) -> str:
     with zipfile.ZipFile(outside / "more.zip", "w") as archive:
         archive.writestr("zipped.py", "VALUE = 1\n")
@@ -193,6 +200,7 @@ def _as_text(outside: Path) -> str:
     [
         _as_namespace,
         _as_bytecode,
+        _as_packages,
         _as_archive,
         _as_namespace_of_its_own,
         _as_weights,
