@@ -11,16 +11,19 @@ from mkdocs.structure.files import File, Files
 
 from splitsec.leaderboard.web.folder import write_page
 from splitsec.leaderboard.worth import Rules
+from splitsec.records.signatures import read_keys
 from splitsec.records.store import find_records
 
-RECORDS = Path(__file__).parents[2] / "leaderboard" / "records"
+LEADERBOARD = Path(__file__).parents[2] / "leaderboard"
+RECORDS, TRUSTED = LEADERBOARD / "records", LEADERBOARD / "trusted_keys.txt"
 
 
 @cache
 def _folder() -> TemporaryDirectory[str]:
     """Return a folder with the page; ``mkdocs serve`` builds the page once."""
     folder = TemporaryDirectory()
-    write_page(find_records([RECORDS]), Path(folder.name), "defenses", Rules())
+    found = find_records([RECORDS], trusted=read_keys(TRUSTED))
+    write_page(found, Path(folder.name), "defenses", Rules())
     return folder
 
 

@@ -200,6 +200,7 @@ def _write_index(
         bibtex=Markup(html.escape(bibtex(versions, days[-1][:4]))),
         shared=sum(one.labels_shared() is True for one in records),
         claims=sum(not is_official(one) for one in records),
+        unsigned=any(is_official(one) and one.signature is None for one in records),
     )
     _write(folder / "index.html", page)
 

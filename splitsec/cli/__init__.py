@@ -38,6 +38,7 @@ _COMMANDS = {
     ),
     "run": ("splitsec.cli.grid", "Run a grid file or an official track."),
     "verify": ("splitsec.cli.verify", "Run the cells of records again and compare."),
+    "keys": ("splitsec.cli.keys", "Make the keys that sign records."),
     "submit": ("splitsec.cli.submit", "Assemble records and plug-ins for a submission."),
     "show": ("splitsec.cli.show", "Print a record again, or describe a plug-in."),
     "doctor": ("splitsec.cli.doctor", "Show which data, weights and devices are available."),

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import click
 
 from splitsec.cli.exit_codes import Exit
+from splitsec.cli.keys import sign_option, signed_in_place, signer_for
 from splitsec.cli.saying import say, say_json
 from splitsec.data.secret import secret_from
 from splitsec.errors import UsageError
@@ -61,6 +62,7 @@ class Execution(NamedTuple):
         as_json: whether records are printed as JSON.
         dry_run: whether nothing is run.
         secret_file: file of the secret that splits the images, or None for the set one.
+        key: file of the private key that signs the records, or None.
     """
 
     executor: Literal["local", "ray"]
@@ -80,6 +82,7 @@ class Execution(NamedTuple):
     as_json: bool
     dry_run: bool
     secret_file: Path | None = None
+    key: Path | None = None
 
     def isolation(self) -> Isolation | None:
         """Return the isolation of attacks, or None if none is isolated."""
@@ -229,6 +232,7 @@ _STORE_OPTIONS = (
         help="Keep trained models in OUTPUT, for splitsec.load_model; a ResNet-34 takes 85 MB. "
         "Cells that have a record are not run again for it: see --rerun.",
     ),
+    sign_option,
     click.option("--json", "as_json", is_flag=True, help="One JSON record per line on stdout."),
     click.option(
         "--dry-run", is_flag=True, help="Print the cells and how long they may take; run nothing."
@@ -300,15 +304,17 @@ def execute(
                 _say_plan(resolved, how)
             return Exit.OK
         check_writable(how.output)
+        signer = signer_for(how.key, how.output)
         records = []
         with shown(len(resolved)) as progress:
-            for record in run_cells(
+            for made in run_cells(
                 resolved,
                 how.output,
                 progress,
                 rerun=how.rerun,
                 executor=how.make_executor(),
             ):
+                record = signed_in_place(made, signer)
                 records.append(record)
                 with progress.paused(), redirect_stdout(results):
                     _report(record, how)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 import pandas as pd
 
 from splitsec.cli.exit_codes import Exit
+from splitsec.cli.keys import sign_option, signed_in_place, signer_for, trusted_keys
 from splitsec.cli.saying import say, say_left_out, say_lines
 from splitsec.cli.share import Share
 from splitsec.errors import UsageError
@@ -23,6 +24,9 @@ from splitsec.records.official import is_official
 from splitsec.records.record import Record
 from splitsec.records.store import StoredRecord, find_records
 from splitsec.records.wording import MARGINS
+
+if TYPE_CHECKING:
+    from splitsec.records.signatures import Signer
 
 _SHORT = 9  # characters of a name that fits below an interval, after "by"
 _WIDE = 120  # columns of a terminal in which measures and their intervals share a line
@@ -67,6 +71,14 @@ _WIDE = 120  # columns of a terminal in which measures and their intervals share
     f"{MARGINS['auc']:g} of an AUC, {MARGINS['jaccard']:g} of a Jaccard]",
 )
 @click.option(
+    "--trust",
+    "trusted",
+    multiple=True,
+    metavar="KEY",
+    help="A public key, or a file of them: what none of them signed is shown as a claim.",
+)
+@sign_option
+@click.option(
     "--only-verified",
     is_flag=True,
     help="Leave out the tables of claims, which nobody has re-run here.",
@@ -79,6 +91,7 @@ def command(
     floor: float,
     margin: float | None,
     only_verified: bool,
+    **options: Any,
 ) -> int:
     """Rank the defenses, attacks or targets of RECORDS: folders, record.json or .jsonl files.
 
@@ -97,14 +110,19 @@ def command(
         raise UsageError(f"--format {form} is a folder; name it with --output FOLDER")
     if output is not None and form not in folders:
         raise UsageError(f"--output is for --format {' and '.join(folders)}; {form} is printed")
+    keys, key = trusted_keys(options["trusted"]), options["key"]
+    if key is not None and form != "records":
+        raise UsageError("--sign is for --format records")
     if output is not None:
         found = [
-            one for one in find_records(records, say_left_out) if _counts(one.record, only_verified)
+            one
+            for one in find_records(records, say_left_out, keys)
+            if _counts(one.record, only_verified)
         ]
         if form == "records":
-            return _publish(found, output)
+            return _publish(found, output, signer_for(key, output))
         return _write_page(found, cast(By, by), output, Rules(floor, margin))
-    brief = load_brief_records(records, _announce)
+    brief = load_brief_records(records, _announce, keys)
     known = [one for one in brief if _counts(one, only_verified)]
     boards = rank(known, cast(By, by), floor, margin)
     if not boards:
@@ -140,11 +158,14 @@ def _write_page(found: Sequence[StoredRecord], by: By, output: Path, rules: Rule
     return Exit.OK
 
 
-def _publish(found: Sequence[StoredRecord], output: Path) -> int:
+def _publish(found: Sequence[StoredRecord], output: Path, signer: Signer | None) -> int:
+    """Write records as they may be published; those that the key had signed are signed again."""
     from splitsec.leaderboard.web.publication import publish
 
     for one in found:
-        publish(one, output)
+        made = publish(one, output)
+        if signer is not None and signer.has_signed(one.record):
+            signed_in_place(made, signer)
     say(output)
     return Exit.OK
 

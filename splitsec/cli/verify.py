@@ -16,6 +16,7 @@ import click
 
 from splitsec.cli.execution import Execution, executor_options, take_execution
 from splitsec.cli.exit_codes import Exit
+from splitsec.cli.keys import sign_option, signed_in_place, signer_for
 from splitsec.cli.saying import say, say_json
 from splitsec.data.secret import secret_from
 from splitsec.errors import UsageError
@@ -73,6 +74,7 @@ plugin_option = click.option(
     metavar="FOLDER",
     help="Keep the new records, with the verdicts; cells that have one there are not run.",
 )
+@sign_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per record on stdout.")
 @click.option("--dry-run", is_flag=True, help="Check the records without running cells.")
 @executor_options
@@ -100,6 +102,7 @@ def command(
 
     Exits 0 if all agree, 1 if one differs or could not be run, 4 if the request is wrong.
     """
+    key: Path | None = options.pop("key")
     execution = take_execution(
         options,
         shard=None,
@@ -108,14 +111,22 @@ def command(
         keep_models=False,
         as_json=options.pop("as_json"),
         dry_run=options.pop("dry_run"),
+        key=None,
     )
     allowed = parse_tolerances(tolerances)
+    if key is not None and (output is None or not execution.sandbox):
+        raise UsageError("--sign needs --output, and --sandbox, which keeps the key from plug-ins")
     if execution.sandbox and not os.environ.get(CONFINED_VARIABLE):
         from splitsec.running.reruns import Allowance
 
+        signer = None if output is None else signer_for(key, output)
         allowance = Allowance(allowed, seeds)
         given_places = records, plugins, data_root, output
-        return _reported(_confined(execution, *given_places, sample, allowance), execution)
+        claims = _confined(execution, *given_places, sample, allowance)
+        for claim in claims:
+            if claim.rerun is not None and claim.comparison is not None:
+                claim.rerun = signed_in_place(claim.rerun, signer)
+        return _reported(claims, execution)
     results = sys.stdout
     with redirect_stdout(sys.stderr), secret_from(execution.secret_file), _data_in(data_root):
         from splitsec.cli.progress_bars import shown

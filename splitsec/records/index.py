@@ -22,6 +22,7 @@ from splitsec.errors import DataError
 from splitsec.folders import cache_folder
 from splitsec.records.finding import read_file, record_files
 from splitsec.records.record import SCHEMA_VERSION, Record
+from splitsec.records.signatures import seen_with
 from splitsec.records.store import StoredRecord, each_once, find_records
 
 _VERSION = f"{SCHEMA_VERSION}.5"
@@ -138,18 +139,25 @@ class _Reader:
 
 
 def load_brief_records(
-    paths: Iterable[str | Path], announce: Callable[[str], None]
+    paths: Iterable[str | Path],
+    announce: Callable[[str], None],
+    trusted: frozenset[str] = frozenset(),
 ) -> list[Record]:
     """Read what ranks records, each cell once; folders are indexed.
 
     Args:
         paths: as of :func:`splitsec.records.store.load_records`.
         announce: told of each record that is left out, and where an index cannot be kept.
+        trusted: as of :func:`splitsec.records.store.find_records`.
 
     Raises:
         DataError: nothing is there, or nothing that can be believed.
     """
-    found = each_once(one for path in map(Path, paths) for one in _found(path, announce))
+    found = each_once(
+        StoredRecord(seen_with(one.record, trusted), one.folder)
+        for path in map(Path, paths)
+        for one in _found(path, announce)
+    )
     return [one.record for one in found]
 
 

@@ -10,6 +10,7 @@ from splitsec.errors import DataError
 from splitsec.records.bounded import LARGEST_RECORD, json_object, read_regular, shown
 from splitsec.records.checking import check_record
 from splitsec.records.record import Record, seal_of
+from splitsec.records.signatures import is_signed
 
 
 def load_record(path: str | Path) -> Record:
@@ -56,6 +57,8 @@ def read_record(text: str, where: str) -> Record:
         raise DataError(f"{where} has no seal, so nobody can tell whether it is whole")
     if record.seal != seal_of(content):
         raise DataError(f"{where} is not what was written: its seal does not fit; run it again")
+    if record.signature is not None and not is_signed(record):
+        raise DataError(f"{where} has a signature that is not of its key and its content")
     problem = check_record(record)
     if problem:
         raise DataError(f"{where} is no record that splitsec writes: {problem}")

@@ -221,6 +221,20 @@ class Evidence(_Model):
     claimant: str | None = None
 
 
+class Signature(_Model):
+    """A signature of a record's seal, see :mod:`splitsec.records.signatures`.
+
+    Attributes:
+        key: the public key, 64 hexadecimal digits.
+        value: the signature, 128 hexadecimal digits.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str = Field(pattern="^[0-9a-f]{64}$")
+    value: str = Field(pattern="^[0-9a-f]{128}$")
+
+
 class Record(_Model):
     """The result of one cell of a grid.
 
@@ -256,10 +270,12 @@ class Record(_Model):
         peak_memory_bytes: largest memory of the process.
         artifacts: from a name to the file that belongs to the record.
         evidence: who vouches for the numbers.
-        seal: SHA-256 of everything else, by which a changed or incomplete record is found.
+        seal: SHA-256 of everything else, by which a damaged or incomplete record is found. Anybody
+            can seal a record anew.
+        signature: of the seal, with a key that a board may trust; None if nobody signed.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("evidence", "convergence", "members", "labels")
+    later: ClassVar[tuple[str, ...]] = ("evidence", "convergence", "members", "labels", "signature")
 
     schema_version: int = SCHEMA_VERSION
     protocol: int = 3
@@ -286,6 +302,7 @@ class Record(_Model):
     artifacts: dict[str, str] = Field(default_factory=dict)
     evidence: Evidence = Evidence()
     seal: str | None = None
+    signature: Signature | None = None
 
     _folder: Path | None = PrivateAttr(default=None)
 
@@ -306,8 +323,13 @@ class Record(_Model):
         return found
 
     def sealed(self) -> Record:
-        """Return the record with its seal: the SHA-256 of everything else in it."""
-        return self.model_copy(update={"seal": seal_of(json.loads(self.model_dump_json()))})
+        """Return the record with its seal: the SHA-256 of everything else in it.
+
+        A signature is kept if it is of this seal.
+        """
+        seal = seal_of(json.loads(self.model_dump_json()))
+        signature = self.signature if seal == self.seal else None
+        return self.model_copy(update={"seal": seal, "signature": signature})
 
     def labels_shared(self) -> bool | None:
         """Return whether clients sent the server their labels; None if the record does not say."""
@@ -327,6 +349,7 @@ class Record(_Model):
                 "artifacts": True,
                 "evidence": True,
                 "seal": True,
+                "signature": True,
                 "members": {"__all__": {"seconds"}},
             },
         )
@@ -337,7 +360,10 @@ class Record(_Model):
 
 
 def seal_of(content: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a record's JSON values but for the seal, however they are laid out."""
-    sealed = {name: value for name, value in content.items() if name != "seal"}
+    """Return the SHA-256 of a record's JSON values, however they are laid out.
+
+    The seal itself and the signature of it do not count.
+    """
+    sealed = {name: value for name, value in content.items() if name not in ("seal", "signature")}
     text = json.dumps(sealed, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

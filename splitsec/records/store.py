@@ -17,6 +17,7 @@ from splitsec.records.finding import ReadRecord, read_each
 from splitsec.records.official import claimant_of
 from splitsec.records.reading import load_record
 from splitsec.records.record import Record
+from splitsec.records.signatures import seen_with
 from splitsec.records.spec import CellSpec
 
 _ID = 10  # characters of a cell's id in the name of its folder
@@ -216,14 +217,18 @@ def warn_left_out(problem: str) -> None:
 
 
 def load_records(
-    paths: Iterable[str | Path], left_out: Callable[[str], None] = warn_left_out
+    paths: Iterable[str | Path],
+    left_out: Callable[[str], None] = warn_left_out,
+    trusted: frozenset[str] = frozenset(),
 ) -> list[Record]:
     """Read all records there are, each cell once; see :func:`find_records`."""
-    return [found.record for found in find_records(paths, left_out)]
+    return [found.record for found in find_records(paths, left_out, trusted)]
 
 
 def find_records(
-    paths: Iterable[str | Path], left_out: Callable[[str], None] = warn_left_out
+    paths: Iterable[str | Path],
+    left_out: Callable[[str], None] = warn_left_out,
+    trusted: frozenset[str] = frozenset(),
 ) -> list[StoredRecord]:
     """Read all records there are, each cell once, with where each is.
 
@@ -231,6 +236,8 @@ def find_records(
         paths: folders, searched for ``record.json``; such files; or ``.jsonl`` files, as
             ``splitsec eval --json`` prints them.
         left_out: told of each record that is left out why it cannot be believed, in a sentence.
+        trusted: public keys; what none of them signed is a claim. Without keys each record is what
+            it says of itself.
 
     Returns:
         Records, in the order of their paths, see :func:`each_once`.
@@ -239,7 +246,9 @@ def find_records(
         DataError: no record is at one of the paths, or none that can be believed.
     """
     return each_once(
-        found for path in map(Path, paths) for found in _believed(path, read_each(path), left_out)
+        StoredRecord(seen_with(found.record, trusted), found.folder)
+        for path in map(Path, paths)
+        for found in _believed(path, read_each(path), left_out)
     )
 
 
