@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from splitsec.errors import DataError
 from splitsec.records.bounded import LARGEST_RECORD
+from splitsec.records.checking_methods import check_methods
 from splitsec.records.official import submission_of
 from splitsec.records.per_image import check_per_image
 from splitsec.records.reading import load_record, read_record
@@ -64,6 +65,9 @@ def read_file(file: Path) -> Record:
         raise DataError(f"cannot read a record at {file}: it is not a regular file")
     record = load_record(file)
     check_per_image(record)
+    problem = check_methods(record)
+    if problem:
+        raise DataError(f"{file} is no record that splitsec writes: {problem}")
     return record
 
 

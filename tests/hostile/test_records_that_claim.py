@@ -7,15 +7,18 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from splitsec.errors import DataError
+from splitsec.plugins.grants import ThreatModel
+from splitsec.plugins.loading import load_plugin
+from splitsec.plugins.names import Kind
 from splitsec.records.index import load_brief_records
 from splitsec.records.per_image import per_image_bytes
 from splitsec.records.record import Record, seal_of
-from splitsec.records.store import find_records
+from splitsec.records.store import find_records, write_record
 from splitsec.running.verification import read_claims
 from support.records import make_record
 from support.scored_values import make_values, record_of, write_with_values
@@ -214,4 +217,35 @@ def test_a_model_that_answers_worse_than_claimed_is_left_out(tmp_path: Path) -> 
     claim = record.model_copy(update={"utility": utility})
     write_with_values(tmp_path, claim, per_image_bytes(make_values()))
     with pytest.raises(DataError, match="the accuracy of its answers is 0"):
+        find_records([tmp_path], print)
+
+
+def of_built_in(kind: str, name: str, **changes: Any) -> Record:
+    """Return a record of a method that is built in here, with the hash of its source."""
+    base = make_record(seed=3)
+    plugins = {kind: {"code": load_plugin(cast(Kind, kind), name).code}}
+    provenance = base.provenance.model_copy(update={"plugins": plugins})
+    spec = base.spec.model_copy(update={kind: name, "parameters": {}})
+    return base.model_copy(update={"provenance": provenance, "spec": spec} | changes)
+
+
+def test_a_threat_model_that_is_not_the_sources_is_left_out(tmp_path: Path) -> None:
+    declared = ThreatModel(public_images=True, queries=True)
+    flags = ["in-process", "oracle-access"]
+    honest = of_built_in("attack", "adra", threat_model=declared, flags=flags)
+    forged = of_built_in("attack", "adra", flags=["in-process"])
+    write_record(tmp_path / "honest" / "cell", honest)
+    write_record(tmp_path / "forged" / "cell", forged)
+    assert len(find_records([tmp_path / "honest"], print)) == 1
+    with pytest.raises(DataError, match=r"its threat model is not that of adra, .*queries"):
+        find_records([tmp_path / "forged"], print)
+    other = {"attack": {"code": "0" * 64}}
+    provenance = forged.provenance.model_copy(update={"plugins": other})
+    write_record(tmp_path / "other" / "cell", forged.model_copy(update={"provenance": provenance}))
+    assert len(find_records([tmp_path / "other"], print)) == 1, "it is of another source"
+
+
+def test_a_flag_that_the_source_of_a_defense_raises_is_not_taken_away(tmp_path: Path) -> None:
+    write_record(tmp_path / "cell", of_built_in("defense", "gaussian-noise"))
+    with pytest.raises(DataError, match="gaussian-noise here draws random numbers, and the flag"):
         find_records([tmp_path], print)

@@ -1,0 +1,65 @@
+"""Whether a record says of its methods what their sources say, where the same sources are here.
+
+A record names the hash of each source. Where a built-in attack or defense here has that hash, what
+it declares is known. A record that names another hash is of another method, and boards say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from splitsec.errors import SplitsecError
+from splitsec.plugins.loading import folder_of, is_builtin, load_plugin
+from splitsec.plugins.names import Kind
+from splitsec.plugins.parameters import build_parameters
+from splitsec.plugins.source_code import code_sha256
+from splitsec.records.record import Record
+
+_RANDOMISED = "randomised-defense"
+
+
+def check_methods(record: Record) -> str:
+    """Return how a record contradicts the sources of its methods, or an empty text."""
+    return next(_problems(record), "")
+
+
+def _problems(record: Record) -> Iterator[str]:
+    if record.threat_model is None:
+        return
+    spec = record.spec
+    if _is_here("attack", record) and not record.members:  # an ensemble's follows from its members
+        cls = load_plugin("attack", spec.attack).cls
+        try:
+            parameters = build_parameters(
+                f"attack {spec.attack!r}", cls.Parameters, spec.parameters.get("attack", {})
+            )
+            declared = cls.threat_model(parameters)
+        except SplitsecError as error:
+            yield f"its attack cannot have its parameters: {error}"
+            return
+        if declared != record.threat_model:
+            stated, known = record.threat_model.model_dump(), declared.model_dump()
+            names = sorted(stated.items() ^ known.items())
+            named = ", ".join(dict.fromkeys(name for name, _ in names))
+            yield f"its threat model is not that of {spec.attack}, whose source is here: {named}"
+    if record.status == "ok" and _is_here("defense", record):
+        draws = load_plugin("defense", spec.defense).cls.randomised
+        if draws != (_RANDOMISED in record.flags):
+            said = "draws random numbers" if draws else "draws none"
+            yield f"the source of {spec.defense} here {said}, and the flag {_RANDOMISED!r} differs"
+
+
+def _is_here(kind: Kind, record: Record) -> bool:
+    """Return whether a record's method is built in here, with the same source."""
+    name = str(getattr(record.spec, kind))
+    code = record.provenance.plugins.get(kind, {}).get("code")
+    return code is not None and is_builtin(kind, name) and code == _code(kind, name)
+
+
+@lru_cache(maxsize=64)
+def _code(kind: Kind, name: str) -> str | None:
+    place: Path = folder_of(kind) / name.replace("-", "_")
+    source = place if place.is_dir() else place.with_suffix(".py")
+    return code_sha256(source) if source.exists() else None
