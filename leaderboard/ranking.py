@@ -241,6 +241,7 @@ def _boarded(
         rows = worst_rows(group, by, complete, resampler, attacks)
         notes += linear_notes(group)
         notes += label_notes(records[place] for place in group["place"])
+    reasons = [row["reason"] for row in rows]
     if by == "defenses":
         add_worth(rows, group, resampler, rules, notes)
     if rows:
@@ -249,8 +250,8 @@ def _boarded(
     measure = next(iter(group["measure"].dropna()), None)
     samples = {row["name"]: RowSamples(row["sample"], row.get("loss"), measure) for row in rows}
     if claimant is not None:
-        for row in rows:
-            row["evidence"] = CLAIMED
+        for row, reason in zip(rows, reasons, strict=True):
+            row |= {"evidence": CLAIMED, "reason": reason}  # what it is worth is not judged
     table = placed(rows, lowest_first=by != "attacks", ranked=claimant is None)
     return Board("", table, notes, "", cells, samples, claimant)
 

@@ -71,10 +71,13 @@ def short_name(text: object) -> str:
 def for_terminal(text: object) -> str:
     """Return text of one or more lines for a terminal, without anything that a terminal obeys.
 
-    Ends of lines are kept, so this is for text whose lines are ours; names in it must have passed
-    :func:`one_line`.
+    Ends of lines are kept and no line is cut, so this is for text whose lines are ours; names in it
+    must have passed :func:`one_line`.
     """
-    return "\n".join(one_line(line) for line in str(text).split("\n"))
+    return "\n".join(
+        line if line.isascii() and line.isprintable() else "".join(_visible(line))
+        for line in str(text).split("\n")
+    )
 
 
 def for_json(text: str) -> str:

@@ -202,7 +202,9 @@ def _print(boards: Sequence[Board]) -> None:
                 justify="right" if column == "rank" else "left",
                 overflow="fold",
                 # A name in parts would be no name: that of the row, and of the attack in it.
-                no_wrap=column in ("", "leakage") or (wide and column in measured),
+                # One that takes the place of the others is in parts all the same.
+                no_wrap=(column in ("", "leakage") and _widest(words[column]) <= console.width // 3)
+                or (wide and column in measured),
             )
         for values in words.values.tolist():
             table.add_row(*values)
@@ -211,6 +213,11 @@ def _print(boards: Sequence[Board]) -> None:
         for note in board.notes:
             console.print(f"  {one_line(note)}", highlight=False)
         console.print()
+
+
+def _widest(cells: pd.Series[str]) -> int:
+    """Return the number of characters in the longest line of some cells."""
+    return max(len(line) for cell in cells for line in cell.split("\n"))
 
 
 def _narrow(words: pd.DataFrame, measured: Sequence[str]) -> pd.DataFrame:

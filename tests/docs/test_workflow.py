@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from click.testing import CliRunner
 
 from splitsec.cli.submit import command as submit
 from splitsec.cli.verify import command
+from splitsec.records.record import Record
 from splitsec.records.store import load_records
 from support.claims import MINE, evaluate
+from support.proposals import (
+    GONE,
+    LINK,
+    REPOSITORY,
+    SUBMISSIONS,
+    WORKFLOW,
+    Content,
+    Files,
+    Workspace,
+    scripts,
+)
 
-ROOT = Path(__file__).parents[2]
-WORKFLOW = ROOT / ".github" / "workflows" / "submission.yml"
 ISOLATION = {"--isolate", "--sandbox"}
 
 
@@ -59,7 +65,7 @@ def test_no_step_that_runs_or_reads_a_submission_can_be_steered() -> None:
 
 
 def test_verify_has_the_options_that_it_is_given(text: str) -> None:
-    (words,) = re.findall(r"splitsec verify (.*?) < ", text.replace("\\\n", " "))
+    (words,) = re.findall(r'splitsec verify (.*?) "\./', text.replace("\\\n", " "))
     known = {name for one in command.params for name in one.opts}
     given = {word for word in words.split() if word.startswith("--")}
     assert {"--sample", "--seed", "--output"} <= given
@@ -67,95 +73,110 @@ def test_verify_has_the_options_that_it_is_given(text: str) -> None:
     assert given >= ISOLATION
 
 
-def git(folder: Path, *words: str) -> None:
-    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    subprocess.run(["git", "-C", str(folder), *who, *words], check=True, capture_output=True)
+def test_no_script_has_a_pipe_whose_failure_is_lost() -> None:
+    for name, step in scripts().items():
+        assert not re.search(r"[^|]\|(?![|])", step["run"]), name
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    """Return a folder as the two checkouts leave it: splitsec, and a pull request's merge."""
-    made, project = tmp_path / "made", tmp_path / "project"
-    made.mkdir()
-    (made / "my_defense.py").write_text(MINE)
+FOLDER, CHECK, VERIFY, PAGE = list(scripts())[1:]
+STEPS = (FOLDER, CHECK, VERIFY, PAGE)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Content]:
+    """Return the files of an honest submission."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "my_defense.py").write_text(MINE)
     records = evaluate(
-        made,
+        folder,
         attack="adra:epochs=1,queries=20",
-        defense=f"none,{made / 'my_defense.py'}",
+        defense=f"none,{folder / 'my_defense.py'}",
         data="phantom-fundus",
     )
     assert [one.status for one in records] == ["ok", "ok"]
-    submissions = project / "leaderboard" / "submissions"
-    submissions.mkdir(parents=True)
-    git(project, "init", "-q", "-b", "main")
-    (submissions / "README.md").write_text("Submissions.")
-    git(project, "add", ".")
-    git(project, "commit", "-qm", "base")
-    git(project, "checkout", "-qb", "theirs")
-    words = [str(made / "results"), "--output", str(submissions / "mine")]
+    words = [str(folder / "results"), "--output", str(folder / "mine")]
     result = CliRunner().invoke(submit, words, standalone_mode=False)
     assert result.exception is None, result.exception
-    git(project, "add", ".")
-    git(project, "commit", "-qm", "mine")
-    git(project, "checkout", "-q", "main")
-    git(project, "merge", "-q", "--no-ff", "theirs", "-m", "merge")
-    folder = tmp_path / "workspace"
-    folder.mkdir()
-    git(tmp_path, "clone", "-q", "--depth", "2", f"file://{project}", str(folder / "proposed"))
-    (folder / "splitsec").symlink_to(ROOT)
-    return folder
+    return {
+        f"{SUBMISSIONS}/mine/{file.relative_to(folder / 'mine').as_posix()}": file.read_bytes()
+        for file in (folder / "mine").rglob("*")
+        if file.is_file()
+    }
 
 
-def scripts() -> dict[str, dict[str, Any]]:
-    (job,) = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["jobs"].values()
-    return {step["name"]: step for step in job["steps"] if "run" in step}
+def changed(made: dict[str, Content], ending: str, change: Callable[[str], str]) -> Files:
+    """Return a submission in which one file is another; a record is sealed anew."""
+    path = next(path for path in sorted(made) if path.endswith(ending))
+    content = made[path]
+    assert isinstance(content, bytes)
+    new = change(content.decode())
+    assert new != content.decode()
+    if ending == "record.json":
+        new = Record.model_validate_json(new).sealed().to_json()
+    return made | {path: new}
 
 
-def run_step(step: dict[str, Any], workspace: Path) -> subprocess.CompletedProcess[str]:
-    """Run a step's script as a runner does, with this environment's splitsec."""
-    script = re.sub(r"\$\{\{ github.run_id \}\}", "1", step["run"])
-    assert "${{" not in script
-    bin_folder = str(Path(sys.executable).parent)
-    return subprocess.run(
-        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
-        cwd=workspace / step.get("working-directory", "."),
-        text=True,
-        capture_output=True,
-        env={**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"},
-        check=False,
-    )
+def hostile(made: dict[str, Content]) -> dict[str, tuple[str, Files]]:
+    """Return ten submissions, and the step that each must fail in."""
+    mine = f"{SUBMISSIONS}/mine"
+    elsewhere = {path.replace("/mine/", "/min\u00e9/"): said for path, said in made.items()}
+    return {
+        "not ASCII": (FOLDER, elsewhere),
+        "no checklist": (FOLDER, {a: b for a, b in made.items() if "SUBMISSION" not in a}),
+        "an option": (FOLDER, made | {f"{mine}/plugins/attack/--help/__init__.py": "x"}),
+        "a link": (FOLDER, made | {f"{mine}/records/x/record.json": (LINK, "/dev/zero")}),
+        "a repository": (FOLDER, made | {f"{mine}/plugins/target": (REPOSITORY, "")}),
+        "a newline": (FOLDER, made | {f"{mine}/plugins/attack/a\nb.py": "x"}),
+        "a method that is gone": (FOLDER, made | {"attacks/adra.py": (GONE, "")}),
+        "a broken contract": (
+            CHECK,
+            changed(made, ".py", lambda text: text.replace("smashed / 2", "smashed.detach()")),
+        ),
+        "forged numbers": (
+            VERIFY,
+            changed(
+                made, "record.json", lambda text: re.sub(r'"auc": [\d.]+', '"auc": 0.98', text)
+            ),
+        ),
+        "no claim": (
+            VERIFY,
+            changed(made, "record.json", lambda text: text.replace('"claimed"', '"here"')),
+        ),
+    }
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("bubblewrap")
-def test_its_scripts_try_a_submission(workspace: Path) -> None:
-    steps = scripts()
-    assert list(steps) == [
-        "Install",
-        "Which submissions are new",
-        "Check the plug-ins",
-        "Run a sample of the cells again",
-        "The page, with claims and re-runs",
-    ]
-    for name in list(steps)[1:]:
-        done = run_step(steps[name], workspace)
+def test_of_one_honest_and_ten_hostile_submissions_one_passes(
+    made: dict[str, Content], tmp_path: Path
+) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.propose(made)
+    workspace.check_out()
+    for name in STEPS:
+        done = workspace.run(name)
         assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
-    assert (workspace / "new").read_text() == "leaderboard/submissions/mine\n"
-    rerun = load_records([workspace / "reruns"])
+    assert (tmp_path / "new").read_text() == f"{SUBMISSIONS}/mine\n"
+    rerun = load_records([tmp_path / "reruns"])
     assert {one.status for one in rerun} == {"ok"}
     assert {one.spec.defense for one in rerun} >= {"my-defense"}
-    assert "my-defense" in (workspace / "page" / "index.html").read_text(encoding="utf-8")
+    assert "my-defense" in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    tried = hostile(made)
+    assert len(tried) == 10
+    for kind, (step, files) in tried.items():
+        workspace.propose(files)
+        first = workspace.run(FOLDER)
+        assert (first.returncode != 0) == (step == FOLDER), f"{kind}: {first.stderr}"
+        if step != FOLDER:
+            workspace.check_out()
+            done = workspace.run(step)
+            said = f"{kind}: {done.stdout}{done.stderr}"
+            assert done.returncode != 0, said
+            assert SENTENCES[kind] in " ".join(said.split()), said
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("bubblewrap")
-def test_its_scripts_stop_at_a_plugin_that_breaks_its_contract(workspace: Path) -> None:
-    (plugin,) = (workspace / "proposed").glob("leaderboard/submissions/mine/plugins/*/*.py")
-    plugin.write_text(MINE.replace("smashed / 2", "smashed.detach()"))
-    steps = scripts()
-    assert run_step(steps["Which submissions are new"], workspace).returncode == 0
-    done = run_step(steps["Check the plug-ins"], workspace)
-    assert done.returncode == 1
-    assert "no gradient reaches the client" in " ".join(done.stdout.split())
-    verified = run_step(steps["Run a sample of the cells again"], workspace)
-    assert verified.returncode != 0, verified.stdout
+SENTENCES = {
+    "a broken contract": "no gradient reaches the client",
+    "forged numbers": "differs",
+    "no claim": "does not say that it is a claim",
+}
