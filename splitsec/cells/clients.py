@@ -125,7 +125,7 @@ def granted_copy(
         finally:
             side.close()
         before = undefended.release(images, seed)
-        return Expected(cell.device.put(images), before, released, seed)
+        return Expected(images, before, released, seed)
 
     return DefenseCopy(seeds, expected)
 

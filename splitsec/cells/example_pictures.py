@@ -40,7 +40,8 @@ def examples(trained: TrainedSession, data: Data) -> dict[str, NDArray[Any]]:
         kept["masks"] = data.held_out.targets(range(count)).numpy().astype(np.uint8)
         kept["predicted"] = (on_cpu(outputs).numpy() > 0).astype(np.uint8)
     client = trained.model.client
-    return kept | _activations(client, Device.of(client).put(images[:1]))
+    device = Device.of(client)
+    return kept | _activations(client, device.put(images[:1]))
 
 
 @torch.no_grad()

@@ -22,7 +22,8 @@ FOLDERS = ("splitsec", "attacks", "defenses", "targets", "leaderboard")
 
 PUTS = {
     "splitsec/cells/cell.py": 1,  # models
-    "splitsec/training/client.py": 1,  # batches
+    "splitsec/training/client.py": 1,
+    "splitsec/training/client_guest.py": 1,  # the model, in the clients' process  # batches
     "splitsec/training/release.py": 1,  # images that are released
     "splitsec/plugins/view.py": 1,  # grants
     "splitsec/metrics/victims.py": 3,  # images of references, victims, reconstructions
@@ -30,7 +31,7 @@ PUTS = {
     "splitsec/cells/example_pictures.py": 1,  # the image whose layers are drawn
     "splitsec/isolation/protocol.py": 1,  # what crossed between two processes
     "splitsec/isolation/guest.py": 1,  # models that a guest builds
-    "attacks/fsha/__init__.py": 1,  # networks of its own
+    "attacks/fsha/__init__.py": 2,  # networks of its own, and what keeps the task
     "attacks/pseudo_client/__init__.py": 1,
     "attacks/sdar/__init__.py": 1,
     "attacks/fora.py": 1,

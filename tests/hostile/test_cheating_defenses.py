@@ -23,6 +23,7 @@ from splitsec.metrics import image_errors
 from splitsec.plugins.grants import given
 from splitsec.progress import Silent
 from splitsec.records import agreement, store
+from splitsec.records.reading import load_record
 from splitsec.records.record import Record
 from splitsec.running.runs import run_cells
 
@@ -158,4 +159,4 @@ def test_a_defense_that_replaces_the_judge_is_judged(tmp_path: Path) -> None:
     assert record.provenance.isolation == "process"
     assert measured(record) == measured(run(tmp_path / "none", undefended))
     (kept,) = (tmp_path / "judge").glob("*/record.json")
-    assert measured(store.load_record(kept)) == measured(record)
+    assert measured(load_record(kept)) == measured(record)

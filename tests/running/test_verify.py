@@ -395,7 +395,7 @@ class Guess(Attack[Parameters]):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("bubblewrap")
-def test_in_the_sandbox_a_defense_sees_the_data_and_nothing_else(
+def test_in_the_sandbox_a_defense_sees_images_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("home", "data", "work"):
@@ -429,7 +429,7 @@ def test_in_the_sandbox_a_defense_sees_the_data_and_nothing_else(
         words = ["verify", "results", "--isolate", "--sandbox", "--output", "again"]
         assert cli.run(words) == Exit.OK
     found = json.loads(_heard(capfd, "the defense found"))
-    assert found["data"] == "FileNotFoundError", "it gets images, and no data set"
+    assert found["data"] == "nothing", "it gets images, and no data set"
     assert found["processes"] == "False"
     assert (found["home"], found["write"]) == ("nothing", "FileNotFoundError")
     assert found["network"] == "OSError", "it has no sockets of the Internet"
