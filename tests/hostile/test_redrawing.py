@@ -13,7 +13,8 @@ from splitsec.data.drawn.source import Phantoms
 from splitsec.data.loading import load_data
 from splitsec.data.secret import SECRET_VARIABLE, commitment
 from splitsec.isolation.sandbox import environment
-from splitsec.leaderboard.settings import DRAWN, settings_of
+from splitsec.leaderboard.ranking import rank
+from splitsec.leaderboard.settings import DRAWN
 from splitsec.plugins.data_spec import DataSpec
 from splitsec.plugins.loading import list_plugins, load_plugin
 from splitsec.progress import Silent
@@ -148,5 +149,5 @@ def test_boards_of_everything_that_is_drawn_are_called_smoke_tests() -> None:
     drawn = {name for name in names if issubclass(load_plugin("data", name).cls, Phantoms)}
     assert drawn == DRAWN
     for data in ("phantom-fundus", "retinamnist"):
-        title = settings_of([cell("fsha", "none", 0, 0.5, spec={"data": data})], "defenses")[0]
-        assert (f"{data} at 32 px (drawn images: a smoke test)" in title) == (data in drawn)
+        (board,) = rank([cell("fsha", "none", 0, 0.5, spec={"data": data})], "defenses")
+        assert ("px (drawn images: a smoke test)" in board.title) == (data in drawn)
