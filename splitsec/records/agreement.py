@@ -34,6 +34,14 @@ TOLERANCES: Mapping[str, float] = {
 SEEDS = 5
 """Seeds that are run here where the numbers of another machine differ."""
 
+_OF_METHODS = (
+    "labels-shared",
+    "oracle-access",
+    "randomised-defense",
+    "dictated-client-settings",
+    "ensemble-incomplete",
+)
+
 _NUMBERS = (
     "cell_id",
     "status",
@@ -117,8 +125,9 @@ def compare(
 ) -> Comparison:
     """Compare a cell that was run again with what is claimed of it.
 
-    Texts, flags and what ran where are not compared: flags follow from numbers, or say how an
-    attack was isolated.
+    The threat model and the flags that follow from it or from the methods must be equal. Texts and
+    what ran where are not compared, nor other flags: they follow from numbers, which reading a
+    record checks, or say how an attack was isolated.
 
     Values per image are compared where both records have them, and their means are equal.
 
@@ -140,6 +149,12 @@ def compare(
             [],
             f"it is claimed to be {claimed.status}, and here it is {rerun.status}{why}",
         )
+    if claimed.threat_model != rerun.threat_model:
+        return Comparison("differs", [], "its threat model is not that of the run here")
+    for flag in _OF_METHODS:
+        if (flag in claimed.flags) != (flag in rerun.flags):
+            has = "the run here has" if flag in rerun.flags else "the run here does not have"
+            return Comparison("differs", [], f"{has} the flag {flag!r}")
     if _numbers(claimed) == _numbers(rerun):
         if _values_differ(claimed, rerun):
             return Comparison(
@@ -220,17 +235,10 @@ def _measures(record: Record) -> Iterator[tuple[str, str, float | None]]:
     """Yield name, kind and value of every measure."""
     if record.leakage is not None:
         yield "leakage", "leakage", record.leakage.value
-    if record.victims is not None:
-        for name in ("training", "held_out"):
-            scores: VictimScores | None = getattr(record.victims, name)
-            if scores is not None:
-                privacy = scores.privacy
-                yield f"{name} leakage", "leakage", scores.leakage.mean
-                yield f"{name} mse", "mse", privacy.mse.mean
-                yield f"{name} ssim", "ssim", privacy.ssim.mean
-                yield f"{name} lpips", "lpips", privacy.lpips.mean if privacy.lpips else None
-                identified = privacy.identification.structure
-                yield f"{name} identification", "identification", identified
+    for name in ("training", "held_out"):
+        scores: VictimScores | None = getattr(record.victims, name, None)
+        if scores is not None:
+            yield from ((f"{name} {one}", kind, value) for one, kind, value in _of_victims(scores))
     for member in record.members:
         for name in ("training", "held_out"):
             found = getattr(member, name)
@@ -246,3 +254,16 @@ def _measures(record: Record) -> Iterator[tuple[str, str, float | None]]:
     if record.utility is not None:
         for name in ("accuracy", "auc", "jaccard", "dice"):
             yield name, "utility", getattr(record.utility, name)
+
+
+def _of_victims(scores: VictimScores) -> Iterator[tuple[str, str, float | None]]:
+    privacy = scores.privacy
+    yield "leakage", "leakage", scores.leakage.mean
+    yield "mse", "mse", privacy.mse.mean
+    yield "ssim", "ssim", privacy.ssim.mean
+    yield "lpips", "lpips", privacy.lpips.mean if privacy.lpips else None
+    yield "identification", "identification", privacy.identification.structure
+    for kind in ("mse", "ssim", "lpips"):
+        strongest = scores.trivial.get(getattr(scores.reference, kind) or "")
+        if strongest is not None:
+            yield f"blind guess {kind}", kind, getattr(strongest, kind)

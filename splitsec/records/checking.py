@@ -164,8 +164,11 @@ def _texts(record: Record) -> Iterator[str]:
     elif not all(isinstance(n, int | float) for part in balance.values() for n in part.values()):
         yield "its data's balance holds something other than numbers"
     for name, value in record.session.items():
-        if not isinstance(value, int | str | None):
-            yield f"its session's {shown(name)} is neither a count nor a text"
+        if name.endswith("_exchanges"):
+            if not isinstance(value, int) or value < 0:
+                yield f"its session's {shown(name)} is no count"
+        elif not isinstance(value, str | None):
+            yield f"its session's {shown(name)} is no text"
 
 
 def _parts(record: Record) -> Iterator[str]:

@@ -18,10 +18,11 @@ import pytest
 import splitsec
 from splitsec.errors import DataError
 from splitsec.leaderboard.boards import FORMS
-from splitsec.leaderboard.ranking import rank
+from splitsec.leaderboard.ranking import Board, rank
 from splitsec.leaderboard.web.folder import write_page
 from splitsec.leaderboard.worth import Rules
 from splitsec.records.frames import records_frame
+from splitsec.records.official import SUBMISSION
 from splitsec.records.record import Evidence, Record
 from splitsec.records.store import StoredRecord, find_records, write_record
 from splitsec.running.verification import read_claims
@@ -30,6 +31,7 @@ from support.records import cell, make_ensemble, make_record
 
 PUBLISHED = Path(__file__).parents[2] / "leaderboard" / "records"
 MEMORY = 500_000_000  # bytes, beyond what Python and its packages take
+PAGES = 50  # a page of every so many, since it takes seconds
 SECONDS = 20  # of one record: far more than any takes, and less than a hang
 
 
@@ -63,8 +65,10 @@ def run(count: int, first: int, folder: Path) -> Counter[str]:
     for number, one in enumerate(own):
         write_record(folder / f"honest{number}", one)
     kept = find_records([folder], pytest.fail)
+    alone = official(rank([one.record for one in kept], "defenses"))
     place = folder / "mutated"
     place.mkdir()
+    (place / SUBMISSION).touch()
     counted: Counter[str] = Counter()
     for number in range(first, first + count):
         start = time.monotonic()
@@ -79,7 +83,8 @@ def run(count: int, first: int, folder: Path) -> Counter[str]:
             assert sentence.isprintable(), sentence
             assert len(sentence) < 1000, sentence
         else:
-            _show([*kept, found], folder if number % 10 == 0 else None)
+            shown = _show([*kept, found], folder if number % PAGES == 0 else None)
+            assert official(shown) == alone, f"mutation {number}"
         assert len(read_claims([place])) == 1
         assert time.monotonic() - start < SECONDS, f"mutation {number}"
     return counted
@@ -95,7 +100,12 @@ def _read(place: Path, told: list[str]) -> StoredRecord | None:
     return found
 
 
-def _show(found: list[StoredRecord], page: Path | None) -> None:
+def official(boards: list[Board]) -> list[tuple[str, str, list[str]]]:
+    """Return all that the official boards say."""
+    return [(one.title, one.rows.to_json(), one.notes) for one in boards if one.claimant is None]
+
+
+def _show(found: list[StoredRecord], page: Path | None) -> list[Board]:
     records = [one.record for one in found]
     records_frame(records)
     boards = rank(records, "defenses")
@@ -103,6 +113,7 @@ def _show(found: list[StoredRecord], page: Path | None) -> None:
         form(boards)
     if page is not None:
         write_page(found, page / "page", "defenses", Rules())
+    return boards
 
 
 def test_mutated_records_break_nothing(tmp_path: Path) -> None:

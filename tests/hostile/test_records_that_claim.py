@@ -15,6 +15,7 @@ from splitsec.errors import DataError
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.loading import load_plugin
 from splitsec.plugins.names import Kind
+from splitsec.records.agreement import compare
 from splitsec.records.index import load_brief_records
 from splitsec.records.per_image import per_image_bytes
 from splitsec.records.record import Record, seal_of
@@ -249,3 +250,27 @@ def test_a_flag_that_the_source_of_a_defense_raises_is_not_taken_away(tmp_path: 
     write_record(tmp_path / "cell", of_built_in("defense", "gaussian-noise"))
     with pytest.raises(DataError, match="gaussian-noise here draws random numbers, and the flag"):
         find_records([tmp_path], print)
+
+
+def blind(record: Record, change: float) -> Record:
+    assert record.victims is not None
+    scores = record.victims.held_out
+    guess = scores.trivial["mean-image"]
+    trivial = {**scores.trivial, "mean-image": guess.model_copy(update={"mse": guess.mse + change})}
+    held_out = scores.model_copy(update={"trivial": trivial})
+    victims = record.victims.model_copy(update={"held_out": held_out})
+    return record.model_copy(update={"victims": victims})
+
+
+def test_a_verdict_sees_threat_models_flags_and_trivial_scores() -> None:
+    honest = make_record()
+    assert compare(honest, honest).agreement == "identical"
+    weaker = honest.model_copy(update={"threat_model": ThreatModel(public_images=True)})
+    assert compare(weaker, honest).sentence == "its threat model is not that of the run here"
+    drawn = honest.model_copy(update={"flags": ["in-process", "randomised-defense"]})
+    assert compare(honest, drawn).sentence == "the run here has the flag 'randomised-defense'"
+    assert compare(drawn, honest).agreement == "differs"
+    found = compare(blind(honest, 0.1), honest)
+    assert found.agreement == "differs"
+    assert [one.measure for one in found.differences] == ["held_out blind guess mse"]
+    assert compare(blind(honest, 0.001), honest).agreement == "within tolerance"
