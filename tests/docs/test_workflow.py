@@ -172,11 +172,11 @@ def test_of_one_honest_and_ten_hostile_submissions_one_passes(
             done = workspace.run(step)
             said = f"{kind}: {done.stdout}{done.stderr}"
             assert done.returncode != 0, said
-            assert SENTENCES[kind] in " ".join(said.split()), said
+            assert re.search(SENTENCES[kind], " ".join(said.split())), said
 
 
 SENTENCES = {
     "a broken contract": "no gradient reaches the client",
-    "forged numbers": "differs",
+    "forged numbers": "differs|is no record that splitsec writes",
     "no claim": "does not say that it is a claim",
 }
