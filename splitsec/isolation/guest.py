@@ -38,6 +38,7 @@ from splitsec.plugins.grants import GRANTS, ThreatModel
 from splitsec.plugins.loading import load_plugin
 from splitsec.plugins.messages import Exchange, Message
 from splitsec.plugins.parameters import build_parameters
+from splitsec.plugins.reading import give
 from splitsec.plugins.target import SplitModel, Target, split_target
 from splitsec.plugins.view import ServerKnowledge, View
 from splitsec.progress import Relay
@@ -363,6 +364,7 @@ def serve(resident: Callable[[Channel], Resident]) -> None:
     """Serve the host at the other end of a socket; arguments: the socket's number, the device."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     _limit()
+    give([os.environ["HOME"]])  # a new folder, so all that is there is of this process
     threading.Thread(target=_end_with_host, args=(connection.fileno(),), daemon=True).start()
     resident(Channel(connection, device=Device(sys.argv[2]))).serve()
 

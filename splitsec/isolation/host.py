@@ -149,8 +149,9 @@ class Guest:
         asked: GrantHandler | None = None,
         asks_bytes: int = 0,
         progress: Progress | None = None,
+        seed: int | None = None,
     ) -> Answer:
-        """Call a method of the guest; torch's global generator gets the same seed there as here.
+        """Call a method of the guest.
 
         Args:
             method: name of the method.
@@ -159,6 +160,7 @@ class Guest:
             asked: answers the guest's requests during the call.
             asks_bytes: limit on the tensors of those requests.
             progress: receives progress reports.
+            seed: of torch's global generator there; by default the one that it has here.
 
         Raises:
             SplitsecError: the attack raised it, or a ``PluginError`` because its process broke
@@ -169,7 +171,8 @@ class Guest:
             raise self.failure
         where = "__init__()" if method == "open" else f"{method}()"
         try:
-            content = {"method": method, "seed": torch.initial_seed(), "given": given.content}
+            seed = torch.initial_seed() if seed is None else seed
+            content = {"method": method, "seed": seed, "given": given.content}
             self._channel.send("call", content, given.tensors)
             with ExitStack() as stages:
                 shown = _StageDisplay(progress or Silent(), stages, self._say)

@@ -14,23 +14,29 @@ import sys
 import sysconfig
 from collections.abc import Iterable
 from functools import cache, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from splitsec.errors import PluginError
+from splitsec.plugins.names import FOLDERS
 from splitsec.plugins.source_code import Source
 
 _FRAMEWORK = f"{__name__.partition('.')[0]}."
+_ROOT = str(Path(__file__).parents[1])
 _SYSTEM = ["/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/sys", "/dev", "/opt", "/System"]
 _PACKAGES = {"site-packages", "dist-packages"}
 
 _OPENED = {"open": 0, "import": 1, "ctypes.dlopen": 0, "sqlite3.connect": 0}
 """Events that name a file which is read or run, and the place of its path."""
 
+_MOVED = {"os.mkdir": 1, "os.remove": 1, "os.rename": 2, "os.link": 2}
+"""Events that make, move or remove files, and how many paths they begin with."""
+
 _watched: dict[str, Source] = {}  # by the name of the source's module
 _given: set[str] = set()  # files and folders that parameters name; their content is hashed
-_made: set[str] = set()  # files that plug-ins made themselves
+_made: set[str] = set()  # files and folders that plug-ins made themselves
 
 
 def watch(name: str, source: Source) -> None:
@@ -48,14 +54,13 @@ def watch(name: str, source: Source) -> None:
 
 
 def give(paths: Iterable[str]) -> None:
-    """Let plug-ins read files or folders that their parameters name."""
+    """Let plug-ins read files or folders: what their parameters name, or an empty one of theirs."""
     _given.update(os.path.realpath(Path(path).expanduser()) for path in paths)
 
 
 def _hear(event: str, told: tuple[Any, ...]) -> None:
-    if event == "os.rename":
-        if _made and os.path.realpath(os.fsdecode(told[0])) in _made:
-            _made.add(os.path.realpath(os.fsdecode(told[1])))
+    if event in _MOVED:
+        _hear_of_a_move(event, told)
         return
     opened = _OPENED.get(event)
     file = told[opened] if opened is not None else None
@@ -68,6 +73,22 @@ def _hear(event: str, told: tuple[Any, ...]) -> None:
         _check(source, os.path.realpath(os.fsdecode(file)), mode, flags)
 
 
+def _hear_of_a_move(event: str, told: tuple[Any, ...]) -> None:
+    """Follow files and folders that a plug-in makes, moves, links to or removes."""
+    source = _opener(sys._getframe(2))
+    if source is None or isinstance(told[0], int):
+        return
+    paths = [os.path.realpath(os.fsdecode(path)) for path in told[: _MOVED[event]]]
+    if event == "os.mkdir":
+        if not os.path.lexists(paths[0]):
+            _made.add(paths[0])
+    elif event == "os.remove":
+        _made.discard(paths[0])
+    elif Path(paths[0]).exists():
+        _refuse_unknown(source, paths[0])
+        _made.add(paths[1])
+
+
 def _opener(frame: FrameType | None) -> Source | None:
     """Return the source that opens a file, through whatever packages; None if splitsec does."""
     while frame is not None:
@@ -75,7 +96,7 @@ def _opener(frame: FrameType | None) -> Source | None:
         owner = _owner(module, frame.f_code.co_filename)
         if owner is not None:
             return owner
-        if module.startswith(_FRAMEWORK):
+        if module.startswith(_FRAMEWORK) and frame.f_code.co_filename.startswith(_ROOT):
             return None
         frame = frame.f_back
     return None
@@ -98,7 +119,12 @@ def _check(source: Source, file: str, mode: str | None, flags: int) -> None:
     reads = "r" in mode or "+" in mode if mode else not flags & os.O_WRONLY
     if writes and (empties or not os.path.lexists(file)):
         _made.add(file)
-    elif reads and Path(file).exists() and not Path(file).is_dir() and not _may_read(file):
+    elif reads and Path(file).exists() and not Path(file).is_dir():
+        _refuse_unknown(source, file)
+
+
+def _refuse_unknown(source: Source, file: str) -> None:
+    if not _may_read(file):
         raise PluginError(
             f"{source.path.name} reads {file}, which its hash does not cover; put the file into "
             "the plug-in's folder, or name it with a parameter of the type InputPath"
@@ -109,7 +135,7 @@ def _may_read(file: str) -> bool:
     for source in _watched.values():
         if _is_in(file, str(source.path)):
             return source.content(file) is not None or file in _made
-    return file in _made or any(_is_in(file, place) for place in (*_places(), *_given))
+    return any(_is_in(file, place) for place in (*_made, *_places(), *_given))
 
 
 def _is_in(file: str, place: str) -> bool:
@@ -128,6 +154,10 @@ def _places() -> list[str]:
     packages = {path for path in sys.path if Path(path).name in _PACKAGES}
     home = Path("~").expanduser() if "HOME" in os.environ else None
     caches = {str(path) for path in home.glob(".*") if path.is_dir()} if home else set()
-    ours = str(Path(__file__).parents[1])
-    found = {os.path.realpath(path) for path in {ours, *pythons, *packages, *caches, *_SYSTEM}}
+    rooms = [find_spec(f"{_FRAMEWORK}{room}") for room in FOLDERS.values()]
+    ours = {
+        _ROOT,
+        *(path for room in rooms if room for path in room.submodule_search_locations or ()),
+    }
+    found = {os.path.realpath(path) for path in {*ours, *pythons, *packages, *caches, *_SYSTEM}}
     return sorted(found - {os.sep})

@@ -21,7 +21,7 @@ LARGEST_RECORD = 4_000_000
 MOST_VALUES = 100_000
 """Values that the JSON of a record may hold."""
 
-_DIGITS = 18  # of an integer: it fits 64 bits
+_DIGITS = 20  # of an integer, with its sign
 _SHOWN = 60  # characters of a name in an error
 
 
@@ -87,8 +87,8 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > _DIGITS:
-        raise ValueError(f"a number has more than {_DIGITS} digits")
+    if len(digits) > _DIGITS or not -(2**63) <= int(digits) < 2**63:
+        raise ValueError("a number does not fit 64 bits")
     return int(digits)
 
 

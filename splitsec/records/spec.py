@@ -61,8 +61,8 @@ class CellSpec(VersionedModel):
     attack: str
     defense: str
     profile: str
-    seed: int = Field(ge=0)
-    partition: int = Field(default=0, ge=0)
+    seed: int = Field(ge=0, lt=2**63)
+    partition: int = Field(default=0, ge=0, lt=2**63)
     partition_commitment: str | None = None
     public_from: Literal["same", "shifted"] = "same"
     private: int = Field(ge=2)

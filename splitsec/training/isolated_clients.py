@@ -30,6 +30,10 @@ from splitsec.training.wire import Exchanger
 MODULE = "splitsec.training.client_guest"
 
 _DOUBLE_BYTES = 8  # of the largest type that an answer may have
+_SEED = 0
+"""Seeds torch's global generator for all calls but an exchange. The scorer's own seed would tell
+whether images are a query's or the victims'. What is sent depends on its release's seed alone."""
+
 _MOST_BYTES = 4 << 30  # of weights, of a state, and of what crosses the wire at once
 
 
@@ -87,7 +91,7 @@ class IsolatedSide:
             tensors[f"targets {client}"] = torch.from_numpy(targets)
         told = {"plan": plan.model_dump(mode="json"), "threads": torch.get_num_threads()}
         try:
-            self.guest.call("open", Answer(told, tensors))
+            self.guest.call("open", Answer(told, tensors), seed=_SEED)
         except BaseException:
             self.guest.close()
             raise
@@ -114,11 +118,11 @@ class IsolatedSide:
 
     def remember(self) -> None:
         """Keep the weights and the defenses as they are now."""
-        self.guest.call("remember")
+        self.guest.call("remember", seed=_SEED)
 
     def recall(self) -> None:
         """Restore what was remembered last."""
-        self.guest.call("recall")
+        self.guest.call("recall", seed=_SEED)
 
     def hand_over(self, model: SplitModel) -> None:
         """Load the clients' weights into the parts that they have of a model.
@@ -126,7 +130,7 @@ class IsolatedSide:
         Raises:
             PluginError: the weights are not of such a model.
         """
-        sent = self.guest.call("weights", most_bytes=_MOST_BYTES).tensors
+        sent = self.guest.call("weights", most_bytes=_MOST_BYTES, seed=_SEED).tensors
         for part, module in (("client", model.client), ("head", model.head)):
             if module is not None:
                 own = {
@@ -158,14 +162,14 @@ class _RemoteState:
             UnfitError: the process cannot give it.
         """
         try:
-            tensors = self._guest.call("take", most_bytes=_MOST_BYTES).tensors
+            tensors = self._guest.call("take", most_bytes=_MOST_BYTES, seed=_SEED).tensors
         except SplitsecError as error:
             raise UnfitError(str(error)) from error
         return {"state": tensors["state"]}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Send a saved state back."""
-        self._guest.call("put_back", Answer(tensors={"state": state["state"]}))
+        self._guest.call("put_back", Answer(tensors={"state": state["state"]}), seed=_SEED)
 
 
 class IsolatedClient:
@@ -284,7 +288,7 @@ class IsolatedSender:
     def _asked(
         self, method: str, given: Answer, most_bytes: int, name: str, due: tuple[int, ...] | None
     ) -> Tensor:
-        answer = self.guest.call(method, given, most_bytes=most_bytes)
+        answer = self.guest.call(method, given, most_bytes=most_bytes, seed=_SEED)
         try:
             return _due(answer.tensors, name, due)
         except MalformedError as error:

@@ -195,9 +195,35 @@ def _as_text(outside: Path) -> str:
     return f"exec(open({str(outside / 'code.txt')!r}).read())\n"
 
 
+def _as_another_module(outside: Path) -> str:
+    (outside / "weights.json").write_text("1")
+    code = f"VALUE = open({str(outside / 'weights.json')!r}).read()"
+    return (
+        f"named = {{'__name__': 'splitsec.mine'}}\nexec({code!r}, named)\nVALUE = named['VALUE']\n"
+    )
+
+
+def _as_link(outside: Path) -> str:
+    (outside / "weights.json").write_text("1")
+    there, here = str(outside / "weights.json"), str(outside / "linked")
+    made = f"import os\nopen({here!r}, 'w').close()\nos.remove({here!r})\n"
+    return f"{made}os.link({there!r}, {here!r})\nVALUE = open({here!r}).read()\n"
+
+
+def _as_moved(outside: Path) -> str:
+    (outside / "old").mkdir()
+    (outside / "old" / "weights.json").write_text("1")
+    old, new = str(outside / "old"), str(outside / "new")
+    moved = f"import os\nos.mkdir({new!r})\nos.rename({old!r}, {new + '/old'!r})\n"
+    return f"{moved}VALUE = open({new + '/old/weights.json'!r}).read()\n"
+
+
 @pytest.mark.parametrize(
     "how",
     [
+        _as_another_module,
+        _as_link,
+        _as_moved,
         _as_namespace,
         _as_bytecode,
         _as_packages,
@@ -220,6 +246,22 @@ def test_what_is_outside_is_neither_imported_nor_read(
     source = folder(tmp_path, how(outside))
     with pytest.raises(PluginError, match=r"hash does not cover|No module named"):
         load_plugin("defense", str(source))
+
+
+def test_weights_that_it_saved_are_read(tmp_path: Path) -> None:
+    code = """
+import tempfile, torch
+with tempfile.TemporaryDirectory() as folder:
+    torch.save([1, 2], folder + "/best.pt")
+    VALUE = torch.load(folder + "/best.pt")
+"""
+    assert load_plugin("defense", str(folder(tmp_path, code))).cls.value == [1, 2]
+
+
+def test_a_built_in_is_extended(tmp_path: Path) -> None:
+    code = "from splitsec.defenses.gaussian_noise import GaussianNoise as VALUE\n"
+    source = folder(tmp_path, code)
+    assert load_plugin("defense", str(source)).cls.value.__name__ == "GaussianNoise"
 
 
 def test_a_hidden_file_is_not_read(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "many mistakes": (saying(flags=[0] * 90_000), "'flags.0'"),
     "infinity": (text(WHOLE.replace("0.877", "1e999")), "not finite"),
     "a number that is none": (text(WHOLE.replace("0.877", "NaN")), "not finite"),
-    "a number of a million digits": (text(WHOLE.replace("0.877", "9" * 1_000_000)), "18 digits"),
+    "a number of a million digits": (text(WHOLE.replace("0.877", "9" * 1_000_000)), "64 bits"),
     "a name twice": (text('{"status": "failed", ' + WHOLE[1:]), "'status' is in one object twice"),
     "a long name": (saying(**{"x" * 1_000_000: 1}), "Extra inputs"),
 }

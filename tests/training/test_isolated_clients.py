@@ -19,6 +19,7 @@ from splitsec.checkpoint import CheckpointFolder, Checkpoints
 from splitsec.data.loading import load_data
 from splitsec.errors import PluginError, TimeLimitError
 from splitsec.isolation import Isolation
+from splitsec.isolation.protocol import Channel
 from splitsec.progress import Silent
 from splitsec.training.isolated_clients import IsolatedClient
 from support.interruption import Killed
@@ -184,3 +185,18 @@ def test_clients_that_fail_end_the_cell_with_a_sentence(
     limits = APART.model_copy(update={"seconds": 30.0 if how == "hang" else 300.0})
     with pytest.raises(error, match=said):
         course(cell_of(limits, **request))
+
+
+def test_a_call_does_not_tell_what_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, int]] = []
+    send = Channel.send
+
+    def watched(self: Channel, kind: str, content: Any = None, *rest: Any) -> None:
+        if kind == "call":
+            calls.append((content["method"], content["seed"]))
+        send(self, kind, content, *rest)
+
+    monkeypatch.setattr(Channel, "send", watched)
+    course(cell_of(APART, target="fsha-client"))
+    assert {"open", "send", "step"} <= {method for method, _ in calls}
+    assert {seed for method, seed in calls if method != "step"} == {0}
