@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from splitsec.cells.requests import request_of
 from splitsec.errors import DataError
 from splitsec.plugins.names import KINDS
+from splitsec.records.bounded import read_regular
 from splitsec.records.official import claimant_of, key_of
 from splitsec.records.per_image import PER_IMAGE, load_per_image, per_image_bytes
 from splitsec.records.record import Evidence, Record
@@ -25,6 +26,7 @@ VALUES = "values"
 _TEXTS = {"reason", "spec", "data", "session", "notes", "provenance"}  # the rest is numbers
 _CELL_ID = re.compile(r"[0-9a-f]{64}")
 _PNG = b"\x89PNG\r\n\x1a\n"
+_LARGEST_PICTURE = 20_000_000  # bytes
 _PNG_HEAD = 24  # bytes, the last eight of which are width and height
 # The folders of an absolute path, POSIX or Windows, up to its last name; not those of a URL.
 # Names may have spaces, so the pattern removes a word too many rather than leave half a name.
@@ -144,9 +146,9 @@ def picture_of(found: StoredRecord) -> Picture | None:
     if file is None:
         return None
     try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read the picture {file}: {error.strerror}") from None
+        content = read_regular(file, _LARGEST_PICTURE)
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read the picture {file}: {error}") from None
     if not content.startswith(_PNG) or len(content) < _PNG_HEAD:
         name = found.record.artifacts["panel"]
         raise DataError(f"{found.folder}: its picture {name!r} is not a PNG")

@@ -136,6 +136,9 @@ def _names(record: Record) -> Iterator[str]:
     for name in names:
         if not (name and name.isprintable() and len(name) <= _NAME):
             yield f"{shown(name)} is no name"
+    for name, file in record.artifacts.items():
+        if not (file.isprintable() and len(file) <= _NAME):
+            yield f"{shown(name)} is no file's name: {shown(file)}"
     for kind in record.provenance.plugins.keys() - KINDS:
         yield f"{shown(kind)} is no kind of plug-in"
     for flag in record.flags:

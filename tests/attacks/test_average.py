@@ -174,9 +174,7 @@ def test_a_cell_averages_its_training_victims(tmp_path: Path) -> None:
     for attack in ("average", "regression"):
         settings += [f"attack.{attack}.queries=256", f"attack.{attack}.form=linear"]
     asked = {"target": "fsha-client", "cut": 1, "size": 16, "settings": settings, "threads": 1}
-    cells = resolve(
-        Request(attack="average,regression", defense="gaussian-noise:sigma=12", **asked)
-    )
+    cells = resolve(Request(attack="average,regression", defense="gaussian-noise:sigma=3", **asked))
     skills = []
     for record in run_cells(cells, tmp_path / "out", Silent()):
         assert record.threat_model is not None, record.reason
@@ -184,4 +182,4 @@ def test_a_cell_averages_its_training_victims(tmp_path: Path) -> None:
         assert record.access is not None and record.access.queries == 256
         assert record.victims is not None and record.victims.training is not None
         skills.append(record.victims.training.skill.mse or 0)
-    assert skills[0] > skills[1] + 0.05, "training victims were sent four times"
+    assert skills[0] > skills[1] + 0.1, "training victims were sent four times"

@@ -78,6 +78,10 @@ CLAIMS: dict[str, tuple[Callable[[Content], None], str]] = {
         ),
         "less than or equal|greater than or equal",
     ),
+    "a file with an endless name": (
+        setting("artifacts.per_image", f"../artifacts/{'a' * 300}.npz"),
+        "is no file's name",
+    ),
     "a better headline": (scaling("leakage.value", 0.5), "its headline is"),
     "the victims who leak less": (
         together(
