@@ -303,6 +303,8 @@ def execute(
             with redirect_stdout(results):
                 _say_plan(resolved, how)
             return Exit.OK
+        if how.key is not None:
+            _refuse_to_sign_for_strangers(resolved)
         check_writable(how.output)
         signer = signer_for(how.key, how.output)
         records = []
@@ -323,6 +325,19 @@ def execute(
         done = f"{len(resolved) - failed} of {len(resolved)} cells done, {failed} failed"
         say(f"{done}; see {how.output}", err=True)
     return Exit.FAILED if failed else Exit.OK
+
+
+def _refuse_to_sign_for_strangers(resolved: Sequence[Any]) -> None:
+    """Raise a UsageError if a cell runs code that is not built in: it could sign with the key."""
+    from splitsec.plugins.loading import is_builtin
+
+    for cell in resolved:
+        for one in cell.plugins:
+            if not is_builtin(one.plugin.kind, one.plugin.spec):
+                raise UsageError(
+                    f"--sign is for built-in methods, and {one.label} is none: its code could use "
+                    "your key; run it without --sign, then use splitsec verify --sandbox --sign"
+                )
 
 
 def _report(record: Any, how: Execution) -> None:

@@ -273,7 +273,6 @@ PLACES = {
         ("metrics/victims.py", "score"),
     ],
     "LPIPS": [("metrics/perceptual.py", "__init__")],
-    "pictures of layers": [("cells/example_pictures.py", "examples")],
 }
 """Where a cell moves something, by what it is: one place for each, however often it is passed."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from splitsec.cli.eval import command as evaluate
 from splitsec.cli.keys import command as keys
 from splitsec.cli.keys import signed_in_place, signer_for
 from splitsec.cli.leaderboard import command as leaderboard
@@ -177,6 +178,18 @@ def test_published_records_are_signed_if_they_were(signer: Signer, tmp_path: Pat
     result = CliRunner().invoke(leaderboard, [str(one) for one in words], standalone_mode=False)
     assert result.exception is None
     assert [is_signed(one) for one in load_records([output])] == [True, False]
+
+
+def test_a_key_is_kept_from_code_that_is_not_built_in(signer: Signer, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from splitsec import Defense, Parameters\nclass Mine(Defense[Parameters]):\n    pass\n"
+    )
+    words = ["--defense", tmp_path / "mine.py", "--attack", "none", "--no-isolate", "--sign"]
+    words += [tmp_path / "keys" / "mine.pem", "--output", tmp_path / "out"]
+    result = CliRunner().invoke(evaluate, [str(one) for one in words], standalone_mode=False)
+    assert isinstance(result.exception, UsageError)
+    assert "its code could use your key" in str(result.exception)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_published_keys_are_keys() -> None:
