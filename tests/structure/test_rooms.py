@@ -65,6 +65,7 @@ DYNAMIC = {
     "splitsec.plugins.importing": "imports plug-ins from the sources that are hashed",
     "splitsec.plugins.loading": "imports plug-ins, whose names a person gives",
     "splitsec.plugins.scaffold.writing": "looks whether a new file would hide a module",
+    "splitsec.plugins.reading": "finds the folders of built-in plug-ins, which may be read",
     "splitsec.plugins.module_files": "finds a plug-in's file without importing it",
     "splitsec.cli.examination": "imports the packages that splitsec depends on",
 }
