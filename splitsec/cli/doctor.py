@@ -9,7 +9,7 @@ import textwrap
 import click
 
 from splitsec.cli.exit_codes import Exit
-from splitsec.cli.saying import say_json, say_lines
+from splitsec.cli.saying import say, say_json, say_lines
 
 
 @click.command("doctor")
@@ -61,11 +61,11 @@ def _try_doors(as_json: bool) -> int:
     for finding in try_doors():
         opened += finding.opened is not None
         if as_json:
-            click.echo(json.dumps(finding._asdict()))
+            say_json(json.dumps(finding._asdict()))
             continue
         mark = "shut" if finding.opened is None else "OPEN"
         said = f": {finding.opened}" if finding.opened else ""
-        click.echo(f"{mark}  {finding.sandbox:<19}  {finding.door}{said}")
+        say(f"{mark}  {finding.sandbox:<19}  {finding.door}{said}")
     if not as_json:
-        click.echo(f"\n{opened} doors are open." if opened else "\nEvery door is shut.")
+        say_lines(f"\n{opened} doors are open.\n" if opened else "\nEvery door is shut.\n")
     return Exit.FAILED if opened else Exit.OK
