@@ -141,7 +141,9 @@ def test_a_submitted_source_never_has_the_name_of_a_built_in_one_or_of_another(
         points.write_text(points.read_text().replace(f"splitsec_noise_{name}", f"{name}.dcor"))
     monkeypatch.syspath_prepend(site)
     names = [f"splitsec-noise-{name}/noise-{name}" for name in ("one", "two")]
-    words = ["eval", "--attack=none", "--target=resnet:depth=18", f"--defense={','.join(names)}"]
+    # Another process would not have this search path.
+    words = ["eval", "--attack=none", "--no-isolate", "--target=resnet:depth=18"]
+    words += [f"--defense={','.join(names)}"]
     assert run([*words, "--size=16", "--threads=1", *SETTINGS]) == Exit.OK
     assert run(["submit", "results", "--output", "submission"]) == Exit.OK
     files = sorted(one.as_posix() for one in Path("submission/plugins").rglob("*.py"))
@@ -169,7 +171,9 @@ def test_a_source_that_works_only_where_it_is_installed_is_refused(
     points = next(site.glob("*.dist-info")) / "entry_points.txt"
     points.write_text(points.read_text().replace("noise:", "noise.noise:"))
     monkeypatch.syspath_prepend(site)
-    words = ["--attack=none", "--target=resnet:depth=18", "--defense=splitsec-my-noise/my-noise"]
+    # Another process would not have this search path.
+    words = ["--attack=none", "--no-isolate", "--target=resnet:depth=18"]
+    words += ["--defense=splitsec-my-noise/my-noise"]
     assert run(["eval", *words, "--size=16", "--threads=1", *SETTINGS]) == Exit.OK
     assert run(["submit", "results", "--output", "submission"]) == Exit.USAGE
     assert "works only where its package is installed" in capsys.readouterr().err
