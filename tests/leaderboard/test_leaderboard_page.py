@@ -269,7 +269,7 @@ def test_a_page_of_little_still_opens(status: str, browser: Browser, tmp_path: P
         little |= {"reason": "it diverged", "victims": None, "threat_model": None, "utility": None}
     leakage = 0.5 if status == "ok" else None
     stream = tmp_path / "one.jsonl"
-    stream.write_text(cell("fsha", "none", 0, leakage, **little).to_json())
+    stream.write_text(cell("fsha", "none", 0, leakage, **little).sealed().to_json())
     page = build(stream, tmp_path / "page")
     opened = browser.new_page()
     wrong: list[str] = []
