@@ -146,7 +146,7 @@ def hostile(made: dict[str, Content]) -> dict[str, tuple[str, Files]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # it starts some sixty processes
+@pytest.mark.timeout(1800)  # eleven submissions are verified
 @pytest.mark.usefixtures("bubblewrap")
 def test_of_one_honest_and_ten_hostile_submissions_one_passes(
     made: dict[str, Content], tmp_path: Path
