@@ -82,7 +82,6 @@ def folder_problems() -> tuple[str | None, list[str]]:
     if len(folders) != 1:
         named = ", ".join(map(shown, sorted(folders)[:3])) or "none"
         problems.append(f"a pull request adds one submission, this one {len(folders)} ({named})")
-    if len(folders) != 1:
         return None, problems
     (folder,) = folders
     return folder, problems + content_problems(folder)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable
-from functools import cache
 
 from splitsec.escaping import short_name
+from splitsec.plugins.loading import builtin_code
 from splitsec.plugins.names import METHODS, Kind
 from splitsec.records.record import Record
 
@@ -36,7 +35,7 @@ class Methods:
         name, source = getattr(record.spec, kind), source_of(record, kind)
         usual = self._usual.get((kind, name, record.protocol))
         if usual is None:
-            usual = _built_in(kind, name)
+            usual = builtin_code(kind, name)
         shown = distinct(name)
         if source == usual:
             return shown
@@ -56,12 +55,3 @@ def distinct(text: str) -> str:
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{shown} #{digest[:_HASH]}"
-
-
-@cache
-def _built_in(kind: Kind, name: str) -> str | None:
-    """Return the hash of a built-in method's code; None for others."""
-    from splitsec.plugins.loading import is_builtin, load_plugin  # imports torch, seldom needed
-
-    plain = re.fullmatch(r"[a-z0-9-]+", name) is not None
-    return load_plugin(kind, name).code if plain and is_builtin(kind, name) else None

@@ -21,6 +21,15 @@ from splitsec.metrics.two_level import (
     shares_on_front,
 )
 
+_COST = (
+    "cost",
+    "cost low",
+    "cost high",
+    "margin",
+    "cost verdict",
+    "seeds that could tell",
+    "images that could tell",
+)
 COLUMNS = (
     "rank",
     "rank last",
@@ -35,13 +44,7 @@ COLUMNS = (
     "retained",
     "retained low",
     "retained high",
-    "cost",
-    "cost low",
-    "cost high",
-    "margin",
-    "cost verdict",
-    "seeds that could tell",
-    "images that could tell",
+    *_COST,
     "pareto",
     "cells",
     "expected",
@@ -50,19 +53,7 @@ COLUMNS = (
 )
 """Columns of a board, in their order."""
 
-
-_EARNED = {
-    "rank",
-    "rank last",
-    "cost",
-    "cost low",
-    "cost high",
-    "margin",
-    "cost verdict",
-    "seeds that could tell",
-    "images that could tell",
-    "pareto",
-}
+_EARNED = {"rank", "rank last", "pareto", *_COST}
 """Columns that only official rows have."""
 
 

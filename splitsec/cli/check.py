@@ -75,11 +75,13 @@ def _say(report: Report, as_json: bool, shown: bool) -> int:
 
 
 def _check_in_sandbox(spec: str, kind: Kind | None, only: tuple[str, ...]) -> Report:
+    from rich.text import Text
+
     from splitsec.cli.check_in_sandbox import check_in_sandbox
     from splitsec.cli.consoles import note_console
 
     console = note_console()
-    with console.status(f"checking {one_line(spec)} in the sandbox"):
+    with console.status(Text(one_line(f"checking {spec} in the sandbox"))):
         return check_in_sandbox(
             spec, kind, only, told=lambda line: console.print(line, soft_wrap=True)
         )

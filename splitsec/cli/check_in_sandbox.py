@@ -33,7 +33,7 @@ from splitsec.isolation.sandbox import environment, sandboxed, unprivileged
 from splitsec.metrics.lpips_weights import FILE_VARIABLE, file_to_show
 from splitsec.plugins.loading import existing_path
 from splitsec.plugins.names import Kind, plain_name
-from splitsec.plugins.source_code import own_files, source_sha256
+from splitsec.plugins.source_code import read_source
 from splitsec.running.contract.report import Report
 
 LIMITS = Isolation(sandbox=True, seconds=3600)
@@ -103,8 +103,8 @@ def check_in_sandbox(
     path = existing_path("plug-in", asked)
     shown, sha256 = [], None
     if path is not None:
-        shown += own_files(path.path)
-        sha256 = source_sha256(path.path)
+        source = read_source(path.path)
+        shown, sha256 = source.places, source.sha256
         below = path.below(Path.cwd())
         asked, spec = below, below + spec.strip().removeprefix(asked)
     mark = secrets.token_hex()

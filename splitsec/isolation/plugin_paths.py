@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from splitsec.errors import PluginError
-from splitsec.plugins.loading import Plugin, changed_source
-from splitsec.plugins.source_code import read_source
+from splitsec.plugins.loading import Plugin
+from splitsec.plugins.source_code import changed_source, read_source
 
 
 def unchanged_files(plugins: Iterable[Plugin]) -> list[Path]:
@@ -24,5 +24,5 @@ def unchanged_files(plugins: Iterable[Plugin]) -> list[Path]:
             source = None
         if source is None or source.sha256 != plugin.sha256:
             raise changed_source(plugin.label)
-        files += map(source.file, source.files)
+        files += source.places
     return files

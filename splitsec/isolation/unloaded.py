@@ -40,7 +40,7 @@ from splitsec.plugins.parameters import (
     profile_defaults,
     unlike_defaults,
 )
-from splitsec.plugins.source_code import own_files, read_source
+from splitsec.plugins.source_code import read_source
 from splitsec.plugins.view import View
 
 UNLOADED: tuple[Kind, ...] = ("attack", "defense")
@@ -226,7 +226,7 @@ def describe(
         source = read_source(package.source if package else (path or Path()).resolve())
         limits = isolation.model_copy(update={"seconds": min(isolation.seconds, _SECONDS)})
         label = f"{kind} {name!r}"
-        guest = Guest(label, limits, own_files(source.path))
+        guest = Guest(label, limits, source.places)
         try:
             for place, request in enumerate(requests):
                 if request.spec == spec:

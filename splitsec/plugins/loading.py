@@ -38,7 +38,7 @@ from splitsec.plugins.names import (
     split_class,
 )
 from splitsec.plugins.reading import watch
-from splitsec.plugins.source_code import Source, own_files, read_source
+from splitsec.plugins.source_code import Source, changed_source, own_files, read_source
 
 _BASES: dict[Kind, tuple[str, str]] = {
     "attack": ("splitsec.plugins.attack", "Attack"),
@@ -189,6 +189,13 @@ def is_builtin(kind: Kind, spec: str) -> bool:
     return split_class(spec)[0] in _builtin(kind)
 
 
+def builtin_code(kind: Kind, name: str) -> str | None:
+    """Return the hash of a built-in plug-in's code, which is not imported; None for others."""
+    if (found := _builtin(kind).get(name)) is None:
+        return None
+    return source_of(f"splitsec.{FOLDERS[kind]}.{found.stem}").code
+
+
 def entry_point_of(kind: Kind, spec: str) -> metadata.EntryPoint | None:
     """Return the entry point that a plug-in is asked for by, or None; nothing is imported."""
     return _installed(kind).get(split_class(spec)[0])
@@ -238,11 +245,6 @@ def load_plugin(kind: Kind, spec: str, sha256: str | None = None) -> Plugin:
     except Exception as error:
         raise PluginError(f"{kind} {path!r} cannot be loaded: {_says(error)}") from error
     return _plugin(kind, path, spec, module, class_name, source)
-
-
-def changed_source(label: str) -> PluginError:
-    """Return the error about a source that is no longer the one that was hashed."""
-    return PluginError(f"the source of {label} has been changed since the run began; run it again")
 
 
 def _load_installed(kind: Kind, spec: str, point: metadata.EntryPoint, source: Source) -> Plugin:

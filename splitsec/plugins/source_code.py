@@ -61,9 +61,10 @@ class Source:
             digest.update(f"{name}\0{_counted(name, content)}\0".encode())
         return digest.hexdigest()
 
-    def file(self, inside: str) -> Path:
-        """Return where a file of it is."""
-        return self.path / inside if inside else self.path
+    @property
+    def places(self) -> list[Path]:
+        """Where its files are."""
+        return [self.path / inside if inside else self.path for inside in self.files]
 
     def content(self, file: str) -> bytes | None:
         """Return the content of a file of it by its whole path, or None if it has no such file."""
@@ -133,6 +134,11 @@ def _check_file(file: Path, home: Path) -> None:
         raise PluginError(f"{file} is no file that can be read")
     if file.stat().st_size > _MOST_FILE_BYTES:
         raise PluginError(f"{file} is larger than {_MOST_FILE_BYTES:,} bytes")
+
+
+def changed_source(label: str) -> PluginError:
+    """Return the error about a source that is no longer the one that was hashed."""
+    return PluginError(f"the source of {label} has been changed since the run began; run it again")
 
 
 def source_files(source: Path) -> dict[str, bytes]:

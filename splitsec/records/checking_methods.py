@@ -7,14 +7,11 @@ it declares is known. A record that names another hash is of another method, and
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
-from pathlib import Path
 
 from splitsec.errors import SplitsecError
-from splitsec.plugins.loading import folder_of, is_builtin, load_plugin
+from splitsec.plugins.loading import builtin_code, load_plugin
 from splitsec.plugins.names import Kind
 from splitsec.plugins.parameters import build_parameters
-from splitsec.plugins.source_code import code_sha256
 from splitsec.records.record import Record
 
 _RANDOMISED = "randomised-defense"
@@ -55,11 +52,4 @@ def _is_here(kind: Kind, record: Record) -> bool:
     """Return whether a record's method is built in here, with the same source."""
     name = str(getattr(record.spec, kind))
     code = record.provenance.plugins.get(kind, {}).get("code")
-    return code is not None and is_builtin(kind, name) and code == _code(kind, name)
-
-
-@lru_cache(maxsize=64)
-def _code(kind: Kind, name: str) -> str | None:
-    place: Path = folder_of(kind) / name.replace("-", "_")
-    source = place if place.is_dir() else place.with_suffix(".py")
-    return code_sha256(source) if source.exists() else None
+    return code is not None and code == builtin_code(kind, name)

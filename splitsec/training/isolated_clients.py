@@ -30,10 +30,6 @@ from splitsec.training.wire import Exchanger
 MODULE = "splitsec.training.client_guest"
 
 _DOUBLE_BYTES = 8  # of the largest type that an answer may have
-_SEED = 0
-"""Seeds torch's global generator for all calls but an exchange. The scorer's own seed would tell
-whether images are a query's or the victims'. What is sent depends on its release's seed alone."""
-
 _MOST_BYTES = 4 << 30  # of weights, of a state, and of what crosses the wire at once
 
 
@@ -77,7 +73,7 @@ class IsolatedSide:
         server: Callable[[Tensor], Tensor] | None,
     ) -> None:
         self.guest = Guest(
-            f"the clients' side ({plan.names[1]}, {plan.names[0]})",
+            plan.label,
             apart.isolation,
             apart.sources,
             device,
@@ -91,7 +87,7 @@ class IsolatedSide:
             tensors[f"targets {client}"] = torch.from_numpy(targets)
         told = {"plan": plan.model_dump(mode="json"), "threads": torch.get_num_threads()}
         try:
-            self.guest.call("open", Answer(told, tensors), seed=_SEED)
+            _call(self.guest, "open", Answer(told, tensors))
         except BaseException:
             self.guest.close()
             raise
@@ -118,11 +114,11 @@ class IsolatedSide:
 
     def remember(self) -> None:
         """Keep the weights and the defenses as they are now."""
-        self.guest.call("remember", seed=_SEED)
+        _call(self.guest, "remember")
 
     def recall(self) -> None:
         """Restore what was remembered last."""
-        self.guest.call("recall", seed=_SEED)
+        _call(self.guest, "recall")
 
     def hand_over(self, model: SplitModel) -> None:
         """Load the clients' weights into the parts that they have of a model.
@@ -130,7 +126,7 @@ class IsolatedSide:
         Raises:
             PluginError: the weights are not of such a model.
         """
-        sent = self.guest.call("weights", most_bytes=_MOST_BYTES, seed=_SEED).tensors
+        sent = _call(self.guest, "weights", most_bytes=_MOST_BYTES).tensors
         for part, module in (("client", model.client), ("head", model.head)):
             if module is not None:
                 own = {
@@ -162,14 +158,14 @@ class _RemoteState:
             UnfitError: the process cannot give it.
         """
         try:
-            tensors = self._guest.call("take", most_bytes=_MOST_BYTES, seed=_SEED).tensors
+            tensors = _call(self._guest, "take", most_bytes=_MOST_BYTES).tensors
         except SplitsecError as error:
             raise UnfitError(str(error)) from error
         return {"state": tensors["state"]}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Send a saved state back."""
-        self._guest.call("put_back", Answer(tensors={"state": state["state"]}), seed=_SEED)
+        _call(self._guest, "put_back", Answer(tensors={"state": state["state"]}))
 
 
 class IsolatedClient:
@@ -217,7 +213,7 @@ class IsolatedClient:
     def predict(
         self, images: Tensor, seed: int, server: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Return what it sends of images and the outputs; see :class:`Client`."""
+        """Return what it sends of images and the outputs; see :meth:`.client.Client.predict`."""
         return self.sender.used(images, seed, server)
 
 
@@ -248,7 +244,7 @@ class IsolatedSender:
         self.guest = guest
         self.smashed = tuple(plan.smashed)
         self.names = plan.names
-        self.label = f"the clients' side ({plan.names[1]}, {plan.names[0]})"
+        self.label = plan.label
         self.u_shaped = server is not None
         self._client = client
         self._server = server
@@ -264,13 +260,7 @@ class IsolatedSender:
     def used(
         self, images: Tensor, seed: int, server: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Return released smashed data and outputs, in evaluation mode.
-
-        Args:
-            images: shape (N, C, H, W), in [0, 1].
-            seed: decides what a randomised defense draws.
-            server: what the server makes of a batch of smashed data.
-        """
+        """Return released smashed data and outputs; see :meth:`.client.Client.predict`."""
         sent, outputs = [], []
         for number, batch in enumerate(torch.split(images, AT_ONCE)):
             told = [self._client, None if number else seed]
@@ -288,7 +278,7 @@ class IsolatedSender:
     def _asked(
         self, method: str, given: Answer, most_bytes: int, name: str, due: tuple[int, ...] | None
     ) -> Tensor:
-        answer = self.guest.call(method, given, most_bytes=most_bytes, seed=_SEED)
+        answer = _call(self.guest, method, given, most_bytes)
         try:
             return _due(answer.tensors, name, due)
         except MalformedError as error:
@@ -350,8 +340,17 @@ class _Exchange:
         return Message(smashed, labels, self._client.index, self._step)
 
 
+def _call(guest: Guest, method: str, given: Answer | None = None, most_bytes: int = 0) -> Answer:
+    """Call whatever is not an exchange, always with the same seed of torch's global generator.
+
+    The scorer's own seed would tell whether images are a query's or the victims'. What is sent
+    depends on its release's seed alone.
+    """
+    return guest.call(method, given or Answer(), most_bytes=most_bytes, seed=0)
+
+
 def _due(sent: Mapping[str, Tensor], name: str, shape: tuple[int, ...] | None) -> Tensor:
-    """Return what was sent under a name, if it holds floats and has the shape that is due."""
+    """Return a tensor that was sent, once its type and shape have been checked."""
     values = sent.get(name)
     if values is None or not values.is_floating_point():
         raise MalformedError(f"it sent {kind_of(values)} as {name}; expected a float tensor")

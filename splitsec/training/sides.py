@@ -81,6 +81,12 @@ class SidePlan(BaseModel):
         return self.target.label, self.defense.label
 
     @property
+    def label(self) -> str:
+        """What the clients' side is called in errors."""
+        target, defense = self.names
+        return f"the clients' side ({defense}, {target})"
+
+    @property
     def shapes(self) -> tuple[Shape, SmashedShape]:
         """Shapes of an image and of its smashed data."""
         return Shape(*self.image), smashed_shape_of(self.smashed)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from machine import THREADS, overhead
+from machine import overhead
 from tables import report
 
 from splitsec.cells.private_side import PrivateSide
@@ -30,14 +29,6 @@ from splitsec.training.wire import Wire
 
 BATCH, ROUNDS = 32, 15
 MOST_OVERHEAD = 0.1
-
-
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    yield
-    torch.set_num_threads(before)
 
 
 class Exchanges:
@@ -70,6 +61,7 @@ class Exchanges:
         self._step += 1
 
 
+@pytest.mark.usefixtures("both_cores")
 def test_overhead(benchmark: Any) -> None:
     here, apart = Exchanges(None), Exchanges(Isolation(attacks="all"))
     seconds: list[float] = []

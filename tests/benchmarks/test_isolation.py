@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,16 +23,8 @@ from splitsec.plugins.attack import Attack
 from splitsec.plugins.messages import Message
 from support.isolated import build_attack
 
-BATCH, THREADS, ROUNDS = 64, 2, 9
+BATCH, ROUNDS = 64, 9
 MOST_OVERHEAD = 0.1
-
-
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    yield
-    torch.set_num_threads(before)
 
 
 def built(isolation: Isolation | None) -> Attack[Any]:
@@ -46,6 +37,7 @@ def built(isolation: Isolation | None) -> Attack[Any]:
     return build_attack(cell, public=256)[0]
 
 
+@pytest.mark.usefixtures("both_cores")
 def test_overhead(benchmark: Any) -> None:
     smashed = torch.randn(BATCH, 256, 4, 4, generator=torch.Generator().manual_seed(2))
     message = Message(smashed, None, client=0, step=0)

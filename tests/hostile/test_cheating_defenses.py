@@ -15,8 +15,6 @@ from splitsec.cells import score_attack
 from splitsec.cells.attacker import Attacker
 from splitsec.cells.cell import Cell
 from splitsec.cells.private_side import PrivateSide
-from splitsec.cells.requests import Request
-from splitsec.cells.resolve import resolve
 from splitsec.data.loading import load_data
 from splitsec.isolation import Isolation
 from splitsec.metrics import image_errors
@@ -26,17 +24,9 @@ from splitsec.records import agreement, store
 from splitsec.records.reading import load_record
 from splitsec.records.record import Record
 from splitsec.running.runs import run_cells
+from support.cells import tiny_cells
 
 PLUGINS = Path(__file__).parent / "plugins"
-TINY = [
-    "training.epochs=1",
-    "training.batch_size=8",
-    "counts.private=16",
-    "counts.public=8",
-    "counts.validation=4",
-    "counts.held_out=8",
-    "counts.victims=4",
-]
 LOOKED_UP_IN_PROCESS = {"purpose_of_the_seed", "secret_in_environment"}
 """Tricks that fail in one process, too: there is no such thing to find."""
 CHEATS = ("labels_in_frames", "server_in_memory", "attack_on_the_stack")
@@ -48,20 +38,7 @@ def _no_lpips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def cells(defense: str, isolation: Isolation | None, *settings: str) -> list[Cell]:
-    return resolve(
-        Request(
-            attack="adra:epochs=1,queries=8",
-            defense=defense,
-            target="fsha-client",
-            data="phantom-fundus",
-            cut="1",
-            size="16",
-            threads=1,
-            seed="11",
-            settings=[*TINY, *settings],
-        ),
-        isolation,
-    )
+    return tiny_cells("adra:epochs=1,queries=8", defense, isolation, *settings)
 
 
 def cheat(mark: Path, isolation: Isolation | None, tricks: str) -> Cell:

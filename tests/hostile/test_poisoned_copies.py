@@ -9,41 +9,20 @@ import pytest
 from splitsec.cells.attacker import Attacker
 from splitsec.cells.cell import Cell
 from splitsec.cells.private_side import PrivateSide
-from splitsec.cells.requests import Request
-from splitsec.cells.resolve import resolve
 from splitsec.checkpoint import Checkpoints
 from splitsec.data.loading import load_data
 from splitsec.errors import PluginError
 from splitsec.isolation import Isolation
 from splitsec.progress import Silent
 from splitsec.running.runs import run_cells
+from support.cells import tiny_cells
 
 PLUGINS = Path(__file__).parent / "plugins"
 
 
 def poisoned(*ways: str) -> list[Cell]:
-    return resolve(
-        Request(
-            attack=str(PLUGINS / "copier.py"),
-            defense=",".join(f"{PLUGINS / 'poisoned.py'}:how={how}" for how in ways),
-            target="fsha-client",
-            data="phantom-fundus",
-            cut="1",
-            size="16",
-            threads=1,
-            seed="11",
-            settings=[
-                "training.epochs=1",
-                "training.batch_size=8",
-                "counts.private=16",
-                "counts.public=8",
-                "counts.validation=4",
-                "counts.held_out=8",
-                "counts.victims=4",
-            ],
-        ),
-        Isolation(),
-    )
+    defenses = ",".join(f"{PLUGINS / 'poisoned.py'}:how={how}" for how in ways)
+    return tiny_cells(str(PLUGINS / "copier.py"), defenses, Isolation())
 
 
 WAYS = {

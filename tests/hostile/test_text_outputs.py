@@ -59,13 +59,22 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+class Attributes(HTMLParser):
+    """Collects the names of all attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.update(name for name, _ in attrs)
+
+
 def attributes(html: str) -> set[str]:
     """Return the names of all attributes in a page."""
-    found: set[str] = set()
-    parser = HTMLParser()
-    parser.handle_starttag = lambda tag, attrs: found.update(name for name, _ in attrs)  # type: ignore[method-assign]  # the only one that is needed
+    parser = Attributes()
     parser.feed(html)
-    return found
+    return parser.found
 
 
 def check_lines(text: str) -> None:

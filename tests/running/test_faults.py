@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import splitsec
-import splitsec.records.store
+import splitsec.files
 from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.errors import OutputError, WorkerError
@@ -132,7 +132,7 @@ def test_a_full_disk_is_said_and_loses_no_finished_cell(
         )
     )
     with monkeypatch.context() as full:
-        full.setattr(splitsec.records.store.os, "fsync", FullDisk(5).fsync)
+        full.setattr(splitsec.files.os, "fsync", FullDisk(5).fsync)
         given = []
         with pytest.raises(OutputError, match="No space left on device"):
             given.extend(run_cells(cells, tmp_path, Silent(), rerun="failed"))
@@ -148,9 +148,9 @@ def test_a_full_disk_is_said_and_loses_no_finished_cell(
 @pytest.mark.slow
 def test_a_full_disk_in_a_worker_is_said(tmp_path: Path) -> None:
     body = (
-        "import errno, splitsec.records.store\n"
+        "import errno, splitsec.files\n"
         "        def full(handle): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
-        "        splitsec.records.store.os.fsync = full"
+        "        splitsec.files.os.fsync = full"
     )
     cells = grid(tmp_path, body)
     with pytest.raises(WorkerError, match="No space left on device"):

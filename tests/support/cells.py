@@ -6,6 +6,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from splitsec.cells.cell import Cell
+from splitsec.cells.requests import Request
+from splitsec.cells.resolve import resolve
+from splitsec.isolation import Isolation
+
 COUNTS = [
     "training.epochs=1",
     "counts.private=16",
@@ -15,6 +20,24 @@ COUNTS = [
     "counts.victims=4",
 ]
 """Of any target; the cheapest is ``fsha-client`` at cut 1: ``resnet`` imports torchvision."""
+
+
+def tiny_cells(
+    attack: str, defense: str, isolation: Isolation | None, *settings: str
+) -> list[Cell]:
+    """Return cells of the cheapest target on drawn images, with two batches a session."""
+    asked = Request(
+        attack=attack,
+        defense=defense,
+        target="fsha-client",
+        data="phantom-fundus",
+        cut="1",
+        size="16",
+        threads=1,
+        seed="11",
+        settings=[*COUNTS, "training.batch_size=8", *settings],
+    )
+    return resolve(asked, isolation)
 
 
 def draw_nothing(path: Path, *_: object, **__: object) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from splitsec.training.client import Client
+from splitsec.training.isolated_clients import IsolatedClient
 
 
 class Killed(BaseException):
@@ -14,15 +15,17 @@ class Killed(BaseException):
 
 
 def killed_at(monkeypatch: pytest.MonkeyPatch, exchange: int) -> None:
-    """Let the n-th exchange of any session from now on raise; then sessions go on as usual."""
-    step, count = Client.step, 0
+    """Let the n-th exchange of sessions, isolated or not, raise; then they go on as usual."""
+    steps, count = {kind: kind.step for kind in (Client, IsolatedClient)}, 0
 
-    def counting(self: Client, *arguments: Any) -> float | None:
+    def counting(self: Client | IsolatedClient, *arguments: Any) -> float | None:
         nonlocal count
         count += 1
         if count == exchange:
-            monkeypatch.setattr(Client, "step", step)
+            for kind, step in steps.items():
+                monkeypatch.setattr(kind, "step", step)
             raise Killed
-        return step(self, *arguments)
+        return steps[type(self)](self, *arguments)
 
-    monkeypatch.setattr(Client, "step", counting)
+    for kind in steps:
+        monkeypatch.setattr(kind, "step", counting)
