@@ -6,7 +6,7 @@ import html
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from splitsec.errors import OutputError, UsageError
+from splitsec.errors import DataError, OutputError, UsageError
 from splitsec.escaping import all_text, for_html, for_json
 from splitsec.leaderboard.settings import By, plugin_names
 from splitsec.leaderboard.web import content, gallery
@@ -24,6 +24,7 @@ from splitsec.leaderboard.web.citation import bibtex
 from splitsec.leaderboard.web.publication import (
     PICTURES,
     VALUES,
+    Picture,
     file_stem,
     picture_of,
     published,
@@ -33,7 +34,7 @@ from splitsec.leaderboard.web.publication import (
 from splitsec.leaderboard.worth import Rules
 from splitsec.records.official import is_official, key_of
 from splitsec.records.record import Record
-from splitsec.records.store import StoredRecord
+from splitsec.records.store import StoredRecord, warn_left_out
 
 MARK = '<meta name="generator" content="splitsec leaderboard">'
 """Mark in the page's head; a folder without it is not one of our pages."""
@@ -60,7 +61,13 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def write_page(found: Sequence[StoredRecord], folder: Path, by: By, rules: Rules) -> Path:
+def write_page(
+    found: Sequence[StoredRecord],
+    folder: Path,
+    by: By,
+    rules: Rules,
+    left_out: Callable[[str], None] = warn_left_out,
+) -> Path:
     """Write the page of records, in place of an earlier one.
 
     Args:
@@ -68,20 +75,21 @@ def write_page(found: Sequence[StoredRecord], folder: Path, by: By, rules: Rules
         folder: folder of the page; other files in an earlier page's folder are kept.
         by: the ranking that is open first.
         rules: what boards are judged by.
+        left_out: told why a picture is left out.
 
     Returns:
         The page's ``index.html``.
 
     Raises:
         UsageError: the folder has other content.
-        DataError: a record's picture is not a PNG, or its values per image are damaged.
+        DataError: the values per image of a record are damaged.
         OutputError: the folder cannot be written.
     """
     check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as there:
-            _fill(Path(there), sorted(found, key=_place), by, rules)
+            _fill(Path(there), sorted(found, key=_place), by, rules, left_out)
             for name in _OURS:
                 _replace(Path(there) / name, folder / name)
     except OSError as error:
@@ -114,7 +122,13 @@ def _replace(new: Path, old: Path) -> None:
     new.replace(old)
 
 
-def _fill(folder: Path, found: Sequence[StoredRecord], by: By, rules: Rules) -> None:
+def _fill(
+    folder: Path,
+    found: Sequence[StoredRecord],
+    by: By,
+    rules: Rules,
+    left_out: Callable[[str], None],
+) -> None:
     """Write all files of the page into an empty folder."""
     for name in _OURS[:-1]:
         (folder / name).mkdir()
@@ -123,7 +137,9 @@ def _fill(folder: Path, found: Sequence[StoredRecord], by: By, rules: Rules) -> 
     cards = []
     for one in found:
         stem = file_stem(one.record)
-        picture = picture_of(one)
+        picture, problem = _picture(one)
+        if problem:
+            left_out(problem)
         if picture is not None and not (folder / picture.file).exists():
             (folder / picture.file).write_bytes(picture.content)
         beside = None if picture is None else f"../{picture.file}"
@@ -134,9 +150,17 @@ def _fill(folder: Path, found: Sequence[StoredRecord], by: By, rules: Rules) -> 
         record = published(one.record, beside, None if file is None else f"../{file}")
         _write(folder / "records" / f"{stem}.json", for_json(record.to_json()) + "\n")
         _write_script(folder / "cells" / f"{stem}.js", stem, gallery.details(one.record))
-        cards.append(gallery.card(one.record, names, picture))
+        cards.append(gallery.card(one.record, names, picture, unusable=bool(problem)))
     _write_assets(folder / "assets")
     _write_index(folder, records, cards, by, rules)
+
+
+def _picture(found: StoredRecord) -> tuple[Picture | None, str]:
+    """Return a record's picture, and why there is none although the record names one."""
+    try:
+        return picture_of(found), ""
+    except DataError as error:
+        return None, str(error)
 
 
 def _write_assets(folder: Path) -> None:

@@ -31,7 +31,11 @@ _VICTIMS = {"training": "private training images", "held_out": "private held-out
 
 
 def card(
-    record: Record, names: Callable[[Record], dict[str, str]], picture: Picture | None
+    record: Record,
+    names: Callable[[Record], dict[str, str]],
+    picture: Picture | None,
+    *,
+    unusable: bool = False,
 ) -> dict[str, Any]:
     """Return the values of a cell that the gallery shows, sorts and filters.
 
@@ -39,6 +43,7 @@ def card(
         record: any record.
         names: function of :func:`splitsec.leaderboard.settings.plugin_names`.
         picture: its picture, if it has one.
+        unusable: whether a picture came with it that cannot be shown.
     """
     spec, named = record.spec, names(record)
     return {
@@ -71,7 +76,7 @@ def card(
             if (words := flag_in_words(flag, record)) != FLAGS.get(flag)
         },
         "picture": _picture(record, picture) if picture else None,
-        "missing": None if picture else _missing(record),
+        "missing": None if picture else _missing(record, unusable=unusable),
     }
 
 
@@ -120,7 +125,9 @@ def _evidence(record: Record) -> str | None:
     return f"Run again here: the numbers are {words} those that were claimed."
 
 
-def _missing(record: Record) -> str:
+def _missing(record: Record, *, unusable: bool) -> str:
+    if unusable:
+        return "The picture that came with this record is no PNG, so it is not shown."
     if record.spec.attack == "none":
         return "No picture: this cell mounts no attack and measures utility alone."
     if record.status != "ok":

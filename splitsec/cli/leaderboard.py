@@ -154,7 +154,7 @@ def _write_page(found: Sequence[StoredRecord], by: By, output: Path, rules: Rule
     check_folder(output)
     if all(one.record.spec.attack == "none" for one in found):
         return _empty()
-    say(write_page(found, output, by, rules))
+    say(write_page(found, output, by, rules, say_left_out))
     return Exit.OK
 
 

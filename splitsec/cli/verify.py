@@ -97,8 +97,9 @@ def command(
     the claim lies where another seed would. Otherwise they differ, and a table shows it. A record
     of a secret partition needs the secret.
 
-    With --sandbox the whole command runs in a sandbox: defenses and targets that RECORDS name by a
-    path see the data, but no network or home; attacks run in inner sandboxes without the data.
+    With --sandbox the whole command runs in a sandbox without network or home, and strangers'
+    attacks and clients in inner ones without the data. The code of a target or data set runs beside
+    the scorer: one that RECORDS name by a path runs only if --plugin names its source.
 
     Exits 0 if all agree, 1 if one differs or could not be run, 4 if the request is wrong.
     """
@@ -183,12 +184,19 @@ def _confined(
     from splitsec.isolation.processes import short
     from splitsec.records.official import SUBMISSION, submission_of
     from splitsec.running.reruns import judge_stored
-    from splitsec.running.verification import parse_plugins, read_claims, sources_of
+    from splitsec.running.verification import (
+        parse_plugins,
+        read_claims,
+        sources_of,
+        unvouched,
+    )
 
     if execution.executor == "ray":
         raise UsageError("--sandbox leaves the command no network, which --executor ray needs")
     given = parse_plugins(plugins)
     claims = read_claims(records)
+    for claim in claims:
+        claim.problems += unvouched(claim.record, given) if claim.record is not None else []
     places = [*records, data_root, execution.secret_file, *sources_of(claims, given)]
     within = [submission_of(path.absolute()) for path in records]  # so that the sandbox shows it
     places += [folder / SUBMISSION for folder in within if folder is not None]
@@ -197,7 +205,7 @@ def _confined(
     with _store(output) as store:
         if output is None:
             words += ["--output", str(store)]
-        heard = {one.get("record"): one for one in heard_from_confined(words, shown, [store])}
+        heard = {str(one.get("record")): one for one in heard_from_confined(words, shown, [store])}
         sound = [claim for claim in claims if not claim.problems]
         left_out = 0 if sample is None else max(0, len(sound) - sample)
         if execution.dry_run:

@@ -1,8 +1,9 @@
 """Compares an attacker's copy of a stranger's defense with a client's.
 
 A defense could behave in one way as a client's and in another in the attacker's process, so that an
-attack learns from a copy that is none. When an attack takes its copy, a second one with the same
-seeds releases images there, and the same one in a client's process; both must release the same.
+attack learns from a copy that is none. When an attack takes its copy, and again after its ``fit``,
+another one with the same seeds releases images there, and the same one in a client's process; both
+must release the same.
 """
 
 from __future__ import annotations
@@ -66,6 +67,25 @@ class CopyCheck:
         self._label = label
         self._copy = copy
         self._expected: Expected | None = None
+        self._compared = 0
+
+    def compare(self, ask: Callable[[], object]) -> None:
+        """Have the copies compared, whether or not the attack's process wants to.
+
+        Args:
+            ask: asks that process to make its requests.
+
+        Raises:
+            PluginError: the copies disagree, or none was compared.
+        """
+        if self._copy.expected is None:
+            return
+        before = self._compared
+        ask()
+        if self._compared == before:
+            raise PluginError(
+                f"the copies of {self._label} disagree: the attacker's process compares none"
+            )
 
     def answer(self, name: str, tensors: Mapping[str, Tensor]) -> Answer:
         """Answer a request.
@@ -86,6 +106,7 @@ class CopyCheck:
                 "releases no tensor"
             )
         check_same(self._label, released, self._expected.released, "in the attacker's process")
+        self._expected, self._compared = None, self._compared + 1
         return Answer()
 
 

@@ -38,7 +38,7 @@ from splitsec.plugins.grants import GRANTS, ThreatModel
 from splitsec.plugins.loading import load_plugin
 from splitsec.plugins.messages import Exchange, Message
 from splitsec.plugins.parameters import build_parameters
-from splitsec.plugins.reading import give
+from splitsec.plugins.reading import expect_only_plugins, give
 from splitsec.plugins.target import SplitModel, Target, split_target
 from splitsec.plugins.view import ServerKnowledge, View
 from splitsec.progress import Relay
@@ -184,6 +184,10 @@ class AttackResident(Resident):
         self._built.fit(Relay(self._show))
         return Answer()
 
+    def _compare_copy(self, given: Answer) -> Answer:
+        self._view.compare_copy()
+        return Answer()
+
     def _show(self, kind: str, *content: object) -> None:
         self._channel.send("progress", [kind, *content])
 
@@ -211,15 +215,20 @@ class _AskingView(View):
 
     _channel: Channel
     _build: Builders
-    _check_copy: Callable[[], None] | None = None
+    _check_copy: Callable[[], None]
+    _compared = False
+
+    def compare_copy(self) -> None:
+        """Show the private side what a copy of the defense releases here."""
+        self._compared = True
+        self._check_copy()
 
     def take(self, name: str) -> Any:
         """Return a grant; request it from the host if it did not exist at the start."""
         grant = GRANTS[name]
-        if name == "defense" and self._check_copy is not None and self._threat.defense:
+        if name == "defense" and self._threat.defense and not self._compared:
             # Here, so that a defense that looks at its callers finds the attack among them.
-            check, self._check_copy = self._check_copy, None
-            check()
+            self.compare_copy()
         if grant.time == "start" or grant.form is None or not getattr(self._threat, name):
             return super().take(name)
         if grant.form == "answers":
@@ -317,8 +326,7 @@ def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Chann
         if grant.time == "start" and grant.form is not None
     }
     view = _AskingView(told["attack"], threat, known, granted, channel.device)
-    if told["check_copy"]:
-        view._check_copy = check_copy
+    view._check_copy = check_copy if told["check_copy"] else lambda: None
     view._channel, view._build = channel, build._replace(model=lambda: copy.deepcopy(spare))
     return view
 
@@ -364,6 +372,7 @@ def serve(resident: Callable[[Channel], Resident]) -> None:
     """Serve the host at the other end of a socket; arguments: the socket's number, the device."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     _limit()
+    expect_only_plugins()
     give([os.environ["HOME"]])  # a new folder, so all that is there is of this process
     threading.Thread(target=_end_with_host, args=(connection.fileno(),), daemon=True).start()
     resident(Channel(connection, device=Device(sys.argv[2]))).serve()

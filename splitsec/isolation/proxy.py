@@ -135,6 +135,8 @@ class IsolatedAttack(Attack[Any]):
         saving = self.checkpoints.shelf is not None
         given = Answer({"save every": self.checkpoints.every_seconds if saving else None})
         self._call("fit", given, progress=progress, keeps=saving)
+        if self._copy is not None:
+            self._copy.compare(lambda: self._call("compare_copy"))
 
     def reconstruct(self, smashed: Tensor) -> Tensor:
         """Ask the guest; see :class:`splitsec.Attack`."""

@@ -12,6 +12,7 @@ import os
 import site
 import sys
 import sysconfig
+import threading
 from collections.abc import Iterable
 from functools import cache, lru_cache
 from importlib.util import find_spec
@@ -37,6 +38,7 @@ _MOVED = {"os.mkdir": 1, "os.remove": 1, "os.rename": 2, "os.link": 2}
 _watched: dict[str, Source] = {}  # by the name of the source's module
 _given: set[str] = set()  # files and folders that parameters name; their content is hashed
 _made: set[str] = set()  # files and folders that plug-ins made themselves
+_only_plugins = False  # whether threads of this process are started by plug-ins alone
 
 
 def watch(name: str, source: Source) -> None:
@@ -56,6 +58,12 @@ def watch(name: str, source: Source) -> None:
 def give(paths: Iterable[str]) -> None:
     """Let plug-ins read files or folders: what their parameters name, or an empty one of theirs."""
     _given.update(os.path.realpath(Path(path).expanduser()) for path in paths)
+
+
+def expect_only_plugins() -> None:
+    """Count threads in which no code of splitsec runs as the plug-in's: so in a guest's process."""
+    global _only_plugins  # noqa: PLW0603 - of the process, like the hook
+    _only_plugins = True
 
 
 def _hear(event: str, told: tuple[Any, ...]) -> None:
@@ -90,7 +98,10 @@ def _hear_of_a_move(event: str, told: tuple[Any, ...]) -> None:
 
 
 def _opener(frame: FrameType | None) -> Source | None:
-    """Return the source that opens a file, through whatever packages; None if splitsec does."""
+    """Return the source that opens a file, through whatever packages; None if splitsec does.
+
+    A thread may have been told to open a file by code that is not among its callers.
+    """
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
         owner = _owner(module, frame.f_code.co_filename)
@@ -99,6 +110,8 @@ def _opener(frame: FrameType | None) -> Source | None:
         if module.startswith(_FRAMEWORK) and frame.f_code.co_filename.startswith(_ROOT):
             return None
         frame = frame.f_back
+    if _only_plugins and threading.current_thread() is not threading.main_thread():
+        return next(iter(_watched.values()), None)
     return None
 
 
@@ -119,8 +132,8 @@ def _check(source: Source, file: str, mode: str | None, flags: int) -> None:
     reads = "r" in mode or "+" in mode if mode else not flags & os.O_WRONLY
     if writes and (empties or not os.path.lexists(file)):
         _made.add(file)
-    elif reads and Path(file).exists() and not Path(file).is_dir():
-        _refuse_unknown(source, file)
+    elif reads and Path(file).exists() and (mode is None or not Path(file).is_dir()):
+        _refuse_unknown(source, file)  # os.open() of a folder leads to the files in it
 
 
 def _refuse_unknown(source: Source, file: str) -> None:

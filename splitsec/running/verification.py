@@ -123,7 +123,10 @@ class Checker:
                 load_per_image(record)
         except DataError as error:
             claim.problems.append(str(error))
-        specs = self._find_plugins(claim, record)
+        beside = self._isolation is not None and self._isolation.sandbox
+        problems = unvouched(record, self._plugins) if beside else []
+        claim.problems += problems
+        specs = None if problems else self._find_plugins(claim, record)
         if specs is None:
             return
         try:
@@ -221,6 +224,28 @@ class Checker:
             )
         if not claim.problems:
             claim.cell = cell
+
+
+def unvouched(record: Record, given: Mapping[str, str]) -> list[str]:
+    """Return which strangers' code would run where the scores are made, in a sentence each.
+
+    The scorer has the target's server and decodes the images, so the code of both is in its
+    process, sandbox or not. Whoever names its source has read it.
+
+    Args:
+        record: any record.
+        given: plain name to the path or name of the plug-in to use for it.
+    """
+    beside: tuple[Kind, ...] = ("target", "data")
+    found = []
+    for kind in beside:
+        name = getattr(record.spec, kind)
+        if name not in given and path_of(record.provenance.plugins.get(kind, {}).get("spec", "")):
+            found.append(
+                f"{kind} {name!r} is not built in, so its code runs where the scores are made; "
+                f"read it, then name it with --plugin {name}=PATH"
+            )
+    return found
 
 
 def locate(kind: Kind, record: Record, folder: Path | None, given: Mapping[str, str]) -> str:

@@ -178,6 +178,6 @@ def test_of_one_honest_and_ten_hostile_submissions_one_passes(
 
 SENTENCES = {
     "a broken contract": "no gradient reaches the client",
-    "forged numbers": "differs|is no record that splitsec writes",
+    "forged numbers": r"the AUC of its answers is 0\.\d+, and the record says 0\.98",
     "no claim": "does not say that it is a claim",
 }

@@ -15,6 +15,7 @@ import pytest
 
 from splitsec.errors import PluginError
 from splitsec.isolation.plugin_paths import unchanged_files
+from splitsec.plugins import reading
 from splitsec.plugins.importing import source_of
 from splitsec.plugins.loading import load_plugin
 from splitsec.plugins.parameters import build_parameters
@@ -218,9 +219,28 @@ def _as_moved(outside: Path) -> str:
     return f"{moved}VALUE = open({new + '/old/weights.json'!r}).read()\n"
 
 
+def _as_a_job_of_another_thread(outside: Path) -> str:
+    (outside / "weights.json").write_text("1")
+    return (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "with ThreadPoolExecutor() as pool:\n"
+        f"    VALUE = pool.submit(open, {str(outside / 'weights.json')!r}).result()\n"
+    )
+
+
+def _as_a_file_below_a_handle(outside: Path) -> str:
+    (outside / "weights.json").write_text("1")
+    return (
+        f"import os\nplace = os.open({str(outside)!r}, os.O_RDONLY)\n"
+        "VALUE = os.open('weights.json', os.O_RDONLY, dir_fd=place)\n"
+    )
+
+
 @pytest.mark.parametrize(
     "how",
     [
+        _as_a_job_of_another_thread,
+        _as_a_file_below_a_handle,
         _as_another_module,
         _as_link,
         _as_moved,
@@ -241,6 +261,7 @@ def test_what_is_outside_is_neither_imported_nor_read(
     tmp_path: Path, how: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(reading, "_only_plugins", True)  # as in the process of a guest
     outside = tmp_path / "outside"
     outside.mkdir()
     source = folder(tmp_path, how(outside))

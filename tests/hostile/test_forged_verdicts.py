@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import pytest
 
 from splitsec import cli
 from splitsec.cli.exit_codes import Exit
+from splitsec.isolation import Isolation
+from splitsec.progress import Silent
 from splitsec.records.reading import load_record
 from splitsec.records.record import Evidence, Record
 from splitsec.records.store import record_folder, write_record
+from splitsec.running.verification import Checker, ClaimedRecord
 from support.records import make_record
 
 
@@ -23,6 +27,7 @@ def verified(
     said: dict[str, Any] | None,
     ran: Record | None,
     *options: str,
+    plugins: Mapping[str, str] | None = None,
 ) -> tuple[int, dict[str, Any]]:
     """Verify a claim; return the exit code and what is reported of it.
 
@@ -33,8 +38,11 @@ def verified(
         said: what the sandbox prints of the claim, or None for nothing.
         ran: the record that it writes, or None for none.
         *options: of the command.
+        plugins: kind to the path of a plug-in that the claim is of.
     """
     claimed = make_record(evidence=Evidence(origin="claimed"))
+    for kind, path in (plugins or {}).items():
+        claimed.provenance.plugins[kind] = {"spec": path}
     file = write_record(record_folder(folder / "claims", claimed), claimed).folder
 
     def sandbox(words: list[str], shown: list[Path], writable: list[Path]) -> list[dict[str, Any]]:
@@ -78,6 +86,11 @@ def test_an_honest_run_is_identical(
     [
         (IDENTICAL, None, "its cell has no record of a run here"),
         (None, make_record(), "the run in the sandbox ended without a word about it"),
+        (
+            IDENTICAL | {"record": ["no text"]},
+            make_record(),
+            "the run in the sandbox ended without a word about it",
+        ),
         ({"outcome": "not run"}, None, "its cell has no record of a run here"),
         (
             {"outcome": "identical", "problems": ["\x1b[2Jall is well"]},
@@ -97,3 +110,35 @@ def test_what_the_sandbox_leaves_out_could_not_be_run(
     code, reported = verified(tmp_path, monkeypatch, capsys, said, ran)
     assert code == Exit.FAILED
     assert (reported["outcome"], reported["problems"]) == ("could not be run", [problem])
+
+
+@pytest.mark.parametrize("kind", ["target", "data"])
+def test_code_beside_the_scorer_is_run_only_by_who_has_read_it(
+    kind: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    record = make_record()
+    name = getattr(record.spec, kind)
+    theirs = tmp_path / "theirs.py"
+    theirs.touch()
+    plugins = {kind: str(theirs)}
+    given = tmp_path, monkeypatch, capsys, IDENTICAL, record
+    code, reported = verified(*given, plugins=plugins)
+    assert (code, reported["outcome"]) == (Exit.FAILED, "could not be run")
+    assert reported["problems"] == [
+        f"{kind} {name!r} is not built in, so its code runs where the scores are made; read it, "
+        f"then name it with --plugin {name}=PATH"
+    ]
+    code, reported = verified(*given, "--plugin", f"{name}={theirs}", plugins=plugins)
+    assert (code, reported["outcome"]) == (Exit.OK, "identical")
+
+
+def test_not_even_its_sandbox_runs_code_beside_the_scorer() -> None:
+    record = make_record()
+    record.provenance.plugins["target"] = {"spec": "theirs.py", "sha256": "0" * 64}
+    claim = ClaimedRecord("theirs", None, record)
+    Checker({}, Silent(), Isolation(sandbox=True)).check(claim)
+    assert any("runs where the scores are made" in one for one in claim.problems)
+    assert claim.cell is None

@@ -30,8 +30,9 @@ WAYS = {
     "raises": "in the attacker's process it raises, or releases no tensor",
     "process": "in the attacker's process it releases something else than as a client's",
     "memory": "in the attacker's process it releases something else than as a client's",
+    "later": "in the attacker's process it releases something else than as a client's",
 }
-SLOW = [pytest.param(how, marks=pytest.mark.slow) for how in ("process", "memory")]
+SLOW = [pytest.param(how, marks=pytest.mark.slow) for how in ("process", "memory", "later")]
 
 
 @pytest.mark.parametrize("how", ["callers", "raises", *SLOW])

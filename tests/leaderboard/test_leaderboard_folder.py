@@ -143,12 +143,16 @@ def test_a_record_may_publish_pictures_only(tmp_path: Path) -> None:
     record = cell("fsha", "none", 0, 0.5)
     source = store(tmp_path / "deep" / "results", [record], panel="../../outside.png")
     (next(source.rglob("panel.png"))).rename(tmp_path / "deep" / "outside.png")
-    with pytest.raises(DataError, match="is not among the records"):
-        build(source, tmp_path / "page")
+    options = "--format", "html", "--output", tmp_path / "page"
+    assert "is not among the records" in run(source, *options).stderr
     source = store(tmp_path / "text", [record], panel="record.json")
-    with pytest.raises(DataError, match=r"'record\.json' is not a PNG"):
-        build(source, tmp_path / "page")
-    assert not (tmp_path / "page" / "index.html").exists()
+    assert "left out: " in (said := run(source, *options).stderr)
+    assert "'record.json' is not a PNG" in said
+    page = tmp_path / "page"
+    (shown,) = taken(page / "assets" / "data.js")["cells"]
+    assert shown["picture"] is None
+    assert shown["missing"].startswith("The picture that came with this record is no PNG")
+    assert not list((page / "pictures").iterdir())
 
 
 def test_an_id_that_is_no_hash_names_no_file(tmp_path: Path) -> None:

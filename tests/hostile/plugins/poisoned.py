@@ -11,7 +11,7 @@ from splitsec import Defense, Parameters
 class PoisonedParameters(Parameters):
     """Parameters of the poison."""
 
-    how: Literal["raises", "process", "callers", "memory", "nothing"] = "nothing"
+    how: Literal["raises", "process", "callers", "memory", "later", "nothing"] = "nothing"
 
 
 def callers():
@@ -31,12 +31,15 @@ class Poisoned(Defense[PoisonedParameters]):
         """Release."""
         if not torch.is_tensor(images):
             raise TypeError("no images")
+        first = not hasattr(sys, "released")  # outlives the module, which each copy has anew
+        sys.released = True
         main = sys.modules["__main__"].__spec__
         found = {
             "raises": main is not None and main.name.endswith("isolation.guest"),
             "process": main is not None and main.name.endswith("isolation.guest"),
             "callers": any(file.endswith("copier.py") for file in callers()),
             "memory": "splitsec.training.client" not in sys.modules,
+            "later": not first and "splitsec.training.client" not in sys.modules,
             "nothing": False,
         }[self.parameters.how]
         if found and self.parameters.how == "raises":
