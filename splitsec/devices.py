@@ -8,12 +8,15 @@ measured images there. Random numbers are always drawn on the CPU and then copie
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from splitsec.errors import UsageError
 
 T = TypeVar("T")
 
@@ -47,6 +50,13 @@ class Device:
                 return cls(str(tensor.device))
             return cls()
         return cls(str(value.device))
+
+    @property
+    def description(self) -> str:
+        """Its name in records, with the model of a GPU."""
+        if not self.name.startswith("cuda"):
+            return self.name
+        return f"{self.name} ({torch.cuda.get_device_name(self.name)})"
 
     def put(self, value: T) -> T:
         """Return a value on this device.
@@ -103,3 +113,41 @@ def on_cpu(values: Tensor) -> Tensor:
 def zeros_for(module: nn.Module, *shape: int) -> Tensor:
     """Return zeros where a module's weights are, to see what it makes of a shape."""
     return torch.zeros(*shape, device=Device.of(module).name)
+
+
+def devices_named(name: str) -> list[Device]:
+    """Return the devices that a person asks for, over which sessions may be spread.
+
+    Args:
+        name: ``"cpu"``, ``"cuda"`` for all NVIDIA GPUs, ``"cuda:1"`` for one of them, ``"mps"``, or
+            ``"auto"`` for all NVIDIA GPUs, or else the CPU.
+
+    Returns:
+        One or more.
+
+    Raises:
+        UsageError: it is no such name, or torch finds no such device here.
+
+    Examples:
+        >>> devices_named("cpu")
+        [Device(name='cpu')]
+    """
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return [CPU]
+    found = re.fullmatch(r"(auto|cuda)|cuda:(\d{1,4})|(mps)", name)
+    if found is None:
+        raise UsageError(f"--device {name!r} is not auto, cpu, cuda, cuda:1 or mps")
+    if found[3]:
+        if not torch.backends.mps.is_available():
+            raise UsageError("--device mps: torch finds no GPU of Apple here")
+        return [Device("mps:0")]
+    if not torch.cuda.is_available():
+        why = "finds no NVIDIA GPU here" if torch.version.cuda else "was built without CUDA"
+        raise UsageError(f"--device {name}: this torch ({torch.__version__}) {why}")
+    gpus = [Device(f"cuda:{index}") for index in range(torch.cuda.device_count())]
+    if found[2] is None:
+        return gpus
+    if int(found[2]) >= len(gpus):
+        names = ", ".join(one.name for one in gpus)
+        raise UsageError(f"--device {name}: torch finds {names} here")
+    return [gpus[int(found[2])]]

@@ -53,7 +53,7 @@ def collect(cell: Cell) -> Provenance:
         platform=f"{platform.system()} {platform.machine()}",
         processor=_processor(),
         core=core_sha256(),
-        device=cell.device.name,
+        device=cell.device.description,
         threads=torch.get_num_threads(),
         commit=commit,
         dirty=dirty,

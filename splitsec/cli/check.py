@@ -11,6 +11,7 @@ import click
 from splitsec.cli.exit_codes import Exit
 from splitsec.cli.kind_and_spec import kind_and_spec
 from splitsec.cli.saying import say_json
+from splitsec.errors import UsageError
 from splitsec.escaping import one_line
 from splitsec.plugins.names import Kind
 
@@ -32,8 +33,17 @@ if TYPE_CHECKING:
     help="Run the checks in bubblewrap, for code that you have not read: no network, data, home "
     "or other processes.",
 )
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    metavar="NAME",
+    help="Where the cells of the checks run: cpu, cuda, cuda:1 or mps.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one line of JSON.")
-def command(words: tuple[str, ...], only: tuple[str, ...], sandbox: bool, as_json: bool) -> int:
+def command(
+    words: tuple[str, ...], only: tuple[str, ...], sandbox: bool, device: str, as_json: bool
+) -> int:
     """Check that a plug-in keeps its contract: it loads, runs, repeats itself and leaves no trace.
 
     SPEC is a name, distribution/name, a file or a folder, with parameters after it as in
@@ -48,11 +58,13 @@ def command(words: tuple[str, ...], only: tuple[str, ...], sandbox: bool, as_jso
     )
     kind, spec = kind_and_spec(words, usage)
     if sandbox:
+        if device != "cpu":
+            raise UsageError(f"--sandbox shows no GPU to what runs in it; --device {device}")
         report = _check_in_sandbox(spec, kind, only)
         return _say(report, as_json, shown=False)
     results = sys.stdout
     with redirect_stdout(sys.stderr):  # stdout is for the report only
-        report = _check(spec, kind, only, None if as_json else results)
+        report = _check(spec, kind, only, device, None if as_json else results)
     with redirect_stdout(results):
         return _say(report, as_json, shown=True)
 
@@ -87,7 +99,9 @@ def _check_in_sandbox(spec: str, kind: Kind | None, only: tuple[str, ...]) -> Re
         )
 
 
-def _check(spec: str, kind: Kind | None, only: tuple[str, ...], results: TextIO | None) -> Report:
+def _check(
+    spec: str, kind: Kind | None, only: tuple[str, ...], device: str, results: TextIO | None
+) -> Report:
     """Run the checks, and show each on ``results`` when it is done; briefly on stderr if None."""
     from splitsec.cli.check_rows import Rows
     from splitsec.cli.consoles import note_console, result_console
@@ -95,4 +109,4 @@ def _check(spec: str, kind: Kind | None, only: tuple[str, ...], results: TextIO 
 
     rows = None if results is None else result_console(results)
     with Rows(rows, note_console(), spec) as listener:
-        return check_plugin(spec, kind, only=only, listener=listener)
+        return check_plugin(spec, kind, only=only, device=device, listener=listener)

@@ -86,7 +86,7 @@ def _devices() -> Requirement:
 
     cores, threads = os.cpu_count() or 1, get_profile("quick").threads
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    names = f"GPUs, not used yet: {', '.join(gpus)}" if gpus else "no GPU, and none is needed"
+    names = f"--device auto uses {', '.join(gpus)}" if gpus else "no GPU, and none is needed"
     says = f"{cores} CPU cores, of which the quick profile uses {threads}; {names}"
     return Requirement("devices", True, True, says)
 

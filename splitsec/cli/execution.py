@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import click
 
@@ -17,6 +18,9 @@ from splitsec.data.secret import secret_from
 from splitsec.errors import UsageError
 from splitsec.isolation import Isolation, isolation_for
 from splitsec.records.store import Rerun
+
+if TYPE_CHECKING:
+    from splitsec.devices import Device
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,6 +53,7 @@ class Execution(NamedTuple):
         workers: number of processes on this machine.
         address: address of the cluster, or None for Ray's own choice.
         gpus: GPUs that Ray reserves for each session.
+        device: where models and batches live, as a person names it.
         shard: the part of the grid to run, or None for all of it.
         timeout: seconds that a cell may take, or None.
         isolate: whether attacks run in processes of their own; None for those not built in.
@@ -69,6 +74,7 @@ class Execution(NamedTuple):
     workers: int
     address: str | None
     gpus: float
+    device: str
     shard: Shard | None
     timeout: float | None
     isolate: bool | None
@@ -96,9 +102,21 @@ class Execution(NamedTuple):
             processes=self.attack_processes,
         )
 
+    def devices(self) -> list[Device]:
+        """Return the devices that sessions use, see :func:`splitsec.devices.devices_named`."""
+        from splitsec.devices import CPU, Device, devices_named
+
+        if self.executor == "ray":  # which shows a session the GPUs that it reserved
+            return [Device("cuda:0") if self.gpus and self.device != "cpu" else CPU]
+        return [CPU] if self.sandbox else devices_named(self.device)
+
     def check(self) -> None:
         """Raise a UsageError if options contradict each other."""
         self.isolation()
+        if self.sandbox and self.device not in ("auto", "cpu"):
+            raise UsageError(f"--sandbox shows no GPU to what runs in it; --device {self.device}")
+        if self.executor == "ray" and self.device not in ("auto", "cpu"):
+            raise UsageError("--device is for this machine; a Ray cluster has --gpus")
         if self.sandbox:
             from splitsec.isolation.sandbox import check_sandbox
 
@@ -125,7 +143,7 @@ class Execution(NamedTuple):
         from splitsec.running.executors.workers import Workers
 
         if self.workers > 1 or self.timeout is not None:
-            return Workers(self.workers, self.timeout, self.keep_models)
+            return Workers(self.workers, self.timeout, self.keep_models, self.devices())
         return InProcess(self.keep_models)
 
 
@@ -154,7 +172,14 @@ _OPTIONS = (
         type=click.FloatRange(0),
         default=0.0,
         metavar="SHARE",
-        help="GPUs, such as 0.25, that Ray reserves per session; cells do not use them yet.",
+        help="GPUs, such as 0.25, that Ray reserves per session, which then uses them.",
+    ),
+    click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        metavar="NAME",
+        help="Where models live: cpu, cuda (all GPUs), cuda:1 or mps. auto: cuda, or else cpu.",
     ),
     click.option(
         "--timeout",
@@ -286,11 +311,13 @@ def execute(
     results = sys.stdout
     # Output of libraries and plug-ins is not a result.
     with redirect_stdout(sys.stderr), secret_from(how.secret_file):
+        from splitsec.cli.dry_run import say_plan
         from splitsec.cli.progress_bars import shown
         from splitsec.records.store import check_writable
         from splitsec.running.runs import distinct, run_cells, take_shard
 
-        resolved = distinct(cells(how.isolation()))
+        device = how.devices()[0]
+        resolved = [replace(one, device=device) for one in distinct(cells(how.isolation()))]
         if not resolved:
             say("the grid is empty: this request gives no cell", err=True)
             return Exit.EMPTY
@@ -301,7 +328,7 @@ def execute(
                 return Exit.OK
         if how.dry_run:
             with redirect_stdout(results):
-                _say_plan(resolved, how)
+                say_plan(resolved, how)
             return Exit.OK
         if how.key is not None:
             _refuse_to_sign_for_strangers(resolved)
@@ -351,45 +378,3 @@ def _report(record: Any, how: Execution) -> None:
 
     folder = find_folder(how.output, record.spec, record.cell_id)
     print_summary(record, result_console(), folder)
-
-
-def _say_plan(cells: Sequence[Any], how: Execution) -> None:
-    """Print the cells that would run, and an estimate from past records or from timed steps."""
-    from splitsec.cli.progress_bars import duration, shown
-    from splitsec.errors import DataError
-    from splitsec.records.store import load_records
-    from splitsec.running.estimate import make_plan, untimed
-    from splitsec.running.runs import with_records
-
-    with shown(len(cells)) as progress:
-        known = with_records(cells, how.output, progress, how.rerun)
-    for cell, record in known:
-        state = "to run" if record is None else f"has a record ({record.status})"
-        say(f"{cell.spec.title()}: {state}")
-    if any(record is not None for _, record in known):
-        say("a dry run reads no images: a cell whose images have changed since will run", err=True)
-    try:
-        past = load_records([how.output], left_out=lambda problem: None)
-    except DataError:
-        past = []
-    to_run = [cell for cell, record in known if record is None]
-    unknown = untimed(to_run, past)
-    measured = []
-    if unknown:
-        from splitsec.running.measured_costs import measure
-
-        say("timing a few steps of each kind of cell", err=True)
-        measured = measure(unknown)
-    plan = make_plan(to_run, [*past, *measured])
-    timed = len(plan.cells) - plan.untimed
-    about = duration(plan.seconds / how.workers)
-    by = f"with --workers {how.workers}" if how.executor == "local" else "one after the other"
-    estimate = f"; about {about} {by}" if timed else ""
-    if timed and measured:
-        estimate += ", an estimate from a few steps timed here, without scoring"
-    if plan.untimed and plan.cells:
-        estimate += f"; no timing yet for {plan.untimed} of them"
-    say(
-        f"{len(cells)} cells: {len(cells) - len(plan.cells)} have a record, {len(plan.cells)} to "
-        f"run in {plan.trainings} trainings{estimate}"
-    )

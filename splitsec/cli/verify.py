@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,6 +152,10 @@ def command(
         if chosen and not execution.dry_run:
             with shown(len(chosen)) as progress, _store(output) as store:
                 executor, allowance = execution.make_executor(), Allowance(allowed, seeds)
+                device = execution.devices()[0]
+                for claim in chosen:
+                    assert claim.cell is not None, "it was chosen for that"
+                    claim.cell = replace(claim.cell, device=device)
                 for _ in run_again(chosen, store, progress, executor, allowance):
                     pass
         with redirect_stdout(results):

@@ -8,12 +8,14 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splitsec.cells.requests import Request, make_request
 from splitsec.data.loading import ImageHashes
+from splitsec.devices import devices_named
 from splitsec.errors import DataError, NotApplicable, UsageError, unknown_name
 from splitsec.isolation import isolation_for
 from splitsec.progress import Silent
@@ -30,13 +32,14 @@ if TYPE_CHECKING:
 _LOOK_AGAIN_SECONDS = 1.0  # between looks for sessions that another run finished
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - a keyword per option of the command
     attack: str = "strongest",
     defense: str = "none",
     *,
     parameters: Mapping[str, Any] | None = None,
     isolate: bool | None = None,
     sandbox: bool = False,
+    device: str = "auto",
     output: str | Path = "results",
     keep_models: bool = False,
     progress: CellProgress | None = None,
@@ -52,6 +55,7 @@ def evaluate(
         isolate: whether the attack runs in a process of its own; by default only built-in
             attacks run in this process.
         sandbox: whether bubblewrap denies that process the network and files.
+        device: where models and batches live, see :func:`splitsec.devices.devices_named`.
         output: folder in which the record's own folder is made.
         keep_models: whether trained models are kept beside the record; see
             :func:`splitsec.load_model`.
@@ -72,6 +76,7 @@ def evaluate(
     cells = resolve(request, isolation_for(isolate, sandbox=sandbox, hidden=(str(output),)))
     if len(cells) != 1:
         raise UsageError(f"evaluate() runs one cell, but this asks for {len(cells)}")
+    cells = [replace(cells[0], device=devices_named(device)[0])]
     executor = InProcess(keep_models)
     (record,) = run_cells(cells, Path(output), progress or Silent(), executor=executor)
     return record

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import splitsec
-from splitsec.devices import CPU, Device, beside, on_cpu, zeros_for
+from splitsec.devices import CPU, Device, beside, devices_named, on_cpu, zeros_for
+from splitsec.errors import UsageError
 from splitsec.plugins.target import SplitModel
 
 META = Device("meta")
@@ -170,3 +171,55 @@ def test_each_thing_is_put_in_one_place() -> None:
         if method.attr == "put" and ast.unparse(method.value).split(".")[-1] == "device"
     )
     assert found == PUTS
+
+
+def gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Have torch find so many GPUs."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "found"),
+    [
+        ("cpu", 2, ["cpu"]),
+        ("auto", 0, ["cpu"]),
+        ("auto", 1, ["cuda:0"]),
+        ("auto", 2, ["cuda:0", "cuda:1"]),
+        ("cuda", 2, ["cuda:0", "cuda:1"]),
+        ("cuda:1", 2, ["cuda:1"]),
+    ],
+)
+def test_a_name_gives_devices(
+    name: str, count: int, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus(monkeypatch, count)
+    assert [one.name for one in devices_named(name)] == found
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "says"),
+    [
+        ("gpu", 1, "--device 'gpu' is not auto, cpu, cuda, cuda:1 or mps"),
+        ("cuda:", 1, "is not auto"),
+        ("cuda:-1", 1, "is not auto"),
+        ("meta", 1, "is not auto"),
+        ("cuda", 0, r"--device cuda: this torch \(.*\) (was built without|finds no NVIDIA)"),
+        ("cuda:0", 0, "--device cuda:0: this torch"),
+        ("cuda:2", 2, "--device cuda:2: torch finds cuda:0, cuda:1 here"),
+        ("mps", 0, "--device mps: torch finds no GPU of Apple here"),
+    ],
+)
+def test_a_device_that_is_not_here_is_said(
+    name: str, count: int, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus(monkeypatch, count)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UsageError, match=says):
+        devices_named(name)
+
+
+def test_a_gpu_is_described_with_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda name: f"model of {name}")
+    assert Device("cuda:1").description == "cuda:1 (model of cuda:1)"
+    assert CPU.description == "cpu"

@@ -12,6 +12,7 @@ import pytest
 
 from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
+from splitsec.devices import Device
 from splitsec.progress import Silent
 from splitsec.records.reading import load_record
 from splitsec.running.executors.workers import Workers
@@ -64,6 +65,21 @@ def test_workers_give_the_same_records(tmp_path: Path) -> None:
     assert all(record.status == "ok" for record in alone)
     assert {one.cell_id: one.numbers() for one in alone} == {
         one.cell_id: one.numbers() for one in beside
+    }
+
+
+@pytest.mark.slow
+def test_sessions_are_spread_over_devices(tmp_path: Path) -> None:
+    """Torch tells these two apart, though both are the processor."""
+    cells = grid(tmp_path, "pass")
+    alone = list(run_cells(cells, tmp_path / "alone", Silent()))
+    devices = [Device("cpu"), Device("cpu:0")]
+    spread = list(
+        run_cells(cells, tmp_path / "spread", Silent(), executor=Workers(2, devices=devices))
+    )
+    assert {one.provenance.device for one in spread} == {"cpu", "cpu:0"}
+    assert {one.cell_id: one.numbers() for one in alone} == {
+        one.cell_id: one.numbers() for one in spread
     }
 
 

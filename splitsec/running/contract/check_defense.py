@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -202,6 +203,7 @@ def retains_utility(subject: Subject) -> Outcome:
     """Report how much of a small segmentation model's utility the defense retains."""
     (cell,) = subject.resolve(_LEARNS_SETTINGS, **_LEARNS)
     (bare,) = small_cells(_LEARNS_SETTINGS, **_LEARNS)
+    bare = replace(bare, device=subject.device)
     defended, undefended = subject.run([cell, bare])
     if defended.status == "skipped":
         raise NotApplicable(str(defended.reason))

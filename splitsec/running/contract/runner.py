@@ -12,6 +12,7 @@ from types import ModuleType
 
 from splitsec.cells.configured import ConfiguredPlugin, configure
 from splitsec.cells.plugin_requests import parse_plugins
+from splitsec.devices import devices_named
 from splitsec.errors import (
     NotApplicable,
     PluginError,
@@ -34,6 +35,7 @@ def check_plugin(
     kind: Kind | None = None,
     *,
     only: Collection[str] = (),
+    device: str = "cpu",
     listener: CheckListener | None = None,
 ) -> Report:
     """Check that a plug-in keeps its contract.
@@ -44,6 +46,7 @@ def check_plugin(
         kind: attack, defense, target or data; needed only if plug-ins of several kinds match.
         only: names of the checks to run; all by default. Some need cells of an earlier check and
             are skipped without it.
+        device: where its cells run, see :func:`splitsec.devices.devices_named`.
         listener: hears of each check as it begins and ends.
 
     Returns:
@@ -51,8 +54,9 @@ def check_plugin(
 
     Raises:
         UsageError: no plug-in has that name or path, several kinds have it, or there is no such
-            parameter or check.
+            parameter, check or device.
     """
+    place = devices_named(device)[0]
     requests = parse_plugins(str(spec))
     if len(requests) != 1:
         raise UsageError(f"{str(spec)!r} names {len(requests)} plug-ins; check one at a time")
@@ -94,7 +98,7 @@ def check_plugin(
     listener.planned(configured.label, {check.name: check.seconds for check in checks})
     listener.ended(findings[0])
     with tempfile.TemporaryDirectory(prefix="splitsec-check-") as folder:
-        subject = Subject(watched(configured), str(spec), Path(folder), watch)
+        subject = Subject(watched(configured), str(spec), Path(folder), watch, place)
         findings += _run(checks, subject, listener)
     return _found(report, findings)
 

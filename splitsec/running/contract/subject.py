@@ -11,6 +11,7 @@ from splitsec.cells.cell import Cell
 from splitsec.cells.configured import ConfiguredPlugin
 from splitsec.cells.requests import make_request
 from splitsec.cells.resolve import resolve
+from splitsec.devices import CPU, Device
 from splitsec.errors import NotApplicable
 from splitsec.plugins.loading import summary_of
 from splitsec.plugins.names import PLURALS
@@ -56,6 +57,7 @@ class Subject:
         request: its name or path, with parameters.
         folder: temporary folder for records.
         watch: what its calls did.
+        device: where its cells run.
         tried: purpose to cells and their records, for later checks.
     """
 
@@ -63,6 +65,7 @@ class Subject:
     request: str
     folder: Path
     watch: SurroundingsWatch
+    device: Device = CPU
     tried: dict[str, tuple[Cell, Record]] = field(default_factory=dict)
 
     @property
@@ -79,7 +82,7 @@ class Subject:
         kind = self.configured.plugin.kind
         cells = small_cells(settings, **{**request, kind: self.request})
         watched: dict[str, Any] = {kind: self.configured}
-        return [replace(cell, **watched) for cell in cells]
+        return [replace(cell, device=self.device, **watched) for cell in cells]
 
     def run(self, cells: list[Cell], store: str = "cells") -> list[Record]:
         """Run cells as ``splitsec eval`` does, and return their records in order."""

@@ -13,9 +13,10 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, redirect_stdout, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any
 
 from splitsec.cells.cell import Cell
 from splitsec.cells.transport import CellMessage, load_cell
+from splitsec.devices import Device
 from splitsec.errors import OutputError, WorkerError
 from splitsec.interruption import interrupt_on_signals
 from splitsec.progress import Relay, Stage
@@ -121,12 +123,20 @@ class Workers:
         timeout: seconds that a cell may take, or None; the first cell of a session includes its
             training.
         keep_models: whether trained models are kept beside the records.
+        devices: sessions are spread over these; by default each cell has its own.
     """
 
-    def __init__(self, count: int, timeout: float | None = None, keep_models: bool = False) -> None:
+    def __init__(
+        self,
+        count: int,
+        timeout: float | None = None,
+        keep_models: bool = False,
+        devices: Sequence[Device] = (),
+    ) -> None:
         self._count = count
         self._timeout = timeout
         self._keep_models = keep_models
+        self._devices = devices
 
     def run(
         self, queue: Queue, store: Path, progress: CellProgress
@@ -141,7 +151,8 @@ class Workers:
         try:
             while True:
                 while len(running) < self._count and (cells := queue.take()) is not None:
-                    running.append(self._start(cells, store, progress))
+                    placed = self._placed(cells, running)
+                    running.append(self._start(placed, store, progress))
                 if not running:
                     return
                 for worker in _ready(running, self._timeout):
@@ -157,6 +168,14 @@ class Workers:
                     yield cell, record
         finally:
             _stop(running)
+
+    def _placed(self, cells: list[Cell], running: Sequence[_Worker]) -> list[Cell]:
+        """Return cells on the device that the fewest sessions use."""
+        if not self._devices:
+            return cells
+        used = Counter(worker.cells[0].device for worker in running)
+        free = min(self._devices, key=lambda one: used[one])
+        return [replace(cell, device=free) for cell in cells]
 
     def _start(self, cells: list[Cell], store: Path, progress: CellProgress) -> _Worker:
         spawn = multiprocessing.get_context("spawn")

@@ -1,0 +1,54 @@
+"""What ``--dry-run`` prints: the cells, and how long they may take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from splitsec.cli.saying import say
+
+if TYPE_CHECKING:
+    from splitsec.cli.execution import Execution
+
+
+def say_plan(cells: Sequence[Any], how: Execution) -> None:
+    """Print the cells that would run, and an estimate from past records or from timed steps."""
+    from splitsec.cli.progress_bars import duration, shown
+    from splitsec.errors import DataError
+    from splitsec.records.store import load_records
+    from splitsec.running.estimate import make_plan, untimed
+    from splitsec.running.runs import with_records
+
+    with shown(len(cells)) as progress:
+        known = with_records(cells, how.output, progress, how.rerun)
+    for cell, record in known:
+        state = "to run" if record is None else f"has a record ({record.status})"
+        say(f"{cell.spec.title()}: {state}")
+    if any(record is not None for _, record in known):
+        say("a dry run reads no images: a cell whose images have changed since will run", err=True)
+    try:
+        found = load_records([how.output], left_out=lambda problem: None)
+    except DataError:
+        found = []
+    past = [one for one in found if one.provenance.device == how.devices()[0].description]
+    to_run = [cell for cell, record in known if record is None]
+    unknown = untimed(to_run, past)
+    measured = []
+    if unknown:
+        from splitsec.running.measured_costs import measure
+
+        say("timing a few steps of each kind of cell", err=True)
+        measured = measure(unknown)
+    plan = make_plan(to_run, [*past, *measured])
+    timed = len(plan.cells) - plan.untimed
+    about = duration(plan.seconds / how.workers)
+    by = f"with --workers {how.workers}" if how.executor == "local" else "one after the other"
+    estimate = f"; about {about} {by}" if timed else ""
+    if timed and measured:
+        estimate += ", an estimate from a few steps timed here, without scoring"
+    if plan.untimed and plan.cells:
+        estimate += f"; no timing yet for {plan.untimed} of them"
+    say(
+        f"{len(cells)} cells: {len(cells) - len(plan.cells)} have a record, {len(plan.cells)} to "
+        f"run in {plan.trainings} trainings{estimate}"
+    )
