@@ -13,6 +13,7 @@ from splitsec.cells.cell import Cell
 from splitsec.data.parts import Data
 from splitsec.errors import PluginError
 from splitsec.isolation.copies import DefenseCopy, Expected, check_same
+from splitsec.isolation.host import Guest
 from splitsec.isolation.plugin_paths import unchanged_files
 from splitsec.plugins.defense import Defense, DefenseSeeds, begin_defense
 from splitsec.plugins.loading import absolute_spec
@@ -21,9 +22,9 @@ from splitsec.plugins.target import Loss, SplitModel
 from splitsec.randomness import derive_seed
 from splitsec.shapes import SmashedShape
 from splitsec.state import UnfitError
-from splitsec.training.isolated_clients import Apart, IsolatedSide
+from splitsec.training.isolated_clients import MODULE, IsolatedSide
 from splitsec.training.release import AT_ONCE, Sender
-from splitsec.training.sides import ClientSide, PluginUse, SidePlan
+from splitsec.training.sides import ClientSide, PluginUse, SidePlan, label_of
 from splitsec.training.trained import features_of
 
 
@@ -60,8 +61,26 @@ def plan_of(cell: Cell, data: Data, smashed: SmashedShape, learning_rate: float 
     )
 
 
+def start_clients(cell: Cell) -> Guest:
+    """Start a process for the clients of one session of a cell whose clients are isolated.
+
+    It imports torch for seconds, so it is started while something else goes on.
+    """
+    assert cell.apart is not None, "the clients are isolated"
+    methods = (cell.target, cell.defense)
+    inputs = [Path(path) for one in methods for path in one.absolute_inputs().values()]
+    sources = [*unchanged_files(one.plugin for one in methods), *inputs]
+    label = label_of(*(one.label for one in methods))
+    return Guest(label, cell.apart, sources, cell.device, module=MODULE, charged=False)
+
+
 def side_of(
-    cell: Cell, plan: SidePlan, model: SplitModel, loss: Loss, data: Data
+    cell: Cell,
+    plan: SidePlan,
+    model: SplitModel,
+    loss: Loss,
+    data: Data,
+    guest: Guest | None = None,
 ) -> ClientSide | IsolatedSide:
     """Return the clients of a session.
 
@@ -71,15 +90,14 @@ def side_of(
         model: the split model; clients in this process train their parts of it.
         loss: the target's loss.
         data: the cell's images.
+        guest: a process of :func:`start_clients`, if one has been started.
     """
     parts = data.private
     if cell.apart is None:
         return ClientSide(plan, model, loss, partial(new_defense, cell), parts, cell.device)
-    methods = (cell.target, cell.defense)
-    inputs = [Path(path) for one in methods for path in one.absolute_inputs().values()]
-    apart = Apart(cell.apart, [*unchanged_files(one.plugin for one in methods), *inputs])
     server = partial(features_of, model.server, name=cell.target.label)
-    return IsolatedSide(plan, parts, cell.device, apart, None if model.head is None else server)
+    guest = guest or start_clients(cell)
+    return IsolatedSide(plan, parts, guest, None if model.head is None else server)
 
 
 def new_defense(cell: Cell) -> Defense[Any]:

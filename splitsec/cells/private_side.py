@@ -18,11 +18,19 @@ from torch import Tensor, nn
 
 from splitsec.cells.attacker import Attacker, Hijacker
 from splitsec.cells.cell import Cell, build_model, victims_of
-from splitsec.cells.clients import check_sent, copy_of_defense, granted_copy, plan_of, side_of
+from splitsec.cells.clients import (
+    check_sent,
+    copy_of_defense,
+    granted_copy,
+    plan_of,
+    side_of,
+    start_clients,
+)
 from splitsec.checkpoint import Checkpoints
 from splitsec.data.parts import Data
 from splitsec.errors import UsageError, blaming
 from splitsec.isolation import Isolation
+from splitsec.isolation.host import Guest
 from splitsec.plugins.attack import Hijacking
 from splitsec.plugins.grants import Holdings, given
 from splitsec.plugins.target import SplitModel, Target, smashed_shape
@@ -67,6 +75,7 @@ class PrivateSide:
         self.data = data
         self.checkpoints = checkpoints or Checkpoints()
         self._sides: list[ClientSide | IsolatedSide] = []
+        self._started: list[Guest] = []
         self.victims = victims_of(data.private, cell.spec.victims)
         self._label = cell.target.label
         with blaming(self._label, "__init__()"):
@@ -283,10 +292,15 @@ class PrivateSide:
             clients=clients,
         )
 
+    def expect_session(self) -> None:
+        """Start the process of a session's clients ahead, if they are isolated."""
+        if self.cell.apart is not None:
+            self._started.append(start_clients(self.cell))
+
     def close(self) -> None:
         """End the processes of all clients."""
-        for side in self._sides:
-            side.close()
+        for one in (*self._sides, *self._started):
+            one.close()
 
     def _new_session(
         self, learning_rate: float | None = None, *, honest: bool = True
@@ -294,7 +308,8 @@ class PrivateSide:
         """Return a session that has not begun, with its clients."""
         model = self.model()
         plan = plan_of(self.cell, self.data, self.smashed, learning_rate)
-        side = side_of(self.cell, plan, model, self.target.loss, self.data)
+        guest = self._started.pop() if self._started else None
+        side = side_of(self.cell, plan, model, self.target.loss, self.data, guest)
         self._sides.append(side)
         seeds = ReleaseSeeds(tuple(one.generator for one in plan.defenses), self.data.sha256)
         traffic = Traffic(self.victims)

@@ -108,6 +108,7 @@ class SharedSession:
             return
         self.side = PrivateSide(self._cells[0], self.data, self._checkpoints)
         self._is_built = True
+        self.side.expect_session()
         self.baselines = SessionBaselines(self.data, self.side.victims, self._cells[0].device)
         for one in self._cells:
             self._attackers[id(one)] = self._built(one)
@@ -115,6 +116,8 @@ class SharedSession:
     def _train(self, progress: Progress) -> None:
         """Run the honest training, and keep its result."""
         built = [one for one in self._attackers.values() if isinstance(one, Attacker)]
+        if any(one.threat.active for one in built):
+            self.side.expect_session()
         with self.clock.timed("honest training"):
             self.trained = self.side.honest(
                 progress, [one for one in built if one.listens], self._validate, self.clock.seconds

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from splitsec.data.parts import Part
-from splitsec.devices import Device, on_cpu
+from splitsec.devices import on_cpu
 from splitsec.errors import PluginError, SplitsecError
-from splitsec.isolation import Isolation
 from splitsec.isolation.host import Answer, Guest
 from splitsec.isolation.protocol import Frame, MalformedError
 from splitsec.plugins.messages import Message, kind_of
@@ -28,22 +25,10 @@ from splitsec.training.sides import SidePlan
 from splitsec.training.wire import Exchanger
 
 MODULE = "splitsec.training.client_guest"
+"""What the process of the clients runs."""
 
 _DOUBLE_BYTES = 8  # of the largest type that an answer may have
 _MOST_BYTES = 4 << 30  # of weights, of a state, and of what crosses the wire at once
-
-
-@dataclass(frozen=True)
-class Apart:
-    """How the clients' side is kept apart.
-
-    Attributes:
-        isolation: how its process is isolated.
-        sources: files and folders that it must see: its plug-ins', and those of parameters.
-    """
-
-    isolation: Isolation
-    sources: Sequence[Path]
 
 
 class IsolatedSide:
@@ -52,8 +37,7 @@ class IsolatedSide:
     Args:
         plan: what they are built from.
         parts: images and labels of each client.
-        device: where the model is.
-        apart: how their process is isolated.
+        guest: their process, which runs :data:`MODULE` and knows nothing yet.
         server: what the server makes of smashed data, in evaluation mode; None unless clients
             have a head.
 
@@ -68,18 +52,10 @@ class IsolatedSide:
         self,
         plan: SidePlan,
         parts: Sequence[Part],
-        device: Device,
-        apart: Apart,
+        guest: Guest,
         server: Callable[[Tensor], Tensor] | None,
     ) -> None:
-        self.guest = Guest(
-            plan.label,
-            apart.isolation,
-            apart.sources,
-            device,
-            module=MODULE,
-            charged=False,
-        )
+        self.guest = guest
         tensors = {}
         for client, part in enumerate(parts):
             tensors[f"images {client}"] = torch.from_numpy(part.images)

@@ -83,13 +83,17 @@ class SidePlan(BaseModel):
     @property
     def label(self) -> str:
         """What the clients' side is called in errors."""
-        target, defense = self.names
-        return f"the clients' side ({defense}, {target})"
+        return label_of(*self.names)
 
     @property
     def shapes(self) -> tuple[Shape, SmashedShape]:
         """Shapes of an image and of its smashed data."""
         return Shape(*self.image), smashed_shape_of(self.smashed)
+
+
+def label_of(target: str, defense: str) -> str:
+    """Return what the clients' side is called in errors, from the labels of both."""
+    return f"the clients' side ({defense}, {target})"
 
 
 class ReleaseSeeds(NamedTuple):

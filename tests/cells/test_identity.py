@@ -134,10 +134,10 @@ def evaluated(**options: Any) -> Record:
 @pytest.mark.usefixtures("folder")
 def test_other_weights_behind_a_path_are_not_believed_to_be_the_old_ones(folder: Path) -> None:
     times = (folder / "one.txt").stat()
-    first = evaluated(attack="none", defense="./scaled.py:scale=one.txt")
+    first = evaluated(attack="none", defense="./scaled.py:scale=one.txt", isolate=False)
     (folder / "one.txt").write_text("0.75")
     os.utime(folder / "one.txt", ns=(times.st_atime_ns, times.st_mtime_ns))
-    second = evaluated(attack="none", defense="./scaled.py:scale=one.txt")
+    second = evaluated(attack="none", defense="./scaled.py:scale=one.txt", isolate=False)
     assert [(one.status, one.reason) for one in (first, second)] == [("ok", None)] * 2
     assert first.cell_id != second.cell_id
     assert first.history != second.history

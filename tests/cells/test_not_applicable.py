@@ -89,6 +89,9 @@ FIRST = ("begin", "split", "catalogue")
 SAID_APART = ("__init__", "threat_model", "answer", "fit")
 """Methods of isolated attacks, which say everything else over the same channel."""
 
+CLIENTS_APART = ("begin", "release", "split")
+"""Methods of isolated clients, which do so, too."""
+
 CASES = [
     pytest.param(kind, method, marks=() if method in FIRST else pytest.mark.slow)
     for kind, methods in METHODS.items()
@@ -132,7 +135,9 @@ def test_it_is_a_skipped_cell_with_its_sentence(
     kind: str, method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "own.py").write_text(plugin(kind, method))
-    records = {one["spec"][kind]: one for one in ran(kind, tmp_path, capsys)}
+    here = kind in ("defense", "target") and method not in CLIENTS_APART
+    words = ["--no-isolate"] if here else []
+    records = {one["spec"][kind]: one for one in ran(kind, tmp_path, capsys, *words)}
     own = records.pop("own")
     (other,) = records.values()
     assert (own["status"], own["reason"]) == ("skipped", SAID)
