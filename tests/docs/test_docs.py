@@ -56,7 +56,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "mine.py").write_text(first.text)
     with chdir(folder):
         assert run(["new", "attack", "my-attack"]) == 0
-        assert run(["new", "defense", "my-defense"]) == 0
     draw_scans(folder / "scans", 240)
     return folder
 
