@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splitsec.cli.saying import say
+from splitsec.records.store import Rerun
 
 if TYPE_CHECKING:
-    from splitsec.cli.execution import Execution
+    from splitsec.devices import Device
 
 
-def say_plan(cells: Sequence[Any], how: Execution) -> None:
-    """Print the cells that would run, and an estimate from past records or from timed steps."""
+def say_plan(
+    cells: Sequence[Any], output: Path, rerun: Rerun, device: Device, workers: int | None
+) -> None:
+    """Print the cells that would run, and an estimate from past records or from timed steps.
+
+    Args:
+        cells: all cells of the request.
+        output: folder of records.
+        rerun: which cells with a record run again.
+        device: where they would run; records of other devices tell nothing of their time.
+        workers: processes on this machine, or None for a cluster.
+    """
     from splitsec.cli.progress_bars import duration, shown
     from splitsec.errors import DataError
     from splitsec.records.store import load_records
@@ -20,17 +32,17 @@ def say_plan(cells: Sequence[Any], how: Execution) -> None:
     from splitsec.running.runs import with_records
 
     with shown(len(cells)) as progress:
-        known = with_records(cells, how.output, progress, how.rerun)
+        known = with_records(cells, output, progress, rerun)
     for cell, record in known:
         state = "to run" if record is None else f"has a record ({record.status})"
         say(f"{cell.spec.title()}: {state}")
     if any(record is not None for _, record in known):
         say("a dry run reads no images: a cell whose images have changed since will run", err=True)
     try:
-        found = load_records([how.output], left_out=lambda problem: None)
+        found = load_records([output], left_out=lambda problem: None)
     except DataError:
         found = []
-    past = [one for one in found if one.provenance.device == how.devices()[0].description]
+    past = [one for one in found if one.provenance.device == device.description]
     to_run = [cell for cell, record in known if record is None]
     unknown = untimed(to_run, past)
     measured = []
@@ -41,8 +53,8 @@ def say_plan(cells: Sequence[Any], how: Execution) -> None:
         measured = measure(unknown)
     plan = make_plan(to_run, [*past, *measured])
     timed = len(plan.cells) - plan.untimed
-    about = duration(plan.seconds / how.workers)
-    by = f"with --workers {how.workers}" if how.executor == "local" else "one after the other"
+    about = duration(plan.seconds / (workers or 1))
+    by = f"with --workers {workers}" if workers else "one after the other"
     estimate = f"; about {about} {by}" if timed else ""
     if timed and measured:
         estimate += ", an estimate from a few steps timed here, without scoring"

@@ -328,7 +328,8 @@ def execute(
                 return Exit.OK
         if how.dry_run:
             with redirect_stdout(results):
-                say_plan(resolved, how)
+                workers = how.workers if how.executor == "local" else None
+                say_plan(resolved, how.output, how.rerun, device, workers)
             return Exit.OK
         if how.key is not None:
             _refuse_to_sign_for_strangers(resolved)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,23 +24,29 @@ from splitsec.cells.requests import Request
 from splitsec.cli import Exit, group, run
 from splitsec.cli.examination import Requirement
 from splitsec.cli.progress_bars import duration, seconds_left, shown
+from splitsec.devices import CPU, Device
 from splitsec.errors import DataError
 from splitsec.isolation import Isolation
 from splitsec.records.artifacts import artifact, check_artifact
 from splitsec.records.reading import load_record
 from splitsec.records.record import Record
+from splitsec.records.spec import CellSpec
 from splitsec.records.store import record_folder, write_record
 from support.records import failed_record, make_record
 
 EVAL = ["eval", "--attack", "fsha", "--defense", "dcor"]
 
 
+@dataclass(frozen=True)
 class FakeCell:
     """A cell that costs nothing to run."""
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-        self.spec = make_record(seed=seed).spec
+    seed: int
+    device: Device = CPU
+
+    @property
+    def spec(self) -> CellSpec:
+        return make_record(seed=self.seed).spec
 
     def session_key(self) -> str:
         return str(self.seed)
@@ -53,6 +60,7 @@ class FakeEvaluation:
         isolation: what it was given beside.
         does: per seed, an exception to raise or a record to return.
         ran: seeds in the order that they ran in.
+        devices: where the cells were to run.
     """
 
     def __init__(self) -> None:
@@ -60,6 +68,7 @@ class FakeEvaluation:
         self.isolation: Isolation | None = None
         self.does: dict[int, Any] = {}
         self.ran: list[int] = []
+        self.devices: list[str] = []
 
     def resolve(self, request: Request, isolation: Isolation | None) -> list[FakeCell]:
         self.request, self.isolation = request, isolation
@@ -70,6 +79,7 @@ class FakeEvaluation:
     ) -> Iterator[Record]:
         if "unreadable" in self.request.settings:
             raise DataError("the images are unreadable")
+        self.devices = [cell.device.name for cell in cells]
         for cell in cells:
             progress.begin(cell.spec)
             record = self._run(cell, output, progress)
@@ -277,6 +287,28 @@ def test_options_reach_the_evaluation(fake: FakeEvaluation) -> None:
         settings=("a=1", "b=2"),
         threads=3,
     )
+
+
+@pytest.mark.parametrize(
+    ("gpus", "words", "device"),
+    [
+        (0, [], "cpu"),
+        (2, [], "cuda:0"),
+        (2, ["--device", "cuda:1"], "cuda:1"),
+        (2, ["--device", "cpu"], "cpu"),
+    ],
+)
+def test_cells_run_where_they_are_asked_to(
+    gpus: int,
+    words: list[str],
+    device: str,
+    fake: FakeEvaluation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    assert run([*EVAL, "--seeds", "2", *words]) == Exit.OK
+    assert fake.devices == [device, device]
 
 
 def test_a_shard_runs_and_prints_its_cells_alone(
