@@ -53,8 +53,8 @@ class Device:
 
     @property
     def description(self) -> str:
-        """Its name in records, with the model of a GPU."""
-        if not self.name.startswith("cuda"):
+        """Its name in records, with the model of a GPU that is here."""
+        if not self.name.startswith("cuda") or not torch.cuda.is_available():
             return self.name
         return f"{self.name} ({torch.cuda.get_device_name(self.name)})"
 

@@ -127,7 +127,7 @@ def _evidence(record: Record) -> str | None:
 
 def _missing(record: Record, *, unusable: bool) -> str:
     if unusable:
-        return "The picture that came with this record is no PNG, so it is not shown."
+        return "The picture that came with this record is no PNG among the records' files."
     if record.spec.attack == "none":
         return "No picture: this cell mounts no attack and measures utility alone."
     if record.status != "ok":

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from splitsec.cli.execution import refuse_gpu_in_sandbox
 from splitsec.cli.exit_codes import Exit
 from splitsec.cli.kind_and_spec import kind_and_spec
 from splitsec.cli.saying import say_json
-from splitsec.errors import UsageError
 from splitsec.escaping import one_line
 from splitsec.plugins.names import Kind
 
@@ -58,8 +58,7 @@ def command(
     )
     kind, spec = kind_and_spec(words, usage)
     if sandbox:
-        if device != "cpu":
-            raise UsageError(f"--sandbox shows no GPU to what runs in it; --device {device}")
+        refuse_gpu_in_sandbox(device)
         report = _check_in_sandbox(spec, kind, only)
         return _say(report, as_json, shown=False)
     results = sys.stdout

@@ -45,6 +45,12 @@ def _read_shard(ctx: click.Context, param: click.Parameter, text: str | None) ->
     raise UsageError(f"--shard {text!r} is not of the form 2/5, the second of five")
 
 
+def refuse_gpu_in_sandbox(device: str) -> None:
+    """Raise a UsageError if a person asks for a GPU in the sandbox."""
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"--sandbox shows no GPU to what runs in it; --device {device}")
+
+
 class Execution(NamedTuple):
     """The options of running cells.
 
@@ -107,14 +113,15 @@ class Execution(NamedTuple):
         from splitsec.devices import CPU, Device, devices_named
 
         if self.executor == "ray":  # which shows a session the GPUs that it reserved
-            return [Device("cuda:0") if self.gpus and self.device != "cpu" else CPU]
+            there = self.gpus and self.device != "cpu" and not self.dry_run  # that times steps here
+            return [Device("cuda:0") if there else CPU]
         return [CPU] if self.sandbox else devices_named(self.device)
 
     def check(self) -> None:
         """Raise a UsageError if options contradict each other."""
         self.isolation()
-        if self.sandbox and self.device not in ("auto", "cpu"):
-            raise UsageError(f"--sandbox shows no GPU to what runs in it; --device {self.device}")
+        if self.sandbox:
+            refuse_gpu_in_sandbox(self.device)
         if self.executor == "ray" and self.device not in ("auto", "cpu"):
             raise UsageError("--device is for this machine; a Ray cluster has --gpus")
         if self.sandbox:

@@ -140,7 +140,7 @@ def command(
             sample_of,
         )
 
-        given = parse_plugins(plugins)
+        given, device = parse_plugins(plugins), execution.devices()[0]
         claims = read_claims(records)
         with shown(len(claims)) as progress:
             checker = Checker(given, progress, execution.isolation())
@@ -152,7 +152,6 @@ def command(
         if chosen and not execution.dry_run:
             with shown(len(chosen)) as progress, _store(output) as store:
                 executor, allowance = execution.make_executor(), Allowance(allowed, seeds)
-                device = execution.devices()[0]
                 for claim in chosen:
                     assert claim.cell is not None, "it was chosen for that"
                     claim.cell = replace(claim.cell, device=device)

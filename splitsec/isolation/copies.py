@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -66,8 +67,13 @@ class CopyCheck:
     def __init__(self, label: str, copy: DefenseCopy) -> None:
         self._label = label
         self._copy = copy
-        self._expected: Expected | None = None
+        self._asked = False
         self._compared = 0
+
+    @cached_property
+    def _expected(self) -> Expected:
+        assert self._copy.expected is not None, "it is a stranger's"
+        return self._copy.expected()
 
     def compare(self, ask: Callable[[], object]) -> None:
         """Have the copies compared, whether or not the attack's process wants to.
@@ -94,10 +100,10 @@ class CopyCheck:
             PluginError: the copies disagree.
         """
         if name == ASKED and self._copy.expected is not None:
-            self._expected = self._copy.expected()
             images, smashed, _, seed = self._expected
+            self._asked = True
             return Answer(seed, {"images": images, "smashed": smashed})
-        if self._expected is None:
+        if not self._asked:
             raise MalformedError("it sent something out of turn")
         released = tensors.get("released")
         if released is None:
@@ -106,7 +112,7 @@ class CopyCheck:
                 "releases no tensor"
             )
         check_same(self._label, released, self._expected.released, "in the attacker's process")
-        self._expected, self._compared = None, self._compared + 1
+        self._asked, self._compared = False, self._compared + 1
         return Answer()
 
 

@@ -17,6 +17,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -189,11 +190,11 @@ def is_builtin(kind: Kind, spec: str) -> bool:
     return split_class(spec)[0] in _builtin(kind)
 
 
+@cache
 def builtin_code(kind: Kind, name: str) -> str | None:
     """Return the hash of a built-in plug-in's code, which is not imported; None for others."""
-    if (found := _builtin(kind).get(name)) is None:
-        return None
-    return source_of(f"splitsec.{FOLDERS[kind]}.{found.stem}").code
+    found = _builtin(kind).get(name)
+    return found and source_of(f"splitsec.{FOLDERS[kind]}.{found.stem}").code
 
 
 def entry_point_of(kind: Kind, spec: str) -> metadata.EntryPoint | None:

@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from splitsec.cells.requests import Request
-from splitsec.cells.resolve import resolve
 from splitsec.devices import CPU, Device, devices_named
 from splitsec.isolation import Isolation
 from splitsec.plugins.loading import list_plugins
 from splitsec.progress import Silent
 from splitsec.records.record import Record
 from splitsec.running.runs import run_cells
+from support.cells import SHORT, tiny_cells
 
 pytestmark = [
     pytest.mark.gpu,
@@ -27,33 +26,9 @@ pytestmark = [
 
 CLOSE = 0.02  # of leakage: kernels add in another order, and training amplifies that
 
-SETTINGS = {
-    "fsha": ["attack.fsha.iterations=20", "attack.fsha.image_steps=5"],
-    "adra": ["attack.adra.epochs=3"],
-}
-
 
 def run(folder: Path, attack: str, device: Device, isolation: Isolation | None = None) -> Record:
-    (cell,) = resolve(
-        Request(
-            attack=attack,
-            defense="gaussian-noise",
-            target="fsha-client",
-            cut=1,
-            size=16,
-            threads=1,
-            settings=[
-                "training.epochs=1",
-                "counts.private=64",
-                "counts.public=64",
-                "counts.validation=16",
-                "counts.held_out=24",
-                "counts.victims=16",
-                *SETTINGS.get(attack, []),
-            ],
-        ),
-        isolation,
-    )
+    (cell,) = tiny_cells(SHORT.get(attack, attack), "gaussian-noise", isolation)
     (record,) = run_cells([replace(cell, device=device)], folder, Silent())
     return record
 
@@ -75,4 +50,4 @@ def test_an_isolated_attack_is_there_too(tmp_path: Path) -> None:
     alone = run(tmp_path / "alone", "regression", gpu)
     isolated = run(tmp_path / "isolated", "regression", gpu, Isolation(attacks="all"))
     assert isolated.status == "ok", isolated.reason
-    assert isolated.numbers() == alone.numbers()
+    assert (isolated.victims, isolated.leakage) == (alone.victims, alone.leakage)

@@ -220,6 +220,8 @@ def test_a_device_that_is_not_here_is_said(
 
 
 def test_a_gpu_is_described_with_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Device("cuda:1").description == "cuda:1", "it may be a cluster's"
+    gpus(monkeypatch, 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda name: f"model of {name}")
     assert Device("cuda:1").description == "cuda:1 (model of cuda:1)"
     assert CPU.description == "cpu"

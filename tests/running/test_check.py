@@ -19,19 +19,7 @@ from splitsec.plugins.loading import list_plugins
 from splitsec.plugins.names import KINDS, Kind
 from splitsec.running.contract.report import CheckResult, Report
 from splitsec.running.contract.runner import check_plugin
-
-SHORT = {
-    "adra": "adra:epochs=4,queries=500",
-    "fsha": "fsha:iterations=60,pretraining=30,image_steps=20",
-    "average": "average:queries=400",
-    "regression": "regression:queries=500",
-    "pseudo-client": "pseudo-client:epochs=8,afterwards=8",
-    "sdar": "sdar:afterwards=8,client_batch_size=8",
-    "fora": "fora:epochs=10,afterwards=10,width=8",
-    "refine": "refine:images=200,steps=3",
-    "resnet": "resnet:depth=18",
-    "unet": "unet:width=4",
-}
+from support.cells import SHORT
 
 # Some attacks run against all ResNets in tests/cells/test_systems.py.
 _BUT_RESNET = (

@@ -22,6 +22,21 @@ COUNTS = [
 """Of any target; the cheapest is ``fsha-client`` at cut 1: ``resnet`` imports torchvision."""
 
 
+SHORT = {
+    "adra": "adra:epochs=4,queries=500",
+    "fsha": "fsha:iterations=60,pretraining=30,image_steps=20",
+    "average": "average:queries=400",
+    "regression": "regression:queries=500",
+    "pseudo-client": "pseudo-client:epochs=8,afterwards=8",
+    "sdar": "sdar:afterwards=8,client_batch_size=8",
+    "fora": "fora:epochs=10,afterwards=10,width=8",
+    "refine": "refine:images=200,steps=3",
+    "resnet": "resnet:depth=18",
+    "unet": "unet:width=4",
+}
+"""Plug-ins with parameters that take seconds, by their names."""
+
+
 def tiny_cells(
     attack: str, defense: str, isolation: Isolation | None, *settings: str
 ) -> list[Cell]:
