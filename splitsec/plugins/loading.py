@@ -194,7 +194,7 @@ def is_builtin(kind: Kind, spec: str) -> bool:
 def builtin_code(kind: Kind, name: str) -> str | None:
     """Return the hash of a built-in plug-in's code, which is not imported; None for others."""
     found = _builtin(kind).get(name)
-    return found and source_of(f"splitsec.{FOLDERS[kind]}.{found.stem}").code
+    return None if found is None else source_of(f"splitsec.{FOLDERS[kind]}.{found.stem}").code
 
 
 def entry_point_of(kind: Kind, spec: str) -> metadata.EntryPoint | None:
