@@ -109,7 +109,7 @@ class PseudoClient(InvertedStandIn[PseudoClientParameters]):
         super().__init__(parameters, view, generator)
         encoder, _, head = view.client_architecture
         self.begin(encoder, head, parameters.client_lr, _BETAS)
-        aligned = parameters.align_labels and view.task == "classification" and not view.u_shaped
+        aligned = parameters.align_labels and view.task == "classification" and view.labels_shared
         self._classes = view.outputs if aligned else 0
         smashed = require_map(view.smashed_shape, "attack 'pseudo-client'")
         self._critic = view.device.put(ConditionalCritic(smashed, self._classes))

@@ -106,7 +106,7 @@ class Sdar(StandInAttack[SdarParameters]):
         smashed = require_map(view.smashed_shape, "attack 'sdar'")
         encoder, _, head = view.client_architecture
         self.begin(encoder, head, parameters.client_lr)
-        told = view.task == "classification" and not view.u_shaped
+        told = view.task == "classification" and view.labels_shared
         self._classes = view.outputs if told else 0
         networks: tuple[Labelled, ...] = view.device.put(
             (

@@ -252,12 +252,14 @@ def roles_of(cell: Cell, threat: ThreatModel) -> Roles:
     # The guest runs in another folder, so a relative path would be another file there.
     plugins = [cell.attack, cell.target, *([cell.defense] if threat.defense else [])]
     paths = {one.plugin.kind: one.absolute_inputs() for one in plugins}
+    untold = dict.fromkeys(cell.target.plugin.cls.weights_from, "")
+    paths["target"] = {name: one for name, one in paths["target"].items() if name not in untold}
     return Roles(
         attack=cell.attack.plugin,
         target=cell.target.plugin,
         defense=cell.defense.plugin,
         attack_parameters=cell.spec.parameters["attack"] | paths["attack"],
-        target_parameters=cell.spec.parameters["target"] | paths["target"],
+        target_parameters=cell.spec.parameters["target"] | untold | paths["target"],
         defense_parameters=cell.spec.parameters["defense"] | paths.get("defense", {}),
         cut=cell.spec.cut,
         batch_size=cell.spec.training.batch_size,

@@ -81,9 +81,12 @@ def client_key(spec: CellSpec, target: ConfiguredPlugin) -> dict[str, Any]:
     They exclude cut and defense: every cut and every defense starts from the same weights and sees
     the same batches, so that no difference between them comes from the random numbers.
     """
+    parameters = _content(spec.parameters["target"], target)
+    for name in target.plugin.cls.cut_by:
+        parameters.pop(name, None)
     return {
         "target": spec.target,
-        "parameters": _content(spec.parameters["target"], target),
+        "parameters": parameters,
         "data": spec.data,
         "image": [spec.channels, spec.size, spec.size],
         "partition": spec.partition,

@@ -1,8 +1,8 @@
-"""How well the server of a cell predicts the labels or masks that its clients keep.
+"""How well the server of a cell predicts the labels or masks that its clients do not send.
 
-Where a client keeps its labels (U-shaped targets), an attack that reconstructs images says nothing
-of them. So probes predict them from what the cell's attack has. Labels of victims are used to score
-the predictions, and for nothing else.
+Where a client keeps its labels (U-shaped targets, and all in inference), an attack that
+reconstructs images says nothing of them. So probes predict them from what the cell's attack has.
+Labels of victims are used to score the predictions, and for nothing else.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def label_leakage(
             ``training``.
     """
     data = side.data
-    if not side.u_shaped:
+    if not side.u_shaped and side.cell.spec.training.trains:
         return LabelLeakage()
     probes = _probes(data)
     if isinstance(probes, str):
@@ -98,7 +98,10 @@ def label_leakage(
             continue
         shown = from_images({"images": on_cpu(victims.reconstructions).clamp(0, 1)})
         predicted: dict[LabelSource, Tensor] = {"reconstructions": shown}
-        predicted |= dict(_predicted(probes, server, victims, shown))
+        if side.u_shaped:
+            predicted |= dict(_predicted(probes, server, victims, shown))
+        else:
+            predicted["outputs"] = probes.answered(server.outputs(victims.smashed))
         if from_answers is not None:
             predicted["smashed_data"] = from_answers(server.views(victims.smashed))
         found[name] = {
@@ -116,6 +119,10 @@ class _Server:
     def features(self, smashed: Tensor) -> Tensor | None:
         """Return the features that it sends to clients; None if it never trained a network."""
         return _finite(self._trained.features(smashed)) if self._trained.honest else None
+
+    def outputs(self, smashed: Tensor) -> Tensor:
+        """Return the model's outputs, of a server that ends the network."""
+        return _finite(self._trained.features(smashed))
 
     def views(self, smashed: Tensor) -> Views:
         """Return the smashed data, and the features if there are any, on the CPU."""
@@ -152,14 +159,16 @@ def _seen(
     held_out = data.held_out
     truth = held_out.targets(range(len(held_out)))
     seen = {"held_out": Seen(released, reconstructions["held_out"], truth)}
-    sent = [one for one in side.victims if one in traffic.feature_gradients]
+    trains = side.cell.spec.training.trains
+    crossed = traffic.feature_gradients if trains else traffic.sent
+    sent = [one for one in side.victims if one in crossed]
     if "training" in reconstructions and sent:
-        rows = [row for row, one in enumerate(side.victims) if one in traffic.feature_gradients]
+        rows = [row for row, one in enumerate(side.victims) if one in crossed]
         seen["training"] = Seen(
             torch.stack([traffic.sent[one] for one in sent]),
             reconstructions["training"][rows],
             torch.cat([data.private[client].targets([row]) for client, row in sent]),
-            torch.stack([traffic.feature_gradients[one] for one in sent]),
+            torch.stack([traffic.feature_gradients[one] for one in sent]) if trains else None,
         )
     return seen
 

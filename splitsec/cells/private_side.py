@@ -33,13 +33,13 @@ from splitsec.isolation import Isolation
 from splitsec.isolation.host import Guest
 from splitsec.plugins.attack import Hijacking
 from splitsec.plugins.grants import Holdings, given
-from splitsec.plugins.target import SplitModel, Target, smashed_shape
+from splitsec.plugins.target import SplitModel, Target, smashed_shape, without_weights
 from splitsec.plugins.toolbox.optimization import set_rate
 from splitsec.plugins.view import ServerKnowledge, View
 from splitsec.progress import Progress
 from splitsec.shapes import SmashedShape
 from splitsec.training.client import SessionClient
-from splitsec.training.honest_server import HonestServer
+from splitsec.training.honest_server import HonestServer, InferenceServer
 from splitsec.training.isolated_clients import IsolatedSide
 from splitsec.training.loop import (
     Hooks,
@@ -81,14 +81,25 @@ class PrivateSide:
         with blaming(self._label, "__init__()"):
             target: Target[Any] = cell.target.plugin.cls(cell.target.parameters)
         self.target = target
+        self._without_weights = without_weights(target)
         model = self.model()
+        if cell.spec.training.trains:
+            _refuse_frozen(self._label, model.client)
         self.u_shaped = model.head is not None
         with blaming(self._label, "the client's forward()"):
             self.smashed: SmashedShape = smashed_shape(model.client, cell.image)
 
-    def model(self, stage: str = "initialisation") -> SplitModel:
-        """Build the split target; each stage name gives its own initial weights."""
-        return build_model(self.cell, self.target, self.data.outputs, stage)
+    def model(self) -> SplitModel:
+        """Build the split target, with the weights that a session starts from."""
+        return build_model(self.cell, self.target, self.data.outputs)
+
+    def _fresh_model(self, stage: str) -> SplitModel:
+        """Build it for an attacker: with random weights that no session has, by each stage's name.
+
+        Trained weights that the target reads from a file are left out, since they are granted as
+        ``client_weights`` alone.
+        """
+        return build_model(self.cell, self._without_weights, self.data.outputs, stage)
 
     def honest(
         self,
@@ -115,11 +126,12 @@ class PrivateSide:
         trained = self._new_session()
         model, clients = trained.model, trained.clients
         optimizer = make_optimizer(training, model.server)
-        server = HonestServer(
+        serving = HonestServer if training.trains else InferenceServer
+        server = serving(
             model.server, self.target.loss, optimizer, self._label, self.cell.client_key()
         )
         trained.losses = server.losses
-        holdings = self.holdings(server=model.server.train())
+        holdings = self.holdings(server=model.server.train(training.trains))
         for attacker in attackers:
             attacker.seen.add(given(attacker.threat, "training", holdings))
         best = _BestEpoch() if training.keep == "best" else None
@@ -255,10 +267,11 @@ class PrivateSide:
             exchanges_per_epoch=exchanges_per_epoch(
                 map(len, self.data.private), self.cell.spec.training
             ),
-            task=self.target.task,
+            task=self.target.task_for(self.target.parameters),
             loss=self.target.loss,
             u_shaped=self.u_shaped,
-            server_architecture=self.model("attacker's server").server,
+            trains=self.cell.spec.training.trains,
+            server_architecture=self._fresh_model("attacker's server").server,
         )
         granted = given(attacker.threat, "start", self.holdings(isolated=attacker.cell.isolation))
         return View(attacker.cell.spec.attack, attacker.threat, known, granted, self.cell.device)
@@ -280,7 +293,7 @@ class PrivateSide:
         return Holdings(
             public=self.data.public,
             defense={"name": spec.defense, "parameters": dict(spec.parameters["defense"])},
-            fresh_model=lambda: self.model("attacker's copy"),
+            fresh_model=lambda: self._fresh_model("attacker's copy"),
             fresh_defense=(
                 partial(copy_of_defense, self.cell, self.smashed)
                 if isolated is None
@@ -322,6 +335,24 @@ class PrivateSide:
             raise UsageError(
                 "training.keep=best chooses the epoch by the AUC on validation images, and all "
                 f"{len(part)} are of one class; ask for more, or for training.keep=last"
+            )
+
+
+def _refuse_frozen(label: str, client: nn.Module) -> None:
+    """Raise an error for a client whose weights are frozen but whose batch statistics are not.
+
+    Raises:
+        UsageError: such statistics would change in training, so that the client would be another.
+    """
+    weights = list(client.parameters())
+    if any(weight.requires_grad for weight in weights) or not weights:
+        return
+    for name, module in client.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
+            raise UsageError(
+                f"{label}: all weights of the client are frozen (requires_grad=False), but its "
+                f"batch normalisation {name!r} would go on learning from what it sees; use the "
+                "model as it is with --set training.mode=inference, or unfreeze it"
             )
 
 

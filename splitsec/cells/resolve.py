@@ -132,7 +132,7 @@ def load_plugins(
     data = [configure("data", one, given["data"], profile) for one in asked["data"]]
     for plugins in (attacks, defenses, targets, data):
         check_names(plugins)
-    tasks = set() if data else {one.plugin.cls.task for one in targets}
+    tasks = set() if data else {task_of(one) for one in targets}
     usual = get_profile(profile).data
     usual_data = {
         task: configure("data", PluginRequest(usual[task], {}), profile=profile)
@@ -163,7 +163,7 @@ def combinations(request: Request, plugins: ConfiguredPlugins) -> Iterator[Combi
         request.seed,
     ):
         check_target(target.label, target.plugin.cls, cut)
-        task = target.plugin.cls.task
+        task = task_of(target)
         labelled = data or plugins.usual_data[task]
         check_task(target.label, task, labelled)
         yield Combination(target, labelled, size, cut, attack, defense, seed)
@@ -217,6 +217,12 @@ def make_spec(
     return with_changes(spec, plugins.values())
 
 
+def task_of(target: ConfiguredPlugin) -> Task:
+    """Return what a target is trained for."""
+    task: Task = target.plugin.cls.task_for(target.parameters)
+    return task
+
+
 def check_task(label: str, task: Task, data: ConfiguredPlugin) -> None:
     """Raise a UsageError unless the data are labelled for the target's task."""
     labelled = data.plugin.cls.task_for(data.parameters)
@@ -266,5 +272,5 @@ def check_splits(cells: Sequence[Cell]) -> None:
             blaming(cell.target.label, "split() or the client's forward()"),
         ):
             target: Target[Any] = cell.target.plugin.cls(cell.target.parameters)
-            outputs = 2 if target.task == "classification" else 1
+            outputs = 2 if task_of(cell.target) == "classification" else 1
             smashed_shape(build_model(cell, target, outputs).client, cell.image)

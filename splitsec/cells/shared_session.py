@@ -17,7 +17,7 @@ from splitsec.cells.score_attack import SessionBaselines
 from splitsec.cells.score_utility import score_utility, validation_scores
 from splitsec.checkpoint import Checkpoints
 from splitsec.data.parts import Data
-from splitsec.errors import SplitsecError, UsageError
+from splitsec.errors import NotApplicable, SplitsecError, UsageError
 from splitsec.progress import Progress
 from splitsec.records.image_values import ImageSetValues
 from splitsec.records.trained_models import HONEST, weights
@@ -122,7 +122,7 @@ class SharedSession:
             self.trained = self.side.honest(
                 progress, [one for one in built if one.listens], self._validate, self.clock.seconds
             )
-        session = self.trained.session
+        session, trains = self.trained.session, self._cells[0].spec.training.trains
         # The time of listeners and validation does not count as training.
         elsewhere = sum(one.heard.seconds for one in built)
         elsewhere += self.clock.seconds.get("validation", 0)
@@ -132,11 +132,18 @@ class SharedSession:
             ended=session.ended,
             curves={"loss": self.trained.losses, **self.trained.epochs},
             flags=raised(
-                labels_shared=not self.side.u_shaped,
+                labels_shared=not self.side.u_shaped and trains,
+                training_images_unknown=self._has_unknown_past(),
                 honest_session_ended=session.ended is not None,
             ),
             weights={HONEST: weights(self.trained.model)},
         )
+
+    def _has_unknown_past(self) -> bool:
+        """Return whether the model has trained weights of images that nobody named."""
+        target = self._cells[0].target
+        weights = [getattr(target.parameters, name) for name in target.plugin.cls.weights_from]
+        return any(weights) and not self.data.training_known
 
     def _measure(self) -> None:
         """Measure the utility of the trained model, and add it to the result."""
@@ -168,6 +175,11 @@ class SharedSession:
     def _built(self, cell: Cell) -> Attacker | SplitsecError:
         try:
             attacker = Attacker(cell)
+            if attacker.threat.active and not cell.spec.training.trains:
+                raise NotApplicable(
+                    f"{attacker.label} steers the client in training, and nothing is trained here "
+                    "(training.mode=inference)"
+                )
             if cell.attack.plugin.cls.reconstructs and not len(self.data.public):
                 raise UsageError(
                     f"{attacker.label} needs public images, and this data set leaves none: what "

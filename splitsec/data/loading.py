@@ -30,6 +30,7 @@ from splitsec.plugins.loading import Plugin, is_builtin, load_plugin
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.source import (
     DUPLICATE_TOLERANCE,
+    TRAINED,
     Catalogue,
     ImageParameters,
     Source,
@@ -75,6 +76,7 @@ def load_data(spec: DataSpec, progress: Progress) -> Data:
         held_out=parts["held-out"],
         disclosures=(*catalogue.disclosures, *said, *_says_secret(spec)),
         notes=tuple(notes),
+        training_known=TRAINED in catalogue.pools,
     )
 
 

@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from splitsec.data.secret import partition_key
 from splitsec.errors import DataError
 from splitsec.plugins.data_spec import DataSpec
-from splitsec.plugins.source import ANY, SHIFTED, TEST, TRAIN, VALIDATION, Catalogue
+from splitsec.plugins.source import ANY, SHIFTED, TEST, TRAIN, TRAINED, VALIDATION, Catalogue
 from splitsec.randomness import numpy_generator
 
 SPARES = (1.15, 3.0, float("inf"))
@@ -29,7 +29,8 @@ copies may be left out, and patients may be too large."""
 _SPARE_IMAGES = 20
 _UNBALANCED = 0.05  # share of a part by which a class may miss its equal share
 # If duplicates are in several pools that the publishers fixed, the rightmost pool keeps them.
-_PRECEDENCE = (SHIFTED, ANY, TRAIN, VALIDATION, TEST)
+# A copy of an image that trained the model is never held out.
+_PRECEDENCE = (SHIFTED, ANY, TRAIN, VALIDATION, TEST, TRAINED)
 
 Rows = NDArray[np.int64]
 
@@ -43,6 +44,8 @@ def pool_of(part: str, catalogue: Catalogue, spec: DataSpec) -> str:
     fixed = TEST in catalogue.pools
     if part == "public" and spec.public_from == "shifted":
         return SHIFTED
+    if TRAINED in catalogue.pools and part.startswith("private"):
+        return TRAINED
     if not fixed:
         return ANY
     return {"validation": VALIDATION, "held-out": TEST}.get(part, TRAIN)

@@ -74,6 +74,8 @@ class Data:
         held_out: images that train nothing.
         disclosures: sentences that a reader of results must know.
         notes: sentences for the person at this machine, such as names of files; no record has them.
+        training_known: whether the images that trained the model's weights are known; they are
+            private.
     """
 
     spec: DataSpec
@@ -86,6 +88,7 @@ class Data:
     held_out: Part
     disclosures: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    training_known: bool = False
 
     @property
     def task(self) -> Task:

@@ -22,11 +22,19 @@ from splitsec.data.files import (
     user_path,
 )
 from splitsec.data.masks import MaskValues, Pair, decode_masks
-from splitsec.errors import DataError, UsageError
+from splitsec.errors import DataError, UsageError, reason
 from splitsec.plugins.data_spec import DataSpec
 from splitsec.plugins.identifiers import Labels, check_mapping, classes_of, groups_of
 from splitsec.plugins.parameters import InputPath
-from splitsec.plugins.source import ANY, Availability, Catalogue, ImageParameters, Source, Task
+from splitsec.plugins.source import (
+    ANY,
+    TRAINED,
+    Availability,
+    Catalogue,
+    ImageParameters,
+    Source,
+    Task,
+)
 from splitsec.progress import Progress
 
 
@@ -57,6 +65,11 @@ class FolderParameters(ImageParameters):
         "",
         description="values of a mask that count: 1, 1+2, 128-255, #ff0000; empty: masks have two "
         "values, and the brighter one counts",
+    )
+    trained_on: InputPath = Field(
+        "",
+        description="a text file with the names of the images that trained the model's weights, "
+        "one per line, extension optional; they are private, and in no other part",
     )
     bits: int = Field(
         0,
@@ -126,7 +139,7 @@ class LabelledFolder(Source[FolderParameters]):
             labels=np.zeros(count, np.int64) if rows.labels is None else rows.labels.labels,
             groups=np.arange(count) if rows.groups is None else rows.groups,
             classes=() if rows.labels is None else rows.labels.classes,
-            pools=np.full(count, ANY),
+            pools=_pools(rows.images, given),
             fingerprint=fingerprint([*rows.images, *rows.masks]),
             names=tuple(file.name for file in rows.images),
             disclosures=()
@@ -145,6 +158,33 @@ class LabelledFolder(Source[FolderParameters]):
         """Read the masks."""
         pairs = [Pair(self._files[key], self._masks[key]) for key in keys]
         return decode_masks(pairs, size, self.parameters.mask_values, progress)
+
+
+def _pools(images: Sequence[Path], given: FolderParameters) -> NDArray[np.str_]:
+    """Return the pool of each image: ``TRAINED`` for those that trained the model.
+
+    Raises:
+        DataError: the file that names them cannot be read, or names what is not there.
+    """
+    if not given.trained_on:
+        return np.full(len(images), ANY)
+    file = user_path(given.trained_on)
+    try:
+        names = {line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()} - {""}
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read names of images at {file}: {reason(error)}") from None
+    if not names:
+        raise DataError(f"{file} names no image; leave trained_on out if nobody knows them")
+    whole, stems = {one.name for one in images}, {one.stem for one in images}
+    missing = sorted(name for name in names if name not in whole | stems)
+    if missing:
+        listed = ", ".join(missing[:3])
+        raise DataError(
+            f"{file} names {len(missing)} images that are not in the data set, such as {listed}; "
+            "give one file name per line"
+        )
+    trained = [one.name in names or one.stem in names for one in images]
+    return np.where(trained, TRAINED, ANY)
 
 
 class _Rows(NamedTuple):

@@ -297,9 +297,10 @@ def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Chann
         outputs=told["outputs"],
         clients=told["clients"],
         exchanges_per_epoch=told["exchanges_per_epoch"],
-        task=target.task,
+        task=target.task_for(target.parameters),
         loss=target.loss,
         u_shaped=told["u_shaped"],
+        trains=told["trains"],
         server_architecture=server,
     )
 

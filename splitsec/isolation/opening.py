@@ -75,6 +75,7 @@ def opening(roles: Roles, view: View, seed: int) -> Answer:
         "clients": view.clients,
         "exchanges_per_epoch": view.exchanges_per_epoch,
         "u_shaped": view.u_shaped,
+        "trains": view.trains,
         "generator": seed,
         "threads": torch.get_num_threads(),
     }

@@ -82,6 +82,10 @@ class Probes(ABC):
             Predictions, or None if values of this shape tell nothing.
         """
 
+    @abstractmethod
+    def answered(self, outputs: Tensor) -> Tensor:
+        """Return the predictions that a model's outputs (N, ...) are by themselves."""
+
     def can_score(self, truth: Tensor) -> bool:
         """Return whether predictions of these labels or masks can be judged."""
         return len(truth) > 0
@@ -157,6 +161,10 @@ class ClassProbes(Probes):
                 if apart < least:
                     best, least = torch.from_numpy(found).long(), apart
         return best
+
+    def answered(self, outputs: Tensor) -> Tensor:
+        """Return the outputs, which rank the victims for each class."""
+        return outputs
 
     def can_score(self, truth: Tensor) -> bool:
         """Return whether the victims are of two classes or more; else nothing can be ranked."""
@@ -237,6 +245,10 @@ class MaskProbes(Probes):
             likely = torch.where(masked, _TRUST, 1 - _TRUST)
             beliefs = likely * mean / (likely * mean + (1 - likely) * (1 - mean))
         return masked
+
+    def answered(self, outputs: Tensor) -> Tensor:
+        """Return where the logits are positive."""
+        return outputs > 0
 
     def score(self, predicted: Tensor, truth: Tensor) -> LabelScore:
         """Return the mean Jaccard index; the prior is that of the best constant public mask.

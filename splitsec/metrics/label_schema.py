@@ -10,8 +10,8 @@ from pydantic import ConfigDict, Field, FiniteFloat
 from splitsec.metrics.schema import Share
 from splitsec.versioned import VersionedModel
 
-LabelSource = Literal["smashed_data", "features", "feature_gradient", "reconstructions"]
-"""What a server predicts labels from."""
+LabelSource = Literal["smashed_data", "features", "feature_gradient", "reconstructions", "outputs"]
+"""What a server predicts labels from; its own outputs are the model's predictions."""
 
 
 class LabelScore(VersionedModel):
@@ -35,7 +35,7 @@ class LabelScore(VersionedModel):
 
 
 class LabelScores(VersionedModel):
-    """Predictions of labels or masks that clients keep, by their source.
+    """Predictions of labels or masks that clients do not send, by their source.
 
     Attributes:
         measure: ``"auc"`` for labels, ``"jaccard"`` for masks.

@@ -38,15 +38,9 @@ from splitsec.plugins.names import (
     plain_name,
     split_class,
 )
+from splitsec.plugins.plugin_classes import BASES, OTHERWISE, own_classes
 from splitsec.plugins.reading import watch
 from splitsec.plugins.source_code import Source, changed_source, own_files, read_source
-
-_BASES: dict[Kind, tuple[str, str]] = {
-    "attack": ("splitsec.plugins.attack", "Attack"),
-    "defense": ("splitsec.plugins.defense", "Defense"),
-    "target": ("splitsec.plugins.target", "Target"),
-    "data": ("splitsec.plugins.source", "Source"),
-}
 
 
 class PluginListing(NamedTuple):
@@ -298,9 +292,9 @@ def kinds_of(spec: str) -> list[Kind]:
         return kinds
     file, class_name = found
     module = _import_path("plug-in", _read_path("plug-in", file))
-    kinds = [kind for kind in KINDS if _wanted(_own_classes(kind, module), class_name)]
+    kinds = [kind for kind in KINDS if _wanted(own_classes(kind, module, class_name), class_name)]
     if not kinds:
-        bases = ", ".join(name for _, name in _BASES.values())
+        bases = ", ".join(name for _, name in BASES.values())
         what = f"no plug-in class {class_name}" if class_name else f"no subclass of {bases}"
         raise PluginError(f"{file} defines {what}")
     return kinds
@@ -350,32 +344,11 @@ def _import_path(kind: str, source: Source) -> ModuleType:
         raise PluginError(f"{kind} {path} cannot be loaded: {_says(error)}") from error
 
 
-def _base(kind: Kind) -> type[Any]:
-    module, name = _BASES[kind]
-    base: type[Any] = getattr(importlib.import_module(module), name)
-    return base
-
-
-def _own_classes(kind: Kind, module: ModuleType) -> dict[str, type[Any]]:
-    """Return the classes of a kind that a module defines, abstract ones among them."""
-    base = _base(kind)
-    return {
-        key: value
-        for key, value in vars(module).items()
-        if inspect.isclass(value)
-        and issubclass(value, base)
-        and (
-            value.__module__ == module.__name__
-            or value.__module__.startswith(f"{module.__name__}.")
-        )
-    }
-
-
 def _plugin(
     kind: Kind, name: str, spec: str, module: ModuleType, class_name: str | None, read: Source
 ) -> Plugin:
     source = read.path
-    own = _own_classes(kind, module)
+    own = own_classes(kind, module, class_name)
     concrete = {key: value for key, value in own.items() if not inspect.isabstract(value)}
     if class_name is not None:
         if class_name not in own:
@@ -396,5 +369,7 @@ def _plugin(
         missing = ", ".join(sorted(getattr(abstract, "__abstractmethods__", ())))
         raise PluginError(f"{kind} class {abstract.__name__} in {source} does not define {missing}")
     else:
-        raise PluginError(f"{source} defines no subclass of {'.'.join(_BASES[kind])}")
+        raise PluginError(
+            f"{source} defines no subclass of {'.'.join(BASES[kind])}{OTHERWISE.get(kind, '')}"
+        )
     return Plugin(kind, name, spec, cls, str(source), read.sha256, read.code)

@@ -23,7 +23,7 @@ P = TypeVar("P", bound=Parameters)
 Task = Literal["classification", "segmentation"]
 
 ANY, TRAIN, VALIDATION, TEST, SHIFTED = "", "train", "validation", "test", "shifted"
-
+TRAINED = "trained"
 
 DUPLICATE_TOLERANCE = 4.0
 """Default of :attr:`ImageParameters.duplicates`. In RetinaMNIST the 26 pairs of copies differ by
@@ -56,8 +56,9 @@ class Catalogue(NamedTuple):
             and a part.
         classes: names of the classes; empty where images have masks.
         pools: shape (N,), the pool of each image: ``TRAIN``, ``VALIDATION`` or ``TEST`` where the
-            publishers fixed a split, ``SHIFTED`` for the attacker's other population, else
-            ``ANY``.
+            publishers fixed a split, ``SHIFTED`` for the attacker's other population, ``TRAINED``
+            for images that trained the model's weights, which are private and in no other part,
+            else ``ANY``.
         fingerprint: any text that changes whenever the images behind the keys change.
         disclosures: sentences that a reader of results must know.
         balanced: whether to draw as many images of each class, instead of their natural shares.
@@ -237,7 +238,7 @@ def list_checked(source: Source[P], spec: DataSpec) -> Catalogue:
             )
     if len(np.unique(given.keys)) < len(given.keys):
         raise PluginError(f"{spec.name}: the catalogue has a key twice")
-    unknown = set(given.pools.tolist()) - {ANY, TRAIN, VALIDATION, TEST, SHIFTED}
+    unknown = set(given.pools.tolist()) - {ANY, TRAIN, VALIDATION, TEST, SHIFTED, TRAINED}
     if unknown:
         raise PluginError(f"{spec.name}: the catalogue names unknown pools {sorted(unknown)}")
     is_classified = source.task_for(source.parameters) == "classification"

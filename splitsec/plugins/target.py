@@ -88,6 +88,10 @@ class Target(ABC, Generic[P]):
         cuts: indices of the cut layers that leave a layer on either side.
         default_cut: the cut that is used when a person names none.
         channels: numbers of channels that its images may have.
+        cut_by: names of the parameters that choose where to cut beside ``cut``. Initial weights
+            and the order of batches do not depend on them.
+        weights_from: names of the parameters that name files of trained weights. The client and
+            the honest server start from these; an attacker's copy of the model is made without.
         profiles: parameter defaults that differ under a profile.
         training: training settings that differ under a profile, such as
             ``{"quick": {"epochs": 20}}``.
@@ -115,11 +119,18 @@ class Target(ABC, Generic[P]):
     cuts: ClassVar[range]
     default_cut: ClassVar[int]
     channels: ClassVar[tuple[int, ...]] = (1, 3)
+    cut_by: ClassVar[tuple[str, ...]] = ()
+    weights_from: ClassVar[tuple[str, ...]] = ()
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     training: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __init__(self, parameters: P) -> None:
         self.parameters = parameters
+
+    @classmethod
+    def task_for(cls, parameters: P) -> Task:
+        """Return what a model with these parameters is trained for; by default ``task``."""
+        return cls.task
 
     def sizes(self) -> range:
         """Return the heights and widths of images, in pixels, that fit its parameters.
@@ -191,9 +202,15 @@ class Target(ABC, Generic[P]):
         Returns:
             Scalar loss.
         """
-        if self.task == "segmentation":
+        if self.task_for(self.parameters) == "segmentation":
             return F.binary_cross_entropy_with_logits(outputs, targets)
         return F.cross_entropy(outputs, targets)
+
+
+def without_weights(target: Target[P]) -> Target[P]:
+    """Return a target of the same parameters that reads no trained weights."""
+    given = target.parameters.model_copy(update=dict.fromkeys(target.weights_from, ""))
+    return type(target)(given)
 
 
 def check_target(label: str, cls: type[Target[Any]], cut: int | None) -> None:

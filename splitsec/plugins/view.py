@@ -32,6 +32,8 @@ class ServerKnowledge:
         loss: the task's loss as a function of outputs and targets.
         u_shaped: whether clients keep the model's head and the labels.
         server_architecture: a freshly initialised copy of the server's own network.
+        trains: whether the session trains the model. Else it is used as it is: no label or
+            gradient crosses.
 
     Examples:
         >>> import torch
@@ -54,6 +56,12 @@ class ServerKnowledge:
     loss: Loss
     u_shaped: bool
     server_architecture: nn.Module
+    trains: bool = True
+
+    @property
+    def labels_shared(self) -> bool:
+        """Whether clients send labels."""
+        return self.trains and not self.u_shaped
 
 
 class View:
@@ -80,6 +88,8 @@ class View:
         loss: the task's loss as a function of outputs and targets.
         u_shaped: whether clients keep the model's head and the labels.
         server_architecture: a freshly initialised copy of the server's own network.
+        trains: whether the session trains the model, or uses it as it is.
+        labels_shared: whether clients send labels.
         in_training: whether the smashed data of the current call of ``reconstruct`` were sent in
             training, or by the trained client. Every server knows which.
         device: where all tensors and networks of the view are, and what crosses the wire. An
@@ -131,6 +141,8 @@ class View:
         self.loss = known.loss
         self.u_shaped = known.u_shaped
         self.server_architecture = known.server_architecture
+        self.trains = known.trains
+        self.labels_shared = known.labels_shared
         self._access = Access()
         self._attack = attack
         self._used: set[str] = set()

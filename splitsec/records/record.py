@@ -51,6 +51,9 @@ FLAGS = {
     "lpips-unavailable": "LPIPS could not be computed, so leakage is missing",
     "target-never-learned": "the undefended model is not shown to be better than the trivial "
     "predictor",
+    "training-images-unknown": "the model came with trained weights, and nobody said which images "
+    "trained it: held-out images may be among them, which flatters the model, and perhaps the "
+    "attack",
     "defense-broke-utility": "with the defense the model is not shown to be better than the "
     "trivial predictor",
     "no-better-than-trivial": "the attack recovers no more than an attacker who sees nothing",

@@ -144,7 +144,7 @@ def _untrained(folder: Path, record: Record) -> SplitModel:
     classes: list[Any] = record.data["classes"]
     with blaming(label, "split()"), seeded_global_generator("any weights", {}):
         target: Target[Any] = plugin.cls(parameters)
-        outputs = len(classes) if target.task == "classification" else 1
+        outputs = len(classes) if target.task_for(parameters) == "classification" else 1
         image = Shape(spec.channels, spec.size, spec.size)
         model = target.split(image, outputs, spec.cut)
     for part in model:

@@ -183,6 +183,7 @@ LABEL_SOURCES: dict[LabelSource, str] = {
     "features": "its own features",
     "feature_gradient": "feature gradients",
     "reconstructions": "reconstructions",
+    "outputs": "the model's answers",
 }
 """What labels are predicted from, in the words of a table."""
 
@@ -199,6 +200,11 @@ def labels_in_words(record: Record) -> str | None:
     source, found = best
     masks = record.labels.measure == "jaccard"
     what, name = ("masks", "Jaccard") if masks else ("labels", "AUC")
+    if source == "outputs":
+        return (
+            f"The clients send no {what}, but the server computes the model's answers, and so "
+            f"knows the {what} as well as the model does ({name} {found.score:.2f})."
+        )
     if found.skill is None or found.skill <= NOTHING_RECOVERED:
         return (
             f"The clients keep their {what}. From what this attack has, these probes predict them "

@@ -167,7 +167,7 @@ def _random_data(cell: Cell, private: int) -> Data:
     images = generator.integers(0, 256, (_DRAWN, *cell.image), dtype=np.uint8)
     labels = np.arange(_DRAWN, dtype=np.int64) % 2
     masks = None
-    if cell.target.plugin.cls.task == "segmentation":
+    if cell.target.plugin.cls.task_for(cell.target.parameters) == "segmentation":
         masks = generator.integers(0, 2, (_DRAWN, 1, *cell.image[1:]), dtype=np.uint8)
 
     def part(count: int) -> Part:

@@ -77,6 +77,7 @@ class Client:
         head: the end of the model in the U-shaped configuration, else None.
         loss: loss of outputs and targets, which it computes itself if it has a head.
         optimizer: its own optimizer; its state persists between turns.
+        trains: whether it trains, or uses the model as it is.
     """
 
     part: Part
@@ -84,6 +85,7 @@ class Client:
     head: nn.Module | None
     loss: Loss
     optimizer: torch.optim.Optimizer
+    trains: bool = True
 
     @property
     def index(self) -> int:
@@ -96,10 +98,10 @@ class Client:
         return self.sender.defense
 
     def begin(self) -> None:
-        """Put its encoder and its head into training mode."""
+        """Put its encoder and its head into training mode; in inference, into evaluation mode."""
         for module in (self.sender.encoder, self.head):
             if module is not None:
-                module.train()
+                module.train(self.trains)
 
     def set_rate(self, rate: float) -> None:
         """Set its learning rate."""
@@ -141,7 +143,7 @@ class Client:
         return outputs
 
     def step(self, rows: Tensor, wire: Exchanger, step: int) -> float | None:
-        """Train on one batch: forward, send, receive, backward.
+        """Train on one batch: forward, send, receive, backward; in inference, forward and send.
 
         Args:
             rows: rows of ``part`` in the batch, shape (N,).
@@ -155,6 +157,8 @@ class Client:
             SessionEnded: the defense refused the server's gradient.
             PluginError: the target or the defense broke its contract.
         """
+        if not self.trains:
+            return self._use(rows, wire, step)
         defense = self.sender.names[1]
         chosen = rows.tolist()
         images, targets = self.sender.device.put(
@@ -185,6 +189,15 @@ class Client:
             self._check_penalty(penalty, step)
         self._backward(encoded, released, gradient, leaves, penalty, weight)
         return loss
+
+    @torch.no_grad()
+    def _use(self, rows: Tensor, wire: Exchanger, step: int) -> None:
+        """Send one batch as in use: no label crosses, and nothing that comes back trains it."""
+        images = self.sender.device.put(self.part.batch(rows.tolist()))
+        _, released = self.sender.send(images)
+        message = Message(released, None, self.index, step)
+        features = None if self.head is None else wire.features(message, rows)
+        wire.exchange(message, features, rows)
 
     def _finish(self, features: Tensor, skips: tuple[Tensor, ...], targets: Tensor) -> float:
         """Run the head and its loss; leave gradients in the features, skips and head."""

@@ -1,4 +1,4 @@
-"""The honest server: it trains its part of the model and does nothing else."""
+"""The honest server: it trains its part of the model, or uses it, and does nothing else."""
 
 from __future__ import annotations
 
@@ -85,3 +85,16 @@ class HonestServer:
         self._optimizer.zero_grad()
         torch.autograd.backward(root, gradient)
         self._optimizer.step()
+
+
+class InferenceServer(HonestServer):
+    """A server that uses its part of the model as it is; the gradients that it answers are zero."""
+
+    @torch.no_grad()
+    def features(self, message: Message) -> Tensor:
+        """Return the features."""
+        return self._forward(message.smashed, message.step)
+
+    def answer(self, message: Message) -> Tensor:
+        """Return zeros: nothing is trained."""
+        return torch.zeros_like(message.smashed)

@@ -208,6 +208,8 @@ class IsolatedSender:
         label: names its side in errors.
         names: names of the target and of the defense, for errors.
         u_shaped: whether it has a head.
+        trains: whether it trains, or uses the model as it is.
+        shares_labels: whether it sends labels.
     """
 
     def __init__(
@@ -222,6 +224,8 @@ class IsolatedSender:
         self.names = plan.names
         self.label = plan.label
         self.u_shaped = server is not None
+        self.trains = plan.training.trains
+        self.shares_labels = self.trains and not self.u_shaped
         self._client = client
         self._server = server
 
@@ -296,7 +300,7 @@ class _Exchange:
                 self._message = message
                 self._features = self._wire.features(message, self._rows)
                 return Answer(tensors={"features": self._features})
-            if self._features is not None:
+            if self._features is not None and self._client.sender.trains:
                 given = _due(frame.tensors, "feature_gradient", tuple(self._features.shape))
                 message = message._replace(feature_gradient=given)
             gradient = self._wire.exchange(message, self._features, self._rows)
@@ -308,7 +312,7 @@ class _Exchange:
         sender, rows = self._client.sender, self._rows
         smashed = _due(sent, "smashed", (len(rows), *sender.smashed))
         labels = sent.get("labels")
-        due = None if sender.u_shaped else self._client.part.targets(rows.tolist())
+        due = self._client.part.targets(rows.tolist()) if sender.shares_labels else None
         if (labels is None) != (due is None) or (
             labels is not None and due is not None and not torch.equal(on_cpu(labels), due)
         ):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from splitsec.versioned import VersionedModel
 
 
-class Training(BaseModel):
+class Training(VersionedModel):
     """How clients and an honest server train; the clients choose it.
 
     Attributes:
@@ -21,7 +23,11 @@ class Training(BaseModel):
         turn: how long a client trains before it hands its weights to the next one.
         keep: which weights are kept: those of the last epoch, or of the best one on validation
             images.
+        mode: whether clients and server train, or use a model as it is (inference): then each
+            image is sent once per epoch, in evaluation mode, and no label or gradient crosses.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("mode",)
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,3 +39,9 @@ class Training(BaseModel):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     turn: Literal["batch", "epoch", "all"] = "epoch"
     keep: Literal["last", "best"] = "last"
+    mode: Literal["train", "inference"] = "train"
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is trained."""
+        return self.mode == "train"

@@ -149,7 +149,8 @@ class ClientSide:
             optimizer = make_optimizer(
                 plan.training, model.client, model.head, learning_rate=plan.learning_rate
             )
-            self.clients.append(Client(part, sender, model.head, loss, optimizer))
+            trains = plan.training.trains
+            self.clients.append(Client(part, sender, model.head, loss, optimizer, trains))
         self._modules = [one for one in (model.client, model.head) if one is not None]
         self._best = _Remembered([], [one.sender.copied_defense() for one in self.clients])
 

@@ -64,6 +64,7 @@ CASES = {
 DYNAMIC = {
     "splitsec.plugins.importing": "imports plug-ins from the sources that are hashed",
     "splitsec.plugins.loading": "imports plug-ins, whose names a person gives",
+    "splitsec.plugins.plugin_classes": "finds the base class of a kind by its name",
     "splitsec.plugins.scaffold.writing": "looks whether a new file would hide a module",
     "splitsec.plugins.reading": "finds the folders of built-in plug-ins, which may be read",
     "splitsec.plugins.module_files": "finds a plug-in's file without importing it",

@@ -86,7 +86,12 @@ def _split(subject: Subject, image: Shape, outputs: int, cut: int) -> SplitModel
 
 
 def _outputs(subject: Subject) -> int:
-    return 3 if subject.cls.task == "classification" else 1
+    return 3 if _task(subject) == "classification" else 1
+
+
+def _task(subject: Subject) -> str:
+    task: str = subject.cls.task_for(subject.make().parameters)
+    return task
 
 
 def _splits(
@@ -143,7 +148,7 @@ def states_itself(subject: Subject) -> Outcome:
     check_target(subject.configured.label, subject.cls, None)
     cuts = subject.make().possible_cuts()
     return Outcome(
-        "ok", f"{subject.cls.task}, cuts {cuts[0]} to {cuts[-1]}, usually {subject.cls.default_cut}"
+        "ok", f"{_task(subject)}, cuts {cuts[0]} to {cuts[-1]}, usually {subject.cls.default_cut}"
     )
 
 
@@ -196,7 +201,7 @@ def _wrong(subject: Subject, split: _Split) -> str | None:
         outputs = features if model.head is None else model.head(features, *encoded.skips)
     if not torch.equal(crossed.detach(), before):
         return "the server writes into the smashed data; no in-place layer may follow the cut"
-    classes = subject.cls.task == "classification"
+    classes = _task(subject) == "classification"
     due = (4, _outputs(subject)) if classes else (4, 1, *split.image[1:])
     if not isinstance(outputs, Tensor) or tuple(outputs.shape) != due:
         got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
@@ -224,7 +229,7 @@ def _part(subject: Subject, image: Shape, count: int = 12) -> Part:
     images = generator.integers(0, 256, (count, *image), dtype=np.uint8)
     rows = np.arange(count, dtype=np.int64)
     masks = None
-    if subject.cls.task == "segmentation":
+    if _task(subject) == "segmentation":
         masks = (images.mean(1, keepdims=True) > 127).astype(np.uint8)
     return Part(images, rows % 2, rows, masks)
 
