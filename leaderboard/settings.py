@@ -72,7 +72,7 @@ def _setting(record: Record, by: By, methods: Methods, images: str | None = None
     ]
     parts += [one for one in spec.settings() if one.partition("=")[0] not in _IN_WORDS]
     if by != "targets":
-        parts.insert(0, f"{plugin_name(record, 'target', methods)} cut {spec.cut}")
+        parts.insert(0, f"{plugin_name(record, 'target', methods)} cut {spec.cut_name}")
     if spec.partition_commitment is not None:
         parts.append(f"secret partition {spec.partition_commitment[:10]}")
     if record.protocol != PROTOCOL_VERSION:
@@ -155,7 +155,7 @@ def plugin_names(
 
     def names(record: Record) -> dict[str, str]:
         found: dict[str, str] = {kind: named(record, kind) for kind in METHODS}
-        found["target"] += f" cut {record.spec.cut}"
+        found["target"] += f" cut {record.spec.cut_name}"
         return found
 
     return names

@@ -287,7 +287,7 @@ def _place(record: Record) -> tuple[str, str, str, str]:
     return (
         named("attack"),
         named("defense"),
-        f"{named('target')} cut {spec.cut}",
+        f"{named('target')} cut {spec.cut_name}",
         f"{named('data')} at {spec.size} px",
     )
 
@@ -297,7 +297,7 @@ def _axes(records: Sequence[Record]) -> dict[str, list[str]]:
     return {
         "attacks": sorted({spec.attack for spec in specs}),
         "defenses": sorted({spec.defense for spec in specs}),
-        "targets": sorted({f"{spec.target} cut {spec.cut}" for spec in specs}),
+        "targets": sorted({f"{spec.target} cut {spec.cut_name}" for spec in specs}),
         "data": sorted({f"{spec.data} at {spec.size} px" for spec in specs}),
         "profile": sorted({spec.profile for spec in specs}),
         "seeds": [str(seed) for seed in sorted({spec.seed for spec in specs})],

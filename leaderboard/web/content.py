@@ -152,7 +152,9 @@ def _table(
     everywhere = by == "targets"
     return Table(
         key=key,
-        heading=where if everywhere else f"{plugin_name(first, 'target')} cut {spec.cut}, {where}",
+        heading=where
+        if everywhere
+        else f"{plugin_name(first, 'target')} cut {spec.cut_name}, {where}",
         setting=board.title.rpartition("; ")[0],
         access=board.access,
         target="" if everywhere else spec.target,

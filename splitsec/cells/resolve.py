@@ -263,7 +263,8 @@ def check_splits(cells: Sequence[Cell]) -> None:
     """
     tried: set[str] = set()
     for cell in cells:
-        key = json.dumps(cell.client_key() | {"cut": cell.spec.cut, "seed": 0}, sort_keys=True)
+        where = [cell.spec.cut, cell.spec.parameters["target"]]
+        key = json.dumps([cell.client_key() | {"seed": 0}, *where], sort_keys=True)
         if key in tried:
             continue
         tried.add(key)

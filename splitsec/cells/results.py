@@ -128,6 +128,7 @@ class AttackScores:
         victims: scores of both sets of victims.
         leakage: the headline number.
         panel: contents of the panel.
+        ranked: pictures of the victims of :data:`splitsec.records.image_values.RANKED`.
         held_out: what was measured of each held-out image.
         training: what was measured of each training victim; None where they are not scored.
         labels: how well labels that clients keep are predicted; None where they keep none.
@@ -138,6 +139,7 @@ class AttackScores:
     victims: Victims
     leakage: Leakage
     panel: Panel
+    ranked: Pictures
     held_out: ImageSetValues
     training: ImageSetValues | None
     labels: LabelScores | None = None

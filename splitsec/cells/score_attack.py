@@ -5,6 +5,7 @@ An attack never scores itself: it receives smashed data, and its reconstructions
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from splitsec.cells.image_lists import (
 )
 from splitsec.cells.label_leakage import label_leakage
 from splitsec.cells.private_side import PrivateSide
-from splitsec.cells.results import AttackScores, Panel, raised
+from splitsec.cells.results import AttackScores, Panel, Pictures, raised
 from splitsec.data.parts import Data
 from splitsec.devices import CPU, Device, beside, on_cpu
 from splitsec.errors import WeightsUnavailableError
@@ -36,7 +37,7 @@ from splitsec.metrics.score_flags import score_flags
 from splitsec.metrics.victims import Baselines, References, clamp
 from splitsec.progress import Progress
 from splitsec.randomness import torch_generator
-from splitsec.records.image_values import ImageMeasures, ImageSetValues
+from splitsec.records.image_values import RANKED, ImageMeasures, ImageSetValues
 from splitsec.records.record import Leakage, Victims
 from splitsec.training.trained import TrainedSession, victim_images
 
@@ -197,6 +198,7 @@ def score_attack(
                 clients=_per_client(headline, side),
             ),
             panel=_panel(attacker.cell.title, headline),
+            ranked=_ranked(headline),
             training=None
             if training is None
             else ImageSetValues(training_victims(side.data, side.victims), *training.measures()),
@@ -335,6 +337,24 @@ def _load_lpips(announce: Callable[[str], None], device: Device) -> Lpips | str:
     except WeightsUnavailableError as error:
         announce(str(error))
         return str(error)
+
+
+def _ranked(scored: _VictimSet) -> Pictures:
+    """Return pictures of the victims that leak most, least and in between."""
+    measures, _ = scored.measures()
+    leakage = -measures.mse if measures.leakage is None else measures.leakage
+    order = np.argsort(leakage, kind="stable")
+    rows = order[[math.ceil(share * len(order)) - 1 for share in RANKED.values()]]
+    baselines, chosen = scored.baselines, torch.from_numpy(rows)
+    recovered = clamp(scored.reconstructions, baselines.victims.shape).images
+    pictures = {
+        "originals": baselines.victims,
+        "reconstructions": recovered,
+        "trivial": baselines.best_guess,
+    }
+    return {"ranked_rows": rows} | {
+        f"ranked_{name}": on_cpu(images)[chosen].numpy() for name, images in pictures.items()
+    }
 
 
 def _panel(title: str, scored: _VictimSet) -> Panel:

@@ -182,8 +182,8 @@ def write_cell(store: Path, record: Record, result: CellResult, keep_models: boo
         keep(PER_IMAGE, ".npz", lambda path: write_bytes(path, content))
     panel = result.scores.panel if result.scores else None
     pictures = dict(result.session.pictures) if result.session else {}
-    if panel is not None:
-        pictures |= panel.pictures()
+    if result.scores is not None:
+        pictures |= {**result.scores.panel.pictures(), **result.scores.ranked}
     if pictures:
         arrays = {name: _bytes(images) for name, images in pictures.items()}
         keep("pictures", ".npz", lambda path: _save(path, arrays))

@@ -21,12 +21,20 @@ from splitsec.interruption import Interruption, interrupt_on_signals
 
 _COMMANDS = {
     "eval": ("splitsec.cli.eval", "Attack split models behind defenses and record what leaks."),
+    "audit": (
+        "splitsec.cli.audit",
+        "Attack a model of your own, on your own images, and write a report.",
+    ),
     "new": ("splitsec.cli.new", "Write a new attack, defense, target or data set that runs."),
     "check": ("splitsec.cli.check", "Check that a plug-in keeps its contract."),
     "list": ("splitsec.cli.listing", "List attacks, defenses, targets or data sets."),
     "leaderboard": (
         "splitsec.cli.leaderboard",
         "Rank defenses, attacks or targets by their records.",
+    ),
+    "report": (
+        "splitsec.cli.report",
+        "Write one page for the person who decides: what leaks, what it costs.",
     ),
     "power": (
         "splitsec.cli.power",
@@ -134,7 +142,7 @@ def _report(error: BaseException, runs_cells: bool) -> int:
     return code
 
 
-_RUN_CELLS = ("eval", "run", "verify", "reproduce")
+_RUN_CELLS = ("eval", "audit", "run", "verify", "reproduce")
 
 _MACHINE = {
     getattr(errno, name)

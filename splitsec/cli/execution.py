@@ -305,12 +305,14 @@ def take_execution(options: dict[str, Any], **given: Any) -> Execution:
 def execute(
     cells: Callable[[Isolation | None], Sequence[Any]],
     how: Execution,
+    done: Callable[[list[Any]], None] | None = None,
 ) -> int:
     """Resolve cells, run them, and print their records.
 
     Args:
         cells: resolves them, given the isolation; libraries may print while it runs.
         how: the options of running them.
+        done: is called with all records at the end.
 
     Returns:
         The exit code.
@@ -355,10 +357,12 @@ def execute(
                 records.append(record)
                 with progress.paused(), redirect_stdout(results):
                     _report(record, how)
+        if done is not None:
+            done(records)
     failed = sum(record.status not in ("ok", "skipped") for record in records)
     if len(resolved) > 1:
-        done = f"{len(resolved) - failed} of {len(resolved)} cells done, {failed} failed"
-        say(f"{done}; see {how.output}", err=True)
+        ran = f"{len(resolved) - failed} of {len(resolved)} cells done, {failed} failed"
+        say(f"{ran}; see {how.output}", err=True)
     return Exit.FAILED if failed else Exit.OK
 
 

@@ -271,7 +271,9 @@ def _print_utility(record: Record, console: Console) -> None:
     linear = linear_in_words(record)
     if linear is not None:
         _say(linear, console)
-    says = f"On {utility.n} held-out images, trained with an honest server."
+    trained = record.spec.training.trains
+    says = f"On {utility.n} held-out images, "
+    says += "trained with an honest server." if trained else "used as it is: nothing was trained."
     if not undefended:
         says += " What the defense cost is the difference to the same run with --defense none."
     if utility.distance_correlation is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 
 import numpy as np
@@ -29,6 +30,18 @@ class ImageList:
     patients: Integers
     rows: Integers | None = None
     names: NDArray[np.str_] | None = None
+
+
+RANKED: Mapping[str, float] = {
+    "the worst": 1.0,
+    "95th percentile": 0.95,
+    "typical": 0.5,
+    "lower quarter": 0.25,
+}
+"""Victims of whom pictures are kept beside a record, in order: what they are called, and which
+share of the victims leaks at most as much. Their pictures are the arrays ``ranked_originals``,
+``ranked_reconstructions`` and ``ranked_trivial``, and their places among the victims are
+``ranked_rows``."""
 
 
 @dataclass(frozen=True)

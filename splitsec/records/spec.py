@@ -75,6 +75,11 @@ class CellSpec(VersionedModel):
     parameters: dict[str, dict[str, Any]]
     changed: dict[str, list[str]] | None = None
 
+    @property
+    def cut_name(self) -> str:
+        """What the cut is called: its index, or the submodule of a whole network."""
+        return str(self.parameters.get("target", {}).get("at") or self.cut)
+
     def named(self, kind: str) -> str:
         """Return a plug-in's name with the parameters that are not its defaults.
 
@@ -86,6 +91,8 @@ class CellSpec(VersionedModel):
         """
         given = self.parameters.get(kind, {})
         changed = {name: given.get(name) for name in (self.changed or {}).get(kind, ())}
+        if kind == "target":
+            changed.pop("at", None)  # which is the cut
         return with_values(getattr(self, kind), changed)
 
     def settings(self) -> list[str]:
@@ -112,15 +119,15 @@ class CellSpec(VersionedModel):
         """Return a short name that a person recognises the cell by; nothing unusual is left out."""
         cell = (
             f"{self._shown('attack')} against {self._shown('defense')} on {self._shown('target')} "
-            f"cut {self.cut}, {self._shown('data')} {self.size} px"
+            f"cut {short_name(self.cut_name)}, {self._shown('data')} {self.size} px"
         )
         return ", ".join([cell, *map(one_line, self.settings()), f"seed {self.seed}"])
 
     def brief(self) -> str:
         """Return a shorter name, for where several cells of a grid are shown side by side."""
         return (
-            f"{self._shown('attack')} against {self._shown('defense')}, cut {self.cut}, seed "
-            f"{self.seed}"
+            f"{self._shown('attack')} against {self._shown('defense')}, cut "
+            f"{short_name(self.cut_name)}, seed {self.seed}"
         )
 
     def _shown(self, kind: str) -> str:

@@ -147,8 +147,13 @@ def stored_for_spec(
 def folder_of(output: Path, spec: CellSpec, cell_id: str) -> Path:
     """Return the folder of a cell's record: what a person recognises it by, and its id."""
     plugins = [spec.named(kind) for kind in ("attack", "defense", "target")]
-    parts = [*plugins, f"cut{spec.cut}", spec.named("data"), f"{spec.size}px", f"seed{spec.seed}"]
-    name = "-".join([*parts, *spec.settings()]).replace(":", "-")
+    where = [
+        f"cut{spec.cut_name}",
+        spec.named("data"),
+        f"{spec.size}px",
+        f"seed{spec.seed}",
+    ]
+    name = "-".join([*plugins, *where, *spec.settings()]).replace(":", "-")
     return output / f"{file_name(name, _LONGEST)}-{cell_id[:_ID]}"
 
 

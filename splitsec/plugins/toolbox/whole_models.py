@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -289,11 +290,31 @@ def target_of(make: Callable[..., nn.Module], module: str) -> type[WholeModel[An
     def network(self: WholeModel[Any], image: Shape, outputs: int) -> nn.Module:
         with blaming(f"model {name!r}", f"{name}()"):
             taken = _taken(make)
-            built: nn.Module = make(**{taken: outputs}) if taken else make()
+            given = {taken: outputs} if taken else {}
+            built: nn.Module = make(**given)
+            _refuse_filled(name, built, partial(make, **given))
         return built
 
     body = {"network": network, "__module__": module, "__qualname__": name, "__doc__": make.__doc__}
     return type(name, (WholeModel,), body)
+
+
+def _refuse_filled(name: str, built: nn.Module, again: Callable[[], nn.Module]) -> None:
+    """Raise an error if a function gives its networks the same weights each time.
+
+    Raises:
+        UsageError: it does; an attacker's copy of the model would have trained weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        other = again()
+    pairs = zip(built.parameters(), other.parameters(), strict=True)
+    drawn = [torch.equal(one, same) for one, same in pairs if one.dim() > 1]
+    if drawn and all(drawn):
+        raise UsageError(
+            f"{name}() fills the network with weights, which an attacker's copy of it would have, "
+            "too; let it return an untrained network, and name the file of the weights as weights "
+            "(splitsec audit --weights)"
+        )
 
 
 def _taken(make: Callable[..., nn.Module]) -> str | None:

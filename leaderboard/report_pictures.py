@@ -1,0 +1,84 @@
+"""The pictures of single patients in a report: what leaks most, and what is usual."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image
+
+from splitsec.errors import DataError
+from splitsec.leaderboard.report_rows import ReportRow
+from splitsec.records.artifacts import artifact
+from splitsec.records.bounded import LARGEST_RECORD
+from splitsec.records.image_values import RANKED
+from splitsec.records.per_image import load_per_image
+from splitsec.records.record import Record
+
+_MOST_PICTURES = 8 * LARGEST_RECORD
+_SIDE = 160  # pixels that a small image is enlarged to at least
+
+
+class ShownVictim(NamedTuple):
+    """A victim whose pictures are shown."""
+
+    name: str
+    file: str | None
+    pictures: tuple[tuple[str, Markup], ...]
+
+
+def shown_victims(row: ReportRow, *, names: bool) -> list[ShownVictim]:
+    """Return the pictures of a row's example; none if they are not kept beside its record."""
+    record, folder = row.example.record, row.example.folder
+    if folder is None or "pictures" not in record.artifacts:
+        return []
+    file = artifact(folder, record, "pictures")
+    try:
+        if file.stat().st_size > _MOST_PICTURES:
+            return []
+        with np.load(file, allow_pickle=False) as arrays:
+            kept = {
+                name: arrays[f"ranked_{name}"]
+                for name in ("rows", "originals", "reconstructions", "trivial")
+            }
+    except (OSError, ValueError, KeyError):
+        return []
+    files = _file_names(record) if names else ()
+    words = {"originals": "original", "reconstructions": "recovered", "trivial": "blind guess"}
+    return [
+        ShownVictim(
+            name,
+            files[kept["rows"][place]] if len(files) else None,
+            tuple((said, _embedded(kept[key][place])) for key, said in words.items()),
+        )
+        for place, name in enumerate(RANKED)
+        if place < len(kept["rows"])
+    ]
+
+
+def _file_names(record: Record) -> Sequence[str]:
+    assert record.leakage is not None
+    try:
+        values = getattr(load_per_image(record), record.leakage.victims)
+    except DataError:
+        return ()
+    images = None if values is None else values.images
+    return () if images is None or images.names is None else list(map(str, images.names))
+
+
+def _embedded(image: NDArray[np.uint8]) -> Markup:
+    """Return an image (C, H, W) as a PNG inside the page."""
+    pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    times = -(-_SIDE // max(picture.size))
+    if times > 1:
+        size = (picture.width * times, picture.height * times)
+        picture = picture.resize(size, Image.Resampling.NEAREST)
+    held = io.BytesIO()
+    picture.save(held, "PNG")
+    return Markup("data:image/png;base64," + base64.b64encode(held.getvalue()).decode("ascii"))

@@ -1,0 +1,172 @@
+"""``splitsec audit``: measure a model of your own on your own images, and write a report."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from splitsec.cli.execution import execute, execution_options, take_execution
+from splitsec.cli.report import report_options, take_limits, write_report
+from splitsec.cli.saying import say, say_lines
+from splitsec.errors import UsageError
+from splitsec.isolation import Isolation
+
+_SETTINGS = ("until", "normalise", "carry", "new_head")
+_SOME = 8  # cuts that a person can choose from
+_AXES = ("attack", "defense", "channels", "profile", "threads", "settings", "clients")
+
+
+@click.command("audit")
+@click.option(
+    "--model",
+    required=True,
+    metavar="FILE.py:FUNCTION|torchvision:NAME",
+    help="The model: a function, or a class, of a file that builds it, or a model of torchvision.",
+)
+@click.option(
+    "--data",
+    required=True,
+    metavar="NAME:PARAMETER=VALUE",
+    help="Your images, such as folder:path=scans,csv=labels.csv.",
+)
+@click.option("--weights", metavar="FILE", help="Its trained weights: .safetensors or .pt.")
+@click.option(
+    "--cut",
+    metavar="NAME,NAME",
+    help="Submodules after which the client ends, such as features.3, or before-classifier. "
+    "Without it, those that are possible are printed and nothing is run.",
+)
+@click.option("--until", default="", metavar="NAME", help="Submodule where the server ends.")
+@click.option(
+    "--mode",
+    type=click.Choice(["inference", "continue", "scratch"]),
+    help="Use the model as it is, train on from its weights, or train from random ones.  "
+    "[default: inference with --weights, else scratch]",
+)
+@click.option(
+    "--trained-on",
+    metavar="FILE",
+    help="Names of the images that trained the weights, one per line; none of them is held out.",
+)
+@click.option("--normalise", metavar="NAME", help="imagenet, half, none or 'means / deviations'.")
+@click.option("--carry", is_flag=True, help="Send residual connections around the cut, too.")
+@click.option("--new-head", is_flag=True, help="Start the last layer anew for other classes.")
+@click.option("--attack", default="strongest", show_default=True, help="As for splitsec eval.")
+@click.option("--defense", default="none", show_default=True, help="As for splitsec eval.")
+@click.option(
+    "--size", type=click.IntRange(8), default=64, show_default=True, help="Image size, pixels."
+)
+@click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True)
+@click.option("--clients", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--profile", default="quick", show_default=True, help="Where the rest comes from.")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Seeds 0 to N-1."
+)
+@click.option("--threads", type=click.IntRange(1), help="CPU threads.")
+@click.option("--set", "settings", multiple=True, metavar="KIND.NAME.PARAMETER=VALUE")
+@click.option(
+    "--report",
+    "page",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The report, .html or .pdf.  [default: report.html in OUTPUT]",
+)
+@report_options
+@execution_options
+def command(**options: Any) -> int:
+    """Attack a model of your own, on your own images, and write a report.
+
+    The network is divided where you say: its layers up to the cut are the hospital's, the others
+    the server's. Nothing leaves this machine.
+
+    \b
+    splitsec audit --model torchvision:mobilenet_v3_small --data folder:path=scans
+    splitsec audit --model torchvision:mobilenet_v3_small --data folder:path=scans --weights model.pt --cut features.1,features.3
+
+    Exits as splitsec eval does.
+    """  # noqa: D301, E501 - click's own mark for a block that is not wrapped
+    limits, names, page = take_limits(options), options.pop("names"), options.pop("page")
+    seeds, size, cut = (options.pop(name) for name in ("seeds", "size", "cut"))
+    axes = {name: value for name in _AXES if (value := options.pop(name)) is not None}
+    axes |= {"size": (size,), "seed": tuple(range(seeds)), "channels": int(axes["channels"])}
+    told = {name: options.pop(name) for name in _ABOUT}
+    if not cut:
+        _say_cuts(_audited(told), size, axes["channels"])
+        return 0
+    cuts = [one.strip() for one in cut.split(",") if one.strip()]
+    if not cuts:
+        raise UsageError("--cut names no submodule")
+    execution = take_execution(options)
+
+    def cells(isolation: Isolation | None) -> list[Any]:
+        from splitsec.cells.auditing import audit_request
+        from splitsec.cells.resolve import resolve
+
+        return resolve(audit_request(_audited(told), cuts, axes), isolation)
+
+    def report(records: list[Any]) -> None:
+        from splitsec.records.store import StoredRecord
+
+        if any(one.status == "ok" and one.leakage is not None for one in records):
+            found = [StoredRecord(one, one.folder) for one in records]
+            write_report(found, page or execution.output / "report.html", limits, names=names)
+
+    return execute(cells, execution, report)
+
+
+_ABOUT = (
+    "model",
+    "data",
+    "weights",
+    "mode",
+    "trained_on",
+    "until",
+    "normalise",
+    "carry",
+    "new_head",
+)
+
+
+def _audited(told: dict[str, Any]) -> Any:
+    from splitsec.cells.auditing import AuditedModel
+
+    settings = {
+        name: str(value).lower() if value is True else value
+        for name in _SETTINGS
+        if (value := told[name])
+    }
+    return AuditedModel(
+        told["model"], told["data"], told["weights"], told["mode"], told["trained_on"], settings
+    )
+
+
+def _say_cuts(audited: Any, size: int, channels: int) -> None:
+    """Print where a model can be cut."""
+    from splitsec.cells.auditing import possible_cuts
+    from splitsec.escaping import short_name
+    from splitsec.shapes import Shape
+
+    cuts = possible_cuts(audited, Shape(channels, size, size))
+    shown = _outermost(list(cuts))
+    width = max(map(len, map(short_name, shown)), default=0)
+    lines = [f"{'cut':<{width}}  {'smashed data':<14}  values, of those of the image\n"]
+    for name in shown:
+        share = math.prod(cuts[name]) / (channels * size * size)
+        said = "x".join(map(str, cuts[name]))
+        lines.append(f"{short_name(name):<{width}}  {said:<14}  {share:.2f}\n")
+    say_lines("".join(lines))
+    deeper = len(cuts) - len(shown)
+    more = f"; {deeper} submodules inside of these can be named, too" if deeper else ""
+    say(f"name one or several with --cut{more}", err=True)
+
+
+def _outermost(names: list[str]) -> list[str]:
+    """Return the outermost submodules, of as few levels as leave some to choose from."""
+    for depth in range(max((one.count(".") for one in names), default=0) + 1):
+        shown = [one for one in names if one.count(".") <= depth]
+        if len(shown) >= _SOME:
+            return shown
+    return names
