@@ -14,7 +14,7 @@ from PIL import Image
 
 from splitsec.errors import DataError
 from splitsec.leaderboard.report_rows import ReportRow
-from splitsec.records.artifacts import artifact
+from splitsec.records.artifacts import artifact, check_artifact
 from splitsec.records.bounded import LARGEST_RECORD
 from splitsec.records.image_values import RANKED
 from splitsec.records.per_image import load_per_image
@@ -37,8 +37,9 @@ def shown_victims(row: ReportRow, *, names: bool) -> list[ShownVictim]:
     record, folder = row.example.record, row.example.folder
     if folder is None or "pictures" not in record.artifacts:
         return []
-    file = artifact(folder, record, "pictures")
     try:
+        file = artifact(folder, record, "pictures")
+        check_artifact(file)
         if file.stat().st_size > _MOST_PICTURES:
             return []
         with np.load(file, allow_pickle=False) as arrays:
@@ -46,7 +47,7 @@ def shown_victims(row: ReportRow, *, names: bool) -> list[ShownVictim]:
                 name: arrays[f"ranked_{name}"]
                 for name in ("rows", "originals", "reconstructions", "trivial")
             }
-    except (OSError, ValueError, KeyError):
+    except (DataError, OSError, ValueError, KeyError):
         return []
     files = _file_names(record) if names else ()
     words = {"originals": "original", "reconstructions": "recovered", "trivial": "blind guess"}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
 
 from splitsec.plugins.toolbox.network_graph import output_of
+
+Replacement = Callable[[fx.Graph, fx.Node], Any]
+"""Gives, in the server's graph and of its smashed data, what stands for a value that the client
+has: a constant, or a node."""
 
 
 class CutNetwork(NamedTuple):
@@ -34,7 +38,7 @@ class PartsPlan(NamedTuple):
     sides: Mapping[fx.Node, str]
     client_end: fx.Node
     server_end: fx.Node | None
-    replaced: Mapping[fx.Node, Any]
+    replaced: Mapping[fx.Node, Replacement]
     carried: Sequence[fx.Node]
 
     def made(self, shapes: Sequence[tuple[int, ...]]) -> CutNetwork:
@@ -72,13 +76,12 @@ class PartsPlan(NamedTuple):
         given = graph.placeholder("smashed")
         # A copy: what comes next may work in place, and the smashed data are kept.
         received = graph.call_method("clone", (given,))
-        known = {self.client_end: received}
+        known: dict[fx.Node, Any] = {self.client_end: received}
         if self.carried:
             unpacked = graph.call_module("unpack", (given,))
             for place, node in enumerate((self.client_end, *self.carried)):
                 known[node] = graph.call_function(operator.getitem, (unpacked, place))
-        size = graph.call_method("size", (given, 0))
-        known |= {node: size for node, value in self.replaced.items() if value is None}
+        known |= {node: instead(graph, given) for node, instead in self.replaced.items()}
         copies = self._copied(graph, "server", known)
         end = self.server_end or output_of(self.graph).all_input_nodes[0]
         graph.output(copies[end])
@@ -87,21 +90,16 @@ class PartsPlan(NamedTuple):
     def _head(self, skips: Sequence[fx.Node]) -> nn.Module:
         graph = fx.Graph()
         assert self.server_end is not None
-        known = {self.server_end: graph.placeholder("features")}
+        known: dict[fx.Node, Any] = {self.server_end: graph.placeholder("features")}
         known |= {node: graph.placeholder(f"skip_{place}") for place, node in enumerate(skips)}
         copies = self._copied(graph, "head", known)
         graph.output(copies[output_of(self.graph).all_input_nodes[0]])
         return self._module(graph)
 
-    def _copied(
-        self, graph: fx.Graph, side: str, known: dict[fx.Node, fx.Node]
-    ) -> dict[fx.Node, fx.Node]:
+    def _copied(self, graph: fx.Graph, side: str, known: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
         """Copy the nodes of a side, with the weights that it reads, into its graph."""
-        constants = {node: value for node, value in self.replaced.items() if value is not None}
 
         def of(node: fx.Node) -> Any:
-            if node in constants:
-                return constants[node]
             if node not in known and node.op == "get_attr":
                 known[node] = graph.node_copy(node)
             return known[node]

@@ -7,18 +7,21 @@ residual connection around the cut, is refused by name, or carried on request.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from splitsec.errors import UsageError
-from splitsec.plugins.toolbox.cut_parts import CutNetwork, PartsPlan
+from splitsec.plugins.toolbox.cut_parts import CutNetwork, PartsPlan, Replacement
 from splitsec.plugins.toolbox.network_graph import (
     BEFORE,
     before,
     calls_of,
     graph_of,
     in_words,
+    is_size,
     output_of,
     outputs_of_submodules,
     passes_alone,
@@ -141,14 +144,16 @@ def _sides(
 ) -> Mapping[fx.Node, str]:
     """Return which part computes each node: client, server or head.
 
-    A node without a result, such as an assertion, is the client's if all that it uses is.
+    A node without a result, such as an assertion, is the client's if all that it uses is, and so is
+    one that reads the size of what the client has.
     """
     client = before(client_end)
     used = before(output_of(graph))
     server = used - client if server_end is None else before(server_end) - client
     sides: dict[fx.Node, str] = {}
     for node in graph.nodes:
-        if node in client:
+        inputs = {sides[one] for one in node.all_input_nodes}
+        if node in client or (is_size(node) and inputs == {"client"}):
             sides[node] = "client"
         elif node in server:
             sides[node] = "server"
@@ -195,12 +200,12 @@ def _replaced(
     image: Shape,
     crossing: Sequence[fx.Node],
     client_end: fx.Node,
-) -> tuple[dict[fx.Node, Any], list[fx.Node]]:
+) -> tuple[dict[fx.Node, Replacement], list[fx.Node]]:
     """Tell numbers that cross from tensors that do.
 
     Returns:
-        Node to its constant value, or None for the batch's size, which the server reads off the
-        smashed data; and the nodes of tensors.
+        Node to what the server has instead: a constant, or what it reads off the smashed data; and
+        the nodes of tensors.
 
     Raises:
         UsageError: what crosses is neither.
@@ -208,21 +213,35 @@ def _replaced(
     if not crossing:
         return {}, []
     both = [values_at(network, graph, image, crossing, batch) for batch in _BATCHES]
-    replaced: dict[fx.Node, Any] = {}
+    replaced: dict[fx.Node, Replacement] = {}
     carried = []
     for node, *values in zip(crossing, *both, strict=True):
         if isinstance(values[0], Tensor):
             carried.append(node)
+        elif isinstance(values[0], torch.device):
+            replaced[node] = _device
         elif values[0] == values[1]:
-            replaced[node] = values[0]
+            replaced[node] = partial(_constant, value=values[0])
         elif values == list(_BATCHES):
-            replaced[node] = None
-        elif not all(user in replaced or user in crossing for user in node.users):
+            replaced[node] = _batch
+        else:
             raise UsageError(
                 f"the server would need {in_words(node)}, which the client keeps "
                 f"({type(values[0]).__name__}); cut elsewhere than after {in_words(client_end)}"
             )
     return replaced, carried
+
+
+def _constant(graph: fx.Graph, smashed: fx.Node, value: Any) -> Any:
+    return value
+
+
+def _batch(graph: fx.Graph, smashed: fx.Node) -> fx.Node:
+    return graph.call_method("size", (smashed, 0))
+
+
+def _device(graph: fx.Graph, smashed: fx.Node) -> fx.Node:
+    return graph.call_function(getattr, (smashed, "device"))
 
 
 def _shapes(

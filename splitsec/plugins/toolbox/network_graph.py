@@ -106,6 +106,16 @@ def before(end: fx.Node) -> set[fx.Node]:
     return found
 
 
+def is_size(node: fx.Node) -> bool:
+    """Return whether a node reads the size, type or place of a tensor, or computes with these."""
+    if node.op == "call_method" and node.target in ("size", "dim"):
+        return True
+    if node.op == "call_function" and node.target is getattr:
+        return node.args[1] in ("shape", "ndim", "dtype", "device")
+    inputs = node.all_input_nodes
+    return node.op.startswith("call_") and bool(inputs) and all(map(is_size, inputs))
+
+
 def in_words(node: fx.Node) -> str:
     """Return what a person calls a node."""
     if node.op == "placeholder":
@@ -185,7 +195,7 @@ def passes_alone(graph: fx.Graph, node: fx.Node) -> bool:
     if node not in used or node in output.all_input_nodes:
         return False
     return all(
-        user in client or user not in used
+        user in client or user not in used or is_size(user)
         for one in client
         if one is not node and one.op != "get_attr"
         for user in one.users
