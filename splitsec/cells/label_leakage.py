@@ -76,7 +76,7 @@ def label_leakage(
             ``training``.
     """
     data = side.data
-    if not side.u_shaped and side.cell.spec.training.trains:
+    if not side.u_shaped and side.trains:
         return LabelLeakage()
     probes = _probes(data)
     if isinstance(probes, str):
@@ -159,8 +159,7 @@ def _seen(
     held_out = data.held_out
     truth = held_out.targets(range(len(held_out)))
     seen = {"held_out": Seen(released, reconstructions["held_out"], truth)}
-    trains = side.cell.spec.training.trains
-    crossed = traffic.feature_gradients if trains else traffic.sent
+    crossed = traffic.feature_gradients if side.trains else traffic.sent
     sent = [one for one in side.victims if one in crossed]
     if "training" in reconstructions and sent:
         rows = [row for row, one in enumerate(side.victims) if one in crossed]
@@ -168,7 +167,7 @@ def _seen(
             torch.stack([traffic.sent[one] for one in sent]),
             reconstructions["training"][rows],
             torch.cat([data.private[client].targets([row]) for client, row in sent]),
-            torch.stack([traffic.feature_gradients[one] for one in sent]) if trains else None,
+            torch.stack([traffic.feature_gradients[one] for one in sent]) if side.trains else None,
         )
     return seen
 

@@ -68,6 +68,7 @@ class PrivateSide:
         victims: (client, row) of the training victims.
         smashed: shape of one image's smashed data.
         u_shaped: whether the client keeps the model's head and the labels.
+        trains: whether its sessions train the model, or use it as it is.
     """
 
     def __init__(self, cell: Cell, data: Data, checkpoints: Checkpoints | None = None) -> None:
@@ -81,9 +82,10 @@ class PrivateSide:
         with blaming(self._label, "__init__()"):
             target: Target[Any] = cell.target.plugin.cls(cell.target.parameters)
         self.target = target
+        self.trains = cell.spec.training.trains
         self._without_weights = without_weights(target)
         model = self.model()
-        if cell.spec.training.trains:
+        if self.trains:
             _refuse_frozen(self._label, model.client)
         self.u_shaped = model.head is not None
         with blaming(self._label, "the client's forward()"):
@@ -126,12 +128,12 @@ class PrivateSide:
         trained = self._new_session()
         model, clients = trained.model, trained.clients
         optimizer = make_optimizer(training, model.server)
-        serving = HonestServer if training.trains else InferenceServer
+        serving = HonestServer if self.trains else InferenceServer
         server = serving(
             model.server, self.target.loss, optimizer, self._label, self.cell.client_key()
         )
         trained.losses = server.losses
-        holdings = self.holdings(server=model.server.train(training.trains))
+        holdings = self.holdings(server=model.server.train(self.trains))
         for attacker in attackers:
             attacker.seen.add(given(attacker.threat, "training", holdings))
         best = _BestEpoch() if training.keep == "best" else None
@@ -270,7 +272,7 @@ class PrivateSide:
             task=self.target.task_for(self.target.parameters),
             loss=self.target.loss,
             u_shaped=self.u_shaped,
-            trains=self.cell.spec.training.trains,
+            trains=self.trains,
             server_architecture=self._fresh_model("attacker's server").server,
         )
         granted = given(attacker.threat, "start", self.holdings(isolated=attacker.cell.isolation))

@@ -285,8 +285,7 @@ def _recovered_traffic(
         smashed = [torch.stack([one[side.victims[row]] for row in reached]) for one in sent]
         rows = beside(torch.tensor(reached), mean)
         labels = _labels_of([side.victims[row] for row in reached], sessions)
-        trains = side.cell.spec.training.trains
-        made = attacker.reconstruct(smashed, labels, in_training=trains).to(mean.dtype)
+        made = attacker.reconstruct(smashed, labels, in_training=side.trains).to(mean.dtype)
         reconstructions[rows] = beside(made, mean)
     return reconstructions, len(reached) == len(side.victims)
 

@@ -122,7 +122,7 @@ class SharedSession:
             self.trained = self.side.honest(
                 progress, [one for one in built if one.listens], self._validate, self.clock.seconds
             )
-        session, trains = self.trained.session, self._cells[0].spec.training.trains
+        session = self.trained.session
         # The time of listeners and validation does not count as training.
         elsewhere = sum(one.heard.seconds for one in built)
         elsewhere += self.clock.seconds.get("validation", 0)
@@ -132,7 +132,7 @@ class SharedSession:
             ended=session.ended,
             curves={"loss": self.trained.losses, **self.trained.epochs},
             flags=raised(
-                labels_shared=not self.side.u_shaped and trains,
+                labels_shared=not self.side.u_shaped and self.side.trains,
                 training_images_unknown=self._has_unknown_past(),
                 honest_session_ended=session.ended is not None,
             ),

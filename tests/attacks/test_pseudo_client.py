@@ -255,6 +255,7 @@ def attack_of(defense: Defense[Parameters] | None = None, **given: float) -> Pse
         public_labels=PUBLIC,
         task="classification",
         u_shaped=False,
+        labels_shared=True,
         outputs=2,
         smashed_shape=Shape(2, 4, 4),
         server_architecture=None,

@@ -91,6 +91,7 @@ def attack_of(server: nn.Module, defense: Defense[Any] | None = None, **given: A
         in_training=True,
         task="classification",
         u_shaped=False,
+        labels_shared=True,
         outputs=2,
         image_shape=Shape(1, 8, 8),
         smashed_shape=Shape(4, 4, 4),

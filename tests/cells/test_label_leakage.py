@@ -44,7 +44,10 @@ class Ran(NamedTuple):
         """Return what is learned by an attack that reconstructs every image exactly."""
         held_out = self.side.data.held_out.all()
         side: Any = SimpleNamespace(
-            data=data or self.side.data, victims=self.side.victims, u_shaped=self.side.u_shaped
+            data=data or self.side.data,
+            victims=self.side.victims,
+            u_shaped=self.side.u_shaped,
+            trains=self.side.trains,
         )
         attacker: Any = SimpleNamespace(
             threat=ThreatModel(public_images=True, **granted), seen=SimpleNamespace(access=Access())

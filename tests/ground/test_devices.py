@@ -23,7 +23,7 @@ FOLDERS = ("splitsec", "attacks", "defenses", "targets", "leaderboard")
 
 PUTS = {
     "splitsec/cells/cell.py": 1,  # models
-    "splitsec/training/client.py": 1,
+    "splitsec/training/client.py": 2,  # batches that train, and that are sent in use
     "splitsec/training/client_guest.py": 1,  # the model, in the clients' process  # batches
     "splitsec/training/release.py": 1,  # images that are released
     "splitsec/plugins/view.py": 1,  # grants

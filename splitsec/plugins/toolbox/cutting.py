@@ -56,8 +56,10 @@ def cut_network(
             does not take such images.
 
     Examples:
+        >>> import torch
         >>> from torch import nn
         >>> from splitsec import Shape
+        >>> from splitsec.plugins.toolbox.cutting import cut_network
         >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 2))
         >>> parts = cut_network(network, Shape(3, 8, 8), "1")
         >>> parts.client(torch.rand(4, 3, 8, 8)).shape

@@ -115,6 +115,7 @@ class WholeModel(Target[P]):
         >>> import torch
         >>> from torch import nn
         >>> from splitsec import Shape
+        >>> from splitsec.plugins.toolbox.whole_models import WholeModel, WholeModelParameters
         >>> class Small(WholeModel[WholeModelParameters]):
         ...     def network(self, image, outputs):
         ...         encoder = [nn.Conv2d(image.channels, 8, 3, stride=2, padding=1), nn.ReLU()]
