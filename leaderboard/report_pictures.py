@@ -55,7 +55,7 @@ def shown_victims(row: ReportRow, *, names: bool) -> list[ShownVictim]:
         ShownVictim(
             name,
             files[kept["rows"][place]] if len(files) else None,
-            tuple((said, _embedded(kept[key][place])) for key, said in words.items()),
+            tuple((said, embedded(kept[key][place])) for key, said in words.items()),
         )
         for place, name in enumerate(RANKED)
         if place < len(kept["rows"])
@@ -72,11 +72,16 @@ def _file_names(record: Record) -> Sequence[str]:
     return () if images is None or images.names is None else list(map(str, images.names))
 
 
-def _embedded(image: NDArray[np.uint8]) -> Markup:
-    """Return an image (C, H, W) as a PNG inside the page."""
+def embedded(image: NDArray[np.uint8], side: int = _SIDE) -> Markup:
+    """Return an image as the source of an ``img``, which loads nothing.
+
+    Args:
+        image: shape (C, H, W).
+        side: height and width that a small image is enlarged to at least, pixels.
+    """
     pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
     picture = Image.fromarray(np.ascontiguousarray(pixels))
-    times = -(-_SIDE // max(picture.size))
+    times = -(-side // max(picture.size))
     if times > 1:
         size = (picture.width * times, picture.height * times)
         picture = picture.resize(size, Image.Resampling.NEAREST)

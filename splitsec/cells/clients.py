@@ -11,7 +11,7 @@ from torch import Tensor
 
 from splitsec.cells.cell import Cell
 from splitsec.data.parts import Data
-from splitsec.errors import PluginError
+from splitsec.errors import NotApplicable, PluginError
 from splitsec.isolation.copies import DefenseCopy, Expected, check_same
 from splitsec.isolation.host import Guest
 from splitsec.isolation.plugin_paths import unchanged_files
@@ -104,6 +104,17 @@ def new_defense(cell: Cell) -> Defense[Any]:
     """Return a cell's defense before it begins."""
     defense: Defense[Any] = cell.defense.plugin.cls(cell.defense.parameters)
     return defense
+
+
+def check_defense_acts(cell: Cell) -> None:
+    """Raise a NotApplicable for a defense that acts in training alone, where nothing is trained."""
+    cls = cell.defense.plugin.cls
+    idle = getattr(cls, "release", None) is Defense.release and cell.spec.defense != "none"
+    if idle and not cell.spec.training.trains:
+        raise NotApplicable(
+            f"{cell.defense.label} changes the training and not what is sent, and nothing is "
+            "trained here (training.mode=inference)"
+        )
 
 
 def copy_of_defense(cell: Cell, smashed: SmashedShape) -> Defense[Any]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from splitsec.cells.attacker import Attacker, Hijacker
 from splitsec.cells.cell import Cell, build_model, victims_of
 from splitsec.cells.clients import (
+    check_defense_acts,
     check_sent,
     copy_of_defense,
     granted_copy,
@@ -72,6 +73,7 @@ class PrivateSide:
     """
 
     def __init__(self, cell: Cell, data: Data, checkpoints: Checkpoints | None = None) -> None:
+        check_defense_acts(cell)
         self.cell = cell
         self.data = data
         self.checkpoints = checkpoints or Checkpoints()

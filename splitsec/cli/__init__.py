@@ -25,6 +25,10 @@ _COMMANDS = {
         "splitsec.cli.audit",
         "Attack a model of your own, on your own images, and write a report.",
     ),
+    "inspect": (
+        "splitsec.cli.inspect",
+        "Look at your images before any run: classes, patients, copies, suspicious files.",
+    ),
     "new": ("splitsec.cli.new", "Write a new attack, defense, target or data set that runs."),
     "check": ("splitsec.cli.check", "Check that a plug-in keeps its contract."),
     "list": ("splitsec.cli.listing", "List attacks, defenses, targets or data sets."),

@@ -95,6 +95,10 @@ class DiabeticRetinopathy(UnpackedFolder[DiabeticRetinopathyParameters]):
         cropped = [file for file in found if "cropped" in file.name]
         return cropped[0] if cropped else found[0]
 
+    def files(self) -> Sequence[Path]:
+        """Return the images' files."""
+        return self._files
+
     def decode(
         self, keys: Sequence[int], size: int, channels: int, progress: Progress
     ) -> NDArray[np.uint8]:

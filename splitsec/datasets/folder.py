@@ -147,6 +147,10 @@ class LabelledFolder(Source[FolderParameters]):
             else ("no patients are named: images of one patient may be in several parts",),
         )
 
+    def files(self) -> Sequence[Path]:
+        """Return the images' files."""
+        return self._files
+
     def decode(
         self, keys: Sequence[int], size: int, channels: int, progress: Progress
     ) -> NDArray[np.uint8]:

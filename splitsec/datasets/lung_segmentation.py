@@ -80,6 +80,10 @@ class LungSegmentation(UnpackedFolder[LungSegmentationParameters]):
             shuffled_by=self.shuffled_by,
         )
 
+    def files(self) -> Sequence[Path]:
+        """Return the images' files."""
+        return [pair.image for pair in self._pairs]
+
     def decode(
         self, keys: Sequence[int], size: int, channels: int, progress: Progress
     ) -> NDArray[np.uint8]:

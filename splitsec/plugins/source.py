@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
@@ -173,6 +174,10 @@ class Source(ABC, Generic[P]):
             DataError: the images are missing or their labels unreadable.
             UsageError: ``spec`` asks for something that the source does not have.
         """
+
+    def files(self) -> Sequence[Path]:
+        """Return the file of each image of the catalogue, in its order; empty if they have none."""
+        return ()
 
     @abstractmethod
     def decode(

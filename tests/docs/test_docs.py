@@ -13,7 +13,9 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torchvision import models
 
 from splitsec.cells import writing
 from splitsec.cli import group, run
@@ -57,6 +59,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with chdir(folder):
         assert run(["new", "attack", "my-attack"]) == 0
     draw_scans(folder / "scans", 240)
+    weights = models.mobilenet_v3_small(weights=None, num_classes=2).state_dict()
+    torch.save(weights, folder / "model.pt")
+    names = [f"{row:04}.png\n" for row in range(100)]
+    (folder / "trained.txt").write_text("".join(names))
     return folder
 
 

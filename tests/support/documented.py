@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -130,6 +131,8 @@ def inline(page: Path) -> list[list[str]]:
 
 def tiny(words: list[str]) -> list[str]:
     """Return a command as it is run: whatever trains has a few images of 16 px and one epoch."""
+    if words[0] == "audit" and "--cut" in words:
+        return [*words, "--attack", "transport", "--size", "32", "--threads", "1", *_tiny_set(TINY)]
     if words[0] != "eval":
         return words
     named = " ".join(words)
@@ -139,7 +142,11 @@ def tiny(words: list[str]) -> list[str]:
     seeds = ["--seeds", "1"] if "--seeds" in words else []
     threads = [] if "--threads" in words else ["--threads", "1"]
     more = [*target, *threads, *seeds]
-    return [*words, "--size", "16", *more, *(f"--set={one}" for one in settings)]
+    return [*words, "--size", "16", *more, *_tiny_set(settings)]
+
+
+def _tiny_set(settings: Sequence[str]) -> list[str]:
+    return [f"--set={one}" for one in settings]
 
 
 def tiny_grid(text: str) -> str:

@@ -68,7 +68,7 @@ def test_what_is_sent_is_what_the_client_sends_in_use(monkeypatch: pytest.Monkey
     assert torch.allclose(sent, trained.release(images, "again")[0], atol=1e-6)
 
 
-def run(folder: Path, attack: str, **options: Any) -> Record:
+def run(folder: Path, attack: str, defense: str = "none", **options: Any) -> Record:
     parameters = {
         "training.mode": "inference",
         "training.epochs": 1,
@@ -81,7 +81,7 @@ def run(folder: Path, attack: str, **options: Any) -> Record:
         **options.pop("parameters", {}),
     }
     usual = {"target": "fsha-client", "cut": 1, "size": 16, "threads": 1, "output": folder}
-    return evaluate(attack, "none", parameters=parameters, **{**usual, **options})
+    return evaluate(attack, defense, parameters=parameters, **{**usual, **options})
 
 
 def test_a_malicious_server_has_nothing_to_steer(tmp_path: Path) -> None:
@@ -89,6 +89,18 @@ def test_a_malicious_server_has_nothing_to_steer(tmp_path: Path) -> None:
     assert record.status == "skipped"
     assert record.reason is not None
     assert "nothing is trained here (training.mode=inference)" in record.reason
+
+
+@pytest.mark.parametrize(
+    ("defense", "status"),
+    [("dcor", "skipped"), ("proxy-adversary", "skipped"), ("gaussian-noise", "ok")],
+)
+def test_a_defense_of_the_training_alone_does_not_apply(
+    defense: str, status: str, tmp_path: Path
+) -> None:
+    record = run(tmp_path, "none", defense=defense, isolate=False)
+    assert record.status == status, record.reason
+    assert status == "ok" or "changes the training and not what is sent" in str(record.reason)
 
 
 @pytest.mark.slow
