@@ -36,7 +36,7 @@ class ReportRow(NamedTuple):
     """One way to run a model: its cut, its protection, and what is known of it.
 
     Attributes:
-        name: the target, its cut and its defense.
+        target: the target, with its parameters.
         cut: name of the cut.
         defense: the defense, with its parameters.
         attack: the attack that recovers most, over seeds.
@@ -52,7 +52,7 @@ class ReportRow(NamedTuple):
         records: all its records.
     """
 
-    name: str
+    target: str
     cut: str
     defense: str
     attack: str
@@ -151,7 +151,7 @@ def _row(
     spec = example.record.spec
     tails = [_headline(one).leakage for one in own]
     return ReportRow(
-        name=f"{spec.named('target')}, cut {spec.cut_name}",
+        target=spec.named("target"),
         cut=spec.cut_name,
         defense=spec.named("defense"),
         attack=attack,

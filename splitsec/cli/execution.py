@@ -320,6 +320,8 @@ def execute(
     results = sys.stdout
     # Output of libraries and plug-ins is not a result.
     with redirect_stdout(sys.stderr), secret_from(how.secret_file):
+        from splitsec.cli.closing import print_closing
+        from splitsec.cli.consoles import result_console
         from splitsec.cli.dry_run import say_plan
         from splitsec.cli.progress_bars import shown
         from splitsec.records.store import check_writable
@@ -357,6 +359,9 @@ def execute(
                 records.append(record)
                 with progress.paused(), redirect_stdout(results):
                     _report(record, how)
+        if not how.as_json:
+            with redirect_stdout(results):
+                print_closing(records, how.output, result_console(), reports=done is not None)
         if done is not None:
             done(records)
     failed = sum(record.status not in ("ok", "skipped") for record in records)
