@@ -7,6 +7,7 @@ images in each part as the person's images allow.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -17,12 +18,14 @@ from splitsec.cells.plugin_requests import PluginRequest, parse_plugins, parse_s
 from splitsec.cells.profiles import get_profile
 from splitsec.cells.requests import Request, make_request
 from splitsec.data.sources import build_source
+from splitsec.datasets.recorded import LISTENED, VALIDATION_SHARE
 from splitsec.errors import UsageError
 from splitsec.metrics.schema import GALLERY
 from splitsec.plugins.data_spec import DataSpec
 from splitsec.plugins.names import is_path, plain_name, split_class
 from splitsec.plugins.source import TRAINED, Task, list_checked
 from splitsec.plugins.toolbox.cutting import cut_points
+from splitsec.plugins.toolbox.recording import read_recording
 from splitsec.plugins.toolbox.whole_models import WholeModel
 from splitsec.shapes import Shape
 
@@ -121,6 +124,50 @@ def audit_request(audited: AuditedModel, cuts: Sequence[str], axes: Mapping[str,
         "settings": (*(f"{key}={value}" for key, value in settings.items()), *given),
     }
     return make_request(values)
+
+
+def traffic_request(traffic: str, axes: Mapping[str, Any]) -> Request:
+    """Return the request for recorded traffic, which is attacked without a session.
+
+    Args:
+        traffic: folder of the recording.
+        axes: values of other axes of the request; settings in it win.
+
+    Raises:
+        DataError: the recording cannot be read.
+    """
+    given = read_recording(Path(traffic).expanduser())
+    recorded, public = len(given.images), len(given.public)
+    usual = get_profile(axes.get("profile", "quick")).images("recorded")
+    listened = int(LISTENED * recorded)
+    validation = int(VALIDATION_SHARE * public)
+    counts = {
+        "private": min(usual["private"], int(_USABLE * listened)),
+        "held_out": min(usual["held_out"], int(_USABLE * (recorded - listened))),
+        "validation": min(usual["validation"], int(_USABLE * validation)),
+        "public": min(usual["public"], int(_USABLE * (public - validation))),
+    }
+    counts["victims"] = min(usual["victims"], counts["private"])
+    _, channels, size, _ = given.images.shape
+    settings = {
+        "target.recorded.traffic": traffic,
+        "data.recorded.traffic": traffic,
+        "training.mode": "replay" if given.labels_crossed else "inference",
+        "training.epochs": "1",
+        **{f"counts.{name}": str(value) for name, value in counts.items()},
+    }
+    own = tuple(axes.get("settings", ()))
+    return make_request(
+        {
+            "attack": "strongest:server=listening",
+            **axes,
+            "target": "recorded",
+            "data": "recorded",
+            "size": (size,),
+            "channels": channels,
+            "settings": (*(f"{name}={value}" for name, value in settings.items()), *own),
+        }
+    )
 
 
 def possible_cuts(audited: AuditedModel, image: Shape) -> dict[str, tuple[int, ...]]:

@@ -7,15 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from splitsec.cells.cell import Cell
 from splitsec.data.parts import Data
-from splitsec.errors import NotApplicable, PluginError
+from splitsec.errors import NotApplicable, PluginError, UsageError
 from splitsec.isolation.copies import DefenseCopy, Expected, check_same
 from splitsec.isolation.host import Guest
 from splitsec.isolation.plugin_paths import unchanged_files
 from splitsec.plugins.defense import Defense, DefenseSeeds, begin_defense
+from splitsec.plugins.grants import GRANTS, ThreatModel
 from splitsec.plugins.loading import absolute_spec
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.target import Loss, SplitModel
@@ -115,6 +116,37 @@ def check_defense_acts(cell: Cell) -> None:
             f"{cell.defense.label} changes the training and not what is sent, and nothing is "
             "trained here (training.mode=inference)"
         )
+
+
+def refuse_frozen(label: str, client: nn.Module) -> None:
+    """Raise an error for a client whose weights are frozen but whose batch statistics are not.
+
+    Raises:
+        UsageError: such statistics would change in training, so that the client would be another.
+    """
+    weights = list(client.parameters())
+    if any(weight.requires_grad for weight in weights) or not weights:
+        return
+    for name, module in client.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
+            raise UsageError(
+                f"{label}: all weights of the client are frozen (requires_grad=False), but its "
+                f"batch normalisation {name!r} would go on learning from what it sees; use the "
+                "model as it is with --set training.mode=inference, or unfreeze it"
+            )
+
+
+def refuse_unknown(label: str, threat: ThreatModel) -> None:
+    """Raise an error if an attack is granted a network where the traffic was recorded elsewhere.
+
+    Raises:
+        NotApplicable: nobody knows the networks, and the client answers no queries.
+    """
+    for name in ("client_architecture", "client_weights", "server_model", "queries"):
+        if getattr(threat, name):
+            raise NotApplicable(
+                f"{label} needs {GRANTS[name].words}, and the traffic was recorded elsewhere"
+            )
 
 
 def copy_of_defense(cell: Cell, smashed: SmashedShape) -> Defense[Any]:

@@ -76,12 +76,12 @@ def label_leakage(
             ``training``.
     """
     data = side.data
-    if not side.u_shaped and side.trains:
+    if side.labels_shared:
         return LabelLeakage()
     probes = _probes(data)
     if isinstance(probes, str):
         return LabelLeakage(None, (f"{_UNMEASURED} {probes}",))
-    images, server = data.public.all(), _Server(trained)
+    images, server = data.public.all(), _Server(trained, known=side.target.knows_server)
     from_images, from_answers = probes.learn({"images": images}), None
     if attacker.threat.queries:
         answered = trained.answers()(images, attacker.seen.access.queries)
@@ -100,7 +100,7 @@ def label_leakage(
         predicted: dict[LabelSource, Tensor] = {"reconstructions": shown}
         if side.u_shaped:
             predicted |= dict(_predicted(probes, server, victims, shown))
-        else:
+        elif side.target.knows_server:
             predicted["outputs"] = probes.answered(server.outputs(victims.smashed))
         if from_answers is not None:
             predicted["smashed_data"] = from_answers(server.views(victims.smashed))
@@ -113,12 +113,13 @@ def label_leakage(
 class _Server:
     """What a server makes of smashed data: an honest one also runs its own, trained network."""
 
-    def __init__(self, trained: TrainedSession) -> None:
+    def __init__(self, trained: TrainedSession, *, known: bool) -> None:
         self._trained = trained
+        self._known = known and trained.honest
 
     def features(self, smashed: Tensor) -> Tensor | None:
         """Return the features that it sends to clients; None if it never trained a network."""
-        return _finite(self._trained.features(smashed)) if self._trained.honest else None
+        return _finite(self._trained.features(smashed)) if self._known else None
 
     def outputs(self, smashed: Tensor) -> Tensor:
         """Return the model's outputs, of a server that ends the network."""

@@ -24,6 +24,7 @@ from splitsec.cells.clients import (
     copy_of_defense,
     granted_copy,
     plan_of,
+    refuse_frozen,
     side_of,
     start_clients,
 )
@@ -70,6 +71,7 @@ class PrivateSide:
         smashed: shape of one image's smashed data.
         u_shaped: whether the client keeps the model's head and the labels.
         trains: whether its sessions train the model, or use it as it is.
+        labels_shared: whether clients send labels.
     """
 
     def __init__(self, cell: Cell, data: Data, checkpoints: Checkpoints | None = None) -> None:
@@ -88,8 +90,9 @@ class PrivateSide:
         self._without_weights = without_weights(target)
         model = self.model()
         if self.trains:
-            _refuse_frozen(self._label, model.client)
+            refuse_frozen(self._label, model.client)
         self.u_shaped = model.head is not None
+        self.labels_shared = cell.spec.training.shares_labels(u_shaped=self.u_shaped)
         with blaming(self._label, "the client's forward()"):
             self.smashed: SmashedShape = smashed_shape(model.client, cell.image)
 
@@ -275,6 +278,7 @@ class PrivateSide:
             loss=self.target.loss,
             u_shaped=self.u_shaped,
             trains=self.trains,
+            labels_shared=self.labels_shared,
             server_architecture=self._fresh_model("attacker's server").server,
         )
         granted = given(attacker.threat, "start", self.holdings(isolated=attacker.cell.isolation))
@@ -339,24 +343,6 @@ class PrivateSide:
             raise UsageError(
                 "training.keep=best chooses the epoch by the AUC on validation images, and all "
                 f"{len(part)} are of one class; ask for more, or for training.keep=last"
-            )
-
-
-def _refuse_frozen(label: str, client: nn.Module) -> None:
-    """Raise an error for a client whose weights are frozen but whose batch statistics are not.
-
-    Raises:
-        UsageError: such statistics would change in training, so that the client would be another.
-    """
-    weights = list(client.parameters())
-    if any(weight.requires_grad for weight in weights) or not weights:
-        return
-    for name, module in client.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
-            raise UsageError(
-                f"{label}: all weights of the client are frozen (requires_grad=False), but its "
-                f"batch normalisation {name!r} would go on learning from what it sees; use the "
-                "model as it is with --set training.mode=inference, or unfreeze it"
             )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from splitsec.cells.attacker import Attacker
 from splitsec.cells.cell import Cell
+from splitsec.cells.clients import refuse_unknown
 from splitsec.cells.example_pictures import examples
 from splitsec.cells.image_lists import held_out_images
 from splitsec.cells.private_side import PrivateSide
@@ -132,7 +133,7 @@ class SharedSession:
             ended=session.ended,
             curves={"loss": self.trained.losses, **self.trained.epochs},
             flags=raised(
-                labels_shared=not self.side.u_shaped and self.side.trains,
+                labels_shared=self.side.labels_shared,
                 training_images_unknown=self._has_unknown_past(),
                 honest_session_ended=session.ended is not None,
             ),
@@ -148,9 +149,13 @@ class SharedSession:
     def _measure(self) -> None:
         """Measure the utility of the trained model, and add it to the result."""
         assert self.result is not None, "it is trained first"
-        cell = self._cells[0]
+        cell, images = self._cells[0], self.data.held_out.all()
+        if not self.side.target.knows_server:
+            self.released = self.trained.release(images, "held-out")
+            values = ImageSetValues(held_out_images(self.data))
+            self.result = replace(self.result, held_out=values)
+            return
         with self.clock.timed("test"):
-            images = self.data.held_out.all()
             self.released, outputs = self.trained.predict(images, "held-out")
         with self.clock.timed("utility"):
             score = score_utility(cell.target.label, self.released, outputs, self.data)
@@ -169,12 +174,16 @@ class SharedSession:
         )
 
     def _validate(self, trained: TrainedSession) -> dict[str, float]:
+        if not self.side.target.knows_server:
+            return {}
         with self.clock.timed("validation"):
             return validation_scores(trained, self.data)
 
     def _built(self, cell: Cell) -> Attacker | SplitsecError:
         try:
             attacker = Attacker(cell)
+            if not self.side.target.knows_server:
+                refuse_unknown(attacker.label, attacker.threat)
             if attacker.threat.active and not cell.spec.training.trains:
                 raise NotApplicable(
                     f"{attacker.label} steers the client in training, and nothing is trained here "

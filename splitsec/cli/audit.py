@@ -22,15 +22,18 @@ _AXES = ("attack", "defense", "channels", "profile", "threads", "settings", "cli
 @click.command("audit")
 @click.option(
     "--model",
-    required=True,
     metavar="FILE.py:FUNCTION|torchvision:NAME",
     help="The model: a function, or a class, of a file that builds it, or a model of torchvision.",
 )
 @click.option(
     "--data",
-    required=True,
     metavar="NAME:PARAMETER=VALUE",
     help="Your images, such as folder:path=scans,csv=labels.csv.",
+)
+@click.option(
+    "--traffic",
+    metavar="FOLDER",
+    help="Instead of a model: smashed data that another framework recorded, with their images.",
 )
 @click.option("--weights", metavar="FILE", help="Its trained weights: .safetensors or .pt.")
 @click.option(
@@ -54,7 +57,10 @@ _AXES = ("attack", "defense", "channels", "profile", "threads", "settings", "cli
 @click.option("--normalise", metavar="NAME", help="imagenet, half, none or 'means / deviations'.")
 @click.option("--carry", is_flag=True, help="Send residual connections around the cut, too.")
 @click.option("--new-head", is_flag=True, help="Start the last layer anew for other classes.")
-@click.option("--attack", default="strongest", show_default=True, help="As for splitsec eval.")
+@click.option(
+    "--attack",
+    help="As for splitsec eval.  [default: strongest; of traffic, strongest:server=listening]",
+)
 @click.option("--defense", default="none", show_default=True, help="As for splitsec eval.")
 @click.option(
     "--size", type=click.IntRange(8), default=64, show_default=True, help="Image size, pixels."
@@ -85,6 +91,7 @@ def command(**options: Any) -> int:
     \b
     splitsec audit --model torchvision:mobilenet_v3_small --data folder:path=scans
     splitsec audit --model torchvision:mobilenet_v3_small --data folder:path=scans --weights model.pt --cut features.1,features.3
+    splitsec audit --traffic recorded
 
     Exits as splitsec eval does.
     """  # noqa: D301, E501 - click's own mark for a block that is not wrapped
@@ -93,18 +100,22 @@ def command(**options: Any) -> int:
     axes = {name: value for name in _AXES if (value := options.pop(name)) is not None}
     axes |= {"size": (size,), "seed": tuple(range(seeds)), "channels": int(axes["channels"])}
     told = {name: options.pop(name) for name in _ABOUT}
-    if not cut:
+    traffic = options.pop("traffic")
+    _check(traffic, cut, told)
+    if not cut and traffic is None:
         _say_cuts(_audited(told), size, axes["channels"])
         return 0
-    cuts = [one.strip() for one in cut.split(",") if one.strip()]
-    if not cuts:
+    cuts = [one.strip() for one in (cut or "").split(",") if one.strip()]
+    if not cuts and traffic is None:
         raise UsageError("--cut names no submodule")
     execution = take_execution(options)
 
     def cells(isolation: Isolation | None) -> list[Any]:
-        from splitsec.cells.auditing import audit_request
+        from splitsec.cells.auditing import audit_request, traffic_request
         from splitsec.cells.resolve import resolve
 
+        if traffic is not None:
+            return resolve(traffic_request(traffic, axes), isolation)
         return resolve(audit_request(_audited(told), cuts, axes), isolation)
 
     def report(records: list[Any]) -> None:
@@ -128,6 +139,20 @@ _ABOUT = (
     "carry",
     "new_head",
 )
+
+
+def _check(traffic: str | None, cut: str | None, told: dict[str, Any]) -> None:
+    """Raise a UsageError unless there is either a model with images, or recorded traffic."""
+    if traffic is None:
+        if not (told["model"] and told["data"]):
+            raise UsageError("name the model and the images: --model and --data, or --traffic")
+        return
+    given = [name for name, value in (*told.items(), ("cut", cut)) if value]
+    if given:
+        option = f"--{given[0].replace('_', '-')}"
+        raise UsageError(
+            f"--traffic was recorded with a model that nobody knows; leave out {option}"
+        )
 
 
 def _audited(told: dict[str, Any]) -> Any:

@@ -301,6 +301,7 @@ def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Chann
         loss=target.loss,
         u_shaped=told["u_shaped"],
         trains=told["trains"],
+        labels_shared=told["labels_shared"],
         server_architecture=server,
     )
 

@@ -76,6 +76,7 @@ def opening(roles: Roles, view: View, seed: int) -> Answer:
         "exchanges_per_epoch": view.exchanges_per_epoch,
         "u_shaped": view.u_shaped,
         "trains": view.trains,
+        "labels_shared": view.labels_shared,
         "generator": seed,
         "threads": torch.get_num_threads(),
     }

@@ -92,6 +92,7 @@ class Target(ABC, Generic[P]):
             and the order of batches do not depend on them.
         weights_from: names of the parameters that name files of trained weights. The client and
             the honest server start from these; an attacker's copy of the model is made without.
+        knows_server: whether the server's part can be run. Else the model's worth is not measured.
         profiles: parameter defaults that differ under a profile.
         training: training settings that differ under a profile, such as
             ``{"quick": {"epochs": 20}}``.
@@ -121,6 +122,7 @@ class Target(ABC, Generic[P]):
     channels: ClassVar[tuple[int, ...]] = (1, 3)
     cut_by: ClassVar[tuple[str, ...]] = ()
     weights_from: ClassVar[tuple[str, ...]] = ()
+    knows_server: ClassVar[bool] = True
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     training: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 

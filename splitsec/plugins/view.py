@@ -32,8 +32,9 @@ class ServerKnowledge:
         loss: the task's loss as a function of outputs and targets.
         u_shaped: whether clients keep the model's head and the labels.
         server_architecture: a freshly initialised copy of the server's own network.
-        trains: whether the session trains the model. Else it is used as it is: no label or
-            gradient crosses.
+        trains: whether the session trains the model. Else it is used as it is, and the gradients
+            that cross are zero.
+        labels_shared: whether clients send labels.
 
     Examples:
         >>> import torch
@@ -57,11 +58,7 @@ class ServerKnowledge:
     u_shaped: bool
     server_architecture: nn.Module
     trains: bool = True
-
-    @property
-    def labels_shared(self) -> bool:
-        """Whether clients send labels."""
-        return self.trains and not self.u_shaped
+    labels_shared: bool = True
 
 
 class View:

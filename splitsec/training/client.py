@@ -78,6 +78,7 @@ class Client:
         loss: loss of outputs and targets, which it computes itself if it has a head.
         optimizer: its own optimizer; its state persists between turns.
         trains: whether it trains, or uses the model as it is.
+        shares_labels: whether it sends labels where it does not train.
     """
 
     part: Part
@@ -86,6 +87,7 @@ class Client:
     loss: Loss
     optimizer: torch.optim.Optimizer
     trains: bool = True
+    shares_labels: bool = False
 
     @property
     def index(self) -> int:
@@ -192,10 +194,14 @@ class Client:
 
     @torch.no_grad()
     def _use(self, rows: Tensor, wire: Exchanger, step: int) -> None:
-        """Send one batch as in use: no label crosses, and nothing that comes back trains it."""
-        images = self.sender.device.put(self.part.batch(rows.tolist()))
+        """Send one batch as in use; nothing that comes back trains the client."""
+        chosen = rows.tolist()
+        images, targets = self.sender.device.put(
+            (self.part.batch(chosen), self.part.targets(chosen))
+        )
         _, released = self.sender.send(images)
-        message = Message(released, None, self.index, step)
+        labels = targets if self.shares_labels else None
+        message = Message(released, labels, self.index, step)
         features = None if self.head is None else wire.features(message, rows)
         wire.exchange(message, features, rows)
 

@@ -225,7 +225,7 @@ class IsolatedSender:
         self.label = plan.label
         self.u_shaped = server is not None
         self.trains = plan.training.trains
-        self.shares_labels = self.trains and not self.u_shaped
+        self.shares_labels = plan.training.shares_labels(u_shaped=self.u_shaped)
         self._client = client
         self._server = server
 

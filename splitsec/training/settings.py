@@ -25,6 +25,7 @@ class Training(VersionedModel):
             images.
         mode: whether clients and server train, or use a model as it is (inference): then each
             image is sent once per epoch, in evaluation mode, and no label or gradient crosses.
+            In a replay of recorded traffic the labels cross as well.
     """
 
     later: ClassVar[tuple[str, ...]] = ("mode",)
@@ -39,9 +40,17 @@ class Training(VersionedModel):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     turn: Literal["batch", "epoch", "all"] = "epoch"
     keep: Literal["last", "best"] = "last"
-    mode: Literal["train", "inference"] = "train"
+    mode: Literal["train", "inference", "replay"] = "train"
 
     @property
     def trains(self) -> bool:
         """Whether anything is trained."""
         return self.mode == "train"
+
+    def shares_labels(self, *, u_shaped: bool) -> bool:
+        """Return whether clients send labels.
+
+        Args:
+            u_shaped: whether they keep the end of the model.
+        """
+        return not u_shaped and self.mode != "inference"

@@ -149,8 +149,9 @@ class ClientSide:
             optimizer = make_optimizer(
                 plan.training, model.client, model.head, learning_rate=plan.learning_rate
             )
+            shares = plan.training.shares_labels(u_shaped=model.head is not None)
             trains = plan.training.trains
-            self.clients.append(Client(part, sender, model.head, loss, optimizer, trains))
+            self.clients.append(Client(part, sender, model.head, loss, optimizer, trains, shares))
         self._modules = [one for one in (model.client, model.head) if one is not None]
         self._best = _Remembered([], [one.sender.copied_defense() for one in self.clients])
 

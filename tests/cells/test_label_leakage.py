@@ -48,6 +48,8 @@ class Ran(NamedTuple):
             victims=self.side.victims,
             u_shaped=self.side.u_shaped,
             trains=self.side.trains,
+            labels_shared=self.side.labels_shared,
+            target=self.side.target,
         )
         attacker: Any = SimpleNamespace(
             threat=ThreatModel(public_images=True, **granted), seen=SimpleNamespace(access=Access())

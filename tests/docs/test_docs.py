@@ -37,6 +37,7 @@ from support.documented import (
     tiny,
     tiny_grid,
 )
+from support.recordings import write_random_traffic
 
 WITH_COMMANDS = [page for page in pages() if any(commands(block) for block in blocks(page))]
 
@@ -61,6 +62,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw_scans(folder / "scans", 240)
     weights = models.mobilenet_v3_small(weights=None, num_classes=2).state_dict()
     torch.save(weights, folder / "model.pt")
+    write_random_traffic(folder / "recorded", 120)
     names = [f"{row:04}.png\n" for row in range(100)]
     (folder / "trained.txt").write_text("".join(names))
     return folder

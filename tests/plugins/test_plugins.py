@@ -180,7 +180,7 @@ def test_an_abstract_attack_names_what_is_missing(tmp_path: Path) -> None:
     [
         ("attack", "fhsa", r"unknown attack 'fhsa'; did you mean 'fsha'\?.*splitsec list attacks"),
         ("defense", "./missing.py", "there is no"),
-        ("target", "zzz", "known: fsha-client, resnet"),
+        ("target", "zzz", "known: fsha-client, recorded, resnet, torchvision"),
     ],
 )
 def test_unknown_names(kind: str, spec: str, says: str) -> None:

@@ -20,6 +20,7 @@ from splitsec.plugins.names import KINDS, Kind
 from splitsec.running.contract.report import CheckResult, Report
 from splitsec.running.contract.runner import check_plugin
 from support.cells import SHORT
+from support.recordings import write_random_traffic
 
 # Some attacks run against all ResNets in tests/cells/test_systems.py.
 _BUT_RESNET = (
@@ -59,9 +60,12 @@ BUILT_IN = [(kind, listed.name) for kind in KINDS for listed in list_plugins(kin
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), BUILT_IN)
 def test_every_built_in_plugin_keeps_its_contract(kind: Kind, name: str, tmp_path: Path) -> None:
-    made = {"folder": scans, "medmnist": archive}
-    asked = made[name](tmp_path) if name in made else SHORT.get(name, name)
-    report = check_plugin(asked, kind, only=ONLY.get(name, ()))
+    made = {("data", "folder"): scans, ("data", "medmnist"): archive, ("data", "recorded"): traffic}
+    known = made.get((kind, name))
+    asked = known(tmp_path) if known else SHORT.get(name, name)
+    # It sends what was recorded and nothing else, so it encodes no image of a check.
+    only = ("documented", "states itself") if (kind, name) == ("target", "recorded") else ()
+    report = check_plugin(asked, kind, only=only or ONLY.get(name, ()))
     verdicts = {one.check: one.verdict for one in report.findings}
     failed = {check for check, verdict in verdicts.items() if verdict == "failed"}
     assert not failed, str(report)
@@ -90,6 +94,11 @@ def archive(folder: Path) -> str:
         held[f"{split}_labels"] = np.arange(count)[:, None] % 2
     np.savez(folder / "octmnist.npz", allow_pickle=False, **held)
     return f"medmnist:path={folder / 'octmnist.npz'}"
+
+
+def traffic(folder: Path) -> str:
+    """Record random traffic, and return how its images are asked for."""
+    return f"recorded:traffic={write_random_traffic(folder, 240)}"
 
 
 def look(folder: Path, kind: Kind, source: str, *only: str) -> CheckResult:

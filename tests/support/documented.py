@@ -131,7 +131,7 @@ def inline(page: Path) -> list[list[str]]:
 
 def tiny(words: list[str]) -> list[str]:
     """Return a command as it is run: whatever trains has a few images of 16 px and one epoch."""
-    if words[0] == "audit" and "--cut" in words:
+    if words[0] == "audit" and {"--cut", "--traffic"} & {*words}:
         return [*words, "--attack", "transport", "--size", "32", "--threads", "1", *_tiny_set(TINY)]
     if words[0] != "eval":
         return words

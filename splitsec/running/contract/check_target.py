@@ -241,7 +241,9 @@ def computes_the_same(subject: Subject) -> Outcome:
     image = _usual(subject)
     for cut in subject.make().possible_cuts():
         try:
-            split_model, unsplit = (_split(subject, image, outputs, cut) for _ in range(2))
+            split_model, unsplit = (
+                _without_chance(_split(subject, image, outputs, cut)) for _ in range(2)
+            )
         except (UsageError, NotApplicable):
             continue
         ours, theirs = _train(subject, split_model, True), _train(subject, unsplit, False)
@@ -271,6 +273,15 @@ def _alike(part: nn.Module, other: nn.Module) -> bool:
         torch.allclose(one.float(), two.float(), rtol=_TOLERANCE, atol=_TOLERANCE)
         for one, two in zip(part.state_dict().values(), other.state_dict().values(), strict=True)
     )
+
+
+def _without_chance(model: SplitModel) -> SplitModel:
+    """Return a model whose dropout drops nothing: split, it draws other numbers than unsplit."""
+    for part in model:
+        for module in () if part is None else part.modules():
+            if isinstance(getattr(module, "p", None), float):
+                module.p = 0.0  # type: ignore[assignment]  # as torch's layers have it
+    return model
 
 
 def _train(subject: Subject, model: SplitModel, across: bool) -> list[float]:
