@@ -9,14 +9,14 @@ measured images there. Random numbers are always drawn on the CPU and then copie
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from splitsec.errors import UsageError
+from splitsec.errors import OUT_OF_MEMORY, MemoryExhaustedError, UsageError
 
 T = TypeVar("T")
 
@@ -103,6 +103,52 @@ def beside(value: T, other: Tensor) -> T:
         device(type='meta')
     """
     return Device.of(other).put(value)
+
+
+def in_batches(forward: Callable[[Tensor], T], values: Tensor, at_once: int) -> list[T]:
+    """Return what a function makes of tensors, batch by batch.
+
+    Where a batch does not fit into the device's memory, it goes on with batches of half the size.
+
+    Args:
+        forward: is called with consecutive rows of ``values``.
+        values: shape (N, ...).
+        at_once: largest number of rows.
+
+    Raises:
+        MemoryExhaustedError: a single row does not fit.
+
+    Examples:
+        >>> import torch
+        >>> from splitsec.devices import in_batches
+        >>> in_batches(len, torch.zeros(5, 3), at_once=2)
+        [2, 2, 1]
+    """
+    made: list[T] = []
+    start = 0
+    while start < len(values) or not made:
+        batch = values[start : start + at_once]
+        done = _tried(forward, batch)
+        if done is not None:
+            made.append(done[0])
+            start += max(len(batch), 1)
+            continue
+        at_once = max(len(batch) // 2, 1)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return made
+
+
+def _tried(forward: Callable[[Tensor], T], batch: Tensor) -> tuple[T] | None:
+    """Return what a function makes of a batch, or None if two rows or more are too many."""
+    try:
+        return (forward(batch),)
+    except (torch.OutOfMemoryError, MemoryExhaustedError) as error:
+        if len(batch) > 1:
+            return None
+        if isinstance(error, MemoryExhaustedError):
+            raise
+        raise MemoryExhaustedError(f"one image {OUT_OF_MEMORY}") from error
 
 
 def on_cpu(values: Tensor) -> Tensor:

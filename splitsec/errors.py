@@ -57,8 +57,18 @@ class DivergedError(SplitsecError):
     """Training or an attack computed a value that is not finite."""
 
 
+class MemoryExhaustedError(SplitsecError):
+    """A device ran out of memory."""
+
+
 class SessionEnded(SplitsecError):  # noqa: N818 - an event that a detecting defense raises
     """``Defense.receive`` ends the session; the text says what the defense detected."""
+
+
+OUT_OF_MEMORY = (
+    "ran out of the device's memory (use smaller images, --set training.batch_size, a card with "
+    "more memory, or --device cpu)"
+)
 
 
 @contextmanager
@@ -76,6 +86,8 @@ def blaming(plugin: str, where: str) -> Iterator[None]:
     except SplitsecError:
         raise
     except (Exception, SystemExit) as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+            raise MemoryExhaustedError(f"{plugin} {OUT_OF_MEMORY} in {where}") from error
         frame = traceback.extract_tb(error.__traceback__)[-1]
         raise PluginError(
             f"{plugin} raised {type(error).__name__} in {where}: {error} "

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from splitsec.devices import beside, on_cpu
 from splitsec.errors import NotApplicable, UsageError
 from splitsec.plugins.parameters import InputPath, Parameters
 from splitsec.plugins.target import SplitModel, Target
@@ -73,7 +74,7 @@ class Replayed(nn.Module):
         Raises:
             NotApplicable: an image was never sent.
         """
-        pixels = (255 * images.detach()).round().to(torch.uint8).cpu().numpy()
+        pixels = on_cpu(255 * images).round().to(torch.uint8).numpy()
         found = [self._rows.get(one.tobytes()) for one in pixels]
         sent = []
         for row, one in zip(found, pixels, strict=True):
@@ -82,7 +83,7 @@ class Replayed(nn.Module):
                     "the traffic was recorded, so the client cannot be asked about other images"
                 )
             sent.append(torch.zeros_like(self._smashed[0]) if row is None else self._smashed[row])
-        return torch.stack(sent).to(images.device)
+        return beside(torch.stack(sent), images)
 
 
 class Unknown(nn.Module):

@@ -25,7 +25,13 @@ from splitsec.cells.writing import Ending, make_record, write_cell
 from splitsec.checkpoint import CheckpointFolder, Checkpoints
 from splitsec.data.loading import load_data
 from splitsec.data.parts import Data
-from splitsec.errors import DivergedError, NotApplicable, SplitsecError, TimeLimitError
+from splitsec.errors import (
+    OUT_OF_MEMORY,
+    DivergedError,
+    NotApplicable,
+    SplitsecError,
+    TimeLimitError,
+)
 from splitsec.progress import Progress, Silent
 from splitsec.records.cell_progress import CellProgress
 from splitsec.records.record import PROTOCOL_VERSION, Record, Status
@@ -131,6 +137,8 @@ def _evaluate_cell(
         )
     except KeyboardInterrupt as interruption:
         ending, stop = Ending("cancelled", "interrupted"), interruption
+    except torch.OutOfMemoryError:
+        ending = Ending("failed", f"the cell {OUT_OF_MEMORY}")
     except Exception as error:  # a defect: recorded first, raised afterwards
         ending, stop = Ending("failed", f"defect: {type(error).__name__}: {error}"), error
     finally:

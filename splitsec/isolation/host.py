@@ -39,6 +39,7 @@ _ERRORS = {
     kind.__name__: kind
     for kind in (
         errors.DivergedError,
+        errors.MemoryExhaustedError,
         errors.NotApplicable,
         errors.PluginError,
         errors.SessionEnded,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from splitsec.devices import CPU, Device, beside
+from splitsec.devices import CPU, Device, beside, in_batches
 from splitsec.errors import UsageError
 from splitsec.randomness import seeded_global_generator
 
@@ -143,7 +143,7 @@ class Lpips:
         """
         if images.ndim != 4 or images.shape[1] not in (1, 3):
             raise UsageError(f"LPIPS compares images (N, 1 or 3, H, W), got {tuple(images.shape)}")
-        return torch.cat([self._embed(part) for part in torch.split(images, self._batch(images))])
+        return torch.cat(in_batches(self._embed, images, self._batch(images)))
 
     def _batch(self, images: Tensor) -> int:
         area = max(SMALLEST, images.shape[-2]) * max(SMALLEST, images.shape[-1])

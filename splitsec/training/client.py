@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from splitsec.data.parts import Part
+from splitsec.devices import in_batches
 from splitsec.errors import DivergedError, PluginError, blaming
 from splitsec.plugins.defense import Defense
 from splitsec.plugins.messages import Message
@@ -120,11 +121,13 @@ class Client:
             seed: decides what a randomised defense draws.
             server: what the server makes of a batch of smashed data.
         """
-        use, sent, outputs = self.sender.in_use(seed), [], []
-        for batch in torch.split(images, AT_ONCE):
+        use = self.sender.in_use(seed)
+
+        def forward(batch: Tensor) -> tuple[Tensor, Tensor]:
             encoded = use.send(batch)
-            sent.append(encoded.smashed)
-            outputs.append(self.finish(server(encoded.smashed), encoded.skips))
+            return encoded.smashed, self.finish(server(encoded.smashed), encoded.skips)
+
+        sent, outputs = zip(*in_batches(forward, images, AT_ONCE), strict=True)
         return torch.cat(sent), torch.cat(outputs)
 
     @torch.no_grad()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from splitsec.devices import CPU, Device
+from splitsec.devices import CPU, Device, in_batches
 from splitsec.errors import PluginError, blaming
 from splitsec.plugins.defense import Defense
 from splitsec.plugins.messages import kind_of
@@ -80,7 +80,7 @@ class Sender:
             seed: as for :meth:`in_use`.
         """
         use = self.in_use(seed)
-        return torch.cat([use.send(batch).smashed for batch in torch.split(images, AT_ONCE)])
+        return torch.cat(in_batches(lambda batch: use.send(batch).smashed, images, AT_ONCE))
 
 
 class Use:

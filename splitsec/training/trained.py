@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from splitsec.data.parts import Part
+from splitsec.devices import in_batches
 from splitsec.errors import blaming
 from splitsec.plugins.target import SplitModel
 from splitsec.training.client import SessionClient
@@ -126,7 +127,7 @@ def features_of(server: nn.Module, smashed: Tensor, name: str) -> Tensor:
     training = server.training
     with blaming(name, "the server's forward() in evaluation"):
         server.eval()
-        made = [server(batch) for batch in torch.split(smashed, AT_ONCE)]
+        made = in_batches(server, smashed, AT_ONCE)
         server.train(training)
     return torch.cat(made)
 
