@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from splitsec.leaderboard.samples import Resampler, completed, stacked
+from splitsec.leaderboard.samples import Resampler, completed, identified, stacked
 from splitsec.metrics.figures import SHARE, Estimate
 from splitsec.metrics.schema import VictimScores
 from splitsec.metrics.two_level import over_seeds_and_images
@@ -205,19 +205,18 @@ def _estimate(
     return over_seeds_and_images(stacked(pd.Series(values, dtype=float), on_images, images), SHARE)
 
 
-def _rate(record: Record) -> float:
-    found = _headline(record).privacy.identification
-    return max(found.structure, found.pixel)
-
-
 def _identified(
     records: Sequence[Record], resampler: Resampler, places: Mapping[int, int]
 ) -> Estimate:
-    """Return the share of victims that are identified, with its interval."""
+    """Return the share of victims that are identified, of the set of which more are.
+
+    The resampled values are of the larger one, too.
+    """
     guess = 1 / max(_headline(one).privacy.identification.gallery for one in records)
     drawn = [resampler.identified(places[id(one)]) for one in records]
     rates = [None if one is None else guess + (1 - guess) * one for one in drawn]
-    values = pd.Series([_rate(one) for one in records], dtype=float)
+    skills = [identified(one) or 0.0 for one in records]
+    values = pd.Series([guess + (1 - guess) * one for one in skills], dtype=float)
     return over_seeds_and_images(stacked(values, rates, resampler.victims), SHARE)
 
 

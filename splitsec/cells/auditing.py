@@ -108,7 +108,7 @@ def audit_request(audited: AuditedModel, cuts: Sequence[str], axes: Mapping[str,
     target = audited.target
     name = plain_name(target.spec)
     (data,) = _one_data_set(audited.data)
-    task, counts = _images_of(audited, data, axes)
+    task, counts, _ = images_of(audited, axes)
     settings = {f"target.{name}.{key}": value for key, value in target.parameters.items()}
     settings[f"target.{name}.task"] = task
     settings |= {f"training.{key}": value for key, value in audited.training().items()}
@@ -196,15 +196,28 @@ def _one_data_set(text: str) -> list[PluginRequest]:
     return found
 
 
-def _images_of(
-    audited: AuditedModel, data: PluginRequest, axes: Mapping[str, Any]
-) -> tuple[Task, dict[str, int]]:
-    """Return what the images are labelled for, and how many each part gets.
+class AuditedImages(NamedTuple):
+    """A person's images.
+
+    Attributes:
+        task: what they are labelled for.
+        counts: how many each part gets.
+        classes: names of the classes, in the order of the model's outputs; empty for masks.
+    """
+
+    task: Task
+    counts: dict[str, int]
+    classes: tuple[str, ...]
+
+
+def images_of(audited: AuditedModel, axes: Mapping[str, Any]) -> AuditedImages:
+    """Return what is known of the images before they are decoded.
 
     Raises:
         DataError: the images cannot be listed.
         UsageError: a parameter of the data set is wrong.
     """
+    (data,) = _one_data_set(audited.data)
     given = dict(data.parameters)
     if audited.trained_on is not None:
         given["trained_on"] = audited.trained_on
@@ -217,7 +230,8 @@ def _images_of(
     trained = int(np.count_nonzero(listed.pools == TRAINED))
     counts = counts_for(len(listed.keys), trained, usual)
     task: Task = configured.plugin.cls.task_for(configured.parameters)
-    return task, {name: int(settings.counts.get(name, counts.get(name, 0))) for name in counts}
+    asked = {name: int(settings.counts.get(name, count)) for name, count in counts.items()}
+    return AuditedImages(task, asked, listed.classes)
 
 
 def counts_for(images: int, trained: int, usual: Mapping[str, int]) -> dict[str, int]:

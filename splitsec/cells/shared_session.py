@@ -21,8 +21,17 @@ from splitsec.data.parts import Data
 from splitsec.errors import NotApplicable, SplitsecError, UsageError
 from splitsec.progress import Progress
 from splitsec.records.image_values import ImageSetValues
+from splitsec.records.record import Utility
 from splitsec.records.trained_models import HONEST, weights
 from splitsec.training.trained import TrainedSession
+
+_GUESSING = 0.5  # AUC of an answer that ignores the image
+
+
+def _are_swapped(utility: Utility) -> bool:
+    """Return whether a model is surely worse than guessing, as one with other class indices is."""
+    interval = utility.auc_interval
+    return interval is not None and interval[1] < _GUESSING
 
 
 class SharedSession:
@@ -161,6 +170,7 @@ class SharedSession:
             score = score_utility(cell.target.label, self.released, outputs, self.data)
         undefended = cell.spec.defense == "none"
         flags = raised(
+            classes_swapped=_are_swapped(score.utility),
             target_never_learned=undefended and not score.learned,
             defense_broke_utility=not undefended and not score.learned,
         )

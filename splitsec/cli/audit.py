@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from splitsec.cli.execution import execute, execution_options, take_execution
-from splitsec.cli.report import report_options, take_limits, write_report
+from splitsec.cli.report import check_outputs, report_options, take_content, write_report
 from splitsec.cli.saying import say, say_lines
 from splitsec.errors import UsageError
 from splitsec.isolation import Isolation
@@ -75,10 +75,11 @@ _AXES = ("attack", "defense", "channels", "profile", "threads", "settings", "cli
 @click.option("--set", "settings", multiple=True, metavar="KIND.NAME.PARAMETER=VALUE")
 @click.option(
     "--report",
-    "page",
+    "pages",
     type=click.Path(path_type=Path),
+    multiple=True,
     metavar="FILE",
-    help="The report, .html or .pdf.  [default: report.html in OUTPUT]",
+    help="The report, .html or .pdf; once for each.  [default: report.html in OUTPUT]",
 )
 @report_options
 @execution_options
@@ -95,7 +96,8 @@ def command(**options: Any) -> int:
 
     Exits as splitsec eval does.
     """  # noqa: D301, E501 - click's own mark for a block that is not wrapped
-    limits, names, page = take_limits(options), options.pop("names"), options.pop("page")
+    content, pages = take_content(options), options.pop("pages")
+    check_outputs(pages)
     seeds, size, cut = (options.pop(name) for name in ("seeds", "size", "cut"))
     axes = {name: value for name in _AXES if (value := options.pop(name)) is not None}
     axes |= {"size": (size,), "seed": tuple(range(seeds)), "channels": int(axes["channels"])}
@@ -103,7 +105,7 @@ def command(**options: Any) -> int:
     traffic = options.pop("traffic")
     _check(traffic, cut, told)
     if not cut and traffic is None:
-        _say_cuts(_audited(told), size, axes["channels"])
+        _say_cuts(_audited(told), size, axes)
         return 0
     cuts = [one.strip() for one in (cut or "").split(",") if one.strip()]
     if not cuts and traffic is None:
@@ -119,11 +121,19 @@ def command(**options: Any) -> int:
         return resolve(audit_request(_audited(told), cuts, axes), isolation)
 
     def report(records: list[Any]) -> None:
+        from splitsec.leaderboard.report import verdict_in_words
+        from splitsec.leaderboard.report_rows import Limits
         from splitsec.records.store import StoredRecord
 
-        if any(one.status == "ok" and one.leakage is not None for one in records):
-            found = [StoredRecord(one, one.folder) for one in records]
-            write_report(found, page or execution.output / "report.html", limits, names=names)
+        found = [StoredRecord(one, one.folder) for one in records]
+        if not any(one.status == "ok" and one.leakage is not None for one in records):
+            reasons = dict.fromkeys(str(one.reason) for one in records if one.reason)
+            say(f"no report: no cell has a result: {'; '.join(reasons)}", err=True)
+            return
+        if not execution.as_json:
+            for sentence in verdict_in_words(found, Limits(*content.limits)):
+                say(sentence)
+        write_report(found, pages or [execution.output / "report.html"], content)
 
     return execute(cells, execution, report)
 
@@ -168,12 +178,14 @@ def _audited(told: dict[str, Any]) -> Any:
     )
 
 
-def _say_cuts(audited: Any, size: int, channels: int) -> None:
-    """Print where a model can be cut."""
-    from splitsec.cells.auditing import possible_cuts
+def _say_cuts(audited: Any, size: int, axes: dict[str, Any]) -> None:
+    """Print where a model can be cut, and what its outputs must be."""
+    from splitsec.cells.auditing import images_of, possible_cuts
     from splitsec.escaping import short_name
     from splitsec.shapes import Shape
 
+    channels = axes["channels"]
+    images = images_of(audited, axes)
     cuts = possible_cuts(audited, Shape(channels, size, size))
     shown = _outermost(list(cuts))
     width = max(map(len, map(short_name, shown)), default=0)
@@ -186,6 +198,11 @@ def _say_cuts(audited: Any, size: int, channels: int) -> None:
     deeper = len(cuts) - len(shown)
     more = f"; {deeper} submodules inside of these can be named, too" if deeper else ""
     say(f"name one or several with --cut{more}", err=True)
+    if images.classes:
+        order = ", ".join(
+            f"{index} {short_name(name)}" for index, name in enumerate(images.classes)
+        )
+        say(f"the model's outputs must be in this order of the classes: {order}", err=True)
 
 
 def _outermost(names: list[str]) -> list[str]:

@@ -49,7 +49,7 @@ def command(fetch: bool, sandbox: bool, as_json: bool) -> int:
     if missing:
         say_lines(f"\nThe default command cannot run: see {', '.join(missing)} above.\n")
         return Exit.FAILED
-    say_lines("\nThe default command can run: splitsec eval --attack fsha --defense dcor\n")
+    say_lines("\nThe default command can run: splitsec eval --attack fsha --defense none,dcor\n")
     return Exit.OK
 
 

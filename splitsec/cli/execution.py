@@ -358,12 +358,12 @@ def execute(
                 record = signed_in_place(made, signer)
                 records.append(record)
                 with progress.paused(), redirect_stdout(results):
-                    _report(record, how)
-        if not how.as_json:
-            with redirect_stdout(results):
+                    _report(record, how, brief=done is not None and len(resolved) > 1)
+        with redirect_stdout(results):
+            if not how.as_json:
                 print_closing(records, how.output, result_console(), reports=done is not None)
-        if done is not None:
-            done(records)
+            if done is not None:
+                done(records)
     failed = sum(record.status not in ("ok", "skipped") for record in records)
     if len(resolved) > 1:
         ran = f"{len(resolved) - failed} of {len(resolved)} cells done, {failed} failed"
@@ -384,14 +384,17 @@ def _refuse_to_sign_for_strangers(resolved: Sequence[Any]) -> None:
                 )
 
 
-def _report(record: Any, how: Execution) -> None:
-    """Print a finished cell's record on stdout."""
+def _report(record: Any, how: Execution, *, brief: bool) -> None:
+    """Print a finished cell's record on stdout; in brief where a report follows."""
     if how.as_json:
         say_json(record.to_json())
         return
     from splitsec.cli.consoles import result_console
-    from splitsec.cli.summary import print_summary
+    from splitsec.cli.summary import print_brief, print_summary
     from splitsec.records.store import find_folder
 
+    if brief:
+        print_brief(record, result_console())
+        return
     folder = find_folder(how.output, record.spec, record.cell_id)
     print_summary(record, result_console(), folder)

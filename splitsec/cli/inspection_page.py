@@ -33,8 +33,7 @@ def page_of(found: Inspection) -> str:
         f"<title>{for_html(found.name)}: inspection</title><link rel='icon' href='data:,'>",
         f"<style>{_STYLE}</style></head><body>",
         f"<h1>{for_html(found.name)}</h1>",
-        f"<p>{found.images} images, {_patients(found)}. This page has pictures and names of files: "
-        "it is for you, not for publication.</p>",
+        f"<p>{found.images} images, {_patients(found)}. {_private(found)}</p>",
         *_sentences("What to look at", found.warnings, "Nothing is suspicious."),
         *_sentences("What the data set says", found.disclosures, ""),
         *_table("Classes", ("class", "images"), found.classes),
@@ -45,6 +44,11 @@ def page_of(found: Inspection) -> str:
         "</body></html>\n",
     ]
     return "\n".join(parts)
+
+
+def _private(found: Inspection) -> str:
+    has = "names of files, and pictures of patients" if found.pictures else "names of files"
+    return f"This page may have {has}: it is for you, not for publication."
 
 
 def _patients(found: Inspection) -> str:

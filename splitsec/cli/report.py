@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -14,7 +14,6 @@ from splitsec.cli.share import Share
 from splitsec.errors import UsageError
 
 if TYPE_CHECKING:
-    from splitsec.leaderboard.report_rows import Limits
     from splitsec.records.store import StoredRecord
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,6 +42,12 @@ _OPTIONS = (
         is_flag=True,
         help="Give the file names of the patients whose images are shown.",
     ),
+    click.option(
+        "--pictures/--no-pictures",
+        default=True,
+        show_default=True,
+        help="Show images of patients and what was recovered of them.",
+    ),
 )
 
 
@@ -53,11 +58,31 @@ def report_options(function: F) -> F:
     return function
 
 
-def take_limits(options: dict[str, Any]) -> Limits:
-    """Take a person's limits out of a command's options."""
-    from splitsec.leaderboard.report_rows import Limits
+class Content(NamedTuple):
+    """What a report holds.
 
-    return Limits(*(options.pop(f"max_{name}") for name in ("leakage", "identified", "loss")))
+    Attributes:
+        limits: largest leakage, share of patients found, and loss, or None for each.
+        names: whether files of the patients that are shown are named.
+        pictures: whether images of patients are shown.
+    """
+
+    limits: tuple[float | None, float | None, float | None]
+    names: bool
+    pictures: bool
+
+
+def take_content(options: dict[str, Any]) -> Content:
+    """Take what a report holds out of a command's options."""
+    limits = tuple(options.pop(f"max_{name}") for name in ("leakage", "identified", "loss"))
+    return Content(limits, options.pop("names"), options.pop("pictures"))
+
+
+def check_outputs(outputs: Sequence[Path]) -> None:
+    """Raise a UsageError unless each file is a page."""
+    for output in outputs:
+        if output.suffix.lower() not in (".html", ".pdf"):
+            raise UsageError(f"{output}: a report is a .html or a .pdf file")
 
 
 @click.command("report")
@@ -65,13 +90,15 @@ def take_limits(options: dict[str, Any]) -> Limits:
 @click.option(
     "--output",
     "-o",
+    "outputs",
     type=click.Path(path_type=Path),
-    default=Path("report.html"),
-    show_default=True,
-    help="The page: a .html file that loads nothing, or a .pdf.",
+    multiple=True,
+    default=(Path("report.html"),),
+    show_default="report.html",
+    help="The page: a .html file that loads nothing, or a .pdf; once for each.",
 )
 @report_options
-def command(results: tuple[str, ...], output: Path, **options: Any) -> int:
+def command(results: tuple[str, ...], outputs: tuple[Path, ...], **options: Any) -> int:
     """Write one page for the person who decides whether a model may be split.
 
     RECORDS are folders of results, record.json or .jsonl files: those of one model, its cuts and
@@ -82,26 +109,26 @@ def command(results: tuple[str, ...], output: Path, **options: Any) -> int:
     """
     from splitsec.records.store import find_records
 
-    limits = take_limits(options)
-    write_report(find_records(results, say_left_out), output, limits, names=options["names"])
+    check_outputs(outputs)
+    wanted = take_content(options)
+    write_report(find_records(results, say_left_out), outputs, wanted)
     return Exit.OK
 
 
-def write_report(
-    found: Sequence[StoredRecord], output: Path, limits: Limits, *, names: bool
-) -> None:
+def write_report(found: Sequence[StoredRecord], outputs: Sequence[Path], content: Content) -> None:
     """Write the page and say where it is.
 
     Raises:
-        UsageError: the file's name ends in neither .html nor .pdf, or no program makes PDFs.
+        UsageError: there is nothing to report, or no program makes PDFs.
     """
     from splitsec.cli.pdf import to_pdf
     from splitsec.files import write_bytes
     from splitsec.leaderboard.report import report
+    from splitsec.leaderboard.report_rows import Limits
 
-    if output.suffix.lower() not in (".html", ".pdf"):
-        raise UsageError(f"--output {output}: a report is a .html or a .pdf file")
-    page = report(found, limits, names=names)
-    content = page.encode("utf-8") if output.suffix.lower() == ".html" else to_pdf(page)
-    write_bytes(output, content)
-    say(f"report: {output}", err=True)
+    limits = Limits(*content.limits)
+    page = report(found, limits, names=content.names, pictures=content.pictures)
+    for output in outputs:
+        pdf = output.suffix.lower() == ".pdf"
+        write_bytes(output, to_pdf(page) if pdf else page.encode("utf-8"))
+        say(f"report: {output}", err=True)

@@ -85,6 +85,13 @@ def print_summary(record: Record, console: Console, folder: Path | None = None) 
     _print_files(record, console, folder)
 
 
+def print_brief(record: Record, console: Console) -> None:
+    """Print what a cell is and its headline."""
+    console.print(Text(record.spec.brief(), style="bold"))
+    _say(headline(record), console)
+    console.print()
+
+
 def _victim_sets(record: Record) -> dict[str, VictimScores]:
     assert record.victims is not None
     both = {"training": record.victims.training, "held_out": record.victims.held_out}

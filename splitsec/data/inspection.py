@@ -264,4 +264,4 @@ def _warnings(found: Inspection) -> Iterable[str]:
         listed = ", ".join(f"{count} {mode}" for mode, count in found.modes.items())
         yield f"the files are stored in several modes ({listed}); all are read in one"
     if found.grey == found.images and found.images:
-        yield "all images are grey; --channels 1 is enough"
+        yield "all images are grey"

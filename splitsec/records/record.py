@@ -54,6 +54,8 @@ FLAGS = {
     "training-images-unknown": "the model came with trained weights, and nobody said which images "
     "trained it: held-out images may be among them, which flatters the model, and perhaps the "
     "attack",
+    "classes-swapped": "the model ranks the classes the wrong way round: its outputs are probably "
+    "in another order than the classes of the images, so what it is worth is not known",
     "defense-broke-utility": "with the defense the model is not shown to be better than the "
     "trivial predictor",
     "no-better-than-trivial": "the attack recovers no more than an attacker who sees nothing",

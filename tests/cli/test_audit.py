@@ -6,8 +6,10 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from splitsec.cells.auditing import AuditedModel, audit_request, counts_for
@@ -56,6 +58,7 @@ def test_without_a_cut_it_prints_where_one_can_cut(
     said = capsys.readouterr()
     assert said.out.split("\n")[1].split() == ["0", "8x8x8", "0.67"]
     assert "name one or several with --cut" in said.err
+    assert "in this order of the classes: 0 disease, 1 healthy" in said.err
     assert not (own / "results").exists()
 
 
@@ -74,6 +77,46 @@ def test_from_the_weights_to_the_report(own: Path, capsys: pytest.CaptureFixture
         assert f"{one['leakage']['value']:.2f}" in page
     assert str(own) not in page
     assert "Your limits: leakage of at most 30%" in page
+
+
+def test_both_forms_are_written_and_the_verdict_is_last(
+    own: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from splitsec.cli import pdf
+
+    monkeypatch.setattr(pdf, "to_pdf", lambda page: b"%PDF " + page.encode()[:20])
+    words = ["--weights", "weights.pt", "--cut", "1", "--report", "a.html", "--report", "b.pdf"]
+    assert audit(*words, "--max-leakage", "0", *QUICK) == 0
+    assert (own / "a.html").read_text().startswith("<!doctype html>")
+    assert (own / "b.pdf").read_bytes().startswith(b"%PDF")
+    last = capsys.readouterr().out.strip().splitlines()[-3:]
+    assert last[0].startswith("At the cut 1 ")
+    assert last[-1] == "No other cut and no protection was tried."
+
+
+def test_classes_in_another_order_are_found(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Weights that tell dark from light images, asked about classes that are numbered otherwise."""
+    generator = np.random.default_rng(0)
+    for number in range(80):
+        level = 60 if number % 2 else 190
+        pixels = np.clip(generator.normal(level, 20, (16, 16, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(own / "scans" / f"{number:04d}.png")
+    torch.manual_seed(3)
+    layers: list[nn.Module] = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1)]
+    network = nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.Linear(128, 2))
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.abs_()
+        network[-1].weight[0].neg_()
+    torch.save(network.state_dict(), own / "light.pt")
+    flags = []
+    for classes in ("healthy:0,disease:1", "disease:0,healthy:1"):
+        data = f"folder:path=scans,classes={classes}"
+        words = ["audit", "--model", "own.py:make", "--data", data, "--size", "16"]
+        assert run([*words, "--weights", "light.pt", "--cut", "1", "--json", *QUICK]) == 0
+        (record,) = map(json.loads, capsys.readouterr().out.splitlines())
+        flags.append("classes-swapped" in record["flags"])
+    assert flags == [True, False]
 
 
 def test_without_the_names_the_record_warns(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,6 +172,7 @@ def test_images_that_trained_the_model_are_private_only(own: Path) -> None:
         (["--cut", "1", "--report", "page.doc"], "a report is a .html or a .pdf file"),
         (["--cut", "1", "--data", "folder:path=nowhere"], "nowhere"),
         (["--cut", "1", "--max-leakage", "3"], "--max-leakage"),
+        (["--data", "folder:path=nowhere"], "nowhere"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(

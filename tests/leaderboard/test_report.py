@@ -101,7 +101,8 @@ def test_the_verdict_names_the_best_way_that_keeps_the_limits() -> None:
     assert "Of those that keep your limits, dcor at the cut 3 is worth most" in said
     assert "it leaks 20%, and costs 0.010 (0.010 to 0.010) of AUC" in said
     none = text_of(report(several(), Limits(leakage=0.05)))
-    assert "None of the 3 ways that were tried is shown to keep all of your limits." in none
+    assert "None of the 3 ways that were tried is shown to keep all of your limits" in none
+    assert "least leaks noise at the cut 3: 10%" in none
     assert "No limit was stated" in text_of(report(several()))
 
 
@@ -192,7 +193,36 @@ def test_its_own_interval_is_over_the_images(measured: Record) -> None:
     assert row.worst == pytest.approx(min(max(values.attack.leakage.max(), 0), 1), abs=1e-6)
 
 
+def test_pictures_of_patients_are_announced_and_can_be_left_out(measured: Record) -> None:
+    found = [StoredRecord(measured, measured.folder)]
+    assert "These are images of real patients" in text_of(report(found))
+    without = report(found, pictures=False)
+    assert "data:image/png" not in without
+    assert "images of real patients" not in without
+
+
+def test_several_sets_of_images_are_refused() -> None:
+    one, other = cell("fsha", "none", 0, 0.8), cell("fsha", "none", 1, 0.7)
+    other.data["sha256"] = "another"
+    with pytest.raises(UsageError, match=r"are of 2 sets of images .* name the folders of one"):
+        report(stored(one, other))
+
+
+def test_swapped_classes_are_on_page_one() -> None:
+    record = cell("fsha", "none", 0, 0.8, flags=["classes-swapped"])
+    said = text_of(report(stored(record)))
+    assert "What the model is worth is not known: the model ranks the classes the wrong" in said
+
+
+def test_each_limit_has_its_mark() -> None:
+    page = report(several(), Limits(leakage=0.3, loss=0.02))
+    assert "✗&nbsp;leakage" in page
+    assert "✓&nbsp;leakage" in page
+    assert "✗&nbsp;loss" in page
+    assert "✓&nbsp;loss" in page
+
+
 def test_damaged_pictures_are_left_out(measured: Record, tmp_path: Path) -> None:
     lost = measured.model_copy(update={"artifacts": {"pictures": "../artifacts/none.npz"}})
     page = report([StoredRecord(lost, tmp_path / "cell")])
-    assert "came without the pictures of single patients" in page
+    assert "is without the pictures of single patients" in page

@@ -73,7 +73,7 @@ def cut_network(
     crossing = _crossing(graph, sides, client_end, server_end)
     replaced, carried = _replaced(network, graph, image, crossing, client_end)
     if carried and not carry:
-        raise UsageError(_says_carried(network, at, carried, client_end, graph))
+        raise UsageError(_says_carried(network, image, at, carried))
     parts = PartsPlan(network, graph, sides, client_end, server_end, replaced, carried)
     shapes = _shapes(network, graph, image, [client_end, *carried]) if carried else []
     made = parts.made(shapes)
@@ -254,19 +254,18 @@ def _shapes(
     return [tuple(one.shape[1:]) if isinstance(one, Tensor) else () for one in values]
 
 
-def _says_carried(
-    network: nn.Module, at: str, carried: Sequence[fx.Node], end: fx.Node, graph: fx.Graph
-) -> str:
+def _says_carried(network: nn.Module, image: Shape, at: str, carried: Sequence[fx.Node]) -> str:
     """Return why a cut is refused, and which ones near it would not be."""
     listed = " and ".join(in_words(one) for one in carried)
-    order = {node: place for place, node in enumerate(graph.nodes)}
-    alone = [node for node in graph.nodes if node.op == "call_module" and passes_alone(graph, node)]
-    near = sorted(alone, key=lambda node: abs(order[node] - order[end]))[:2]
-    names = " or ".join(repr(str(one.target)) for one in sorted(near, key=order.__getitem__))
+    places = {name: place for place, (name, _) in enumerate(outputs_of_submodules(network, image))}
+    possible, here = list(cut_points(network, image)), places[at.removeprefix(BEFORE)]
+    before = [name for name in possible if places[name] < here][-1:]
+    after = [name for name in possible if places[name] > here][:1]
+    names = " or ".join(map(repr, [*before, *after]))
     instead = f"cut at {names}, which all data pass, or " if names else ""
     return (
         f"a cut at {at!r} of {type(network).__name__} does not part it: the server also "
-        f"needs {listed}; {instead}set carry=true, which sends that, too"
+        f"needs {listed}; {instead}send that, too (carry=true, or --carry)"
     )
 
 

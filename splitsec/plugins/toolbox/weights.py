@@ -140,7 +140,7 @@ def _check_head(
     if not new_head:
         raise NotApplicable(
             f"{file} is for another number of classes than the images have: {shapes}; with "
-            "new_head=true the last layer starts anew"
+            "new_head=true (--new-head) the last layer starts anew"
         )
 
 
