@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +104,30 @@ def beside(value: T, other: Tensor) -> T:
         device(type='meta')
     """
     return Device.of(other).put(value)
+
+
+Precision = Literal["float32", "bf16"]
+"""In which numbers clients and an honest server compute: in float32, or mixed with bfloat16."""
+
+
+def computing(precision: Precision, values: Tensor) -> AbstractContextManager[object]:
+    """Return a context in which networks compute in a precision; weights stay float32.
+
+    Args:
+        precision: the precision.
+        values: a tensor on the device that computes.
+
+    Examples:
+        >>> import torch
+        >>> from splitsec.devices import computing
+        >>> images = torch.rand(2, 3)
+        >>> with computing("bf16", images):
+        ...     torch.nn.Linear(3, 2)(images).dtype
+        torch.bfloat16
+    """
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(values.device.type, torch.bfloat16)
 
 
 def in_batches(forward: Callable[[Tensor], T], values: Tensor, at_once: int) -> list[T]:

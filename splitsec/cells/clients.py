@@ -57,6 +57,7 @@ def plan_of(cell: Cell, data: Data, smashed: SmashedShape, learning_rate: float 
         outputs=data.outputs,
         training=cell.spec.training,
         learning_rate=learning_rate,
+        precision=cell.spec.precision,
         weights=derive_seed("initialisation", **cell.client_key()),
         defenses=tuple(defense_seeds(cell, "defense", client=client) for client in clients),
     )
@@ -96,7 +97,8 @@ def side_of(
     parts = data.private
     if cell.apart is None:
         return ClientSide(plan, model, loss, partial(new_defense, cell), parts, cell.device)
-    server = partial(features_of, model.server, name=cell.target.label)
+    precision = cell.spec.precision
+    server = partial(features_of, model.server, name=cell.target.label, precision=precision)
     guest = guest or start_clients(cell)
     return IsolatedSide(plan, parts, guest, None if model.head is None else server)
 
@@ -179,7 +181,12 @@ def granted_copy(
         plan = plan_of(cell, data, smashed, None)
         plan = plan.model_copy(update={"defenses": (seeds,) * len(plan.defenses)})
         model, images, seed = new_model(), _checked_images(data), seeds.generator
-        undefended = Sender(model.client, Defense(Parameters()), device=cell.device)
+        undefended = Sender(
+            model.client,
+            Defense(Parameters()),
+            device=cell.device,
+            precision=cell.spec.precision,
+        )
         side = side_of(cell, plan, model, loss, data)
         try:
             released = side.clients[0].sender.release(images, seed)

@@ -135,7 +135,12 @@ class PrivateSide:
         optimizer = make_optimizer(training, model.server)
         serving = HonestServer if self.trains else InferenceServer
         server = serving(
-            model.server, self.target.loss, optimizer, self._label, self.cell.client_key()
+            model.server,
+            self.target.loss,
+            optimizer,
+            self._label,
+            self.cell.client_key(),
+            self.cell.spec.precision,
         )
         trained.losses = server.losses
         holdings = self.holdings(server=model.server.train(self.trains))
@@ -334,7 +339,10 @@ class PrivateSide:
         self._sides.append(side)
         seeds = ReleaseSeeds(tuple(one.generator for one in plan.defenses), self.data.sha256)
         traffic = Traffic(self.victims)
-        return TrainedSession(model, side, seeds, Session(), [], traffic, honest=honest)
+        precision = self.cell.spec.precision
+        return TrainedSession(
+            model, side, seeds, Session(), [], traffic, honest=honest, precision=precision
+        )
 
     def _refuse_undecided(self) -> None:
         """Raise a UsageError if the validation images cannot choose the best epoch."""

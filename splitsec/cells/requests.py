@@ -127,6 +127,10 @@ class Request(BaseModel):
     threads: Annotated[int | None, Option(otherwise="the profile's")] = Field(
         default=None, ge=1, description="CPU threads."
     )
+    precision: Literal["float32", "bf16"] = Field(
+        default="float32",
+        description="In which numbers clients and an honest server compute: bf16 is mixed.",
+    )
     settings: Annotated[
         SettingTexts, Option("set", metavar="KIND.NAME.PARAMETER=VALUE", repeated=True)
     ] = Field(

@@ -16,7 +16,7 @@ from splitsec.isolation import Isolation
 
 _SETTINGS = ("until", "normalise", "carry", "new_head")
 _SOME = 8  # cuts that a person can choose from
-_AXES = ("attack", "defense", "channels", "profile", "threads", "settings", "clients")
+_AXES = ("attack", "defense", "channels", "profile", "threads", "settings", "clients", "precision")
 
 
 @click.command("audit")
@@ -72,6 +72,7 @@ _AXES = ("attack", "defense", "channels", "profile", "threads", "settings", "cli
     "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Seeds 0 to N-1."
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.")
+@click.option("--precision", type=click.Choice(["float32", "bf16"]), default="float32")
 @click.option("--set", "settings", multiple=True, metavar="KIND.NAME.PARAMETER=VALUE")
 @click.option(
     "--report",

@@ -41,6 +41,7 @@ class CellSpec(VersionedModel):
         held_out: number of images that train nothing.
         victims: number of private images whose traffic is attacked and scored.
         threads: CPU threads.
+        precision: in which clients and an honest server compute; boards do not mix them.
         training: the clients' settings.
         parameters: from target, data, attack and defense to all their parameters.
         changed: from these, ``training`` and ``counts`` to the names of the settings that are not
@@ -50,7 +51,7 @@ class CellSpec(VersionedModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    later: ClassVar[tuple[str, ...]] = ("partition_commitment", "changed")
+    later: ClassVar[tuple[str, ...]] = ("partition_commitment", "changed", "precision")
 
     target: str
     cut: int
@@ -71,6 +72,7 @@ class CellSpec(VersionedModel):
     held_out: int = Field(ge=2)
     victims: int = Field(ge=1)
     threads: int = Field(ge=1)
+    precision: Literal["float32", "bf16"] = "float32"
     training: Training
     parameters: dict[str, dict[str, Any]]
     changed: dict[str, list[str]] | None = None
@@ -111,6 +113,8 @@ class CellSpec(VersionedModel):
         ]
         if self.clients > 1:
             said.append(f"clients={self.clients}")
+        if self.precision != "float32":
+            said.append(f"precision={self.precision}")
         if self.public_from != "same":
             said.append(f"public_from={self.public_from}")
         return said

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from splitsec.data.parts import Part
-from splitsec.devices import in_batches
+from splitsec.devices import computing, in_batches
 from splitsec.errors import DivergedError, PluginError, blaming
 from splitsec.plugins.defense import Defense
 from splitsec.plugins.messages import Message
@@ -143,7 +143,7 @@ class Client:
         training = self.head.training
         with blaming(self.sender.names[0], "forward() in evaluation"):
             self.head.eval()
-            outputs: Tensor = self.head(features, *skips)
+            outputs = self._head_of(features, skips)
             self.head.train(training)
         return outputs
 
@@ -212,12 +212,19 @@ class Client:
         """Run the head and its loss; leave gradients in the features, skips and head."""
         assert self.head is not None
         with blaming(self.sender.names[0], "the client's head or loss()"):
-            loss = self.loss(self.head(features, *skips), targets)
+            loss = self.loss(self._head_of(features, skips), targets)
             torch.autograd.backward(loss)
         if features.grad is None:
             target = self.sender.names[0]
             raise PluginError(f"{target}: the client's head does not use the features")
         return loss.item()
+
+    def _head_of(self, features: Tensor, skips: tuple[Tensor, ...]) -> Tensor:
+        """Return what the head makes of the server's features, in float32."""
+        assert self.head is not None
+        with computing(self.sender.precision, features):
+            outputs: Tensor = self.head(features, *skips)
+        return outputs if self.sender.precision == "float32" else outputs.float()
 
     def _check_penalty(self, penalty: object, step: int) -> None:
         name = self.sender.names[1]

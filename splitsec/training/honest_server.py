@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from splitsec.devices import Precision, computing
 from splitsec.errors import PluginError, blaming
 from splitsec.plugins.messages import Message
 from splitsec.plugins.target import Loss
@@ -23,6 +24,7 @@ class HonestServer:
         optimizer: optimizer of its weights.
         name: name of the target, for errors.
         draw: values that its own random numbers depend on.
+        precision: in which it computes; what it sends is float32.
 
     Attributes:
         losses: task loss of every exchange, if labels are shared.
@@ -35,8 +37,10 @@ class HonestServer:
         optimizer: torch.optim.Optimizer,
         name: str = "the target",
         draw: Mapping[str, Any] | None = None,
+        precision: Precision = "float32",
     ) -> None:
         self.model = model
+        self._precision = precision
         self.losses: list[float] = []
         self._loss = loss
         self._optimizer = optimizer
@@ -74,12 +78,13 @@ class HonestServer:
         with (
             blaming(self._name, "the server's forward()"),
             seeded_global_generator("server", {**self._draw, "step": step}),
+            computing(self._precision, smashed),
         ):
             outputs: object = self.model(smashed)
         if not isinstance(outputs, Tensor):
             kind = type(outputs).__name__
             raise PluginError(f"{self._name}: the server's part gave {kind}; expected a tensor")
-        return outputs
+        return outputs if self._precision == "float32" else outputs.float()
 
     def _step(self, root: Tensor, gradient: Tensor | None) -> None:
         self._optimizer.zero_grad()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from splitsec.devices import CPU, Device, in_batches
+from splitsec.devices import CPU, Device, Precision, computing, in_batches
 from splitsec.errors import PluginError, blaming
 from splitsec.plugins.defense import Defense
 from splitsec.plugins.messages import kind_of
@@ -33,6 +33,7 @@ class Sender:
         client: index of the client, from 0.
         names: names of the target and of the defense, for errors.
         device: where the encoder is; images are put there.
+        precision: in which it computes; what is sent is float32.
     """
 
     encoder: nn.Module
@@ -41,6 +42,7 @@ class Sender:
     client: int = 0
     names: tuple[str, str] = ("the target", "the defense")
     device: Device = CPU
+    precision: Precision = "float32"
 
     def copied_defense(self) -> Defense[Parameters]:
         """Return a copy of the defense that draws from the same generator."""
@@ -56,8 +58,10 @@ class Sender:
             PluginError: the target or the defense broke its contract.
         """
         target, defense = self.names
-        with blaming(target, "the client's forward()"):
+        with blaming(target, "the client's forward()"), computing(self.precision, images):
             encoded = encode(self.encoder, images)
+        if self.precision != "float32":
+            encoded = Encoding(encoded.smashed.float(), tuple(one.float() for one in encoded.skips))
         with blaming(defense, "release()"):
             released = self.defense.release(images, encoded.smashed)
         check_shape(released, encoded.smashed, f"{defense} in release()")

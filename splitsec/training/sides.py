@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from splitsec.data.parts import Part
-from splitsec.devices import Device
+from splitsec.devices import Device, Precision
 from splitsec.plugins.defense import Defense, DefenseSeeds, begin_defense
 from splitsec.plugins.target import Loss, SplitModel
 from splitsec.randomness import derive_seed
@@ -58,6 +58,7 @@ class SidePlan(BaseModel):
         outputs: number of outputs of the model.
         training: the clients' settings.
         learning_rate: learning rate that the server dictates, or None.
+        precision: in which clients compute.
         weights: seed of the model's initial weights.
         defenses: seeds of the defense of each client.
     """
@@ -72,6 +73,7 @@ class SidePlan(BaseModel):
     outputs: int
     training: Training
     learning_rate: float | None
+    precision: Precision = "float32"
     weights: int
     defenses: tuple[DefenseSeeds, ...]
 
@@ -145,7 +147,9 @@ class ClientSide:
             defense, generator = begin_defense(
                 plan.defense.label, new_defense, *plan.shapes, seeds, device
             )
-            sender = Sender(model.client, defense, generator, index, plan.names, device)
+            sender = Sender(
+                model.client, defense, generator, index, plan.names, device, plan.precision
+            )
             optimizer = make_optimizer(
                 plan.training, model.client, model.head, learning_rate=plan.learning_rate
             )

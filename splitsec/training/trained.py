@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from splitsec.data.parts import Part
-from splitsec.devices import in_batches
+from splitsec.devices import Precision, computing, in_batches
 from splitsec.errors import blaming
 from splitsec.plugins.target import SplitModel
 from splitsec.training.client import SessionClient
@@ -34,6 +34,7 @@ class TrainedSession:
         epochs: measure to its value on validation images after each epoch, or empty.
         honest: whether the server was the honest one.
         seeds: seeds of what randomised defenses draw outside of training.
+        precision: in which the server computes.
     """
 
     model: SplitModel
@@ -44,6 +45,7 @@ class TrainedSession:
     traffic: Traffic
     epochs: dict[str, list[float]] = field(default_factory=dict)
     honest: bool = True
+    precision: Precision = "float32"
 
     @property
     def clients(self) -> Sequence[SessionClient]:
@@ -86,7 +88,8 @@ class TrainedSession:
         Args:
             smashed: (N, *smashed_shape).
         """
-        return features_of(self.model.server, smashed, self.clients[0].sender.names[0])
+        name = self.clients[0].sender.names[0]
+        return features_of(self.model.server, smashed, name, self.precision)
 
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of the encoder's weights."""
@@ -116,20 +119,25 @@ class TrainedSession:
 
 
 @torch.no_grad()
-def features_of(server: nn.Module, smashed: Tensor, name: str) -> Tensor:
+def features_of(
+    server: nn.Module, smashed: Tensor, name: str, precision: Precision = "float32"
+) -> Tensor:
     """Return what a server's network makes of smashed data, in evaluation mode.
 
     Args:
         server: the network.
         smashed: (N, *smashed_shape).
         name: of the target, for errors.
+        precision: in which it computes.
     """
     training = server.training
     with blaming(name, "the server's forward() in evaluation"):
         server.eval()
-        made = in_batches(server, smashed, AT_ONCE)
+        with computing(precision, smashed):
+            made = in_batches(server, smashed, AT_ONCE)
         server.train(training)
-    return torch.cat(made)
+    outputs = torch.cat(made)
+    return outputs if precision == "float32" else outputs.float()
 
 
 def victim_images(private: Sequence[Part], victims: Sequence[tuple[int, int]]) -> Tensor:

@@ -26,6 +26,7 @@ AXES: dict[str, tuple[Any, ...]] = {
     "seed": (0, 7, "4,2", [3, 7], [0], range(1), range(5), range(0)),
     "public_from": ("same", "shifted"),
     "threads": (None, 3),
+    "precision": ("float32", "bf16"),
     "settings": (
         (),
         ["attack.fsha.iterations=500", "training.epochs=5"],
