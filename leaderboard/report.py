@@ -23,6 +23,7 @@ from splitsec.leaderboard.report_sections import (
     command_of,
     data_facts,
     data_name,
+    first_upper,
     labels,
     model_facts,
     model_name,
@@ -34,6 +35,7 @@ from splitsec.leaderboard.web.publication import without_folders
 from splitsec.metrics.figures import Estimate
 from splitsec.metrics.schema import NOTHING_RECOVERED
 from splitsec.records.record import FLAGS
+from splitsec.records.spec import RECORDED
 from splitsec.records.store import StoredRecord
 from splitsec.records.wording import (
     best_guess,
@@ -95,7 +97,7 @@ def report(
         kept=verdict_of(main.verdicts(limits)),
         figures=list(_figures(main)),
         shown=shown_victims(main, names=names) if pictures else [],
-        which=way_in_words(main),
+        which=first_upper(way_in_words(main)),
         guess=best_guess(main.scores),
         attackers=list(dict.fromkeys(attackers(records))),
         rows=[_cells_of(row, limits) for row in rows],
@@ -129,22 +131,28 @@ def _percent(value: float | None) -> str:
 def _verdict(rows: Sequence[ReportRow], limits: Limits) -> Iterator[str]:
     """Yield the three sentences that a reader in a hurry reads."""
     main = rows[0]
-    protected = "" if main.undefended else f" behind {main.defense}"
+    protected = f"{first_upper(way_in_words(main))} "
     recovered = main.leakage.value or 0.0
     found = 100 * (main.identified.value or 0.0)
     if recovered <= NOTHING_RECOVERED:
         yield (
-            f"At the cut {main.cut}{protected} the attacks that were tried recovered no more of "
-            "the images than a guess does."
+            f"{protected}the attacks that were tried recovered no more of the images than a guess "
+            "does."
         )
     else:
         yield (
-            f"At the cut {main.cut}{protected} the server recovered {recovered:.0%} of what there "
-            "is to recover of an image, and its pictures told which of 100 patients an image is "
-            f"of in {found:.0f} of 100 cases."
+            f"{protected}the server recovered {recovered:.0%} of what there is to recover of an "
+            "image, and its pictures told which of 100 patients an image is of in "
+            f"{found:.0f} of 100 cases."
         )
     yield _against_limits(main, limits)
-    yield _best_protection(rows, limits)
+    if main.example.record.spec.target == RECORDED:
+        yield (
+            "This is a lower bound: the traffic was recorded, so only attacks that need no network "
+            "were tried."
+        )
+    else:
+        yield _best_protection(rows, limits)
     if any("classes-swapped" in one.flags for row in rows for one in row.records):
         yield f"What the model is worth is not known: {FLAGS['classes-swapped']}."
 
@@ -176,19 +184,19 @@ def _best_protection(rows: Sequence[ReportRow], limits: Limits) -> str:
         best = min(rows, key=lambda row: row.leakage.value or 0.0)
         if best is rows[0]:
             return "None of the other ways that were tried leaks less."
-        return f"Least leaks {way_in_words(best)}: {_percent(best.leakage.value)}{_cost(best)}."
+        return f"It leaks least {way_in_words(best)}: {_percent(best.leakage.value)}{_cost(best)}."
     keeping = [row for row in rows if verdict_of(row.verdicts(limits)) == "within"]
     if not keeping:
         best = min(rows, key=lambda row: row.leakage.value or 0.0)
         return (
             f"None of the {len(rows)} ways that were tried is shown to keep all of your limits; "
-            f"least leaks {way_in_words(best)}: {_percent(best.leakage.value)}, with "
+            f"it leaks least {way_in_words(best)}: {_percent(best.leakage.value)}, with "
             f"{100 * (best.identified.value or 0):.0f} of 100 patients found{_cost(best)}."
         )
     best = max(keeping, key=lambda row: row.utility.value or 0.0)
     return (
-        f"Of those that keep your limits, {way_in_words(best)} is worth most: it leaks "
-        f"{_percent(best.leakage.value)}{_cost(best)}."
+        f"Of the ways that keep your limits, the model is worth most {way_in_words(best)}: it "
+        f"leaks {_percent(best.leakage.value)}{_cost(best)}."
     )
 
 
@@ -240,10 +248,22 @@ def _figures(row: ReportRow) -> Iterator[Figure]:
     yield Figure(
         with_interval(row.utility.value, None, None),
         f"the model's {row.measure}",
-        f"on {row.example.record.utility.n} images that trained nothing{_range(row.utility, '.2f')}"
-        if row.example.record.utility
-        else "not measured",
+        _about_worth(row),
     )
+
+
+def _about_worth(row: ReportRow) -> str:
+    """Return what the model's worth was measured on, and its accuracy beside a constant answer."""
+    record = row.example.record
+    utility = record.utility
+    if utility is None:
+        return "not measured"
+    known = "training-images-unknown" not in record.flags
+    images = "that trained nothing" if known else "which may have trained it: nobody said"
+    said = f"on {utility.n} images {images}{_range(row.utility, '.2f')}; accuracy "
+    said += f"{utility.accuracy:.0%}"
+    constant = utility.trivial.get("accuracy")
+    return said if constant is None else f"{said}, of a constant answer {constant:.0%}"
 
 
 def _range(estimate: Estimate, form: str = ".0%") -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from splitsec.leaderboard.report_rows import ReportRow
 from splitsec.leaderboard.web.publication import command
 from splitsec.records.record import FLAGS, INVALIDATING, LABELS_SHARED, Record
-from splitsec.records.spec import CellSpec, value_in_words
+from splitsec.records.spec import RECORDED, CellSpec, value_in_words
 from splitsec.records.store import StoredRecord
 from splitsec.records.wording import (
     LABEL_SOURCES,
@@ -20,7 +20,7 @@ from splitsec.records.wording import (
 
 _FLAGS = {
     "oracle-access": "the attack could ask the client about images of its own, as somebody with an "
-    "account there could; a server that only listens recovers less",
+    "account there could; what a server recovers that only listens was not measured here",
     "attack-not-converged": "an attack was still getting better when it ended; a longer one would "
     "recover more",
     "in-process": "attack and images shared one process; only the attack's interface kept them "
@@ -49,14 +49,14 @@ def labels(rows: Sequence[ReportRow]) -> Iterator[str]:
             source, score = best
             better = "" if source == "outputs" else f"; {LABEL_SOURCES[source]} tell more"
             yield (
-                f"{_first_upper(way_in_words(row))}: the server ends the network, so it computes "
+                f"{first_upper(way_in_words(row))}: the server ends the network, so it computes "
                 f"the model's answer for every image ({row.measure} {answers.score:.2f}){better}. "
                 f"At best it tells diagnoses with {row.measure} {score.score:.2f}."
             )
         else:
             says = labels_in_words(record)
             if says:
-                yield f"{_first_upper(way_in_words(row))}: {says}"
+                yield f"{first_upper(way_in_words(row))}: {says}"
 
 
 def model_facts(row: ReportRow, rows: Sequence[ReportRow]) -> Iterator[tuple[str, str]]:
@@ -129,17 +129,18 @@ def certainty(rows: Sequence[ReportRow], found: Sequence[StoredRecord]) -> Itera
             if flag in INVALIDATING:
                 yield f"These figures cannot be relied on: {said}."
             else:
-                yield f"{_first_upper(said)}."
+                yield f"{first_upper(said)}."
     yield from dict.fromkeys(note for row in rows for one in row.records for note in one.notes)
 
 
 def untested(records: Sequence[Record]) -> Iterator[str]:
     """Yield what these records say nothing of."""
     threats = [one.threat_model for one in records if one.threat_model is not None]
-    inference = all(one.spec.training.mode == "inference" for one in records)
+    inference = not any(one.spec.training.trains for one in records)
     if not any(one.active for one in threats) and not inference:
         yield "A malicious server, which steers the training (--attack strongest:server=malicious)."
-    if not any(one.queries for one in threats):
+    recorded = all(one.spec.target == RECORDED for one in records)
+    if not any(one.queries for one in threats) and not recorded:
         yield (
             "A server that can also ask the client's part of the model about images of its own "
             "(--attack strongest)."
@@ -148,8 +149,9 @@ def untested(records: Sequence[Record]) -> Iterator[str]:
         yield "A server that only listens (--attack strongest:server=listening)."
     sizes = sorted({one.spec.size for one in records})
     yield f"Images of other sizes than {', '.join(map(str, sizes))} pixels."
-    if {one.spec.defense for one in records} == {"none"}:
-        yield "Protections: none was tried (--defense none,dcor)."
+    if {one.spec.defense for one in records} == {"none"} and not recorded:
+        such = "gaussian-noise" if inference else "dcor"
+        yield f"Protections: none was tried (--defense none,{such})."
     yield (
         "Attacks that nobody has published yet, and attackers with images of the same patients. A "
         "low figure is no proof of safety."
@@ -164,6 +166,8 @@ def model_name(record: Record) -> str:
     """Return what a person calls the model; a whole network by its own name."""
     spec = record.spec
     given = spec.parameters.get("target", {})
+    if spec.target == RECORDED:
+        return "recorded traffic"
     if given.get("model"):
         return f"{spec.target} {given['model']}"
     asked = record.provenance.plugins.get("target", {}).get("spec", "")
@@ -172,6 +176,8 @@ def model_name(record: Record) -> str:
 
 def data_name(spec: CellSpec) -> str:
     """Return what a person calls the images."""
+    if spec.target == RECORDED:
+        return "images that were sent"
     path = spec.parameters.get("data", {}).get("path")
     return f"{spec.data} {value_in_words(path)}" if path else spec.named("data")
 
@@ -190,11 +196,14 @@ def versions(records: Sequence[Record]) -> str:
     return f"{ran}; Python {about.python}, {about.device}, {about.platform}"
 
 
-def _first_upper(text: str) -> str:
+def first_upper(text: str) -> str:
+    """Return a sentence's beginning."""
     return text[:1].upper() + text[1:]
 
 
 def way_in_words(row: ReportRow) -> str:
     """Return the defense and the cut of a row."""
-    behind = "no protection" if row.undefended else row.defense
+    if row.example.record.spec.target == RECORDED:
+        return "as it was recorded" if row.undefended else f"recorded, then {row.defense}"
+    behind = "without protection" if row.undefended else f"behind {row.defense}"
     return f"{behind} at the cut {row.cut}"

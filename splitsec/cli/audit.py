@@ -15,6 +15,7 @@ from splitsec.errors import UsageError
 from splitsec.isolation import Isolation
 
 _SETTINGS = ("until", "normalise", "carry", "new_head")
+_STARTS = 5  # an attack that only listens may miss from one start and hit from another
 _SOME = 8  # cuts that a person can choose from
 _AXES = ("attack", "defense", "channels", "profile", "threads", "settings", "clients", "precision")
 
@@ -68,9 +69,7 @@ _AXES = ("attack", "defense", "channels", "profile", "threads", "settings", "cli
 @click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True)
 @click.option("--clients", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--profile", default="quick", show_default=True, help="Where the rest comes from.")
-@click.option(
-    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Seeds 0 to N-1."
-)
+@click.option("--seeds", type=click.IntRange(1), help="Seeds 0 to N-1.  [default: 1; of traffic 5]")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.")
 @click.option("--precision", type=click.Choice(["float32", "bf16"]), default="float32")
 @click.option("--set", "settings", multiple=True, metavar="KIND.NAME.PARAMETER=VALUE")
@@ -101,7 +100,9 @@ def command(**options: Any) -> int:
     check_outputs(pages)
     seeds, size, cut = (options.pop(name) for name in ("seeds", "size", "cut"))
     axes = {name: value for name in _AXES if (value := options.pop(name)) is not None}
-    axes |= {"size": (size,), "seed": tuple(range(seeds)), "channels": int(axes["channels"])}
+    usual = 1 if options["traffic"] is None else _STARTS
+    seeds = tuple(range(seeds or usual))
+    axes |= {"size": (size,), "seed": seeds, "channels": int(axes["channels"])}
     told = {name: options.pop(name) for name in _ABOUT}
     traffic = options.pop("traffic")
     _check(traffic, cut, told)

@@ -21,6 +21,7 @@ from splitsec.plugins.names import KINDS
 from splitsec.records.bounded import shown
 from splitsec.records.checking_scores import contradictions
 from splitsec.records.record import FLAGS, INCOMPLETE, LABELS_SHARED, Record
+from splitsec.records.spec import RECORDED
 
 _ROUNDING = 1e-6
 _COUNT = Limits(low=0)
@@ -181,7 +182,8 @@ def _parts(record: Record) -> Iterator[str]:
         yield "it has leakage without scores of victims, or scores without leakage"
     if scored and record.threat_model is None:
         yield "it has scores of an attack, and no threat model"
-    if record.status == "ok" and record.utility is None:
+    recorded = record.spec.target == RECORDED and not record.spec.training.trains
+    if record.status == "ok" and record.utility is None and not recorded:
         yield "it is ok, and has no utility"
     for victims, scores in _sets(record):
         most = record.spec.victims if victims == "training" else record.spec.held_out

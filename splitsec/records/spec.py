@@ -17,6 +17,10 @@ COUNTS = ("private", "public", "validation", "held_out", "victims")
 """Numbers of images that a request may set, as ``--set counts.private=200``."""
 
 
+RECORDED = "recorded"
+"""Name of the target, and of the data, of traffic that another framework recorded."""
+
+
 class CellSpec(VersionedModel):
     """Everything that was asked of one cell, with every parameter resolved.
 
@@ -80,6 +84,8 @@ class CellSpec(VersionedModel):
     @property
     def cut_name(self) -> str:
         """What the cut is called: its index, or the submodule of a whole network."""
+        if self.target == RECORDED:
+            return "as recorded"
         return str(self.parameters.get("target", {}).get("at") or self.cut)
 
     def named(self, kind: str) -> str:

@@ -90,7 +90,7 @@ def test_both_forms_are_written_and_the_verdict_is_last(
     assert (own / "a.html").read_text().startswith("<!doctype html>")
     assert (own / "b.pdf").read_bytes().startswith(b"%PDF")
     last = capsys.readouterr().out.strip().splitlines()[-3:]
-    assert last[0].startswith("At the cut 1 ")
+    assert last[0].startswith("Without protection at the cut 1 the ")
     assert last[-1] == "No other cut and no protection was tried."
 
 

@@ -97,7 +97,7 @@ def test_the_target_sends_what_was_recorded_and_nothing_else(tmp_path: Path) -> 
 
 def record_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     assert run(["audit", *words, "--threads", "1", "--no-isolate", "--json"]) == 0
-    (line,) = capsys.readouterr().out.splitlines()
+    line, *_ = capsys.readouterr().out.splitlines()
     found: dict[str, Any] = json.loads(line)
     return found
 
@@ -111,7 +111,7 @@ def test_it_is_attacked_without_a_session(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "traffic", crossed=crossed)
-    record = record_of(["--traffic", "traffic", "--attack", "transport"], capsys)
+    record = record_of(["--traffic", "traffic", "--attack", "transport", "--seeds", "1"], capsys)
     assert record["status"] == "ok", record["reason"]
     assert ("labels-shared" in record["flags"]) == crossed
     assert record["utility"] is None
@@ -119,8 +119,10 @@ def test_it_is_attacked_without_a_session(
     assert ("labels" not in record) == crossed
     assert "training-images-unknown" not in record["flags"]
     page = (tmp_path / "results" / "report.html").read_text()
-    assert "recorded" in page
+    assert "recorded traffic on images that were sent" in page
+    assert "This is a lower bound" in page
     assert "not measured" in page
+    assert run(["report", "results", "-o", "again.html"]) == 0
 
 
 @pytest.mark.parametrize("attack", ["regression", "pseudo-client", "refine", "fsha"])
@@ -132,7 +134,7 @@ def test_an_attack_that_needs_a_network_does_not_apply(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "traffic")
-    record = record_of(["--traffic", "traffic", "--attack", attack], capsys)
+    record = record_of(["--traffic", "traffic", "--attack", attack, "--seeds", "1"], capsys)
     assert record["status"] == "skipped"
     assert "recorded elsewhere" in record["reason"] or "nothing is trained" in record["reason"]
 
@@ -179,9 +181,14 @@ def _empty(folder: Path) -> None:
         file.unlink()
 
 
+def _one_class(folder: Path) -> None:
+    labels = torch.zeros(80, dtype=torch.int64)
+    save_file({"images": drawn(80, 2), "labels": labels}, folder / "public.safetensors")
+
+
 def _other_public(folder: Path) -> None:
     images = torch.zeros(8, 3, 8, 8, dtype=torch.uint8)
-    save_file({"images": images, "labels": torch.arange(8)}, folder / "public.safetensors")
+    save_file({"images": images, "labels": torch.arange(8) % 2}, folder / "public.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -191,6 +198,7 @@ def _other_public(folder: Path) -> None:
         (_damaged, "cannot read recorded traffic at .*1.safetensors"),
         (_empty, "holds no .safetensors file"),
         (_other_public, "those of the traffic are"),
+        (_one_class, "has no image of class 1, which the traffic has"),
     ],
 )
 def test_a_folder_in_another_form_is_refused(

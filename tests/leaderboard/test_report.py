@@ -98,11 +98,11 @@ def test_what_a_protection_costs_is_beside_the_same_model_without_one() -> None:
 def test_the_verdict_names_the_best_way_that_keeps_the_limits() -> None:
     said = text_of(report(several(), Limits(leakage=0.3)))
     assert "That is more than you allow" in said
-    assert "Of those that keep your limits, dcor at the cut 3 is worth most" in said
-    assert "it leaks 20%, and costs 0.010 (0.010 to 0.010) of AUC" in said
+    assert "the model is worth most behind dcor at the cut 3: it leaks 20%" in said
+    assert "20%, and costs 0.010 (0.010 to 0.010) of AUC" in said
     none = text_of(report(several(), Limits(leakage=0.05)))
     assert "None of the 3 ways that were tried is shown to keep all of your limits" in none
-    assert "least leaks noise at the cut 3: 10%" in none
+    assert "it leaks least behind noise at the cut 3: 10%" in none
     assert "No limit was stated" in text_of(report(several()))
 
 

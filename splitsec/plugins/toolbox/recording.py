@@ -63,6 +63,11 @@ def read_recording(folder: Path) -> Recording:
     files = sorted(file for file in folder.glob("*.safetensors") if file.name != PUBLIC)
     if not files:
         raise DataError(f"{folder} holds no .safetensors file with recorded traffic")
+    if not (folder / PUBLIC).exists():
+        raise DataError(
+            f"cannot read recorded traffic at {folder / PUBLIC}: it is missing; it holds images "
+            "and labels of the attacker's own, which no client sent"
+        )
     public = _read(folder / PUBLIC)
     parts = [_part(file) for file in files]
     crossed = {one.labels_crossed for one in parts}
@@ -81,20 +86,28 @@ def read_recording(folder: Path) -> Recording:
     first = np.unique(last, return_index=True)[1]
     smashed = torch.cat([one.smashed for one in parts])
     latest = {row: place for place, row in enumerate(last)}
-    label = PUBLIC
-    own = _images(folder / label, public)
+    own = _images(folder / PUBLIC, public)
     if own.shape[1:] != images.shape[1:]:
         raise DataError(
             f"{folder / PUBLIC} has images of shape {own.shape[1:]}, and those of the traffic are "
             f"{images.shape[1:]}"
         )
+    labels = np.concatenate([one.labels for one in parts])[first]
+    public_labels = _labels(folder / PUBLIC, public, "labels", len(own))
+    missing = sorted({*labels.tolist()} - {*public_labels.tolist()})
+    if missing:
+        raise DataError(
+            f"{folder / PUBLIC} has no image of class {', '.join(map(str, missing))}, which the "
+            "traffic has: an attacker with images of one kind alone recovers little, and that "
+            "would look safe; give it images of every class"
+        )
     return Recording(
         images=images[first],
-        labels=np.concatenate([one.labels for one in parts])[first],
+        labels=labels,
         smashed=smashed[[latest[row] for row in range(len(rows))]],
         labels_crossed=crossed == {True},
         public=own,
-        public_labels=_labels(folder / label, public, "labels", len(own)),
+        public_labels=public_labels,
     )
 
 
