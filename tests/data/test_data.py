@@ -315,4 +315,5 @@ def test_unknown_source() -> None:
         "diabetic-retinopathy",
         "lung-segmentation",
         "folder",
+        "recorded",
     }

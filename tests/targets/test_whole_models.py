@@ -52,6 +52,17 @@ def filled(num_classes):
     return network
 
 
+def backbone(num_classes):
+    network = make(num_classes)
+    nn.init.ones_(network[0].weight)
+    return nn.Sequential(nn.Conv2d(3, 3, 64, padding="same"), *network).apply(half)
+
+
+def half(module):
+    if isinstance(module, nn.Conv2d):
+        nn.init.constant_(module.weight, 0.25)
+
+
 def frozen(num_classes):
     layers = [nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(256, 2)]
     network = nn.Sequential(*layers)
@@ -161,6 +172,7 @@ def test_masks_need_the_task(file: Path) -> None:
         ("masks", 2, NotApplicable, "expected 2 logits, or one for two classes"),
         ("several", 2, UsageError, "gives dict; wrap it in a module"),
         ("filled", 2, UsageError, "which an attacker's copy of it would have, too"),
+        ("backbone", 2, UsageError, "which an attacker's copy of it would have, too"),
         ("fails", 2, PluginError, "no such file"),
         ("needs", 2, PluginError, r"needs\(\) needs width"),
         ("not_a_network", 2, PluginError, "not_a_network"),
