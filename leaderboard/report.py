@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from splitsec.errors import UsageError
-from splitsec.escaping import for_html
 from splitsec.leaderboard.report_pictures import shown_victims
 from splitsec.leaderboard.report_plot import tradeoff
 from splitsec.leaderboard.report_rows import Limits, ReportRow, Verdict, report_rows, verdict_of
@@ -31,7 +29,7 @@ from splitsec.leaderboard.report_sections import (
     versions,
     way_in_words,
 )
-from splitsec.leaderboard.web.publication import without_folders
+from splitsec.leaderboard.web.rendering import render
 from splitsec.metrics.figures import Estimate
 from splitsec.metrics.schema import NOTHING_RECOVERED
 from splitsec.records.record import FLAGS
@@ -79,17 +77,10 @@ def report(
         )
     _refuse_several(rows)
     main = rows[0]
-    environment = Environment(
-        loader=PackageLoader("splitsec.leaderboard.web"),
-        autoescape=True,
-        finalize=_as_html,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     record = main.example.record
     records = [one for row in rows for one in row.records]
-    return environment.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
         title=f"{model_name(record)} on {data_name(record.spec)}",
         date=max(one.provenance.created[:10] for one in records),
         verdict=list(_verdict(rows, limits)),
@@ -117,11 +108,6 @@ def verdict_in_words(found: Sequence[StoredRecord], limits: Limits) -> list[str]
     """Return the sentences of the verdict; none if no record has the result of an attack."""
     rows = report_rows(found)
     return list(_verdict(rows, limits)) if rows else []
-
-
-def _as_html(value: Any) -> Any:
-    """Return what a template puts into the page, escaped unless it is markup of ours."""
-    return value if isinstance(value, Markup) else Markup(for_html(without_folders(value)))
 
 
 def _percent(value: float | None) -> str:

@@ -56,8 +56,9 @@ def _point(axes: Axes, number: int, row: ReportRow, at: tuple[float, float]) -> 
         elinewidth=0.8,
         markersize=5,
     )
-    offset = {"xytext": (5, 5), "textcoords": "offset points"}
-    axes.annotate(str(number), at, fontsize=9, color=colour, **offset)  # type: ignore[arg-type]
+    axes.annotate(
+        str(number), at, xytext=(5, 5), textcoords="offset points", fontsize=9, color=colour
+    )
 
 
 def _bar(estimate: Estimate) -> list[list[float]] | None:

@@ -1,8 +1,7 @@
 """What a deployed client sent, as another framework recorded it; nobody knows its network.
 
 The client sends of each image what was recorded of it. So attacks that ask about other images, or
-that imitate the client's architecture, do not apply, and neither does any defense; use
-``splitsec audit --traffic FOLDER``.
+that imitate the client's architecture, do not apply; use ``splitsec audit --traffic FOLDER``.
 """
 
 from __future__ import annotations

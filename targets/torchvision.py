@@ -15,7 +15,7 @@ from torch import nn
 from torchvision import models
 
 from splitsec.errors import UsageError, unknown_name
-from splitsec.plugins.toolbox.whole_models import WholeModel, WholeModelParameters, statistics
+from splitsec.plugins.toolbox.whole_models import Normalisation, WholeModel, WholeModelParameters
 from splitsec.shapes import Shape
 
 
@@ -32,7 +32,7 @@ class TorchvisionParameters(WholeModelParameters):
     model: Annotated[str, AfterValidator(_known)] = Field(
         "mobilenet_v3_small", description="name, as torchvision.models.list_models() gives it"
     )
-    normalise: Annotated[str, AfterValidator(lambda text: (statistics(text), text)[1])] = Field(
+    normalise: Normalisation = Field(
         "imagenet",
         description="what the client does to images in [0, 1] first: imagenet, half (to [-1, 1]), "
         "none, or channel means / standard deviations, such as '0.5 / 0.25'",

@@ -12,12 +12,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from splitsec.errors import DataError, OutputError, UsageError
-from splitsec.escaping import all_text, for_html, for_json
+from splitsec.escaping import all_text, for_json
 from splitsec.leaderboard.settings import By, plugin_names
 from splitsec.leaderboard.web import content, gallery
 from splitsec.leaderboard.web.citation import bibtex
@@ -31,6 +30,7 @@ from splitsec.leaderboard.web.publication import (
     values_of,
     without_folders,
 )
+from splitsec.leaderboard.web.rendering import render
 from splitsec.leaderboard.worth import Rules
 from splitsec.records.official import is_official, key_of
 from splitsec.records.record import Record
@@ -191,18 +191,11 @@ def _write_index(
         "cells": cards,
     }
     _write_script(folder / "assets" / "data.js", "page", data)
-    environment = Environment(
-        loader=PackageLoader("splitsec.leaderboard.web"),
-        autoescape=True,
-        finalize=_as_html,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     days = sorted(one.provenance.created[:10] for one in records)
     specs = [one.spec for one in records]
     versions = sorted({one.provenance.packages.get("splitsec", "") for one in records} - {""})
-    page = environment.get_template("index.html.j2").render(
+    page = render(
+        "index.html.j2",
         mark=Markup(MARK),
         open=by,
         floor=rules.floor,
@@ -227,11 +220,6 @@ def _write_index(
         unsigned=any(is_official(one) and one.signature is None for one in records),
     )
     _write(folder / "index.html", page)
-
-
-def _as_html(value: Any) -> Any:
-    """Return what a template puts into the page, escaped unless it is markup of ours."""
-    return value if isinstance(value, Markup) else Markup(for_html(without_folders(value)))
 
 
 def _write_script(file: Path, name: str, value: dict[str, Any]) -> None:

@@ -48,7 +48,7 @@ def print_closing(
         undefended = _undefended([*done[0].provenance.command])
         _say_next(f"what it leaks and is worth without a defense: {undefended}", console)
     if not reports:
-        said = f"one page for who decides: splitsec report {shlex.quote(str(output))}"
+        said = f"a report for the person who decides: splitsec report {shlex.quote(str(output))}"
         _say_next(said, console)
 
 

@@ -47,7 +47,7 @@ def test_cells_stand_side_by_side(capsys: pytest.CaptureFixture[str], tmp_path: 
     table = text.partition("Side by side")[2]
     rows = [line.split()[0] for line in table.splitlines() if line.startswith((" none", " gauss"))]
     assert rows == ["none", "gaussian-noise"]
-    assert f"next: one page for who decides: splitsec report {tmp_path}" in text
+    assert f"next: a report for the person who decides: splitsec report {tmp_path}" in text
     assert "what it leaks and is worth without a defense" not in text
 
 

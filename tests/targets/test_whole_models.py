@@ -209,7 +209,7 @@ def cells_of(file: Path, name: str = "make", **more: Any) -> list[Cell]:
 
 def weights_of(file: Path, folder: Path) -> Path:
     torch.manual_seed(7)
-    network = target_of(file, "make").network(IMAGE, 2)  # type: ignore[attr-defined]
+    network = target_of(file, "make").network(IMAGE, 2)  # type: ignore[attr-defined]  # of a whole model
     path = folder / "weights.pt"
     torch.save(network.state_dict(), path)
     return path

@@ -259,9 +259,9 @@ def _says_carried(network: nn.Module, image: Shape, at: str, carried: Sequence[f
     listed = " and ".join(in_words(one) for one in carried)
     places = {name: place for place, (name, _) in enumerate(outputs_of_submodules(network, image))}
     possible, here = list(cut_points(network, image)), places[at.removeprefix(BEFORE)]
-    before = [name for name in possible if places[name] < here][-1:]
-    after = [name for name in possible if places[name] > here][:1]
-    names = " or ".join(map(repr, [*before, *after]))
+    earlier = [name for name in possible if places[name] < here][-1:]
+    later = [name for name in possible if places[name] > here][:1]
+    names = " or ".join(map(repr, [*earlier, *later]))
     instead = f"cut at {names}, which all data pass, or " if names else ""
     return (
         f"a cut at {at!r} of {type(network).__name__} does not part it: the server also "

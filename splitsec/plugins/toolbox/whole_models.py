@@ -16,13 +16,13 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
-from splitsec.devices import zeros_for
-from splitsec.errors import NotApplicable, PluginError, UsageError, blaming, reason
+from splitsec.errors import NotApplicable, PluginError, UsageError, blaming
 from splitsec.plugins.parameters import InputPath, Parameters
 from splitsec.plugins.source import Task
 from splitsec.plugins.target import SplitModel, Target
 from splitsec.plugins.toolbox.cutting import cut_network, cut_points
 from splitsec.plugins.toolbox.layers import Standardise
+from splitsec.plugins.toolbox.network_graph import evaluated
 from splitsec.plugins.toolbox.weights import load_weights
 from splitsec.shapes import Shape
 
@@ -67,6 +67,10 @@ def _checked(text: str) -> str:
     return text
 
 
+Normalisation = Annotated[str, AfterValidator(_checked)]
+"""Text that :func:`statistics` reads."""
+
+
 class WholeModelParameters(Parameters):
     """Parameters of a whole network."""
 
@@ -94,7 +98,7 @@ class WholeModelParameters(Parameters):
         False,
         description="keep the last layer random if the weights are for other numbers of classes",
     )
-    normalise: Annotated[str, AfterValidator(_checked)] = Field(
+    normalise: Normalisation = Field(
         "none",
         description="what the client does to images in [0, 1] first: imagenet, half (to [-1, 1]), "
         "none, or channel means / standard deviations, such as '0.5 / 0.25'",
@@ -193,18 +197,7 @@ class WholeModel(Target[P]):
             UsageError: the network does not take such images, or gives something else.
             NotApplicable: it is for another number of classes.
         """
-        training = network.training
-        network.eval()
-        try:
-            with torch.no_grad():
-                made: object = network(zeros_for(network, 2, *image))
-        except Exception as error:
-            raise UsageError(
-                f"the model does not take images of {image}: {reason(error)}; use another --size, "
-                "or --channels"
-            ) from error
-        finally:
-            network.train(training)
+        made = evaluated(network, image, network, 2)
         if not isinstance(made, Tensor):
             raise UsageError(
                 f"the model gives {type(made).__name__}; wrap it in a module whose forward() "
