@@ -17,6 +17,7 @@ from splitsec.records.per_image import load_per_image
 from splitsec.records.record import Record
 from splitsec.records.store import StoredRecord
 from splitsec.running.runs import evaluate
+from support.cells import FEW
 from support.hostile import HOSTILE
 from support.records import cell, failed_record
 
@@ -149,16 +150,6 @@ def test_no_path_and_no_machine_is_on_the_page() -> None:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Record:
     """A record of a tiny cell, with its pictures."""
-    parameters = {
-        "training.mode": "inference",
-        "training.epochs": 1,
-        "training.batch_size": 8,
-        "counts.private": 16,
-        "counts.public": 12,
-        "counts.validation": 6,
-        "counts.held_out": 8,
-        "counts.victims": 8,
-    }
     return evaluate(
         "transport",
         "none",
@@ -167,7 +158,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Record:
         size=16,
         threads=1,
         isolate=False,
-        parameters=parameters,
+        parameters={"training.mode": "inference", **FEW},
         output=tmp_path_factory.mktemp("report"),
     )
 

@@ -22,6 +22,17 @@ COUNTS = [
 """Of any target; the cheapest is ``fsha-client`` at cut 1: ``resnet`` imports torchvision."""
 
 
+FEW = {
+    "training.epochs": 1,
+    "training.batch_size": 8,
+    "counts.private": 16,
+    "counts.public": 12,
+    "counts.validation": 6,
+    "counts.held_out": 8,
+    "counts.victims": 8,
+}
+"""Parameters of a cell that an attack finishes in a second."""
+
 SHORT = {
     "adra": "adra:epochs=4,queries=500",
     "fsha": "fsha:iterations=60,pretraining=30,image_steps=20",

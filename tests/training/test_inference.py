@@ -14,7 +14,7 @@ from splitsec.plugins.messages import Exchange
 from splitsec.progress import Silent
 from splitsec.records.record import Record
 from splitsec.running.runs import evaluate
-from support.cells import tiny_cells
+from support.cells import FEW, tiny_cells
 
 INFERENCE = "training.mode=inference"
 
@@ -69,17 +69,7 @@ def test_what_is_sent_is_what_the_client_sends_in_use(monkeypatch: pytest.Monkey
 
 
 def run(folder: Path, attack: str, defense: str = "none", **options: Any) -> Record:
-    parameters = {
-        "training.mode": "inference",
-        "training.epochs": 1,
-        "training.batch_size": 8,
-        "counts.private": 16,
-        "counts.public": 12,
-        "counts.validation": 6,
-        "counts.held_out": 8,
-        "counts.victims": 8,
-        **options.pop("parameters", {}),
-    }
+    parameters = {"training.mode": "inference", **FEW, **options.pop("parameters", {})}
     usual = {"target": "fsha-client", "cut": 1, "size": 16, "threads": 1, "output": folder}
     return evaluate(attack, defense, parameters=parameters, **{**usual, **options})
 

@@ -16,18 +16,8 @@ from splitsec.progress import Silent
 from splitsec.records.record import Record
 from splitsec.running.runs import evaluate
 from splitsec.training.trained import TrainedSession
-from support.cells import tiny_cells
+from support.cells import FEW, tiny_cells
 from support.records import cell
-
-TINY = {
-    "training.epochs": 1,
-    "training.batch_size": 8,
-    "counts.private": 16,
-    "counts.public": 12,
-    "counts.validation": 6,
-    "counts.held_out": 8,
-    "counts.victims": 8,
-}
 
 
 def trained(precision: str) -> TrainedSession:
@@ -52,7 +42,7 @@ def test_what_crosses_is_float32_and_was_computed_in_bfloat16() -> None:
 
 def run(folder: Path, **options: Any) -> Record:
     usual = {"target": "fsha-client", "cut": 1, "size": 16, "threads": 1, "output": folder}
-    return evaluate("transport", "none", parameters=TINY, precision="bf16", **usual, **options)
+    return evaluate("transport", "none", parameters=FEW, precision="bf16", **usual, **options)
 
 
 @pytest.mark.slow
@@ -70,7 +60,7 @@ def test_a_client_with_the_end_computes_it_in_bfloat16_too(target: str, tmp_path
     record = evaluate(
         "none",
         "none",
-        parameters=TINY,
+        parameters=FEW,
         precision="bf16",
         target=target,
         data=data,
