@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -104,6 +105,22 @@ def beside(value: T, other: Tensor) -> T:
         device(type='meta')
     """
     return Device.of(other).put(value)
+
+
+def all_finite(values: Tensor) -> bool:
+    """Return whether no value is infinite or undefined.
+
+    On the CPU one thread looks, since waking another one takes longer than a batch.
+
+    Examples:
+        >>> import torch
+        >>> all_finite(torch.zeros(3)), all_finite(torch.tensor([1.0, float("nan")]))
+        (True, False)
+    """
+    values = values.detach()
+    if values.device.type != "cpu" or values.dtype == torch.bfloat16:
+        return bool(torch.isfinite(values).all())
+    return bool(np.isfinite(values.numpy()).all())
 
 
 Precision = Literal["float32", "bf16"]

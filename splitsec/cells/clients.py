@@ -73,7 +73,9 @@ def start_clients(cell: Cell) -> Guest:
     inputs = [Path(path) for one in methods for path in one.absolute_inputs().values()]
     sources = [*unchanged_files(one.plugin for one in methods), *inputs]
     label = label_of(*(one.label for one in methods))
-    return Guest(label, cell.apart, sources, cell.device, module=MODULE, charged=False)
+    guest = Guest(label, cell.apart, sources, cell.device, module=MODULE, charged=False)
+    guest.prepare(one.plugin for one in methods)
+    return guest
 
 
 def side_of(

@@ -334,7 +334,7 @@ class PrivateSide:
         """Return a session that has not begun, with its clients."""
         model = self.model()
         plan = plan_of(self.cell, self.data, self.smashed, learning_rate)
-        guest = self._started.pop() if self._started else None
+        guest = self._started.pop(0) if self._started else None
         side = side_of(self.cell, plan, model, self.target.loss, self.data, guest)
         self._sides.append(side)
         seeds = ReleaseSeeds(tuple(one.generator for one in plan.defenses), self.data.sha256)

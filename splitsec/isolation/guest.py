@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ from splitsec.plugins.defense import Defense, DefenseSeeds, begin_defense
 from splitsec.plugins.grants import GRANTS, ThreatModel
 from splitsec.plugins.loading import load_plugin
 from splitsec.plugins.messages import Exchange, Message
+from splitsec.plugins.names import Kind
 from splitsec.plugins.parameters import build_parameters
 from splitsec.plugins.reading import expect_only_plugins, give
 from splitsec.plugins.target import SplitModel, Target, split_target
@@ -68,7 +69,10 @@ class Resident:
         while True:
             try:
                 frame = self._channel.receive(None)
-                self._serve(frame)
+                if frame.kind == "prepare":
+                    _prepare(frame.content)
+                else:
+                    self._serve(frame)
             except ClosedError:
                 return
 
@@ -331,6 +335,13 @@ def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Chann
     view._check_copy = check_copy if told["check_copy"] else lambda: None
     view._channel, view._build = channel, build._replace(model=lambda: copy.deepcopy(spare))
     return view
+
+
+def _prepare(plugins: Sequence[tuple[Kind, str]]) -> None:
+    """Import built-in plug-ins before they are used."""
+    for kind, spec in plugins:
+        with suppress(SplitsecError):
+            load_plugin(kind, spec)
 
 
 def _message(given: Answer) -> Message:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -28,6 +28,7 @@ from splitsec.isolation.protocol import (
     TimeUpError,
 )
 from splitsec.isolation.sandbox import User, environment, sandboxed, unprivileged
+from splitsec.plugins.loading import Plugin, is_builtin
 from splitsec.progress import Progress, Silent, Stage
 
 MODULE = "splitsec.isolation.guest"
@@ -124,6 +125,15 @@ class Guest:
         self._watch = ProcessWatch(self._process, mark, self._judge)
         self._watch.start()
         self._channel = Channel(ours, isolation.seconds, device)
+
+    def prepare(self, plugins: Iterable[Plugin]) -> None:
+        """Let it import those plug-ins that are built in while something else goes on here.
+
+        It gives no answer: one that cannot be imported fails when it is used.
+        """
+        known = [[one.kind, one.spec] for one in plugins if is_builtin(one.kind, one.spec)]
+        with suppress(ClosedError):  # the next call says why
+            self._channel.send("prepare", known)
 
     def close(self) -> None:
         """End the process and all that it started."""

@@ -41,7 +41,7 @@ class Frame(NamedTuple):
     """One message.
 
     Attributes:
-        kind: ``call``, ``return``, ``raise``, ``ask`` or ``progress``.
+        kind: ``prepare``, ``call``, ``return``, ``raise``, ``ask`` or ``progress``.
         content: JSON values.
         tensors: name to tensor.
     """

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from splitsec.checkpoint import Checkpoints
-from splitsec.devices import zeros_for
+from splitsec.devices import all_finite, zeros_for
 from splitsec.errors import DivergedError, PluginError, SplitsecError
 from splitsec.isolation.copies import ASKED, RELEASED, CopyCheck
 from splitsec.isolation.grant_codec import encode_grant
@@ -68,8 +68,10 @@ class IsolatedAttack(Attack[Any]):
         self._copy = None
         if view.threat.defense:
             self._copy = CopyCheck(roles.defense.label, view.take("defense"))
-        files = [*unchanged_files(roles.loaded(view.threat)), *roles.inputs]
+        loaded = roles.loaded(view.threat)
+        files = [*unchanged_files(loaded), *roles.inputs]
         self._guest = Guest(self._label, roles.isolation, files, roles.device)
+        self._guest.prepare(loaded)
         try:
             self._call("open", opening(roles, view, seed))
             self._answered()
@@ -240,7 +242,7 @@ class IsolatedAttack(Attack[Any]):
 
     def _tensor(self, method: str, given: Answer, most_bytes: int) -> Tensor:
         values = self._due(self._call(method, given, most_bytes), method, "values")
-        if not torch.isfinite(values).all():
+        if not all_finite(values):
             raise DivergedError(f"{self._label} gave values that are not finite in {method}()")
         return values
 

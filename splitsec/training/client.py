@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from splitsec.data.parts import Part
-from splitsec.devices import computing, in_batches
+from splitsec.devices import all_finite, computing, in_batches
 from splitsec.errors import DivergedError, PluginError, blaming
 from splitsec.plugins.defense import Defense
 from splitsec.plugins.messages import Message
@@ -185,7 +185,7 @@ class Client:
         with blaming(defense, "receive()"):
             gradient = self.defense.receive(gradient, step)
         check_shape(gradient, encoded.smashed, f"{defense} in receive()")
-        if not torch.isfinite(gradient).all():
+        if not all_finite(gradient):
             raise DivergedError(f"{defense} made the gradient of exchange {step} not finite")
         with blaming(defense, "penalty()"):
             penalty = self.defense.penalty(images, encoded.smashed)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
+from splitsec.devices import all_finite
 from splitsec.errors import DivergedError, PluginError
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.messages import Exchange, Message, kind_of
@@ -122,7 +122,7 @@ class Wire:
             )
         _check_device(gradient, smashed, message.step)
         gradient = gradient.detach().to(smashed.dtype).clone()
-        if not torch.isfinite(gradient).all():
+        if not all_finite(gradient):
             raise DivergedError(f"the server's gradient is not finite at exchange {message.step}")
         for listener, threat in self._listeners:
             seen = self._copy(message, rows, threat)
@@ -138,7 +138,7 @@ class Wire:
 
     @staticmethod
     def _check_sent(values: Tensor, what: str, step: int) -> None:
-        if not torch.isfinite(values).all():
+        if not all_finite(values):
             raise DivergedError(f"{what} is not finite at exchange {step}; the session diverged")
 
     @staticmethod
