@@ -79,7 +79,7 @@ class Refine(Attack[RefineParameters]):
             )
         encoder = self.view.client_architecture.client.requires_grad_(False)
         encoder.load_state_dict(self.view.client_weights)
-        client = StandIn(encoder, None, self.view.defense)
+        client = StandIn(encoder, None, self.view.defense, len(self.view.public_images))
         with progress.stage("refinement", 2) as stage:
             order = sample(public, len(public), self.generator)
             few = min(_CHOOSING, max(1, len(public) // 8))

@@ -48,7 +48,7 @@ class Dcor(Defense[DcorParameters]):
         """Return 1 - alpha."""
         return 1.0 - self.parameters.alpha
 
-    def penalty(self, images: Tensor, smashed: Tensor) -> Tensor:
+    def penalty(self, images: Tensor, smashed: Tensor, labels: Tensor | None) -> Tensor:
         """Return alpha times the distance correlation within the batch."""
         estimate = (
             distance_correlation

@@ -67,7 +67,7 @@ class ProxyAdversary(Defense[ProxyAdversaryParameters]):
             given.optimizer, self._proxy.parameters(), given.learning_rate, momentum=given.momentum
         )
 
-    def penalty(self, images: Tensor, smashed: Tensor) -> Tensor:
+    def penalty(self, images: Tensor, smashed: Tensor, labels: Tensor | None) -> Tensor:
         """Train the proxy on detached smashed data, then return minus its weighted loss."""
         for _ in range(self.parameters.steps):
             self._optimizer.zero_grad()

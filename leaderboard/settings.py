@@ -195,7 +195,7 @@ def _defaults(kind: Kind, name: str, profile: str) -> Mapping[str, Any]:
     from splitsec.plugins.loading import is_builtin, load_plugin  # imports torch, seldom needed
     from splitsec.plugins.parameters import build_parameters, profile_defaults
 
-    if not (re.fullmatch(r"[a-z0-9-]+", name) and is_builtin(kind, name)):
+    if not (re.fullmatch(r"[a-z0-9+-]+", name) and is_builtin(kind, name)):
         return {}
     plugin = load_plugin(kind, name).cls
     usual = build_parameters(name, plugin.Parameters, profile_defaults(plugin, profile))

@@ -138,10 +138,9 @@ class PseudoClient(InvertedStandIn[PseudoClientParameters]):
         given = self.parameters
         self.stand_in.encoder.train()
         batch = observed.draw(given.client_batch_size, self.generator)
-        encoded, penalty = self.stand_in.encode(self.view.public_images[batch.public])
-        task = self.view.loss(
-            self.stand_in.outputs(server, encoded), self.view.public_labels[batch.public]
-        )
+        labels = self.view.public_labels[batch.public]
+        encoded, penalty = self.stand_in.encode(self.view.public_images[batch.public], labels)
+        task = self.view.loss(self.stand_in.outputs(server, encoded), labels)
         self.log("pseudo-client loss", task)
         loss = given.task * task + penalty
         if given.moments or given.critic:

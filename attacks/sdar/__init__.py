@@ -161,7 +161,7 @@ class Sdar(StandInAttack[SdarParameters]):
     ) -> float:
         """Take one step of the simulator and of its critic; return the simulator's loss."""
         self.stand_in.encoder.train()
-        encoded, penalty = self.stand_in.encode(images)
+        encoded, penalty = self.stand_in.encode(images, labels)
         task = self.view.loss(self.stand_in.outputs(server, encoded), labels)
         self.log("simulator loss", task)
         weight = 1.0 if self.stand_in.defense is None else self.stand_in.defense.task_weight

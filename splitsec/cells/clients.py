@@ -112,13 +112,19 @@ def new_defense(cell: Cell) -> Defense[Any]:
 
 
 def check_defense_acts(cell: Cell) -> None:
-    """Raise a NotApplicable for a defense that acts in training alone, where nothing is trained."""
-    cls = cell.defense.plugin.cls
-    idle = getattr(cls, "release", None) is Defense.release and cell.spec.defense != "none"
-    if idle and not cell.spec.training.trains:
+    """Raise a NotApplicable for a defense that needs training, where nothing is trained."""
+    if cell.spec.training.trains or cell.spec.defense == "none":
+        return
+    plugin = cell.defense.plugin
+    classes = [one.cls for one in plugin.parts or (plugin,)]
+    why = None
+    if all(getattr(cls, "release", None) is Defense.release for cls in classes):
+        why = "changes the training and not what is sent"
+    elif any(getattr(cls, "networks", Defense.networks) is not Defense.networks for cls in classes):
+        why = "sends what a network has learned to make of the smashed data"
+    if why is not None:
         raise NotApplicable(
-            f"{cell.defense.label} changes the training and not what is sent, and nothing is "
-            "trained here (training.mode=inference)"
+            f"{cell.defense.label} {why}, and nothing is trained here (training.mode=inference)"
         )
 
 

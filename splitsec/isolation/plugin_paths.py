@@ -17,7 +17,7 @@ def unchanged_files(plugins: Iterable[Plugin]) -> list[Path]:
         PluginError: a source no longer has the hash in its cell's id, or is missing.
     """
     files: list[Path] = []
-    for plugin in plugins:
+    for plugin in (part for one in plugins for part in one.parts or (one,)):
         try:
             source = read_source(Path(plugin.source).resolve())
         except (OSError, PluginError):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from splitsec.devices import CPU, Device
 from splitsec.errors import blaming
@@ -21,8 +21,9 @@ class Defense(Generic[P]):
     """Base class of defenses: override the hooks that you need; the others do nothing.
 
     The hooks run on the client, in this order for each batch: ``release`` changes what is sent,
-    ``receive`` sees the server's answer, ``penalty`` adds a loss of the client's own. One that is
-    not built in runs in the clients' process, which holds their images and labels and nothing else.
+    ``receive`` sees the server's answer, ``penalty`` adds a loss of the client's own. Before the
+    first batch of an epoch ``begin_epoch`` is called. A defense that is not built in runs in the
+    clients' process, which holds their images and labels and nothing else.
 
     Every client has its own defense object. After the session the framework calls ``release``
     for the victims' smashed data and for the utility, so it must behave there as in training.
@@ -41,11 +42,11 @@ class Defense(Generic[P]):
         >>> class Clip(Defense[Parameters]):
         ...     def release(self, images, smashed):
         ...         return smashed.clamp(-1, 1)
-        ...     def penalty(self, images, smashed):
+        ...     def penalty(self, images, smashed, labels):
         ...         return 0.1 * smashed.square().mean()
         >>> clip = Clip(Parameters())
         >>> images, smashed = torch.rand(2, 3, 8, 8), torch.full((2, 16, 4, 4), 3.0)
-        >>> clip.release(images, smashed).max(), clip.penalty(images, smashed)
+        >>> clip.release(images, smashed).max(), clip.penalty(images, smashed, None)
         (tensor(1.), tensor(0.9000))
         >>> clip.receive(smashed, step=0) is smashed  # not overridden: it changes nothing
         True
@@ -63,6 +64,15 @@ class Defense(Generic[P]):
     def task_weight(self) -> float:
         """Factor on the gradients of the task's loss that reach the client; 1 by default."""
         return 1.0
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """Networks in ``release`` that the client's optimizer trains with its encoder; none here.
+
+        They exist once ``begin`` has returned. A network that the defense trains by itself, such
+        as one that plays the attacker, is not among them.
+        """
+        return ()
 
     def begin(self, image: Shape, smashed: SmashedShape, generator: torch.Generator) -> None:
         """Prepare for one session.
@@ -88,12 +98,21 @@ class Defense(Generic[P]):
         """
         return smashed
 
-    def penalty(self, images: Tensor, smashed: Tensor) -> Tensor | None:
+    def begin_epoch(self, epoch: int) -> None:
+        """Prepare for an epoch: once through the client's images.
+
+        Args:
+            epoch: its index, from 0.
+        """
+
+    def penalty(self, images: Tensor, smashed: Tensor, labels: Tensor | None) -> Tensor | None:
         """Return a loss of the defense's own, or None.
 
         Args:
             images: shape (N, C, H, W), in [0, 1].
             smashed: the client's output before ``release``, attached to its graph.
+            labels: shape (N,), or masks (N, 1, H, W); a client always has them. None where an
+                attacker trains a copy of the defense on images without labels.
 
         Returns:
             A scalar, already weighted, that the client minimises together with the task's
@@ -115,6 +134,40 @@ class Defense(Generic[P]):
             SessionEnded: the defense has detected an attack and ends the session.
         """
         return gradient
+
+
+class Epochs:
+    """Tells a defense when an epoch begins, by counting the images that whoever trains has seen.
+
+    Args:
+        images: number of images in an epoch.
+
+    Examples:
+        >>> from splitsec import Defense, Parameters
+        >>> from splitsec.plugins.defense import Epochs
+        >>> class Told(Defense[Parameters]):
+        ...     def begin_epoch(self, epoch):
+        ...         print("epoch", epoch)
+        >>> epochs, defense = Epochs(images=5), Told(Parameters())
+        >>> for batch in (2, 3, 2):
+        ...     epochs.before(defense, batch)
+        epoch 0
+        epoch 1
+    """
+
+    def __init__(self, images: int) -> None:
+        self._images = images
+        self._seen = 0
+        self._begun = 0
+
+    def before(self, defense: Defense[Any], batch: int) -> None:
+        """Count a batch of images that comes next, and tell the defense if an epoch begins."""
+        if self._seen == 0:
+            defense.begin_epoch(self._begun)
+            self._begun += 1
+        self._seen += batch
+        if self._images - self._seen < 2:  # a batch of one image is never sent
+            self._seen = 0
 
 
 class DefenseSeeds(NamedTuple):

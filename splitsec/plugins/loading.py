@@ -15,7 +15,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
@@ -34,6 +34,7 @@ from splitsec.plugins.names import (
     PLURALS,
     Kind,
     PluginPath,
+    names_in,
     path_of,
     plain_name,
     split_class,
@@ -63,6 +64,7 @@ class Plugin:
         source: its file or folder.
         sha256: of its source.
         code: hash of what its source does, see :func:`.source_code.code_sha256`.
+        parts: the defenses of a composition, in order; empty for all else.
     """
 
     kind: Kind
@@ -72,6 +74,7 @@ class Plugin:
     source: str
     sha256: str
     code: str
+    parts: tuple[Plugin, ...] = ()
 
     @property
     def label(self) -> str:
@@ -181,14 +184,23 @@ def absolute_spec(kind: Kind, spec: str) -> str:
 
 def is_builtin(kind: Kind, spec: str) -> bool:
     """Return whether a plug-in is one that splitsec comes with."""
-    return split_class(spec)[0] in _builtin(kind)
+    known = _builtin(kind)
+    return all(name in known for name in names_in(kind, spec))
 
 
 @cache
 def builtin_code(kind: Kind, name: str) -> str | None:
     """Return the hash of a built-in plug-in's code, which is not imported; None for others."""
-    found = _builtin(kind).get(name)
-    return None if found is None else source_of(f"splitsec.{FOLDERS[kind]}.{found.stem}").code
+    known, names = _builtin(kind), names_in(kind, name)
+    if not all(one in known for one in names):
+        return None
+    codes = [source_of(f"splitsec.{FOLDERS[kind]}.{known[one].stem}").code for one in names]
+    return _joint_hash(codes)
+
+
+def _joint_hash(hashes: Sequence[str]) -> str:
+    """Return one hash of several, in order; of one itself."""
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def entry_point_of(kind: Kind, spec: str) -> metadata.EntryPoint | None:
@@ -213,6 +225,8 @@ def load_plugin(kind: Kind, spec: str, sha256: str | None = None) -> Plugin:
     """
     path, class_name = split_class(spec)
     file = plugin_path(kind, spec)
+    if len(names_in(kind, spec)) > 1:
+        return _load_composition(spec, sha256)
 
     def checked(source: Source) -> Source:
         if sha256 not in (source.sha256, None):
@@ -231,8 +245,7 @@ def load_plugin(kind: Kind, spec: str, sha256: str | None = None) -> Plugin:
         return _load_installed(kind, spec, entry_points[path], source)
     builtin = _builtin(kind)
     if path not in builtin:
-        known = [*builtin, *entry_points]
-        raise _unknown(kind, path, known, f"splitsec list {PLURALS[kind]}")
+        raise _unknown(kind, path, [*builtin, *entry_points], f"splitsec list {PLURALS[kind]}")
     module_name = f"splitsec.{FOLDERS[kind]}.{builtin[path].stem}"
     source = checked(source_of(module_name))
     try:
@@ -240,6 +253,18 @@ def load_plugin(kind: Kind, spec: str, sha256: str | None = None) -> Plugin:
     except Exception as error:
         raise PluginError(f"{kind} {path!r} cannot be loaded: {_says(error)}") from error
     return _plugin(kind, path, spec, module, class_name, source)
+
+
+def _load_composition(spec: str, sha256: str | None) -> Plugin:
+    from splitsec.plugins.composition import check_names, compose  # it imports torch
+
+    check_names(spec, _builtin("defense"))
+    parts = tuple(load_plugin("defense", name) for name in names_in("defense", spec))
+    source, code = map(_joint_hash, ([p.sha256 for p in parts], [p.code for p in parts]))
+    if sha256 not in (source, None):
+        raise changed_source(f"defense {spec!r}")
+    cls = compose({one.name: one.cls for one in parts})
+    return Plugin("defense", spec, spec, cls, str(folder_of("defense")), source, code, parts)
 
 
 def _load_installed(kind: Kind, spec: str, point: metadata.EntryPoint, source: Source) -> Plugin:

@@ -39,6 +39,19 @@ def plain_name(spec: str) -> str:
     return Path(path).stem.replace("_", "-") if is_path(path) else path
 
 
+def names_in(kind: Kind, spec: str) -> list[str]:
+    """Return the names in a spec that is no path: several for a composition of defenses.
+
+    Examples:
+        >>> names_in("defense", "clip+gaussian-noise")
+        ['clip', 'gaussian-noise']
+        >>> names_in("defense", "dcor"), names_in("attack", "a+b")
+        (['dcor'], ['a+b'])
+    """
+    name = split_class(spec)[0]
+    return name.split("+") if kind == "defense" and not is_path(spec) else [name]
+
+
 class PluginPath(NamedTuple):
     """A plug-in that is named by where its source is.
 

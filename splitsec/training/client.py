@@ -7,7 +7,7 @@ same calls, in one of its own (:mod:`.isolated_clients`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from splitsec.data.parts import Part
 from splitsec.devices import all_finite, computing, in_batches
 from splitsec.errors import DivergedError, PluginError, blaming
-from splitsec.plugins.defense import Defense
+from splitsec.plugins.defense import Defense, Epochs
 from splitsec.plugins.messages import Message
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.target import Encoding, Loss
@@ -80,6 +80,7 @@ class Client:
         optimizer: its own optimizer; its state persists between turns.
         trains: whether it trains, or uses the model as it is.
         shares_labels: whether it sends labels where it does not train.
+        epochs: tells the defense when an epoch begins.
     """
 
     part: Part
@@ -89,6 +90,10 @@ class Client:
     optimizer: torch.optim.Optimizer
     trains: bool = True
     shares_labels: bool = False
+    epochs: Epochs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.epochs = Epochs(len(self.part))
 
     @property
     def index(self) -> int:
@@ -169,6 +174,8 @@ class Client:
         images, targets = self.sender.device.put(
             (self.part.batch(chosen), self.part.targets(chosen))
         )
+        with blaming(defense, "begin_epoch()"):
+            self.epochs.before(self.defense, len(rows))
         self.optimizer.zero_grad()
         encoded, released = self.sender.send(images)
         loss = None
@@ -188,7 +195,7 @@ class Client:
         if not all_finite(gradient):
             raise DivergedError(f"{defense} made the gradient of exchange {step} not finite")
         with blaming(defense, "penalty()"):
-            penalty = self.defense.penalty(images, encoded.smashed)
+            penalty = self.defense.penalty(images, encoded.smashed, targets)
             weight = float(self.defense.task_weight)
         if penalty is not None:
             self._check_penalty(penalty, step)

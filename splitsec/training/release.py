@@ -97,6 +97,8 @@ class Use:
 
     def __init__(self, sender: Sender, seed: int) -> None:
         self._sender = replace(sender, defense=sender.copied_defense())
+        for network in self._sender.defense.networks:
+            network.eval()
         # The states of the defense's generator and of torch's global one, from batch to batch.
         self._own = self._global = torch.Generator().manual_seed(seed).get_state()
 

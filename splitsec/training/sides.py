@@ -151,7 +151,11 @@ class ClientSide:
                 model.client, defense, generator, index, plan.names, device, plan.precision
             )
             optimizer = make_optimizer(
-                plan.training, model.client, model.head, learning_rate=plan.learning_rate
+                plan.training,
+                model.client,
+                model.head,
+                *defense.networks,
+                learning_rate=plan.learning_rate,
             )
             shares = plan.training.shares_labels(u_shaped=model.head is not None)
             trains = plan.training.trains
@@ -165,6 +169,7 @@ class ClientSide:
             "client_model": self._modules,
             "optimizers": [client.optimizer for client in self.clients],
             "defenses": [client.sender.defense for client in self.clients],
+            "defense_epochs": [client.epochs for client in self.clients],
             "generators": [client.sender.generator for client in self.clients],
             "remembered": self._best,
         }

@@ -283,7 +283,7 @@ class Heavy(Defense[Parameters]):
     def release(self, images: Tensor, smashed: Tensor) -> Tensor:
         return -smashed
 
-    def penalty(self, images: Tensor, smashed: Tensor) -> Tensor:
+    def penalty(self, images: Tensor, smashed: Tensor, labels: Tensor | None) -> Tensor:
         return 1000 * (smashed - 5).square().mean()
 
 

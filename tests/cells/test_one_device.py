@@ -189,7 +189,7 @@ WRONG = {
     "defense, penalty()": """
         from splitsec import Defense
         class Wrong(Defense):
-            def penalty(self, images, smashed):
+            def penalty(self, images, smashed, labels):
                 return torch.where(smashed > 0, smashed, torch.tensor(0.5)).mean()
     """,
     "defense, network of begin()": """
@@ -197,7 +197,7 @@ WRONG = {
         class Wrong(Defense):
             def begin(self, image, smashed, generator):
                 self.network = torch.nn.Conv2d(smashed.channels, 1, 1)
-            def penalty(self, images, smashed):
+            def penalty(self, images, smashed, labels):
                 return self.network(smashed).mean()
     """,
     "target": """

@@ -76,7 +76,7 @@ def test_dcor_penalty_has_the_gradient_of_its_value(estimator: str) -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(6, 3, 4, 4, generator=generator, dtype=torch.double)
     smashed = torch.rand(6, 2, 2, 2, generator=generator, dtype=torch.double, requires_grad=True)
-    torch.autograd.gradcheck(lambda z: defense.penalty(images, z), (smashed,))
+    torch.autograd.gradcheck(lambda z: defense.penalty(images, z, None), (smashed,))
 
 
 @pytest.mark.parametrize("estimator", ["published", "bias-corrected"])
@@ -87,7 +87,7 @@ def test_dcor_gradients_are_finite_where_distances_vanish(estimator: str) -> Non
     images[1] = images[0]
     for smashed in (torch.zeros(8, 2, 2, 2), images[:, :2, :2, :2].clone()):
         smashed.requires_grad_()
-        penalty = defense.penalty(images, smashed)
+        penalty = defense.penalty(images, smashed, None)
         penalty.backward()
         assert torch.isfinite(penalty)
         assert smashed.grad is not None
@@ -102,10 +102,10 @@ def test_descending_dcor_makes_data_independent() -> None:
     defense = load_plugin("defense", "dcor").cls
     penalise = defense(defense.Parameters(alpha=1.0, estimator="bias-corrected")).penalty
     optimizer = torch.optim.Adam([smashed], lr=0.02)
-    before = penalise(images, smashed).item()
+    before = penalise(images, smashed, None).item()
     for _ in range(100):
         optimizer.zero_grad()
-        penalise(images, smashed).backward()
+        penalise(images, smashed, None).backward()
         optimizer.step()
     after = corrected_squared_distance_correlation(images.flatten(1), smashed.flatten(1)).item()
     assert before > 0.5

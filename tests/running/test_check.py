@@ -139,17 +139,17 @@ DEFENSE = 'class Under(Defense):\n    """Does something."""\n'
             "    def release(self, images, smashed):\n"
             "        return smashed - smashed.mean((1, 2, 3), keepdim=True)\n",
             "failed",
-            r"raised IndexError in begin\(\), release\(\)",
+            r"raised IndexError in begin\(\), begin_epoch\(\), release\(\)",
         ),
         (
             "hooks",
-            "    def penalty(self, images, smashed):\n        return smashed.flatten(1)\n",
+            "    def penalty(self, images, smashed, labels):\n        return smashed.flatten(1)\n",
             "failed",
             r"penalty\(\) gave shape",
         ),
         (
             "hooks",
-            "    def penalty(self, images, smashed):\n"
+            "    def penalty(self, images, smashed, labels):\n"
             "        return smashed.square().sum().sqrt()\n",
             "failed",
             "not finite, for a batch of equal images",
@@ -184,7 +184,7 @@ DEFENSE = 'class Under(Defense):\n    """Does something."""\n'
         ),
         (
             "leaves no trace",
-            "    def penalty(self, images, smashed):\n"
+            "    def penalty(self, images, smashed, labels):\n"
             "        torch.set_default_dtype(torch.float64)\n",
             "failed",
             "default dtype in penalty",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.data.loading import load_data
 from splitsec.errors import DivergedError, PluginError, SessionEnded
-from splitsec.plugins.defense import Defense
+from splitsec.plugins.defense import Defense, Epochs
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.messages import Exchange, Message
 from splitsec.plugins.parameters import Parameters
@@ -284,7 +284,7 @@ class Scaled(Defense[Parameters]):
     def task_weight(self) -> float:
         return 0.5
 
-    def penalty(self, images: Tensor, smashed: Tensor) -> Tensor:
+    def penalty(self, images: Tensor, smashed: Tensor, labels: Tensor | None) -> Tensor:
         return 0.1 * smashed.square().mean()
 
 
@@ -346,9 +346,42 @@ def test_a_detecting_defense_ends_the_session() -> None:
     assert len(server.messages) == 3
 
 
+def test_a_defense_is_told_its_labels_and_its_epochs() -> None:
+    class Told(Defense[Parameters]):
+        epochs: ClassVar[list[int]] = []
+        labels: ClassVar[list[Tensor]] = []
+
+        def begin_epoch(self, epoch: int) -> None:
+            self.epochs.append(epoch)
+
+        def penalty(self, images: Tensor, smashed: Tensor, labels: Tensor | None) -> None:
+            assert labels is not None
+            assert len(labels) == len(images) == len(smashed)
+            self.labels.append(labels)
+
+    server = Recording()
+    one_session(server, Told(Parameters()), exchanges=7)
+    batches = -(-12 // TRAINING.batch_size)
+    assert Told.epochs == list(range(-(-7 // batches)))
+    sent = [message.labels for message in server.messages]
+    assert all(torch.equal(*both) for both in zip(sent, Told.labels, strict=True))
+
+
+def test_a_batch_of_one_image_does_not_shift_the_epochs() -> None:
+    class Told(Defense[Parameters]):
+        def begin_epoch(self, epoch: int) -> None:
+            begun.append(epoch)
+
+    begun: list[int] = []
+    epochs, defense = Epochs(images=9), Told(Parameters())
+    for _ in range(5):  # two batches of four an epoch; the last image alone is never sent
+        epochs.before(defense, 4)
+    assert begun == [0, 1, 2]
+
+
 def test_a_defense_that_raises_is_blamed() -> None:
     class Broken(Defense[Parameters]):
-        def penalty(self, images: Tensor, smashed: Tensor) -> Tensor:
+        def penalty(self, images: Tensor, smashed: Tensor, labels: Tensor | None) -> Tensor:
             raise ZeroDivisionError("oops")
 
     with pytest.raises(PluginError, match=r"raised ZeroDivisionError in penalty\(\): oops"):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from splitsec.errors import DivergedError, PluginError, UsageError
 from splitsec.plugins.attack import Attack
 from splitsec.plugins.convergence import Convergence
-from splitsec.plugins.defense import Defense
+from splitsec.plugins.defense import Defense, Epochs
 from splitsec.plugins.messages import Exchange
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.target import Encoding, encode
@@ -75,6 +75,7 @@ class StandIn:
         encoder: maps images to smashed data, and skips if there is a head that needs them.
         head: the client's head in the U-shaped configuration, else None.
         defense: an object of the clients' defense, or None for an attacker that ignores it.
+        images: number of images that it is trained on, of which the defense counts epochs.
     """
 
     def __init__(
@@ -82,17 +83,38 @@ class StandIn:
         encoder: nn.Module,
         head: nn.Module | None,
         defense: Defense[Any] | None,
+        images: int,
     ) -> None:
         self.encoder, self.head, self.defense = encoder, head, defense
+        self._epochs = Epochs(images)
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """All that its optimizer trains: the encoder, the head and the defense's networks."""
+        own = [self.encoder] if self.head is None else [self.encoder, self.head]
+        return own if self.defense is None else [*own, *self.defense.networks]
 
     def send(self, images: Tensor) -> Encoding:
         """Return what the stand-in sends of images (N, C, H, W), and what it keeps for its head."""
         return self._released(images, encode(self.encoder, images))
 
-    def encode(self, images: Tensor) -> tuple[Encoding, Tensor | float]:
-        """Return what :meth:`send` does, and the defense's penalty; both can be differentiated."""
-        encoded = encode(self.encoder, images)
-        penalty = None if self.defense is None else self.defense.penalty(images, encoded.smashed)
+    def encode(
+        self, images: Tensor, labels: Tensor | None = None
+    ) -> tuple[Encoding, Tensor | float]:
+        """Return what :meth:`send` does of a training batch, and the defense's penalty.
+
+        Args:
+            images: shape (N, C, H, W).
+            labels: their labels, or None for an attacker that has none.
+
+        Returns:
+            Both can be differentiated.
+        """
+        if self.defense is not None:
+            self._epochs.before(self.defense, len(images))
+        encoded, penalty = encode(self.encoder, images), None
+        if self.defense is not None:
+            penalty = self.defense.penalty(images, encoded.smashed, labels)
         return self._released(images, encoded), 0.0 if penalty is None else penalty
 
     def _released(self, images: Tensor, encoded: Encoding) -> Encoding:
@@ -151,8 +173,8 @@ class StandInAttack(Attack[P]):
     ) -> None:
         """Make the stand-in of an encoder and a head, which Adam trains with a rate."""
         defense = self.view.defense if self.parameters.adaptive else None
-        self.stand_in = StandIn(encoder, head, defense)
-        self.optimizer = self.adam([encoder] if head is None else [encoder, head], rate, betas)
+        self.stand_in = StandIn(encoder, head, defense, len(self.view.public_images))
+        self.optimizer = self.adam(self.stand_in.networks, rate, betas)
 
     def adam(
         self, networks: Iterable[nn.Module], rate: float, betas: Betas = _BETAS

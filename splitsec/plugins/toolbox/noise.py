@@ -1,0 +1,52 @@
+"""Noise that a client adds to its smashed data."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from torch import Generator, Size, Tensor
+
+from splitsec.devices import beside
+from splitsec.plugins.defense import Defense
+from splitsec.plugins.parameters import Parameters
+from splitsec.shapes import Shape, SmashedShape
+
+
+class NoiseParameters(Parameters):
+    """Parameters of the noise."""
+
+    sigma: float = Field(
+        1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="standard deviation of the noise, in those of the smashed data",
+    )
+    unit: Literal["batch", "absolute"] = Field(
+        "batch",
+        description="of sigma: the standard deviation of the batch, or 1, behind a bound such as "
+        "clip's",
+    )
+
+
+class AdditiveNoise(Defense[NoiseParameters]):
+    """Base class of defenses that add noise to every value that is sent."""
+
+    Parameters: ClassVar[type[NoiseParameters]] = NoiseParameters
+    randomised: ClassVar[bool] = True
+
+    def begin(self, image: Shape, smashed: SmashedShape, generator: Generator) -> None:
+        """Keep the generator."""
+        self._generator = generator
+
+    def release(self, images: Tensor, smashed: Tensor) -> Tensor:
+        """Return the smashed data plus noise; gradients pass unchanged."""
+        noise = beside(self.draw(smashed.shape, self._generator), smashed)
+        given = self.parameters
+        scale = smashed.detach().std() if given.unit == "batch" else 1.0
+        return smashed + given.sigma * scale * noise
+
+    @abstractmethod
+    def draw(self, shape: Size, generator: Generator) -> Tensor:
+        """Return noise of a shape on the CPU, of mean 0 and standard deviation 1."""
