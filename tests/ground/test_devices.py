@@ -38,6 +38,7 @@ PUTS = {
     "attacks/fora.py": 1,
     "defenses/proxy_adversary.py": 1,
     "defenses/bottleneck.py": 1,  # its layers
+    "defenses/attacker_aware.py": 1,
 }
 """How often a file calls ``put`` of a device."""
 

@@ -25,7 +25,12 @@ from splitsec.plugins.loading import only_kind
 from splitsec.plugins.names import Kind, plain_name
 from splitsec.running.contract.report import CheckListener, CheckResult, Outcome, Report
 from splitsec.running.contract.subject import Check, Subject
-from splitsec.running.contract.surroundings import ENVIRONMENT, SurroundingsWatch, seeing_changes
+from splitsec.running.contract.surroundings import (
+    ENVIRONMENT,
+    SurroundingsWatch,
+    seeing_changes,
+    settle,
+)
 
 _LOADS = "loads"
 
@@ -66,6 +71,7 @@ def check_plugin(
     start = time.perf_counter()
     listener = listener or CheckListener()
     listener.begun(_LOADS)
+    settle()
     try:
         with seeing_changes(changes):
             kind = kind or only_kind(request.spec, "check")

@@ -36,6 +36,11 @@ def surroundings() -> dict[str, object]:
     }
 
 
+def settle() -> None:
+    """Let torch set the environment variable that it sets with a process's first optimizer."""
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+
+
 @contextmanager
 def seeing_changes(into: set[str], allowed: Collection[str] = ()) -> Iterator[None]:
     """Add to ``into`` the names of the shared state that a block changed."""
