@@ -93,10 +93,10 @@ class Composition(Defense[Parameters]):
         penalties = [one for one in given if one is not None]
         return sum(penalties[1:], penalties[0]) if penalties else None
 
-    def receive(self, gradient: Tensor, step: int) -> Tensor:
+    def receive(self, gradient: Tensor, step: int, labels: Tensor) -> Tensor:
         """Let each inspect or change the gradient."""
         for one in self._defenses:
-            gradient = one.receive(gradient, step)
+            gradient = one.receive(gradient, step, labels)
         return gradient
 
 

@@ -48,7 +48,8 @@ class Defense(Generic[P]):
         >>> images, smashed = torch.rand(2, 3, 8, 8), torch.full((2, 16, 4, 4), 3.0)
         >>> clip.release(images, smashed).max(), clip.penalty(images, smashed, None)
         (tensor(1.), tensor(0.9000))
-        >>> clip.receive(smashed, step=0) is smashed  # not overridden: it changes nothing
+        >>> labels = torch.tensor([0, 1])
+        >>> clip.receive(smashed, 0, labels) is smashed  # not overridden: it changes nothing
         True
     """
 
@@ -120,12 +121,13 @@ class Defense(Generic[P]):
         """
         return None
 
-    def receive(self, gradient: Tensor, step: int) -> Tensor:
+    def receive(self, gradient: Tensor, step: int, labels: Tensor) -> Tensor:
         """Return the gradient to use in place of the one that the server sent.
 
         Args:
             gradient: of the shape of the released smashed data.
             step: index of the exchange, from 0.
+            labels: of the batch, shape (N,), or masks (N, 1, H, W).
 
         Returns:
             A gradient of the same shape.

@@ -190,7 +190,7 @@ class Client:
             message = message._replace(feature_gradient=features.grad)
             gradient = wire.exchange(message, features, rows)
         with blaming(defense, "receive()"):
-            gradient = self.defense.receive(gradient, step)
+            gradient = self.defense.receive(gradient, step, targets)
         check_shape(gradient, encoded.smashed, f"{defense} in receive()")
         if not all_finite(gradient):
             raise DivergedError(f"{defense} made the gradient of exchange {step} not finite")

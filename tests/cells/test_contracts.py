@@ -193,7 +193,7 @@ def test_a_false_alarm_is_flagged(tmp_path: Path) -> None:
     defense.write_text(
         "from splitsec import Defense\nfrom splitsec.errors import SessionEnded\n"
         "class Alarmist(Defense):\n"
-        "    def receive(self, gradient, step):\n"
+        "    def receive(self, gradient, step, labels):\n"
         "        raise SessionEnded('something is odd')\n"
     )
     record = run(tmp_path, defense=str(defense), target="resnet:depth=18")

@@ -369,7 +369,7 @@ def test_a_defense_that_ends_the_session_is_credited_for_what_was_not_sent(
     defense.write_text(
         "from splitsec import Defense\nfrom splitsec.errors import SessionEnded\n"
         "class Detector(Defense):\n"
-        "    def receive(self, gradient, step):\n"
+        "    def receive(self, gradient, step, labels):\n"
         "        if step == 2:\n            raise SessionEnded('gradients look hijacked')\n"
         "        return gradient\n"
     )

@@ -48,7 +48,7 @@ class Adds(Defense[Parameters]):
     def penalty(self, images: Tensor, smashed: Tensor, labels: Tensor | None) -> Tensor:
         return smashed.sum() + (0 if labels is None else labels.sum())
 
-    def receive(self, gradient: Tensor, step: int) -> Tensor:
+    def receive(self, gradient: Tensor, step: int, labels: Tensor) -> Tensor:
         return gradient + step
 
 
@@ -58,7 +58,7 @@ class Doubles(Defense[Parameters]):
     def release(self, images: Tensor, smashed: Tensor) -> Tensor:
         return 2 * smashed
 
-    def receive(self, gradient: Tensor, step: int) -> Tensor:
+    def receive(self, gradient: Tensor, step: int, labels: Tensor) -> Tensor:
         return 2 * gradient
 
 
@@ -74,8 +74,8 @@ def test_each_changes_what_the_one_before_would_send() -> None:
     first, last = composed(adds=Adds, doubles=Doubles), composed(doubles=Doubles, adds=Adds)
     assert first.release(images, one).unique().tolist() == [4.0]
     assert last.release(images, one).unique().tolist() == [3.0]
-    assert first.receive(one, 3).unique().tolist() == [8.0]
-    assert last.receive(one, 3).unique().tolist() == [5.0]
+    assert first.receive(one, 3, torch.tensor([0, 1])).unique().tolist() == [8.0]
+    assert last.receive(one, 3, torch.tensor([0, 1])).unique().tolist() == [5.0]
 
 
 def test_penalties_add_up_and_weights_multiply() -> None:

@@ -42,7 +42,7 @@ class Detector(Defense[Parameters]):
         noise = torch.randn(smashed.shape, generator=self.generator) + torch.randn(smashed.shape)
         return smashed + 0.1 * self.released * noise
 
-    def receive(self, gradient, step):
+    def receive(self, gradient, step, labels):
         if step == 5:
             raise SessionEnded(f"gradients add up to {gradient.sum():.6f}")
         return 2 * gradient

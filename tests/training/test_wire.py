@@ -196,7 +196,7 @@ def test_the_scorer_keeps_what_crossed_whatever_is_changed_later() -> None:
             self._sent = smashed + 1
             return self._sent
 
-        def receive(self, gradient: Tensor, step: int) -> Tensor:
+        def receive(self, gradient: Tensor, step: int, labels: Tensor) -> Tensor:
             self._sent.data.zero_()
             return gradient
 
@@ -334,7 +334,7 @@ def test_release_is_what_crosses_and_carries_gradient() -> None:
 
 def test_a_detecting_defense_ends_the_session() -> None:
     class Detector(Defense[Parameters]):
-        def receive(self, gradient: Tensor, step: int) -> Tensor:
+        def receive(self, gradient: Tensor, step: int, labels: Tensor) -> Tensor:
             if step == 2:
                 raise SessionEnded("the gradient looks hijacked")
             return gradient
@@ -410,7 +410,7 @@ def test_a_defense_that_breaks_its_contract(
 
 def test_a_defense_that_makes_gradients_nan_is_named() -> None:
     defense = Defense(Parameters())
-    defense.receive = lambda gradient, step: gradient * float("nan")  # type: ignore[method-assign]
+    defense.receive = lambda gradient, step, labels: gradient * float("nan")  # type: ignore[method-assign]
     with pytest.raises(DivergedError, match="the defense made the gradient of exchange 0"):
         one_session(Recording(), defense)
 
