@@ -13,7 +13,10 @@ d of pairs of two classes in each batch, in [0, 1],
     score   = sigmoid(5 * (product - 0.7)).
 
 The session ends when the mean of the last scores is below the threshold. Deviations: scores begin
-after a stated number of batches; one batch is one point, and batches of one class are passed over.
+after a stated number of batches; one batch is one point, and batches of one class are passed over;
+and the score is the gap alone unless ``measure=published``. In batches of 32 the similarities vary
+so much from batch to batch that the error hides a gap of 0.2, which no hijacked session has; see
+``tests/evidence/detectors.py``.
 
 It sees what comes back alone. A server that behaves until it has learned enough, or that mixes the
 task's gradient in (``fsha:honest=`` and ``fsha:task=``), answers it.
@@ -22,7 +25,7 @@ task's gradient in (``fsha:honest=`` and ``fsha:task=``), answers it.
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -44,8 +47,14 @@ _DEGREE = 2  # of the fitted polynomials
 class GradientScrutinyParameters(Parameters):
     """Parameters of the detector."""
 
+    measure: Literal["gap", "published"] = Field(
+        "gap", description="the score: the gap of the means, or all terms as published"
+    )
     threshold: float = Field(
-        0.1, ge=0, le=1, description="of the mean score, below which the session ends; 0: never"
+        0.03,
+        ge=-1,
+        le=1,
+        description="of the mean score, below which the session ends; -1: never",
     )
     window: int = Field(10, ge=1, description="scores whose mean counts")
     first: int = Field(20, ge=3, description="batches before the first score; paper 50")
@@ -82,21 +91,25 @@ class GradientScrutiny(Defense[GradientScrutinyParameters]):
         self._similarities.append([across.mean().item(), within.mean().item()])
         if len(self._similarities) < self.parameters.first:
             return gradient
-        self.scores.append(self._score(within, across))
+        published = self.parameters.measure == "published"
+        self.scores.append(self._published(within, across) if published else self.gaps[-1])
         last = self.scores[-self.parameters.window :]
         mean = sum(last) / len(last)
         if len(last) == self.parameters.window and mean < self.parameters.threshold:
             raise SessionEnded(
-                f"gradients of one class are no more alike than those of two: score {mean:.2f} "
+                f"gradients of one class are no more alike than those of two: score {mean:.3f} "
                 f"over {len(last)} batches, and {self.parameters.threshold:g} is the least"
             )
         return gradient
 
-    def _score(self, within: Tensor, across: Tensor) -> float:
-        """Return the score after a batch with these similarities of pairs."""
-        means = np.array(self._similarities)
-        across_mean, within_mean = means[-1]
-        gap = (within_mean - across_mean) / max(within_mean + across_mean, 1e-12)
+    @property
+    def gaps(self) -> list[float]:
+        """The gap in each batch that was looked at."""
+        return [(s - d) / max(s + d, 1e-12) for d, s in self._similarities]
+
+    def _published(self, within: Tensor, across: Tensor) -> float:
+        """Return the published score after a batch with these similarities of pairs."""
+        means, gap = np.array(self._similarities), self.gaps[-1]
         batches = np.arange(len(means))
         fitted = [np.polyval(np.polyfit(batches, one, _DEGREE), batches) for one in means.T]
         error = float(np.sqrt(np.square(means.T - fitted).mean(1)).mean())

@@ -64,7 +64,8 @@ def score_by_loops(seen: list[Tensor]) -> float:
 
 @pytest.mark.parametrize("of_the_class", [0.0, 0.5, 3.0])
 def test_the_score_is_that_of_the_paper(of_the_class: float) -> None:
-    defense, seen = scrutiny(threshold=0, first=5), gradients(9, of_the_class)
+    defense = scrutiny(measure="published", threshold=0, first=5)
+    seen = gradients(9, of_the_class)
     for step, gradient in enumerate(seen):
         assert defense.receive(gradient, step, LABELS) is gradient
     assert len(defense.scores) == 5
@@ -72,13 +73,14 @@ def test_the_score_is_that_of_the_paper(of_the_class: float) -> None:
         assert score == pytest.approx(score_by_loops(seen[: number + 5]), rel=1e-4)
 
 
-def test_gradients_that_know_no_class_end_the_session() -> None:
-    defense = scrutiny(first=5, window=4, threshold=0.2)
+@pytest.mark.parametrize(("measure", "threshold"), [("gap", 0.03), ("published", 0.2)])
+def test_gradients_that_know_no_class_end_the_session(measure: str, threshold: float) -> None:
+    defense = scrutiny(measure=measure, first=5, window=4, threshold=threshold)
     with pytest.raises(SessionEnded, match="of one class are no more alike than those of two"):
         for step, gradient in enumerate(gradients(40, of_the_class=0.0)):
             defense.receive(gradient, step, LABELS)
     assert 8 - 5 < len(defense.scores) < 20
-    calm = scrutiny(first=5, window=4, threshold=0.2)
+    calm = scrutiny(measure=measure, first=5, window=4, threshold=threshold)
     for step, gradient in enumerate(gradients(40, of_the_class=3.0)):
         calm.receive(gradient, step, LABELS)
     assert len(calm.scores) == 36
@@ -94,6 +96,19 @@ def test_batches_of_one_class_or_without_pairs_are_passed_over() -> None:
     assert defense.receive(0 * gradient, 0, LABELS).abs().max() == 0, "zero has no direction"
 
 
+def test_the_gap_is_that_of_the_means() -> None:
+    defense, (gradient,) = scrutiny(first=3), gradients(1, 1.0)
+    defense.receive(gradient, 0, LABELS)
+    flat = torch.nn.functional.normalize(gradient.flatten(1), dim=1)
+    alike = 0.5 + 0.5 * flat @ flat.T
+    pairs = list(itertools.combinations(range(12), 2))
+    same, other = (
+        mean(alike[one, two].item() for one, two in pairs if (LABELS[one] == LABELS[two]) == due)
+        for due in (True, False)
+    )
+    assert defense.gaps == [pytest.approx((same - other) / (same + other), rel=1e-4)]
+
+
 def test_masks_are_no_classes() -> None:
     with pytest.raises(NotApplicable, match="these labels are masks"):
         scrutiny().receive(gradients(1, 1.0)[0], 0, torch.ones(12, 1, 4, 4))
@@ -107,6 +122,6 @@ def test_a_threshold_of_one_ends_any_session_and_of_zero_none(tmp_path: Path) ->
     assert record.status == "ok", record.reason
     assert record.session["honest_exchanges"] <= 4
     assert "honest-session-ended" in record.flags, "a threshold of one ends any session"
-    never = defense.replace("threshold=1", "threshold=0")
+    never = defense.replace("threshold=1", "threshold=-1")
     (record,) = run_cells(tiny_cells(attack, never, None, *settings), tmp_path, Silent())
     assert record.session["honest_ended"] is None

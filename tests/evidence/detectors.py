@@ -2,9 +2,9 @@
 
     SPLITSEC_DATA=... python tests/evidence/detectors.py [--data NAME] [--honest 20] [--hijacked 5]
 
-Every session runs to its end with a threshold of zero, and its scores are read from the detector.
-A session is ended at a threshold by the first mean of ``window`` scores below it. A minute for each
-hijacked session on one thread, and a quarter of that for an honest one.
+Every session runs to its end, and the gaps and published scores of all batches are read from the
+detector. A session is ended at a threshold by the first mean of ``window`` scores below it. A
+hijacked session takes a minute on one thread, and an honest one a quarter of that.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from splitsec.defenses.gradient_scrutiny import GradientScrutiny
 from splitsec.progress import Silent
 from splitsec.running.runs import run_cells
 
-THRESHOLDS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5)
+THRESHOLDS = {
+    "gap": (-0.01, 0.0, 0.01, 0.02, 0.03, 0.05, 0.1),
+    "published": (0.02, 0.025, 0.03, 0.04, 0.05, 0.1, 0.5),
+}
 SERVERS = {
     "fsha": "hijacks from the first batch",
     "fsha:honest=150": "behaves for 150 exchanges",
@@ -49,11 +52,11 @@ def detectors() -> Iterator[list[GradientScrutiny]]:
         GradientScrutiny.__init__ = begin  # type: ignore[method-assign]
 
 
-def scores_of(attack: str, data: str, cut: str, seed: int) -> list[float]:
-    """Return the detector's scores in the last session of a cell."""
+def scores_of(attack: str, data: str, cut: str, seed: int) -> dict[str, list[float]]:
+    """Return the detector's scores in the last session of a cell, by its measures."""
     asked = Request(
         attack=attack,
-        defense="gradient-scrutiny:threshold=0",
+        defense="gradient-scrutiny:measure=published,threshold=-1",
         data=data,
         target="resnet",
         cut=cut,
@@ -65,7 +68,8 @@ def scores_of(attack: str, data: str, cut: str, seed: int) -> list[float]:
         (record,) = run_cells(resolve(asked), Path(folder), Silent())
     if record.status != "ok":
         raise SystemExit(f"{record.spec.title()}: {record.reason}")
-    return next(one.scores for one in reversed(made) if one.scores)
+    last = next(one for one in reversed(made) if one.scores)
+    return {"gap": last.gaps[-len(last.scores) :], "published": last.scores}
 
 
 def ended(scores: list[float], threshold: float, window: int = 10) -> int | None:
@@ -97,13 +101,15 @@ def main() -> None:
         f"window {usual.window}; {given.honest} honest sessions, {given.hijacked} of each server"
     )
     print()
-    print("| threshold | false alarms |" + "".join(f" {words} |" for words in SERVERS.values()))
-    print("|---|---|" + "---|" * len(SERVERS))
-    for threshold in THRESHOLDS:
-        alarms = sum(ended(one, threshold) is not None for one in honest)
-        cells = [f"{threshold:g}", f"{alarms} of {len(honest)}"]
+    servers = "".join(f" {words} |" for words in SERVERS.values())
+    print(f"| measure | threshold | false alarms |{servers}")
+    print("|---|---|---|" + "---|" * len(SERVERS))
+    for measure, threshold in ((one, level) for one in THRESHOLDS for level in THRESHOLDS[one]):
+        alarms = sum(ended(one[measure], threshold) is not None for one in honest)
+        cells = [measure, f"{threshold:g}", f"{alarms} of {len(honest)}"]
         for sessions in hijacked.values():
-            found = [usual.first - 1 + n for one in sessions if (n := ended(one, threshold))]
+            ends = [ended(one[measure], threshold) for one in sessions]
+            found = [usual.first - 1 + one for one in ends if one is not None]
             when = f", at exchange {median(found):.0f}" if found else ""
             cells.append(f"{len(found)} of {len(sessions)}{when}")
         print(f"| {' | '.join(cells)} |", flush=True)
