@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from splitsec.plugins.defense import Defense
+from splitsec.plugins.defense import Defense, Strength
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.toolbox.decoders import build_decoder
 from splitsec.plugins.toolbox.likeness import check_window, mean_likeness
@@ -45,6 +45,7 @@ class AttackerAware(Defense[AttackerAwareParameters]):
     """Penalises the SSIM that a decoder of the client's own reaches beyond a threshold."""
 
     Parameters: ClassVar[type[AttackerAwareParameters]] = AttackerAwareParameters
+    strength: ClassVar[Strength] = Strength("weight", (0.1, 0.3, 1, 3, 10, 30))
 
     def begin(self, image: Shape, smashed: SmashedShape, generator: torch.Generator) -> None:
         """Build the inner decoder.

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from splitsec.errors import NotApplicable
-from splitsec.plugins.defense import Defense
+from splitsec.plugins.defense import Defense, Strength
 from splitsec.plugins.parameters import Parameters
 from splitsec.shapes import Shape, SmashedShape, TokenShape, VectorShape
 
@@ -33,6 +33,7 @@ class Bottleneck(Defense[BottleneckParameters]):
     """Sends a linear map of a few channels of each position."""
 
     Parameters: ClassVar[type[BottleneckParameters]] = BottleneckParameters
+    strength: ClassVar[Strength] = Strength("channels", (16, 8, 4, 2, 1))
 
     def begin(self, image: Shape, smashed: SmashedShape, generator: Generator) -> None:
         """Build both layers.

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from splitsec.devices import beside, on_cpu
-from splitsec.plugins.defense import Defense
+from splitsec.plugins.defense import Defense, Strength
 from splitsec.plugins.parameters import Parameters
 from splitsec.shapes import Shape, SmashedShape
 
@@ -74,6 +74,7 @@ class Cem(Defense[CemParameters]):
     """Penalises the spread within clusters, and adds noise to bounded values."""
 
     Parameters: ClassVar[type[CemParameters]] = CemParameters
+    strength: ClassVar[Strength] = Strength("weight", (1, 4, 16, 64, 256))
     randomised: ClassVar[bool] = True
 
     def begin(self, image: Shape, smashed: SmashedShape, generator: torch.Generator) -> None:

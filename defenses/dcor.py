@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from splitsec.plugins.defense import Defense
+from splitsec.plugins.defense import Defense, Strength
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.toolbox.distance_correlation import (
     corrected_squared_distance_correlation,
@@ -42,6 +42,7 @@ class Dcor(Defense[DcorParameters]):
     """Minimises the distance correlation of images and smashed data."""
 
     Parameters: ClassVar[type[DcorParameters]] = DcorParameters
+    strength: ClassVar[Strength] = Strength("alpha", (0.1, 0.5, 0.9, 0.99, 0.999, 0.9999))
 
     @property
     def task_weight(self) -> float:

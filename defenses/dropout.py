@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from splitsec.devices import beside
-from splitsec.plugins.defense import Defense
+from splitsec.plugins.defense import Defense, Strength
 from splitsec.plugins.parameters import Parameters
 from splitsec.shapes import Shape, SmashedShape
 
@@ -30,6 +30,7 @@ class Dropout(Defense[DropoutParameters]):
     """Sends zero in place of a random share of the values."""
 
     Parameters: ClassVar[type[DropoutParameters]] = DropoutParameters
+    strength: ClassVar[Strength] = Strength("rate", (0.5, 0.75, 0.9, 0.95, 0.98, 0.99))
     randomised: ClassVar[bool] = True
 
     def begin(self, image: Shape, smashed: SmashedShape, generator: Generator) -> None:

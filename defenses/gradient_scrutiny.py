@@ -35,7 +35,7 @@ from torch.nn import functional as F
 
 from splitsec.devices import beside, on_cpu
 from splitsec.errors import NotApplicable, SessionEnded
-from splitsec.plugins.defense import Defense
+from splitsec.plugins.defense import Defense, Strength
 from splitsec.plugins.parameters import Parameters
 
 _GAP_POWER = 0.4
@@ -64,6 +64,7 @@ class GradientScrutiny(Defense[GradientScrutinyParameters]):
     """Compares the gradients of images of one class with those of two classes."""
 
     Parameters: ClassVar[type[GradientScrutinyParameters]] = GradientScrutinyParameters
+    strength: ClassVar[Strength] = Strength("threshold", (0.01, 0.02, 0.03, 0.05, 0.1))
 
     def __init__(self, parameters: GradientScrutinyParameters) -> None:
         super().__init__(parameters)

@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from splitsec.plugins.defense import Defense
+from splitsec.plugins.defense import Defense, Strength
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.toolbox.decoders import DECODERS
 from splitsec.plugins.toolbox.optimization import OptimizerName, make_optimizer
@@ -50,6 +50,7 @@ class ProxyAdversary(Defense[ProxyAdversaryParameters]):
     """Ascends the loss of a decoder that it trains itself."""
 
     Parameters: ClassVar[type[ProxyAdversaryParameters]] = ProxyAdversaryParameters
+    strength: ClassVar[Strength] = Strength("alpha", (0.99, 0.97, 0.9, 0.5, 0.1, 0.01))
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {"alpha": 0.01, "decoder": "report", "optimizer": "sgd", "learning_rate": 0.01},
     }

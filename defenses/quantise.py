@@ -14,7 +14,7 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from splitsec.plugins.defense import Defense
+from splitsec.plugins.defense import Defense, Strength
 from splitsec.plugins.parameters import Parameters
 
 
@@ -28,6 +28,7 @@ class Quantise(Defense[QuantiseParameters]):
     """Rounds each value to the nearest level."""
 
     Parameters: ClassVar[type[QuantiseParameters]] = QuantiseParameters
+    strength: ClassVar[Strength] = Strength("bits", (4, 3, 2, 1))
 
     def release(self, images: Tensor, smashed: Tensor) -> Tensor:
         """Return the smashed data, rounded."""

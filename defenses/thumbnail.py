@@ -12,7 +12,7 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Generator, Tensor
 
-from splitsec.plugins.defense import Defense
+from splitsec.plugins.defense import Defense, Strength
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.toolbox.thumbnails import as_smashed, check_room
 from splitsec.shapes import Shape, SmashedShape
@@ -28,6 +28,7 @@ class Thumbnail(Defense[ThumbnailParameters]):
     """Sends the mean colours of a few squares of the image."""
 
     Parameters: ClassVar[type[ThumbnailParameters]] = ThumbnailParameters
+    strength: ClassVar[Strength] = Strength("size", (8, 4, 2, 1))
 
     def begin(self, image: Shape, smashed: SmashedShape, generator: Generator) -> None:
         """Check that it fits.

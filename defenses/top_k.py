@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from splitsec.devices import beside
-from splitsec.plugins.defense import Defense
+from splitsec.plugins.defense import Defense, Strength
 from splitsec.plugins.parameters import Parameters
 from splitsec.shapes import Shape, SmashedShape
 
@@ -39,6 +39,7 @@ class TopK(Defense[TopKParameters]):
     """Sends the values of largest magnitude of each image, or some of them and a few others."""
 
     Parameters: ClassVar[type[TopKParameters]] = TopKParameters
+    strength: ClassVar[Strength] = Strength("share", (0.3, 0.1, 0.03, 0.01, 0.003))
     randomised: ClassVar[bool] = True
 
     def begin(self, image: Shape, smashed: SmashedShape, generator: Generator) -> None:

@@ -17,7 +17,7 @@ from splitsec.isolation import Isolation
 from splitsec.isolation.unloaded import UNLOADED, Description, UnloadedRequest, describe
 from splitsec.plugins.ensemble import Ensemble, Member
 from splitsec.plugins.loading import Plugin, is_builtin, load_plugin
-from splitsec.plugins.names import METHODS, Kind
+from splitsec.plugins.names import METHODS, Kind, plain_name
 from splitsec.plugins.parameters import (
     Parameters,
     build_parameters,
@@ -95,6 +95,24 @@ def configure(
     return with_parameters(
         load_plugin(kind, request.spec), merge(*_layers(request, settings)), profile
     )
+
+
+def strengths_of(spec: str) -> str:
+    """Return the strengths that a built-in defense states, as a sweep: ``alpha=0.1,0.5``.
+
+    Raises:
+        UsageError: it states none, or is not built in, so that its code may not run here.
+    """
+    if not is_builtin("defense", spec):
+        name = plain_name(spec)
+        raise UsageError(
+            f"--sweep defense.{name}: only built-in defenses state their strengths; write "
+            f"--sweep defense.{name}.PARAMETER=VALUE,VALUE"
+        )
+    strength = load_plugin("defense", spec).cls.strength
+    if strength is None:
+        raise UsageError(f"--sweep defense.{spec}: this defense has no strength")
+    return f"{strength.parameter}={','.join(f'{value:g}' for value in strength.values)}"
 
 
 def configure_all(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from splitsec.cells.profiles import Profile
@@ -53,12 +53,16 @@ class ParsedRequest(NamedTuple):
     settings: Settings
 
 
-def parse_request(request: Request, profile: Profile) -> ParsedRequest:
+def parse_request(
+    request: Request, profile: Profile, strengths: Callable[[str], str]
+) -> ParsedRequest:
     """Read the plug-ins and settings of a request.
 
     Args:
         request: the request.
         profile: names the target if the request does not.
+        strengths: from a defense's name to what a sweep without values means, such as
+            ``alpha=0.1,0.5``.
 
     Raises:
         UsageError: a name is empty, a setting or sweep is malformed, or it is for a plug-in that
@@ -72,7 +76,7 @@ def parse_request(request: Request, profile: Profile) -> ParsedRequest:
         "data": parse_plugins(request.data) if request.data else [],
     }
     for text in request.sweeps:
-        plugins = sweep(plugins, text)
+        plugins = sweep(plugins, text, strengths)
     for kind, named in settings.plugins.items():
         for name in named:
             if not any(is_named(one, name) for one in plugins[kind]):
@@ -183,23 +187,34 @@ def parse_settings(settings: Sequence[str]) -> Settings:
     return parsed
 
 
-def sweep(plugins: dict[Kind, list[PluginRequest]], text: str) -> dict[Kind, list[PluginRequest]]:
+def sweep(
+    plugins: dict[Kind, list[PluginRequest]], text: str, strengths: Callable[[str], str]
+) -> dict[Kind, list[PluginRequest]]:
     """Return the plug-ins, with the swept one repeated once per value of its parameter.
 
     Args:
         plugins: kind to the named plug-ins.
-        text: such as ``defense.dcor.alpha=0.1,0.5,0.9``.
+        text: such as ``defense.dcor.alpha=0.1,0.5,0.9``, or ``defense.dcor`` for the strengths
+            that the defense states.
+        strengths: as for :func:`parse_request`.
 
     Raises:
         UsageError: the text is malformed, or names a plug-in that the request does not have.
     """
+    kind, _, named = text.partition(".")
+    asked = [one.spec for one in plugins["defense"] if is_named(one, named)]
+    if kind == "defense" and asked and "=" not in text:
+        text = f"{text}.{strengths(asked[0])}"
     path, _, listed = text.partition("=")
     kind, _, rest = path.partition(".")
     name, _, parameter = rest.rpartition(".")
     values = [value.strip() for value in listed.split(",") if value.strip()]
     swept = next((known for known in plugins if known == kind), None)
     if swept is None or not (name and parameter and values):
-        raise UsageError(f"--sweep {text!r} is not of the form defense.dcor.alpha=0.1,0.5,0.9")
+        raise UsageError(
+            f"--sweep {text!r} is not of the form defense.dcor.alpha=0.1,0.5,0.9, nor defense.dcor "
+            "for a defense of this run"
+        )
     if not any(is_named(one, name) for one in plugins[swept]):
         raise UsageError(f"--sweep {kind}.{name}: this run has no {kind} {name!r}")
     several: list[PluginRequest] = []

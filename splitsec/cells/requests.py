@@ -140,7 +140,11 @@ class Request(BaseModel):
     sweeps: Annotated[
         tuple[str, ...],
         Option("sweep", metavar="KIND.NAME.PARAMETER=VALUE,VALUE", repeated=True),
-    ] = Field(default=(), description="One cell per value, such as defense.dcor.alpha=0.1,0.5,0.9.")
+    ] = Field(
+        default=(),
+        description="One cell per value, such as defense.dcor.alpha=0.1,0.5,0.9; defense.dcor "
+        "alone means the strengths that it states.",
+    )
 
     def replaced(self, **changes: Any) -> Request:
         """Return the request with some axes changed.

@@ -19,6 +19,7 @@ from splitsec.cells.configured import (
     configure,
     configure_all,
     isolations,
+    strengths_of,
 )
 from splitsec.cells.plugin_requests import ParsedRequest, PluginRequest, Settings, parse_request
 from splitsec.cells.profiles import Profile, get_profile
@@ -94,7 +95,7 @@ def resolve(request: Request, isolation: Isolation | None = None) -> list[Cell]:
         PluginError: a plug-in cannot be loaded.
     """
     profile = get_profile(request.profile)
-    parsed = parse_request(request, profile)
+    parsed = parse_request(request, profile, strengths_of)
     loaded = load_plugins(parsed, request.profile, isolation)
     partition_commitment = commitment()
     cells = []

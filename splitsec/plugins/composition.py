@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from torch import Tensor, nn
 
 from splitsec.errors import UsageError, unknown_name
-from splitsec.plugins.defense import Defense
+from splitsec.plugins.defense import Defense, Strength
 from splitsec.plugins.names import names_in
 from splitsec.plugins.parameters import Parameters
 from splitsec.shapes import Shape, SmashedShape
@@ -39,6 +39,14 @@ class Part(NamedTuple):
         for called, own in self.parameters.items():
             field = self.cls.Parameters.model_fields[own]
             yield called, (field.annotation, field)
+
+    def strength(self) -> Strength | None:
+        """Return its strength, by the composition's name of the parameter."""
+        own = self.cls.strength
+        if own is None:
+            return None
+        called = {mine: name for name, mine in self.parameters.items()}
+        return own._replace(parameter=called[own.parameter])
 
     def given(self, values: Parameters) -> Parameters:
         """Return its own parameters, from those of the composition."""
@@ -103,8 +111,8 @@ class Composition(Defense[Parameters]):
 def compose(named: Mapping[str, type[Defense[Any]]]) -> type[Composition]:
     """Return the class of a composition.
 
-    A parameter keeps its name; one that several defenses have is called after its defense, too,
-    such as ``gaussian_noise_sigma``.
+    Its strength is that of the last defense that has one. A parameter keeps its name; one that
+    several defenses have is called after its defense, too, such as ``gaussian_noise_sigma``.
 
     Args:
         named: names and classes of the defenses, in the order in which they change what is sent.
@@ -137,6 +145,7 @@ def compose(named: Mapping[str, type[Defense[Any]]]) -> type[Composition]:
         __validators__={"fit": check},
         **definitions,
     )
+    strengths = [one for part in parts if (one := part.strength()) is not None]
     profiles: dict[str, dict[str, Any]] = {}
     for part in parts:
         for profile, values in part.cls.profiles.items():
@@ -150,6 +159,7 @@ def compose(named: Mapping[str, type[Defense[Any]]]) -> type[Composition]:
             "__module__": __name__,
             "Parameters": joint,
             "parts": tuple(parts),
+            "strength": strengths[-1] if strengths else None,
             "profiles": profiles,
             "randomised": any(cls.randomised for cls in named.values()),
         },

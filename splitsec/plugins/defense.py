@@ -17,6 +17,18 @@ from splitsec.shapes import Shape, SmashedShape
 P = TypeVar("P", bound=Parameters)
 
 
+class Strength(NamedTuple):
+    """The parameter that makes a defense weak or strong.
+
+    Attributes:
+        parameter: its name.
+        values: from weak to strong, spread over the whole range that is of use.
+    """
+
+    parameter: str
+    values: tuple[float, ...]
+
+
 class Defense(Generic[P]):
     """Base class of defenses: override the hooks that you need; the others do nothing.
 
@@ -32,6 +44,8 @@ class Defense(Generic[P]):
         Parameters: the parameter class.
         parameters: this defense's parameters.
         profiles: parameter defaults that differ under a profile.
+        strength: what ``--sweep defense.NAME`` varies, so that the defense is judged as a curve;
+            None for one that has no strength.
         device: where images and smashed data are; a network that the defense builds is put there.
             It is set before ``begin``.
         randomised: whether ``release`` draws random numbers; records carry a flag then.
@@ -55,6 +69,7 @@ class Defense(Generic[P]):
 
     Parameters: ClassVar[type[Parameters]] = Parameters
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    strength: ClassVar[Strength | None] = None
     randomised: ClassVar[bool] = False
     device: Device = CPU
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from splitsec.cells.profiles import get_profile
 from splitsec.cells.requests import Request, make_request, request_of
 from splitsec.cells.resolve import resolve
 from splitsec.errors import UsageError
+from splitsec.plugins.loading import load_plugin
 from splitsec.records.spec import CellSpec
 from splitsec.running.runs import evaluate
 
@@ -92,7 +94,7 @@ def test_parsing_a_request() -> None:
         settings={"attack.adra.width": 8, "training.epochs": 2},
         sweeps=["target.resnet.depth=18,34"],
     )
-    parsed = parse_request(request, get_profile("quick"))
+    parsed = parse_request(request, get_profile("quick"), str)
     assert parsed.plugins == {
         "attack": [("none", {}), ("adra", {"epochs": "4"})],
         "defense": [("none", {})],
@@ -102,7 +104,46 @@ def test_parsing_a_request() -> None:
     assert parsed.settings.plugins["attack"] == {"adra": {"width": "8"}}
     assert parsed.settings.training == {"epochs": "2"}
     with pytest.raises(UsageError, match="this run has no defense 'dcor'"):
-        parse_request(request.replaced(settings=["defense.dcor.alpha=1"]), get_profile("quick"))
+        parse_request(
+            request.replaced(settings=["defense.dcor.alpha=1"]), get_profile("quick"), str
+        )
+
+
+def test_a_sweep_without_values_means_the_strengths_that_a_defense_states() -> None:
+    asked: dict[str, Any] = {"attack": "none", "target": "fsha-client", "cut": 1, "size": 16}
+    cells = resolve(
+        Request(defense="none,clip+dropout:limit=2", sweeps=["defense.clip+dropout"], **asked)
+    )
+    assert [cell.spec.parameters["defense"].get("rate") for cell in cells] == [
+        None,
+        *load_plugin("defense", "dropout").cls.strength.values,
+    ]
+    assert {cell.spec.parameters["defense"].get("limit") for cell in cells[1:]} == {2.0}
+    assert all(cell.spec.changed["defense"] for cell in cells[1:])
+
+
+@pytest.mark.parametrize(
+    ("defense", "sweep", "says"),
+    [
+        ("none", "defense.none", "this defense has no strength"),
+        ("clip", "defense.clip", "this defense has no strength"),
+        ("dcor", "defense.dropout", "nor defense.dcor for a defense of this run"),
+        ("dcor", "attack.none", "not of the form"),
+        ("dcor", "defense", "not of the form"),
+        ("dcor", "defense.", "not of the form"),
+    ],
+)
+def test_a_sweep_without_strengths_is_refused(defense: str, sweep: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        resolve(Request(attack="none", defense=defense, sweeps=[sweep]))
+
+
+def test_a_strangers_defense_is_not_loaded_to_find_its_strengths(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    with pytest.raises(UsageError, match=r"write --sweep defense\..*PARAMETER=VALUE"):
+        resolve(Request(attack="none", defense=str(file), sweeps=["defense.mine"]))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_sweep_leaves_the_rest_in_place() -> None:
@@ -110,7 +151,7 @@ def test_a_sweep_leaves_the_rest_in_place() -> None:
         "defense": [PluginRequest("none", {}), PluginRequest("./my_own.py:Mine", {"a": "1"})],
         "attack": [PluginRequest("none", {})],
     }
-    after = sweep(before, "defense.my-own.b=2, 3")  # type: ignore[arg-type]
+    after = sweep(before, "defense.my-own.b=2, 3", str)  # type: ignore[arg-type]
     assert after["defense"] == [
         ("none", {}),
         ("./my_own.py:Mine", {"a": "1", "b": "2"}),

@@ -16,7 +16,7 @@ from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.errors import NotApplicable, UsageError
 from splitsec.plugins.defense import Defense
-from splitsec.plugins.loading import load_plugin
+from splitsec.plugins.loading import list_plugins, load_plugin
 from splitsec.plugins.parameters import build_parameters
 from splitsec.progress import Silent
 from splitsec.running.runs import run_cells
@@ -212,6 +212,23 @@ def test_a_strength_out_of_range_is_refused(name: str, parameter: str, values: l
     for value in values:
         with pytest.raises(UsageError, match=f"parameter.*{name!r}|{parameter!r} of defense"):
             configure("defense", PluginRequest(name, {parameter: value}))
+
+
+STRONGER_IF_LOWER = {"proxy-adversary", "top-k", "quantise", "bottleneck", "thumbnail"}
+
+
+@pytest.mark.parametrize("name", [one.name for one in list_plugins("defense")])
+def test_strengths_are_valid_and_go_from_weak_to_strong(name: str) -> None:
+    strength = load_plugin("defense", name).cls.strength
+    if name in ("none", "clip", "colour-only"):
+        assert strength is None
+        return
+    values = list(strength.values)
+    assert 4 <= len(values) <= 7
+    assert values == sorted(values, reverse=name in STRONGER_IF_LOWER)
+    for value in values:
+        asked = PluginRequest(name, {strength.parameter: f"{value:g}"})
+        assert configure("defense", asked).values()[strength.parameter] == value
 
 
 @pytest.mark.parametrize("name", ["bottleneck:channels=2", "bottleneck:channels=2+clip"])

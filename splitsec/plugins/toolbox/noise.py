@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Generator, Size, Tensor
 
 from splitsec.devices import beside
-from splitsec.plugins.defense import Defense
+from splitsec.plugins.defense import Defense, Strength
 from splitsec.plugins.parameters import Parameters
 from splitsec.shapes import Shape, SmashedShape
 
@@ -34,6 +34,7 @@ class AdditiveNoise(Defense[NoiseParameters]):
     """Base class of defenses that add noise to every value that is sent."""
 
     Parameters: ClassVar[type[NoiseParameters]] = NoiseParameters
+    strength: ClassVar[Strength] = Strength("sigma", (0.25, 0.5, 1.0, 2.0, 4.0, 8.0))
     randomised: ClassVar[bool] = True
 
     def begin(self, image: Shape, smashed: SmashedShape, generator: Generator) -> None:
