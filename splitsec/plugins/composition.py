@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from splitsec.errors import UsageError, unknown_name
 from splitsec.plugins.defense import Defense, Strength
-from splitsec.plugins.names import names_in
+from splitsec.plugins.names import may_follow, names_in
 from splitsec.plugins.parameters import Parameters
 from splitsec.shapes import Shape, SmashedShape
 
@@ -177,7 +177,7 @@ def check_names(spec: str, known: Iterable[str]) -> None:
         UsageError: it does not.
     """
     names, known = names_in("defense", spec), list(known)
-    if "none" in names or len(set(names)) < len(names):
+    if not may_follow(names):
         raise UsageError(
             f"defense {spec!r}: a composition names two or more defenses, each once, and not 'none'"
         )

@@ -15,7 +15,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
@@ -34,6 +34,7 @@ from splitsec.plugins.names import (
     PLURALS,
     Kind,
     PluginPath,
+    may_follow,
     names_in,
     path_of,
     plain_name,
@@ -41,7 +42,13 @@ from splitsec.plugins.names import (
 )
 from splitsec.plugins.plugin_classes import BASES, OTHERWISE, own_classes
 from splitsec.plugins.reading import watch
-from splitsec.plugins.source_code import Source, changed_source, own_files, read_source
+from splitsec.plugins.source_code import (
+    Source,
+    changed_source,
+    joint_hash,
+    own_files,
+    read_source,
+)
 
 
 class PluginListing(NamedTuple):
@@ -192,15 +199,10 @@ def is_builtin(kind: Kind, spec: str) -> bool:
 def builtin_code(kind: Kind, name: str) -> str | None:
     """Return the hash of a built-in plug-in's code, which is not imported; None for others."""
     known, names = _builtin(kind), names_in(kind, name)
-    if not all(one in known for one in names):
+    if not may_follow(names) or not all(one in known for one in names):
         return None
-    codes = [source_of(f"splitsec.{FOLDERS[kind]}.{known[one].stem}").code for one in names]
-    return _joint_hash(codes)
-
-
-def _joint_hash(hashes: Sequence[str]) -> str:
-    """Return one hash of several, in order; of one itself."""
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+    modules = (f"splitsec.{FOLDERS[kind]}.{known[one].stem}" for one in names)
+    return joint_hash([source_of(one).code for one in modules])
 
 
 def entry_point_of(kind: Kind, spec: str) -> metadata.EntryPoint | None:
@@ -260,7 +262,7 @@ def _load_composition(spec: str, sha256: str | None) -> Plugin:
 
     check_names(spec, _builtin("defense"))
     parts = tuple(load_plugin("defense", name) for name in names_in("defense", spec))
-    source, code = map(_joint_hash, ([p.sha256 for p in parts], [p.code for p in parts]))
+    source, code = map(joint_hash, ([p.sha256 for p in parts], [p.code for p in parts]))
     if sha256 not in (source, None):
         raise changed_source(f"defense {spec!r}")
     cls = compose({one.name: one.cls for one in parts})
@@ -317,7 +319,8 @@ def kinds_of(spec: str) -> list[Kind]:
         return kinds
     file, class_name = found
     module = _import_path("plug-in", _read_path("plug-in", file))
-    kinds = [kind for kind in KINDS if _wanted(own_classes(kind, module, class_name), class_name)]
+    own = {kind: own_classes(kind, module, class_name) for kind in KINDS}
+    kinds = [kind for kind in KINDS if own[kind] and (not class_name or class_name in own[kind])]
     if not kinds:
         bases = ", ".join(name for _, name in BASES.values())
         what = f"no plug-in class {class_name}" if class_name else f"no subclass of {bases}"
@@ -334,10 +337,6 @@ def _unknown(kind: str, name: str, known: Iterable[str], see: str) -> UsageError
                 f"write ./{file}"
             )
     return UsageError(unknown_name(kind, name, known, see=see))
-
-
-def _wanted(own: dict[str, type[Any]], class_name: str | None) -> bool:
-    return bool(own) if class_name is None else class_name in own
 
 
 def _says(error: BaseException) -> str:

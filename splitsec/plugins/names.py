@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -50,6 +51,11 @@ def names_in(kind: Kind, spec: str) -> list[str]:
     """
     name = split_class(spec)[0]
     return name.split("+") if kind == "defense" and not is_path(spec) else [name]
+
+
+def may_follow(names: Sequence[str]) -> bool:
+    """Return whether defenses of these names may be composed: each once, and without ``none``."""
+    return len(names) == 1 or (len(set(names)) == len(names) and "none" not in names)
 
 
 class PluginPath(NamedTuple):

@@ -6,7 +6,7 @@ import ast
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -134,6 +134,11 @@ def _check_file(file: Path, home: Path) -> None:
         raise PluginError(f"{file} is no file that can be read")
     if file.stat().st_size > _MOST_FILE_BYTES:
         raise PluginError(f"{file} is larger than {_MOST_FILE_BYTES:,} bytes")
+
+
+def joint_hash(hashes: Sequence[str]) -> str:
+    """Return one hash of several, in order; of one itself."""
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def changed_source(label: str) -> PluginError:

@@ -145,7 +145,8 @@ def test_its_code_is_that_of_its_parts_in_their_order() -> None:
     assert plugin.sha256 != other.sha256
     assert load_plugin("defense", "clip+dropout", plugin.sha256).cls.randomised
     assert not load_plugin("defense", "clip+quantise").cls.randomised
-    assert builtin_code("defense", "clip+mine") is None
+    for refused in ("clip+mine", "clip+clip", "none+clip", "clip+"):
+        assert builtin_code("defense", refused) is None, "a record that names it is no built-in's"
 
 
 def test_an_isolated_cell_has_the_numbers_of_one_in_this_process(tmp_path: Path) -> None:
