@@ -51,10 +51,11 @@ class GradientScrutinyParameters(Parameters):
         "gap", description="the score: the gap of the means, or all terms as published"
     )
     threshold: float = Field(
-        0.03,
+        0.02,
         ge=-1,
         le=1,
-        description="of the mean score, below which the session ends; -1: never",
+        description="of the mean score, below which the session ends; -1: never; chosen on drawn "
+        "images",
     )
     window: int = Field(10, ge=1, description="scores whose mean counts")
     first: int = Field(20, ge=3, description="batches before the first score; paper 50")

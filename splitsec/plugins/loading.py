@@ -15,7 +15,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
@@ -39,6 +39,7 @@ from splitsec.plugins.names import (
     path_of,
     plain_name,
     split_class,
+    unknown_plugin,
 )
 from splitsec.plugins.plugin_classes import BASES, OTHERWISE, own_classes
 from splitsec.plugins.reading import watch
@@ -247,7 +248,9 @@ def load_plugin(kind: Kind, spec: str, sha256: str | None = None) -> Plugin:
         return _load_installed(kind, spec, entry_points[path], source)
     builtin = _builtin(kind)
     if path not in builtin:
-        raise _unknown(kind, path, [*builtin, *entry_points], f"splitsec list {PLURALS[kind]}")
+        raise unknown_plugin(
+            kind, path, [*builtin, *entry_points], f"splitsec list {PLURALS[kind]}"
+        )
     module_name = f"splitsec.{FOLDERS[kind]}.{builtin[path].stem}"
     source = checked(source_of(module_name))
     try:
@@ -315,7 +318,7 @@ def kinds_of(spec: str) -> list[Kind]:
         kinds = [kind for kind, known in names.items() if name in known]
         if not kinds:
             known = {one for several in names.values() for one in several}
-            raise _unknown("plug-in", name, known, "splitsec list attacks")
+            raise unknown_plugin("plug-in", name, known, "splitsec list attacks")
         return kinds
     file, class_name = found
     module = _import_path("plug-in", _read_path("plug-in", file))
@@ -326,17 +329,6 @@ def kinds_of(spec: str) -> list[Kind]:
         what = f"no plug-in class {class_name}" if class_name else f"no subclass of {bases}"
         raise PluginError(f"{file} defines {what}")
     return kinds
-
-
-def _unknown(kind: str, name: str, known: Iterable[str], see: str) -> UsageError:
-    """Return the error for a name that nothing has; a file of that name is what was meant."""
-    for file in (Path(name), Path(f"{name}.py")):
-        if file.exists():
-            return UsageError(
-                f"unknown {kind} {name!r}; for the {'folder' if file.is_dir() else 'file'} here, "
-                f"write ./{file}"
-            )
-    return UsageError(unknown_name(kind, name, known, see=see))
 
 
 def _says(error: BaseException) -> str:
@@ -351,7 +343,8 @@ def _read_path(kind: str, path: Path) -> Source:
                 f"{kind} {path}: the folder is a project, not a plug-in; pip install it, and "
                 "name it as distribution/name (splitsec list shows it)"
             )
-        raise PluginError(f"{kind} {path}: the folder has no __init__.py")
+        images = f"; for your own images write folder:path={path}" if kind == "data" else ""
+        raise PluginError(f"{kind} {path}: the folder has no __init__.py{images}")
     return read_source(path)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+from splitsec.errors import UsageError, unknown_name
 
 Kind = Literal["attack", "defense", "target", "data"]
 
@@ -107,3 +109,27 @@ def split_class(spec: str) -> tuple[str, str | None]:
     """Split ``path:Class``; the colon of a drive letter is not a separator."""
     match = re.fullmatch(r"(.{2,}):([A-Za-z_]\w*)", spec)
     return (match[1], match[2]) if match else (spec, None)
+
+
+def unknown_plugin(kind: str, name: str, known: Iterable[str], see: str) -> UsageError:
+    """Return the error for a name that nothing has, with what was probably meant.
+
+    Args:
+        kind: the kind, or another word for it.
+        name: what was given.
+        known: the names that exist.
+        see: where to find the list, such as ``splitsec list attacks``.
+    """
+    for file in (Path(name), Path(f"{name}.py")):
+        if file.exists():
+            return UsageError(
+                f"unknown {kind} {name!r}; for the {'folder' if file.is_dir() else 'file'} here, "
+                f"write ./{file}"
+            )
+    known, (first, colon, value) = list(known), name.partition(":")
+    if colon and first in known:
+        return UsageError(
+            f"unknown {kind} {name!r}; a parameter goes by its name, as in {first}:NAME={value} "
+            f"(splitsec show {kind} {first})"
+        )
+    return UsageError(unknown_name(kind, name, known, see=see))
