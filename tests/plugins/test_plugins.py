@@ -203,6 +203,11 @@ def test_a_file_or_project_that_was_meant_otherwise(
         load_plugin("defense", "project")
     with pytest.raises(PluginError, match="is a project, not a plug-in; pip install it"):
         load_plugin("defense", "./project")
+    (tmp_path / "scans").mkdir()
+    with pytest.raises(PluginError, match=r"for your own images write folder:path=.*scans"):
+        load_plugin("data", "./scans")
+    with pytest.raises(UsageError, match=r"a parameter goes by its name, as in dropout:NAME=0\.2"):
+        load_plugin("defense", "dropout:0.2")
 
 
 def test_the_kinds_of_a_name_or_file(tmp_path: Path) -> None:
