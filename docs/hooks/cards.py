@@ -19,7 +19,7 @@ import pandas as pd
 from splitsec.leaderboard import tables
 from splitsec.leaderboard.boards import to_markdown
 from splitsec.leaderboard.ranking import rank
-from splitsec.plugins.description import parameters_of, text_of, threat_models_of
+from splitsec.plugins.description import parameters_of, strength_of, text_of, threat_models_of
 from splitsec.plugins.grants import ThreatModel
 from splitsec.plugins.loading import Plugin, list_plugins, load_plugin
 from splitsec.plugins.names import Kind
@@ -87,6 +87,8 @@ def card(plugin: Plugin) -> str:
     if plugin.kind == "attack":
         parts += [f"### {plugin.name}: threat model", threat_model(plugin)]
     parts += [f"### {plugin.name}: parameters", parameters(plugin)]
+    if plugin.kind == "defense":
+        parts.append(strength_of(plugin))
     parts += [f"### {plugin.name}: measured", measured(plugin)]
     return "\n\n".join(parts)
 

@@ -13,6 +13,7 @@ from splitsec.escaping import one_line, short_name
 from splitsec.plugins.description import (
     ParameterDescription,
     parameters_of,
+    strength_of,
     text_of,
     threat_models_of,
 )
@@ -99,11 +100,7 @@ def _sections(plugin: Plugin) -> dict[str, list[str]]:
         others = [f"For {task}: {given}." for task, given in cls.other_tasks.items()]
         return {"Images": [f"Labelled for {cls.task}.", *others]}
     draws = "It draws random numbers." if cls.randomised else "It draws no random numbers."
-    strength = "It has no strength to vary."
-    if cls.strength is not None:
-        values = ", ".join(f"{value:g}" for value in cls.strength.values)
-        strength = f"Its strength is {cls.strength.parameter}, from weak to strong {values}."
-    return {"Defense": [draws, strength]}
+    return {"Defense": [draws, strength_of(plugin)]}
 
 
 def _threat(threat: ThreatModel) -> str:

@@ -69,6 +69,15 @@ def parameters_of(plugin: Plugin) -> list[ParameterDescription]:
     ]
 
 
+def strength_of(plugin: Plugin) -> str:
+    """Return in a sentence which parameter makes a defense weak or strong."""
+    strength = plugin.cls.strength
+    if strength is None:
+        return "It has no strength to vary."
+    values = ", ".join(f"{value:g}" for value in strength.values)
+    return f"Its strength is {strength.parameter}, from weak to strong {values}."
+
+
 def threat_models_of(plugin: Plugin) -> dict[str, ThreatModel]:
     """Return an attack's threat model by default, as ``""``, and by profile where it differs.
 
