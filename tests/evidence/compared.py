@@ -24,9 +24,9 @@ RetinaMNIST at 32 px, ResNet-34, profile `quick`, {seeds}; printed by
 - *Leakage* and *identified* are those of the victims that leak more, training or held-out.
 - *MSE skill*: a perfect copy scores 1 and the best blind guess 0; anything worse is negative.
 - *Seconds* are those of the attack on one thread of a shared machine.
-- *Converged* says whether the attack's own errors had stopped falling. One that had not says nothing
-  about a defense: `sdar` and `fora` train for 20,000 and 40,000 steps in their papers, and for some
-  hundred here.
+- *Converged* says whether the attack's own errors had stopped falling. One that had not says
+  nothing about a defense: `sdar` and `fora` train for 20,000 and 40,000 steps in their papers, and
+  for some hundred here.
 - A star marks attacks that need more than a split-learning server has; see
   [threat models](threat-models.md).
 """
