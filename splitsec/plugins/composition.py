@@ -96,8 +96,15 @@ class Composition(Defense[Parameters]):
         return smashed
 
     def penalty(self, images: Tensor, smashed: Tensor, labels: Tensor | None) -> Tensor | None:
-        """Return the sum of all penalties on the client's own output."""
-        given = [one.penalty(images, smashed, labels) for one in self._defenses]
+        """Return the sum of all penalties, each on what the defenses before it make of the output.
+
+        So ``bottleneck+attacker-aware`` penalises what leaves the bottleneck.
+        """
+        given = []
+        for number, one in enumerate(self._defenses):
+            if number:
+                smashed = self._defenses[number - 1].release(images, smashed)
+            given.append(one.penalty(images, smashed, labels))
         penalties = [one for one in given if one is not None]
         return sum(penalties[1:], penalties[0]) if penalties else None
 

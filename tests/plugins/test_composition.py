@@ -83,7 +83,7 @@ def test_penalties_add_up_and_weights_multiply() -> None:
     twice = composed(adds=Adds, doubles=Doubles, more=Adds)
     penalty = twice.penalty(images, one, labels)
     assert penalty is not None
-    assert penalty.item() == 2 * (8 + 1), "each sees the client's own output and the labels"
+    assert penalty.item() == (8 + 1) + (2 * 2 * 8 + 1), "the last sees what the others make of it"
     assert twice.task_weight == 0.25
     assert len(twice.networks) == 2
     assert composed(a=Doubles, b=Doubles).penalty(images, one, labels) is None
