@@ -67,8 +67,9 @@ METHODS = {
         "__init__": "parameters",
         "begin": "image, smashed, generator",
         "release": "images, smashed",
-        "receive": "gradient, step",
-        "penalty": "images, smashed",
+        "receive": "gradient, step, labels",
+        "penalty": "images, smashed, labels",
+        "begin_epoch": "epoch",
     },
     "target": {
         "__init__": "parameters",

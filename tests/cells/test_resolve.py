@@ -31,7 +31,7 @@ NOTHING = Settings({"attack": {}, "defense": {}, "target": {}, "data": {}}, {}, 
 
 def loaded(**axes: Any) -> tuple[Request, Any]:
     request = Request(**{"attack": "none", **axes})
-    return request, load_plugins(parse_request(request, QUICK), "quick")
+    return request, load_plugins(parse_request(request, QUICK, str), "quick")
 
 
 def one(**axes: Any) -> tuple[Request, Combination]:
