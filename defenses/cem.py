@@ -105,6 +105,8 @@ class Cem(Defense[CemParameters]):
         if labels is None or labels.dim() > 1:
             labels = torch.zeros(len(sent), dtype=torch.long, device=sent.device)
         self._kept.append((sent.detach().clone(), labels.clone()))
+        while sum(len(classes) for _, classes in self._kept[1:]) >= _MOST_KEPT:
+            self._kept.pop(0)
         present = sorted(set(labels.tolist()))
         total = sent.new_zeros(())
         for one in present:

@@ -112,7 +112,7 @@ def strengths_of(spec: str) -> str:
     strength = load_plugin("defense", spec).cls.strength
     if strength is None:
         raise UsageError(f"--sweep defense.{spec}: this defense has no strength")
-    return f"{strength.parameter}={','.join(f'{value:g}' for value in strength.values)}"
+    return f"{strength.parameter}={','.join(strength.texts)}"
 
 
 def configure_all(

@@ -28,6 +28,11 @@ class Strength(NamedTuple):
     parameter: str
     values: tuple[float, ...]
 
+    @property
+    def texts(self) -> list[str]:
+        """The values as a person writes them."""
+        return [f"{value:g}" for value in self.values]
+
 
 class Defense(Generic[P]):
     """Base class of defenses: override the hooks that you need; the others do nothing.

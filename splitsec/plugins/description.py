@@ -74,8 +74,7 @@ def strength_of(plugin: Plugin) -> str:
     strength = plugin.cls.strength
     if strength is None:
         return "It has no strength to vary."
-    values = ", ".join(f"{value:g}" for value in strength.values)
-    return f"Its strength is {strength.parameter}, from weak to strong {values}."
+    return f"Its strength is {strength.parameter}, from weak to strong {', '.join(strength.texts)}."
 
 
 def threat_models_of(plugin: Plugin) -> dict[str, ThreatModel]:

@@ -117,6 +117,13 @@ def test_cem_has_no_more_clusters_than_images() -> None:
     assert penalty.item() == pytest.approx(0, abs=1e-6), "each is its own centre"
 
 
+def test_cem_keeps_no_more_than_it_needs() -> None:
+    defense = defense_of("cem")
+    for _ in range(40):
+        defense.penalty(drawn(30, *IMAGE), drawn(30, *MAP), None)
+    assert 512 <= sum(len(sent) for sent, _ in defense._kept) < 512 + 30
+
+
 def test_cem_sends_bounded_values_plus_noise() -> None:
     defense = defense_of("cem", noise=0.05)
     smashed = 100 * (drawn(64, *MAP) - 0.5)

@@ -45,11 +45,11 @@ def detectors() -> Iterator[list[GradientScrutiny]]:
         begin(self, parameters)
         made.append(self)
 
-    GradientScrutiny.__init__ = begins  # type: ignore[method-assign]
+    GradientScrutiny.__init__ = begins  # type: ignore[method-assign]  # to hear of each
     try:
         yield made
     finally:
-        GradientScrutiny.__init__ = begin  # type: ignore[method-assign]
+        GradientScrutiny.__init__ = begin  # type: ignore[method-assign]  # as it was
 
 
 def scores_of(attack: str, data: str, cut: str, seed: int) -> dict[str, list[float]]:

@@ -39,7 +39,7 @@ def as_smashed(images: Tensor, smashed: Tensor, size: int) -> Tensor:
 
     Args:
         images: shape (N, C, H, W), in [0, 1].
-        smashed: whose shape is due: maps (N, c, h, w), tokens or vectors.
+        smashed: sets the shape of the result: maps (N, c, h, w), tokens or vectors.
         size: height and width of a thumbnail.
 
     Returns:
