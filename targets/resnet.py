@@ -8,6 +8,7 @@ computes the loss; with ``labels=private`` the client keeps fc and the labels (U
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -17,7 +18,7 @@ from torchvision import models
 
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.target import SplitModel, Target
-from splitsec.plugins.toolbox.layers import Standardise
+from splitsec.plugins.toolbox.layers import Norm, Standardise, normalisation
 from splitsec.shapes import Shape
 
 
@@ -27,6 +28,9 @@ class ResNetParameters(Parameters):
     depth: Literal[18, 34, 50] = Field(34, description="layers; the report uses 34")
     labels: Literal["shared", "private"] = Field(
         "shared", description="who has the labels; private: U-shaped; the report shares them"
+    )
+    norm: Norm = Field(
+        "batch", description="normalisation; group: of each image by itself, as dp-release needs"
     )
 
 
@@ -52,6 +56,7 @@ class ResNet(Target[ResNetParameters]):
     Parameters: ClassVar[type[ResNetParameters]] = ResNetParameters
     cuts: ClassVar[range] = range(9)
     default_cut: ClassVar[int] = 3
+    seeds_ignore: ClassVar[tuple[str, ...]] = ("norm",)
 
     def preprocessing(self, image: Shape) -> nn.Module:
         """Standardise with ImageNet's channel statistics; grey images with the mean of these."""
@@ -74,7 +79,11 @@ class ResNet(Target[ResNetParameters]):
     def layers(self, image: Shape, outputs: int) -> list[nn.Module]:
         """Return the ten children of the network."""
         build = {18: models.resnet18, 34: models.resnet34, 50: models.resnet50}
-        network = build[self.parameters.depth](weights=None, num_classes=outputs)
+        network = build[self.parameters.depth](
+            weights=None,
+            num_classes=outputs,
+            norm_layer=partial(normalisation, self.parameters.norm),
+        )
         if image.channels != 3:
             network.conv1 = nn.Conv2d(image.channels, 64, 7, stride=2, padding=3, bias=False)
             nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")

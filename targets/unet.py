@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.source import Task
 from splitsec.plugins.target import LARGEST_SIZE, SplitModel, Target
-from splitsec.plugins.toolbox.layers import Standardise
+from splitsec.plugins.toolbox.layers import Norm, Standardise, normalisation
 from splitsec.shapes import Shape
 
 
@@ -33,6 +33,9 @@ class UNetParameters(Parameters):
     loss: Literal["dice", "dice+bce"] = Field(
         "dice", description="report dice; its authors' code dice+bce"
     )
+    norm: Norm = Field(
+        "batch", description="normalisation; group: of each image by itself, as dp-release needs"
+    )
 
 
 class UNet(Target[UNetParameters]):
@@ -42,6 +45,7 @@ class UNet(Target[UNetParameters]):
     task: ClassVar[Task] = "segmentation"
     cuts: ClassVar[range] = range(1, 5)
     default_cut: ClassVar[int] = 1
+    seeds_ignore: ClassVar[tuple[str, ...]] = ("norm",)
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "standard": {"width": 32},
         "paper": {"width": 64},
@@ -69,10 +73,10 @@ class UNet(Target[UNetParameters]):
         given = self.parameters
         widths = [given.width * 2**level for level in range(given.depth + 1)]
         # Built in the whole network's order, so that every cut starts with the same weights.
-        down = [Block(image.channels, widths[0])]
-        down += [Block(*pair) for pair in pairwise(widths[:-1])]
-        bottom = Block(widths[-2], widths[-1])
-        up = [UpBlock(wide, narrow) for wide, narrow in pairwise(reversed(widths))]
+        down = [Block(image.channels, widths[0], given.norm)]
+        down += [Block(*pair, given.norm) for pair in pairwise(widths[:-1])]
+        bottom = Block(widths[-2], widths[-1], given.norm)
+        up = [UpBlock(wide, narrow, given.norm) for wide, narrow in pairwise(reversed(widths))]
         last = nn.Conv2d(widths[0], outputs, 1)
         kept = given.depth - cut
         return SplitModel(
@@ -98,14 +102,14 @@ class UNet(Target[UNetParameters]):
 
 
 class Block(nn.Sequential):
-    """Convolution 3x3, batch normalisation and ReLU, twice."""
+    """Convolution 3x3, normalisation and ReLU, twice."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, norm: Norm) -> None:
         layers: list[nn.Module] = []
         for channels in (inputs, outputs):
             layers += [
                 nn.Conv2d(channels, outputs, 3, padding=1, bias=False),
-                nn.BatchNorm2d(outputs),
+                normalisation(norm, outputs),
                 nn.ReLU(),
             ]
         super().__init__(*layers)
@@ -114,10 +118,10 @@ class Block(nn.Sequential):
 class UpBlock(nn.Module):
     """Double the map, join the skip of its size, and convolve."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, norm: Norm) -> None:
         super().__init__()
         self.enlarge = nn.ConvTranspose2d(inputs, outputs, 2, stride=2)
-        self.block = Block(2 * outputs, outputs)
+        self.block = Block(2 * outputs, outputs, norm)
 
     def forward(self, features: Tensor, skip: Tensor) -> Tensor:
         """Map (N, inputs, h, w) and a skip (N, outputs, H, W) to (N, outputs, H, W)."""

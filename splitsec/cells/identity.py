@@ -82,7 +82,7 @@ def client_key(spec: CellSpec, target: ConfiguredPlugin) -> dict[str, Any]:
     the same batches, so that no difference between them comes from the random numbers.
     """
     parameters = _content(spec.parameters["target"], target)
-    for name in target.plugin.cls.cut_by:
+    for name in target.plugin.cls.seeds_ignore:
         parameters.pop(name, None)
     return {
         "target": spec.target,

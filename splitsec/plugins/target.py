@@ -88,8 +88,8 @@ class Target(ABC, Generic[P]):
         cuts: indices of the cut layers that leave a layer on either side.
         default_cut: the cut that is used when a person names none.
         channels: numbers of channels that its images may have.
-        cut_by: names of the parameters that choose where to cut beside ``cut``. Initial weights
-            and the order of batches do not depend on them.
+        seeds_ignore: names of the parameters on which initial weights and the order of batches
+            do not depend, such as those that choose where to cut.
         weights_from: names of the parameters that name files of trained weights. The client and
             the honest server start from these; an attacker's copy of the model is made without.
         knows_server: whether the server's part can be run. Else the model's worth is not measured.
@@ -120,7 +120,7 @@ class Target(ABC, Generic[P]):
     cuts: ClassVar[range]
     default_cut: ClassVar[int]
     channels: ClassVar[tuple[int, ...]] = (1, 3)
-    cut_by: ClassVar[tuple[str, ...]] = ()
+    seeds_ignore: ClassVar[tuple[str, ...]] = ()
     weights_from: ClassVar[tuple[str, ...]] = ()
     knows_server: ClassVar[bool] = True
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

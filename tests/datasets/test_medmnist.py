@@ -226,3 +226,14 @@ def test_a_cell_on_real_files(
     assert record.data["sha256"] == data.sha256
     assert len(record.data["disclosures"]) == 2 + remarks
     assert list(record.data["disclosures"]) == list(data.disclosures)
+
+
+def test_pooled_splits_draw_held_out_images_from_all(places: Path) -> None:
+    write(places / "data/octmnist/octmnist.npz", arrays(classes=4))
+    official, pooled = (catalogue(set="octmnist", split=split) for split in ("official", "pooled"))
+    assert set(official.pools) == {"train", "validation", "test"}
+    assert set(pooled.pools) == {""}
+    assert pooled.pools.shape == official.pools.shape
+    (said,) = [said for said in pooled.disclosures if "publishers" in said]
+    assert said == "held-out images are of any of the splits of OCTMNIST's publishers"
+    assert not [said for said in official.disclosures if "publishers" in said]

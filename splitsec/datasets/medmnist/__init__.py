@@ -19,7 +19,7 @@ from splitsec.download import Patience
 from splitsec.errors import DataError, UsageError
 from splitsec.plugins.identifiers import Column, check_mapping, classes_of
 from splitsec.plugins.parameters import InputPath
-from splitsec.plugins.source import Availability, ImageParameters
+from splitsec.plugins.source import ANY, Availability, ImageParameters
 
 
 class MedMnistParameters(ImageParameters):
@@ -42,6 +42,11 @@ class MedMnistParameters(ImageParameters):
         "",
         description="which labels, by number, are one class, such as 0:healthy,1-4:ill; "
         "empty: each label",
+    )
+    split: Literal["official", "pooled"] = Field(
+        "official",
+        description="official: held-out images are of the publishers' test split only; pooled: of "
+        "any split",
     )
     path: InputPath = Field("", description="the .npz file; empty: the data folder")
 
@@ -85,6 +90,11 @@ class MedMnist(MedMnistSource[MedMnistParameters]):
             True, f"any 2D set: --data medmnist:set=NAME; in the data folder: {here}"
         )
 
+    def pools(self, file: MedMnistFile) -> NDArray[np.str_]:
+        """Return the publishers' split, or one pool of all images."""
+        official = super().pools(file)
+        return official if self.parameters.split == "official" else np.full_like(official, ANY)
+
     def labelled(self, file: MedMnistFile, known: MedMnistSet) -> LabelledImages:
         """Return all classes, or the chosen one against the others."""
         height, width = file.extent
@@ -125,6 +135,8 @@ class MedMnist(MedMnistSource[MedMnistParameters]):
             "be in several parts",
             f"the images were read from {file.path.name}, which has them at {width} by {height} px",
         ]
+        if self.parameters.split == "pooled":
+            said.append(f"held-out images are of any of the splits of {known.title}'s publishers")
         if not known.official:
             said.append(
                 f"{known.title} is no set of MedMNIST: its classes are called by their numbers, "

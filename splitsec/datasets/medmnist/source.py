@@ -101,7 +101,7 @@ class MedMnistSource(Source[P]):
         return _missing(wish)
 
     def catalogue(self, spec: DataSpec) -> Catalogue:
-        """List all images; held-out ones come only from the publishers' test split."""
+        """List all images."""
         wish = self.wish()
         if spec.public_from == "shifted":
             raise UsageError(f"{wish.known.name} has no second population; use --public-from same")
@@ -112,11 +112,15 @@ class MedMnistSource(Source[P]):
             labels=labelled.labels,
             groups=np.arange(len(labelled.labels)),
             classes=labelled.classes,
-            pools=file.pools,
+            pools=self.pools(file),
             fingerprint=file.sha256,
             disclosures=(*labelled.disclosures, *_unofficial(file, wish.known)),
             shuffled_by=labelled.shuffled_by,
         )
+
+    def pools(self, file: MedMnistFile) -> NDArray[np.str_]:
+        """Return the pool of each image, shape (N,): by default the publishers' split."""
+        return file.pools
 
     def decode(
         self, keys: Sequence[int], size: int, channels: int, progress: Progress

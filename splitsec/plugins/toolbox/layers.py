@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -100,3 +102,26 @@ class Standardise(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Standardise maps (N, C, H, W), token sequences (N, T, D) or vectors (N, D)."""
         return (values - self.mean) / self.deviation
+
+
+Norm = Literal["batch", "group"]
+"""Whether an image's activations are normalised with its batch, or by itself."""
+
+_MOST_GROUPS = 32  # Wu, He, "Group normalization", ECCV 2018
+
+
+def normalisation(norm: Norm, channels: int) -> nn.Module:
+    """Return a normalisation of maps; both kinds begin with the same weights.
+
+    Args:
+        norm: its kind. A group has two channels or more.
+        channels: of the maps (N, channels, H, W).
+
+    Examples:
+        >>> from splitsec.plugins.toolbox.layers import normalisation
+        >>> normalisation("group", 64)
+        GroupNorm(32, 64, eps=1e-05, affine=True)
+    """
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(math.gcd(_MOST_GROUPS, max(1, channels // 2)), channels)

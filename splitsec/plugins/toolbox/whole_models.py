@@ -133,7 +133,7 @@ class WholeModel(Target[P]):
     Parameters: ClassVar[type[WholeModelParameters]] = WholeModelParameters
     cuts: ClassVar[range] = range(1)
     default_cut: ClassVar[int] = 0
-    cut_by: ClassVar[tuple[str, ...]] = ("at", "until", "carry")
+    seeds_ignore: ClassVar[tuple[str, ...]] = ("at", "until", "carry")
     weights_from: ClassVar[tuple[str, ...]] = ("weights",)
 
     @classmethod
