@@ -15,7 +15,7 @@ from splitsec.errors import NotApplicable, PluginError, UsageError
 from splitsec.isolation.copies import DefenseCopy, Expected, check_same
 from splitsec.isolation.host import Guest
 from splitsec.isolation.plugin_paths import unchanged_files
-from splitsec.plugins.defense import Defense, DefenseSeeds, begin_defense
+from splitsec.plugins.defense import Defense, DefenseStart, begin_defense
 from splitsec.plugins.grants import GRANTS, ThreatModel
 from splitsec.plugins.loading import absolute_spec
 from splitsec.plugins.parameters import Parameters
@@ -59,7 +59,7 @@ def plan_of(cell: Cell, data: Data, smashed: SmashedShape, learning_rate: float 
         learning_rate=learning_rate,
         precision=cell.spec.precision,
         weights=derive_seed("initialisation", **cell.client_key()),
-        defenses=tuple(defense_seeds(cell, "defense", client=client) for client in clients),
+        defenses=tuple(defense_start(cell, "defense", client=client) for client in clients),
     )
 
 
@@ -161,9 +161,9 @@ def refuse_unknown(label: str, threat: ThreatModel) -> None:
 
 def copy_of_defense(cell: Cell, smashed: SmashedShape) -> Defense[Any]:
     """Return a defense that has begun, with random numbers that no client has."""
-    seeds = defense_seeds(cell, _COPY)
+    start = defense_start(cell, _COPY)
     make = partial(new_defense, cell)
-    return begin_defense(cell.defense.label, make, cell.image, smashed, seeds, cell.device)[0]
+    return begin_defense(cell.defense.label, make, cell.image, smashed, start, cell.device)[0]
 
 
 _COPY = "attacker's defense"  # purpose of the copy that an attack may have
@@ -181,14 +181,14 @@ def granted_copy(
         new_model: makes the model with its initial weights.
         loss: the target's loss.
     """
-    seeds = defense_seeds(cell, _COPY)
+    start = defense_start(cell, _COPY)
     if "defense" not in cell.descriptions:  # built in, or trusted
-        return DefenseCopy(seeds)
+        return DefenseCopy(start)
 
     def expected() -> Expected:
         plan = plan_of(cell, data, smashed, None)
-        plan = plan.model_copy(update={"defenses": (seeds,) * len(plan.defenses)})
-        model, images, seed = new_model(), _checked_images(data), seeds.generator
+        plan = plan.model_copy(update={"defenses": (start,) * len(plan.defenses)})
+        model, images, seed = new_model(), _checked_images(data), start.generator
         undefended = Sender(
             model.client,
             Defense(Parameters()),
@@ -203,7 +203,7 @@ def granted_copy(
         before = undefended.release(images, seed)
         return Expected(images, before, released, seed)
 
-    return DefenseCopy(seeds, expected)
+    return DefenseCopy(start, expected)
 
 
 def check_sent(
@@ -244,8 +244,8 @@ def _checked_images(data: Data) -> Tensor:
     return data.public.batch(range(min(AT_ONCE, len(data.public))))
 
 
-def defense_seeds(cell: Cell, purpose: str, **draw: Any) -> DefenseSeeds:
-    """Return the seeds of a defense; each purpose has its own numbers."""
+def defense_start(cell: Cell, purpose: str, **draw: Any) -> DefenseStart:
+    """Return what a defense begins with; each purpose has its own random numbers."""
     draw = {
         "session": cell.client_key(),
         **draw,
@@ -254,4 +254,5 @@ def defense_seeds(cell: Cell, purpose: str, **draw: Any) -> DefenseSeeds:
         "parameters": cell.spec.parameters["defense"],
     }
     networks = derive_seed(f"{purpose}'s networks", **draw)
-    return DefenseSeeds(derive_seed(purpose, **draw), networks)
+    training = cell.spec.training
+    return DefenseStart(derive_seed(purpose, **draw), networks, training.epochs, training.trains)

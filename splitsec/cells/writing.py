@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitsec.cells.cell import Cell
+from splitsec.cells.clients import new_defense
 from splitsec.cells.panel import draw_curves, draw_panel
 from splitsec.cells.results import CellResult
 from splitsec.data.parts import Data
 from splitsec.files import write_bytes
+from splitsec.records.guarantees import BROKEN, guarantee_of, is_broken
 from splitsec.records.image_values import PerImageValues
 from splitsec.records.per_image import PER_IMAGE, per_image_bytes
 from splitsec.records.record import (
@@ -73,7 +75,7 @@ def make_record(
         *(scores.flags if scores else ()),
         *result.flags,
     ]
-    return Record(
+    record = Record(
         protocol=PROTOCOL_VERSION,
         cell_id=cell.cell_id(data.sha256 if data else NO_IMAGES),
         status=ending.status,
@@ -96,6 +98,25 @@ def make_record(
         timings={name: round(taken, 3) for name, taken in seconds.items()},
         peak_memory_bytes=_peak_memory_bytes(),
     )
+    return _with_guarantee(record, cell)
+
+
+def _with_guarantee(record: Record, cell: Cell) -> Record:
+    """Return a record with what its defense proves, and with a flag if the attack refutes it.
+
+    A stranger's defense proves nothing: its code is not known here.
+    """
+    if not record.session or "defense" in cell.descriptions:
+        return record
+    u_shaped = record.session["labels"] == "private"
+    guarantee = guarantee_of(cell.spec, new_defense(cell), u_shaped=u_shaped)
+    if guarantee is None:
+        return record
+    known = record.model_copy(
+        update={"guarantee": guarantee, "notes": [*record.notes, guarantee.in_words()]}
+    )
+    flags = [*known.flags, *([BROKEN] if is_broken(known) else [])]
+    return known.model_copy(update={"flags": sorted(flags, key=_prominence)})
 
 
 def _bounded(history: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, list[float]]]:

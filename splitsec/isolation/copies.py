@@ -19,7 +19,7 @@ from torch import Tensor
 from splitsec.errors import PluginError, SplitsecError, blaming
 from splitsec.isolation.host import Answer
 from splitsec.isolation.protocol import MalformedError
-from splitsec.plugins.defense import Defense, DefenseSeeds
+from splitsec.plugins.defense import Defense, DefenseStart
 from splitsec.randomness import globally_seeded
 
 ASKED, RELEASED = "images for the copy", "released by the copy"
@@ -48,11 +48,11 @@ class DefenseCopy(NamedTuple):
     """The copy of a defense that an isolated attack is granted.
 
     Attributes:
-        seeds: its process builds it from these.
+        start: what its process builds it from.
         expected: gives what such a copy releases as a client's; None for a built-in defense.
     """
 
-    seeds: DefenseSeeds
+    start: DefenseStart
     expected: Callable[[], Expected] | None = None
 
 

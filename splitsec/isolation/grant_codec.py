@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from splitsec.isolation.host import Answer
-from splitsec.plugins.defense import Defense, DefenseSeeds
+from splitsec.plugins.defense import Defense, DefenseStart
 from splitsec.plugins.grants import Form
 from splitsec.plugins.target import SplitModel
 
 
 class Builders(NamedTuple):
-    """What a guest builds by itself: models, whose state is sent, and defenses, from seeds."""
+    """What a guest builds by itself: models, whose state is sent, and defenses."""
 
     model: Callable[[], SplitModel]
-    defense: Callable[[DefenseSeeds], Defense[Any]]
+    defense: Callable[[DefenseStart], Defense[Any]]
 
 
 def encode_grant(name: str, form: Form, value: Any) -> Answer:
@@ -27,7 +27,7 @@ def encode_grant(name: str, form: Form, value: Any) -> Answer:
         name: name of the grant; its tensors are named after it.
         form: form of the grant; the guest requests answers one by one, so they have no encoding.
         value: the grant; of a defense a :class:`DefenseCopy`, of which the
-            guest gets the seeds.
+            guest gets what it begins with.
     """
     if form == "tensor":
         return Answer(None, {name: value})
@@ -38,7 +38,7 @@ def encode_grant(name: str, form: Form, value: Any) -> Answer:
     if form == "network":
         return encode_network(name, value)
     if form == "defense":
-        return Answer(list(value.seeds), {})
+        return Answer(list(value.start), {})
     assert form == "model", "answers are requested one by one"
     parts = {part: module for part, module in value._asdict().items() if module is not None}
     encoded = {part: encode_network(f"{name} {part}", module) for part, module in parts.items()}
@@ -53,7 +53,7 @@ def decode_grant(name: str, form: Form, sent: Answer, build: Builders) -> Any:
         name: name of the grant.
         form: form of the grant.
         sent: its JSON values, and tensors that include its own.
-        build: builds a new split model, with any weights, and a defense from its seeds.
+        build: builds a new split model, with any weights, and a defense from what it begins with.
     """
     if form == "tensor":
         return sent.tensors[name]
@@ -64,7 +64,7 @@ def decode_grant(name: str, form: Form, sent: Answer, build: Builders) -> Any:
     if form == "network":
         return fill_network(build.model().server, name, sent)
     if form == "defense":
-        return build.defense(DefenseSeeds(*sent.content))
+        return build.defense(DefenseStart(*sent.content))
     assert form == "model", "answers are requested one by one"
     model = build.model()
     for part, module in model._asdict().items():

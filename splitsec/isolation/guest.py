@@ -33,7 +33,7 @@ from splitsec.isolation.grant_codec import Builders, decode_grant, fill_network
 from splitsec.isolation.host import Answer
 from splitsec.isolation.protocol import Channel, ClosedError, Frame, MalformedError
 from splitsec.plugins.attack import Attack, Hijacking
-from splitsec.plugins.defense import Defense, DefenseSeeds, begin_defense
+from splitsec.plugins.defense import Defense, DefenseStart, begin_defense
 from splitsec.plugins.grants import GRANTS, ThreatModel
 from splitsec.plugins.loading import load_plugin
 from splitsec.plugins.messages import Exchange, Message
@@ -309,23 +309,23 @@ def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Chann
         server_architecture=server,
     )
 
-    def begun(seeds: DefenseSeeds) -> tuple[str, Defense[Any], torch.Generator]:
+    def begun(start: DefenseStart) -> tuple[str, Defense[Any], torch.Generator]:
         plugin = load_plugin("defense", told["defense"], told["sha256"]["defense"])
         parameters = build_parameters(
             plugin.label, plugin.cls.Parameters, told["defense_parameters"]
         )
         shapes = image, known.smashed_shape
         return plugin.label, *begin_defense(
-            plugin.label, lambda: plugin.cls(parameters), *shapes, seeds, channel.device
+            plugin.label, lambda: plugin.cls(parameters), *shapes, start, channel.device
         )
 
     def check_copy() -> None:
-        copy_ = begun(DefenseSeeds(*told["granted"]["defense"]))
+        copy_ = begun(DefenseStart(*told["granted"]["defense"]))
         given = ask(channel, ASKED)
         released = release_of_copy(*copy_, Answer(given.content, given.tensors))
         ask(channel, RELEASED, {} if released is None else {"released": released})
 
-    build = Builders(split, lambda seeds: begun(seeds)[1])
+    build = Builders(split, lambda start: begun(start)[1])
     granted = {
         name: decode_grant(name, grant.form, Answer(told["granted"][name], tensors), build)
         for name, grant in threat.grants()

@@ -14,7 +14,7 @@ from pydantic import create_model, model_validator
 from pydantic.fields import FieldInfo
 from torch import Tensor, nn
 
-from splitsec.errors import UsageError, unknown_name
+from splitsec.errors import SessionEnded, UsageError, unknown_name
 from splitsec.plugins.defense import Defense, Strength
 from splitsec.plugins.names import may_follow, names_in
 from splitsec.plugins.parameters import Parameters
@@ -81,13 +81,23 @@ class Composition(Defense[Parameters]):
     def begin(self, image: Shape, smashed: SmashedShape, generator: torch.Generator) -> None:
         """Begin each, in order, with one generator."""
         for one in self._defenses:
-            one.device = self.device
+            one.device, one.epochs, one.trains = self.device, self.epochs, self.trains
             one.begin(image, smashed, generator)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Tell each."""
+        """Tell each.
+
+        Raises:
+            SessionEnded: one of them ends the session, once all have been told.
+        """
+        ended: list[SessionEnded] = []
         for one in self._defenses:
-            one.begin_epoch(epoch)
+            try:
+                one.begin_epoch(epoch)
+            except SessionEnded as reason:
+                ended.append(reason)
+        if ended:
+            raise ended[0]
 
     def release(self, images: Tensor, smashed: Tensor) -> Tensor:
         """Let each change what the one before it would send."""
@@ -169,6 +179,7 @@ def compose(named: Mapping[str, type[Defense[Any]]]) -> type[Composition]:
             "strength": strengths[-1] if strengths else None,
             "profiles": profiles,
             "randomised": any(cls.randomised for cls in named.values()),
+            "separate": any(cls.separate for cls in named.values()),
         },
     )
 

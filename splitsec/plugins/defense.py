@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from splitsec.devices import CPU, Device
 from splitsec.errors import blaming
+from splitsec.plugins.guarantee import Guarantee
 from splitsec.plugins.parameters import Parameters
 from splitsec.randomness import globally_seeded
 from splitsec.shapes import Shape, SmashedShape
@@ -53,7 +54,11 @@ class Defense(Generic[P]):
             None for one that has no strength.
         device: where images and smashed data are; a network that the defense builds is put there.
             It is set before ``begin``.
+        epochs: how many epochs an honest session has; it is set before ``begin``.
+        trains: whether the clients train, or use a model as it is; it is set before ``begin``.
         randomised: whether ``release`` draws random numbers; records carry a flag then.
+        separate: whether it refuses a client that mixes the images of a batch, as batch
+            normalisation does.
 
     Examples:
         >>> import torch
@@ -76,7 +81,10 @@ class Defense(Generic[P]):
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     strength: ClassVar[Strength | None] = None
     randomised: ClassVar[bool] = False
+    separate: ClassVar[bool] = False
     device: Device = CPU
+    epochs: int = 1
+    trains: bool = True
 
     def __init__(self, parameters: P) -> None:
         self.parameters = parameters
@@ -124,6 +132,9 @@ class Defense(Generic[P]):
 
         Args:
             epoch: its index, from 0.
+
+        Raises:
+            SessionEnded: the client sends its images no more.
         """
 
     def penalty(self, images: Tensor, smashed: Tensor, labels: Tensor | None) -> Tensor | None:
@@ -157,6 +168,13 @@ class Defense(Generic[P]):
         """
         return gradient
 
+    def guarantee(self) -> Guarantee | None:
+        """Return what is proven of what is sent; None for no bound, as of most defenses.
+
+        It is asked of built-in defenses only: a stranger's word is no proof.
+        """
+        return None
+
 
 class Epochs:
     """Tells a defense when an epoch begins, by counting the images that whoever trains has seen.
@@ -184,24 +202,29 @@ class Epochs:
 
     def before(self, defense: Defense[Any], batch: int) -> None:
         """Count a batch of images that comes next, and tell the defense if an epoch begins."""
-        if self._seen == 0:
-            defense.begin_epoch(self._begun)
-            self._begun += 1
+        begins = self._seen == 0
+        self._begun += begins
         self._seen += batch
         if self._images - self._seen < 2:  # a batch of one image is never sent
             self._seen = 0
+        if begins:
+            defense.begin_epoch(self._begun - 1)
 
 
-class DefenseSeeds(NamedTuple):
-    """The seeds of a defense.
+class DefenseStart(NamedTuple):
+    """What a defense begins with, beside its parameters.
 
     Attributes:
-        generator: of the generator that it is given.
-        networks: of torch's global generator while it begins.
+        generator: seed of the generator that it is given.
+        networks: seed of torch's global generator while it begins.
+        epochs: number of epochs in an honest session.
+        trains: whether the clients train.
     """
 
     generator: int
     networks: int
+    epochs: int = 1
+    trains: bool = True
 
 
 def begin_defense(
@@ -209,7 +232,7 @@ def begin_defense(
     make: Callable[[], Defense[Any]],
     image: Shape,
     smashed: SmashedShape,
-    seeds: DefenseSeeds,
+    start: DefenseStart,
     device: Device,
 ) -> tuple[Defense[Any], torch.Generator]:
     """Return a defense that has begun, and its generator.
@@ -219,15 +242,15 @@ def begin_defense(
         make: makes the defense.
         image: shape of one image.
         smashed: shape of one image's smashed data.
-        seeds: its seeds.
+        start: what it begins with.
         device: where images and smashed data are.
 
     Raises:
         PluginError: it raised.
     """
-    generator = torch.Generator().manual_seed(seeds.generator)
-    with blaming(label, "begin()"), globally_seeded(seeds.networks):
+    generator = torch.Generator().manual_seed(start.generator)
+    with blaming(label, "begin()"), globally_seeded(start.networks):
         defense = make()
-        defense.device = device
+        defense.device, defense.epochs, defense.trains = device, start.epochs, start.trains
         defense.begin(image, smashed, generator)
     return defense, generator

@@ -20,6 +20,7 @@ from splitsec.metrics.score_flags import score_flags
 from splitsec.plugins.names import KINDS
 from splitsec.records.bounded import shown
 from splitsec.records.checking_scores import contradictions
+from splitsec.records.guarantees import BROKEN, is_broken
 from splitsec.records.record import FLAGS, INCOMPLETE, LABELS_SHARED, Record
 from splitsec.records.spec import RECORDED
 
@@ -268,6 +269,7 @@ def _expected(record: Record) -> dict[str, bool]:
         trivial = utility.trivial.get(utility.measure)
         if interval is not None and trivial is not None and interval[0] <= trivial:
             found[flags[not undefended]] = True
+    found[BROKEN] = is_broken(record)
     if record.leakage is None or threat is None:
         return found
     headline = dict(_sets(record)).get(record.leakage.victims)

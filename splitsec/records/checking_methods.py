@@ -12,6 +12,7 @@ from splitsec.errors import SplitsecError
 from splitsec.plugins.loading import builtin_code, load_plugin
 from splitsec.plugins.names import Kind
 from splitsec.plugins.parameters import build_parameters
+from splitsec.records.guarantees import guarantee_of
 from splitsec.records.record import Record
 
 _RANDOMISED = "randomised-defense"
@@ -42,10 +43,17 @@ def _problems(record: Record) -> Iterator[str]:
             named = ", ".join(dict.fromkeys(name for name, _ in names))
             yield f"its threat model is not that of {spec.attack}, whose source is here: {named}"
     if record.status == "ok" and _is_here("defense", record):
-        draws = load_plugin("defense", spec.defense).cls.randomised
+        plugin = load_plugin("defense", spec.defense)
+        draws = plugin.cls.randomised
         if draws != (_RANDOMISED in record.flags):
             said = "draws random numbers" if draws else "draws none"
             yield f"the source of {spec.defense} here {said}, and the flag {_RANDOMISED!r} differs"
+        own = build_parameters(plugin.label, plugin.cls.Parameters, spec.parameters["defense"])
+        u_shaped = record.session.get("labels") == "private"
+        if guarantee_of(spec, plugin.cls(own), u_shaped=u_shaped) != record.guarantee:
+            yield f"its guarantee is not what {spec.defense}, whose source is here, proves"
+    elif record.guarantee is not None:
+        yield f"it has a guarantee of {spec.defense}, whose source is not here"
 
 
 def _is_here(kind: Kind, record: Record) -> bool:

@@ -19,6 +19,7 @@ from splitsec.metrics.label_schema import LabelScores
 from splitsec.metrics.schema import VictimScores
 from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.grants import Access, ThreatModel
+from splitsec.plugins.guarantee import Guarantee
 from splitsec.records.members import MemberResult
 from splitsec.records.spec import CellSpec
 from splitsec.versioned import VersionedModel
@@ -75,6 +76,7 @@ FLAGS = {
     INCOMPLETE: "an attack of the ensemble did not apply or failed, so the worst of all "
     "is not known; the record says which, and why",
     "clamped": "over 5 % of the reconstructed values were outside [0, 1] and were clamped",
+    "guarantee-broken": "more victims were identified than the defense's epsilon permits",
     "dictated-client-settings": "the server dictated the client's batch size or learning rate",
 }
 """Every flag and what it means, in words."""
@@ -268,6 +270,7 @@ class Record(_Model):
             it reports none, and of an ensemble.
         members: the attacks of an ensemble, each by itself; empty for any other attack. Each set of
             victims is scored by the member that recovers most of it.
+        guarantee: what the defense proves of what is sent; None for no bound, as of most defenses.
         flags: names of :data:`FLAGS` that apply; read them before you believe the numbers.
         notes: sentences for readers.
         provenance: what ran where; may differ between two runs of the cell.
@@ -280,7 +283,14 @@ class Record(_Model):
         signature: of the seal, with a key that a board may trust; None if nobody signed.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("evidence", "convergence", "members", "labels", "signature")
+    later: ClassVar[tuple[str, ...]] = (
+        "evidence",
+        "convergence",
+        "members",
+        "labels",
+        "guarantee",
+        "signature",
+    )
 
     schema_version: int = SCHEMA_VERSION
     protocol: int = 3
@@ -299,6 +309,7 @@ class Record(_Model):
     history: dict[str, dict[str, list[float]]] = Field(default_factory=dict)
     convergence: tuple[Convergence, ...] = ()
     members: tuple[MemberResult, ...] = ()
+    guarantee: Guarantee | None = None
     flags: list[str] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     provenance: Provenance

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from splitsec.data.parts import Part
 from splitsec.devices import Device, Precision
-from splitsec.plugins.defense import Defense, DefenseSeeds, begin_defense
+from splitsec.plugins.defense import Defense, DefenseStart, begin_defense
 from splitsec.plugins.target import Loss, SplitModel
 from splitsec.randomness import derive_seed
 from splitsec.shapes import Shape, SmashedShape, smashed_shape_of
 from splitsec.training.client import Client
+from splitsec.training.mixing import refuse_mixing
 from splitsec.training.optimizers import make_optimizer
 from splitsec.training.release import Sender
 from splitsec.training.settings import Training
@@ -60,7 +61,7 @@ class SidePlan(BaseModel):
         learning_rate: learning rate that the server dictates, or None.
         precision: in which clients compute.
         weights: seed of the model's initial weights.
-        defenses: seeds of the defense of each client.
+        defenses: what the defense of each client begins with.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,7 +76,7 @@ class SidePlan(BaseModel):
     learning_rate: float | None
     precision: Precision = "float32"
     weights: int
-    defenses: tuple[DefenseSeeds, ...]
+    defenses: tuple[DefenseStart, ...]
 
     @property
     def names(self) -> tuple[str, str]:
@@ -143,10 +144,13 @@ class ClientSide:
         device: Device,
     ) -> None:
         self.clients = []
-        for index, (part, seeds) in enumerate(zip(parts, plan.defenses, strict=True)):
+        for index, (part, start) in enumerate(zip(parts, plan.defenses, strict=True)):
             defense, generator = begin_defense(
-                plan.defense.label, new_defense, *plan.shapes, seeds, device
+                plan.defense.label, new_defense, *plan.shapes, start, device
             )
+            if defense.separate:
+                encoder = model.client.train(plan.training.trains)
+                refuse_mixing(plan.defense.label, encoder, plan.shapes[0], device)
             sender = Sender(
                 model.client, defense, generator, index, plan.names, device, plan.precision
             )

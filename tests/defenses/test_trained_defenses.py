@@ -14,16 +14,16 @@ from splitsec.metrics.image_errors import ssim
 from splitsec.plugins.defense import Defense
 from splitsec.plugins.loading import load_plugin
 from splitsec.plugins.parameters import build_parameters
-from splitsec.shapes import Shape
+from splitsec.shapes import Shape, SmashedShape, TokenShape, VectorShape
 
 IMAGE, MAP = Shape(1, 8, 8), Shape(4, 4, 4)
 
 
-def defense_of(name: str, **given: Any) -> Any:
+def defense_of(name: str, smashed: SmashedShape = MAP, **given: Any) -> Any:
     cls = load_plugin("defense", name).cls
     made: Defense[Any] = cls(build_parameters(f"defense {name!r}", cls.Parameters, given))
     torch.manual_seed(0)
-    made.begin(IMAGE, MAP, torch.Generator().manual_seed(0))
+    made.begin(IMAGE, smashed, torch.Generator().manual_seed(0))
     return made
 
 
@@ -129,3 +129,57 @@ def test_cem_sends_bounded_values_plus_noise() -> None:
     smashed = 100 * (drawn(64, *MAP) - 0.5)
     noise = defense.release(drawn(64, *IMAGE), smashed) - torch.tanh(smashed)
     assert noise.std().item() == pytest.approx(0.05, rel=0.05)
+
+
+@pytest.mark.parametrize("shape", [MAP, TokenShape(5, 12), VectorShape(12)])
+def test_disco_sends_nothing_of_what_it_does_not_send(shape: SmashedShape) -> None:
+    defense = defense_of("disco", smashed=shape, ratio=0.75)
+    images, smashed = drawn(6, *IMAGE), drawn(6, *shape, seed=1) - 0.5
+    smashed.requires_grad_()
+    sent = defense.release(images, smashed)
+    kept = (sent != 0).movedim(2, 1) if isinstance(shape, TokenShape) else sent != 0
+    per_channel = kept.flatten(2) if kept.dim() > 2 else kept.unsqueeze(2)
+    assert (per_channel.any(2).sum(1) == (1 if shape == MAP else 3)).all()
+    assert torch.equal(sent[sent != 0], smashed[sent != 0]), "bit for bit"
+    assert not torch.signbit(sent[sent == 0]).any(), "and no sign of the others"
+    torch.autograd.backward(sent.sum())
+    assert all(one.grad is not None for one in defense.networks[0].parameters())
+    assert torch.equal(smashed.grad, (sent != 0).float())
+
+
+def test_disco_learns_to_keep_back_the_channels_that_show_the_image() -> None:
+    """Half of the channels are the image, and the others noise that serves the task as well."""
+    defense = defense_of("disco", ratio=0.5, alpha=0.9, learning_rate=0.01)
+    optimizer = torch.optim.Adam(defense.networks[0].parameters(), 0.01)
+    for step in range(250):
+        images = drawn(64, *IMAGE, seed=step)
+        pixels = nn.functional.pixel_unshuffle(images, 2) - 0.5  # four channels: all of it
+        noise = drawn(64, 2, 4, 4, seed=1000 + step) - 0.5
+        smashed = torch.cat([pixels[:, :2], noise], 1).requires_grad_()
+        optimizer.zero_grad()
+        torch.autograd.backward(defense.penalty(images, smashed, None))
+        optimizer.step()
+    assert smashed.grad is None, "the encoder learns the task alone"
+    sent = (defense.release(images, smashed) != 0).float()
+    assert sent[:, 2:].mean() > 0.9
+    assert sent[:, :2].mean() < 0.1
+
+
+def test_shredder_keeps_its_noise_at_the_level_that_was_asked_for() -> None:
+    defense = defense_of("shredder", level=2.0, tensors=3, weight=5.0)
+    (noise,) = defense.networks
+    images, smashed = drawn(64, *IMAGE), 3 * drawn(64, *MAP, seed=1)
+    due = noise.values.flatten(1).std(1, correction=0)
+    expected = 5 * (2 - due).clamp(min=0).mean().item()
+    assert defense.penalty(images, smashed, None).item() == pytest.approx(expected, rel=1e-5)
+    added = (defense.release(images, smashed) - smashed) / smashed.std()
+    apart = torch.cdist(added.flatten(1), noise.values.flatten(1)).min(1)
+    assert apart.values.max() < 0.05, "each image gets one of the tensors"
+    assert sorted(set(apart.indices.tolist())) == [0, 1, 2]
+    optimizer = torch.optim.Adam(noise.parameters(), 0.02)
+    for _ in range(300):  # a task that bears no noise at all
+        optimizer.zero_grad()
+        task = defense.release(images, smashed).sub(smashed).square().mean()
+        torch.autograd.backward(0.01 * task + defense.penalty(images, smashed, None))
+        optimizer.step()
+    assert noise.values.flatten(1).std(1).mean().item() == pytest.approx(2.0, rel=0.05)

@@ -39,6 +39,9 @@ PUTS = {
     "defenses/proxy_adversary.py": 1,
     "defenses/bottleneck.py": 1,  # its layers
     "defenses/attacker_aware.py": 1,
+    "defenses/disco.py": 2,  # what scores the channels, and its decoder
+    "defenses/shredder.py": 1,  # the noise
+    "splitsec/training/mixing.py": 1,  # drawn images
 }
 """How often a file calls ``put`` of a device."""
 

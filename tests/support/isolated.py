@@ -11,7 +11,7 @@ from splitsec.cells.cell import Cell, build_model
 from splitsec.isolation.copies import DefenseCopy
 from splitsec.isolation.proxy import IsolatedAttack
 from splitsec.plugins.attack import Attack
-from splitsec.plugins.defense import DefenseSeeds
+from splitsec.plugins.defense import DefenseStart
 from splitsec.plugins.target import smashed_shape
 from splitsec.plugins.view import ServerKnowledge, View
 
@@ -46,7 +46,7 @@ def build_attack(cell: Cell, public: int = 8) -> tuple[Attack[Any], View]:
         "defense_spec": {"name": "none", "parameters": {}},
         "defense": cell.defense.plugin.cls(cell.defense.parameters)
         if cell.isolation is None
-        else DefenseCopy(DefenseSeeds(0, 1)),
+        else DefenseCopy(DefenseStart(0, 1)),
     }
     threat = cell.attack.plugin.cls.threat_model(cell.attack.parameters)
     view = View(cell.spec.attack, threat, known, granted, cell.device)

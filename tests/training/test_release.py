@@ -9,12 +9,13 @@ import splitsec
 
 DOOR = "training/release.py"
 ELSEWHERE = {
-    # None sends anything anywhere: one tells the shape of zeros, two check a plug-in, and an
-    # attacker's stand-in encodes images of its own.
+    # None sends anything anywhere: one tells the shape of zeros, two check a plug-in, one tries a
+    # client with drawn images, and an attacker's stand-in encodes images of its own.
     "encode": {
         "plugins/target.py",
         "running/contract/check_target.py",
         "plugins/toolbox/stand_in.py",
+        "training/mixing.py",
     },
     "release": {"running/contract/check_defense.py", "plugins/toolbox/stand_in.py"},
 }

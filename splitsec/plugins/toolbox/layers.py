@@ -119,8 +119,8 @@ def normalisation(norm: Norm, channels: int) -> nn.Module:
 
     Examples:
         >>> from splitsec.plugins.toolbox.layers import normalisation
-        >>> normalisation("group", 64)
-        GroupNorm(32, 64, eps=1e-05, affine=True)
+        >>> normalisation("group", 64).num_groups
+        32
     """
     if norm == "batch":
         return nn.BatchNorm2d(channels)

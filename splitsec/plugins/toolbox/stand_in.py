@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from splitsec.errors import DivergedError, PluginError, UsageError
+from splitsec.errors import DivergedError, PluginError, SessionEnded, UsageError
 from splitsec.plugins.attack import Attack
 from splitsec.plugins.convergence import Convergence
 from splitsec.plugins.defense import Defense, Epochs
@@ -111,7 +112,8 @@ class StandIn:
             Both can be differentiated.
         """
         if self.defense is not None:
-            self._epochs.before(self.defense, len(images))
+            with suppress(SessionEnded):  # the attacker's copy goes on
+                self._epochs.before(self.defense, len(images))
         encoded, penalty = encode(self.encoder, images), None
         if self.defense is not None:
             penalty = self.defense.penalty(images, encoded.smashed, labels)

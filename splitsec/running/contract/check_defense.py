@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -186,7 +186,7 @@ def _releases(subject: Subject, image: Shape, smashed: SmashedShape) -> tuple[Te
 
 def works(subject: Subject, setting: str) -> Outcome:
     """Check that a session with the defense runs."""
-    cells = subject.resolve(**TARGETS[setting])
+    cells = subject.resolve(**_fitting(subject, TARGETS[setting]))
     record = subject.run_one(cells)
     if record.status != "ok":
         return Outcome("failed", f"{record.reason}")
@@ -200,10 +200,18 @@ def works(subject: Subject, setting: str) -> Outcome:
     return Outcome("ok", f"{record.session['honest_exchanges']} exchanges with an honest server")
 
 
+def _fitting(subject: Subject, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what to ask for, with a client that mixes no images if the defense refuses others."""
+    if not subject.cls.separate:
+        return dict(asked)
+    return {**asked, "target": f"{asked['target']},norm=group"}
+
+
 def retains_utility(subject: Subject) -> Outcome:
     """Report how much of a small segmentation model's utility the defense retains."""
-    (cell,) = subject.resolve(_LEARNS_SETTINGS, **_LEARNS)
-    (bare,) = small_cells(_LEARNS_SETTINGS, **_LEARNS)
+    learns = _fitting(subject, _LEARNS)
+    (cell,) = subject.resolve(_LEARNS_SETTINGS, **learns)
+    (bare,) = small_cells(_LEARNS_SETTINGS, **learns)
     bare = replace(bare, device=subject.device)
     defended, undefended = subject.run([cell, bare])
     if defended.status == "skipped":
