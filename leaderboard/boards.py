@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -65,18 +65,41 @@ def cost_in_words(row: Mapping[Any, Any]) -> str:
     return "unclear" if verdict == "cannot be told" else f"{verdict} {row['margin']:g}"
 
 
-def to_csv(boards: Sequence[Board]) -> str:
+class Printed(NamedTuple):
+    """A table as it is printed, of whichever rows.
+
+    Attributes:
+        title: above it.
+        notes: below it.
+        rows: as numbers.
+        words: as text.
+        measures: columns of ``words`` that are numbers with intervals.
+    """
+
+    title: str
+    notes: Sequence[str]
+    rows: pd.DataFrame
+    words: pd.DataFrame
+    measures: Sequence[str] = MEASURES
+
+
+def printed(board: Board) -> Printed:
+    """Return a board as it is printed."""
+    return Printed(board.title, board.notes, board.rows, in_words(board))
+
+
+def to_csv(boards: Sequence[Printed]) -> str:
     """Return the rows of all boards as CSV, with the board of each."""
     frames = [board.rows.assign(board=board.title) for board in boards]
     return tables.to_csv(pd.concat(frames, ignore_index=True))
 
 
-def to_json(boards: Sequence[Board]) -> str:
+def to_json(boards: Sequence[Printed]) -> str:
     """Return boards as JSON."""
     content = [
         {
             "title": board.title,
-            "notes": board.notes,
+            "notes": list(board.notes),
             "rows": json.loads(board.rows.to_json(orient="records")),
         }
         for board in boards
@@ -84,28 +107,26 @@ def to_json(boards: Sequence[Board]) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
-def to_markdown(boards: Sequence[Board]) -> str:
+def to_markdown(boards: Sequence[Printed]) -> str:
     """Return boards as Markdown tables with their notes."""
     parts = []
     for board in boards:
         notes = "".join(f"\n- {for_markdown(note)}" for note in board.notes)
-        table = (
-            tables.to_markdown(in_words(board)) if len(board.rows) else "No attack counts here.\n"
-        )
+        table = tables.to_markdown(board.words) if len(board.rows) else "No attack counts here.\n"
         parts.append(f"**{for_markdown(board.title)}**\n\n{table}{notes}")
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
-def to_latex(boards: Sequence[Board]) -> str:
+def to_latex(boards: Sequence[Printed]) -> str:
     """Return boards as LaTeX tabulars."""
     return "\n".join(
-        f"% {for_latex(board.title)}\n{tables.to_latex(in_words(board))}"
+        f"% {for_latex(board.title)}\n{tables.to_latex(board.words)}"
         for board in boards
         if len(board.rows)
     )
 
 
-FORMS: dict[str, Callable[[Sequence[Board]], str]] = {
+FORMS: dict[str, Callable[[Sequence[Printed]], str]] = {
     "csv": to_csv,
     "json": to_json,
     "markdown": to_markdown,

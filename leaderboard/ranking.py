@@ -19,7 +19,7 @@ from splitsec.leaderboard.label_notes import label_notes
 from splitsec.leaderboard.methods import Methods
 from splitsec.leaderboard.placing import placed
 from splitsec.leaderboard.rows import CLAIMED, attack_rows, counting, worst_rows
-from splitsec.leaderboard.samples import Resampler, completed, identified
+from splitsec.leaderboard.samples import Resampler, completed, identified, identified_rate
 from splitsec.leaderboard.settings import By, plugin_names, settings_of, titles_of
 from splitsec.leaderboard.worth import (
     UTILITY_FLOOR,
@@ -56,11 +56,17 @@ class RowSamples(NamedTuple):
         loss: of utility against the undefended model, paired by seed and image; None where it
             is not known.
         measure: of that utility, ``auc`` or ``jaccard``; None if the board has none.
+        retained: the share of the undefended model's utility; None where it is not known.
+        rates: per seed, the share of victims that are identified; None where it is not known.
+        records: of its cells.
     """
 
     leakage: Sample
     loss: Sample | None
     measure: str | None
+    retained: Sample | None
+    rates: Sample | None
+    records: Sequence[Record]
 
 
 class Board(NamedTuple):
@@ -193,6 +199,7 @@ def _frame(records: Sequence[Record], by: By, methods: Methods) -> pd.DataFrame:
                 "seed": one.spec.seed,
                 "leakage": leakage,
                 "identified": identified(one) if known else None,
+                "rate": identified_rate(one) if known else None,
                 "evidence": one.evidence,
                 "reason": None if leakage is not None else _reason(one, invalid),
                 "labels shared": one.labels_shared() is True,
@@ -248,7 +255,18 @@ def _boarded(
         notes += _about_intervals(group, len(seeds), resampler)
     cells = group[["key", "attack", "defense", "target"]]
     measure = next(iter(group["measure"].dropna()), None)
-    samples = {row["name"]: RowSamples(row["sample"], row.get("loss"), measure) for row in rows}
+    places = group.groupby(by.removesuffix("s"))["place"].apply(list)
+    samples = {
+        row["name"]: RowSamples(
+            row["sample"],
+            row.get("loss"),
+            measure,
+            row.get("retained sample"),
+            row.get("rates"),
+            [records[place] for place in places[row["name"]]],
+        )
+        for row in rows
+    }
     if claimant is not None:
         for row, reason in zip(rows, reasons, strict=True):
             row |= {"evidence": CLAIMED, "reason": reason}  # what it is worth is not judged

@@ -65,6 +65,11 @@ def worst_rows(
         if seeds is not None:
             table = table.reindex(index=seeds, columns=attacks)
         row = _row(str(name), cells, table) | {"sample": _sample(cells, table, resampler, np.max)}
+        rates = _pivot(cells, "attack", "rate")
+        if seeds is not None:
+            rates = rates.reindex(index=seeds, columns=attacks)
+        known = rates.notna().to_numpy().all()
+        row["rates"] = Sample(rates.max(axis=1).to_numpy(float)) if known else None
         row["worst attack"] = None if row["reason"] else str(table.mean().idxmax())
         rows.append(row | columns_of("utility", _utility(cells, resampler)))
     return rows
@@ -94,7 +99,13 @@ def attack_rows(
 
 def _leakages(cells: pd.DataFrame, across: str) -> pd.DataFrame:
     """Return leakage by seed and ``across``, which is ``attack`` or ``defense``."""
-    return cells.pivot_table(index="seed", columns=across, values="leakage", dropna=False)
+    return _pivot(cells, across, "leakage")
+
+
+def _pivot(cells: pd.DataFrame, across: str, values: str) -> pd.DataFrame:
+    return cells.astype({values: float}).pivot_table(
+        index="seed", columns=across, values=values, dropna=False
+    )
 
 
 def _sample(

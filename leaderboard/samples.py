@@ -62,6 +62,20 @@ def identified(record: Record) -> float | None:
     return max(found, default=None)
 
 
+def identified_rate(record: Record) -> float | None:
+    """Return the share of victims that are identified, the larger of both victims'.
+
+    None where identification was not measured.
+    """
+    found = [
+        max(scores.privacy.identification.structure, scores.privacy.identification.pixel)
+        for name in _SETS
+        if (scores := getattr(record.victims, name, None)) is not None
+        and scores.privacy.identification.gallery >= 2
+    ]
+    return max(found, default=None)
+
+
 class CellImages(NamedTuple):
     """What is known of single images of one cell.
 

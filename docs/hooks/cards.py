@@ -17,7 +17,7 @@ from typing import Any, cast
 import pandas as pd
 
 from splitsec.leaderboard import tables
-from splitsec.leaderboard.boards import to_markdown
+from splitsec.leaderboard.boards import printed, to_markdown
 from splitsec.leaderboard.ranking import rank
 from splitsec.plugins.description import parameters_of, strength_of, text_of, threat_models_of
 from splitsec.plugins.grants import ThreatModel
@@ -72,7 +72,7 @@ def flags() -> str:
 
 def boards(track: str) -> str:
     """Return the boards of a track's published records, as ``splitsec leaderboard`` prints them."""
-    return to_markdown(rank(load_records([RECORDS / track]), "defenses"))
+    return to_markdown([printed(one) for one in rank(load_records([RECORDS / track]), "defenses")])
 
 
 def cards(kind: Kind) -> str:

@@ -15,8 +15,9 @@ from splitsec.cli.saying import say, say_left_out, say_lines
 from splitsec.cli.share import Share
 from splitsec.errors import UsageError
 from splitsec.escaping import one_line
-from splitsec.leaderboard.boards import FORMS, MEASURES, in_words
-from splitsec.leaderboard.ranking import Board, rank
+from splitsec.leaderboard import families
+from splitsec.leaderboard.boards import FORMS, Printed, printed
+from splitsec.leaderboard.ranking import rank
 from splitsec.leaderboard.settings import By
 from splitsec.leaderboard.worth import UTILITY_FLOOR, Rules
 from splitsec.records.index import load_brief_records
@@ -36,10 +37,10 @@ _WIDE = 120  # columns of a terminal in which measures and their intervals share
 @click.argument("records", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option(
     "--by",
-    type=click.Choice(["defenses", "attacks", "targets"]),
+    type=click.Choice(["defenses", "families", "attacks", "targets"]),
     default="defenses",
     show_default=True,
-    help="What is ranked.",
+    help="What is ranked; a family is a defense at several strengths.",
 )
 @click.option(
     "--format",
@@ -100,6 +101,10 @@ def command(
     rank; rows that are incomplete, invalid or below the floor of utility are shown without one. A
     defense's cost is within the margin only if its whole interval is.
 
+    A family is judged by what it leaks at 95 % of the undefended model's utility, read off a
+    falling curve through all of its strengths, and is compared with the undefended model and with
+    Gaussian noise.
+
     A claimed number is the submitter's own: nobody here has run its cell again. Claims have tables
     of their own, without ranks, and change no other number. A name with a hash is of another source
     than the method of that name here. Of several records of one cell, that of the first folder
@@ -121,12 +126,20 @@ def command(
         ]
         if form == "records":
             return _publish(found, output, signer_for(key, output))
+        if by == "families":
+            raise UsageError("--by families is printed; --format html shows the other rankings")
         return _write_page(found, cast(By, by), output, Rules(floor, margin))
     brief = load_brief_records(records, _announce, keys)
     known = [one for one in brief if _counts(one, only_verified)]
-    boards = rank(known, cast(By, by), floor, margin)
-    if not boards:
-        return _empty()
+    if by == "families":
+        boards = [families.printed(board) for board in families.family_boards(known, margin)]
+        if not boards:
+            say("no family: no defense has cells beside the same undefended ones", err=True)
+            return Exit.EMPTY
+    else:
+        boards = [printed(board) for board in rank(known, cast(By, by), floor, margin)]
+        if not boards:
+            return _empty()
     if form == "table":
         _print(boards)
     else:
@@ -170,7 +183,7 @@ def _publish(found: Sequence[StoredRecord], output: Path, signer: Signer | None)
     return Exit.OK
 
 
-def _print(boards: Sequence[Board]) -> None:
+def _print(boards: Sequence[Printed]) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -179,8 +192,8 @@ def _print(boards: Sequence[Board]) -> None:
 
     console = result_console()
     for board in boards:
-        words = in_words(board)
-        measured = [name for name in MEASURES if name in words]
+        words = board.words
+        measured = [name for name in board.measures if name in words]
         if not len(words):
             console.print(Text(board.title, style="bold"))
             console.print("  nothing to rank: no attack counts here")
@@ -204,7 +217,8 @@ def _print(boards: Sequence[Board]) -> None:
                 # A name in parts would be no name: that of the row, and of the attack in it.
                 # One that takes the place of the others is in parts all the same.
                 no_wrap=(column in ("", "leakage") and _widest(words[column]) <= console.width // 3)
-                or (wide and column in measured),
+                or (wide and column in measured)
+                or column in ("identified", "strength"),
             )
         for values in words.values.tolist():
             table.add_row(*values)
@@ -221,8 +235,12 @@ def _widest(cells: pd.Series[str]) -> int:
 
 
 def _narrow(words: pd.DataFrame, measured: Sequence[str]) -> pd.DataFrame:
-    """Return text for a narrow terminal: intervals, attacks and costs go below the measures."""
-    rules = {name: {r" \((.*)\)$": r"\n\1"} for name in measured}
+    """Return text for a narrow terminal: intervals, attacks and costs go below the measures.
+
+    What only a wide one has room for is in the other formats, too.
+    """
+    words = words.drop(columns=["area", "time"], errors="ignore")
+    rules = {name: {r" \((.*)\)$": r"\n\1"} for name in measured if name in words}
     words = words.replace(rules, regex=True)
     for name in {"", "worst attack"} & set(words):
         # Parameters go below a long name; a line is a name or a parameter, whole.
@@ -234,7 +252,11 @@ def _narrow(words: pd.DataFrame, measured: Sequence[str]) -> pd.DataFrame:
         attack = words.pop("worst attack")
         by = "by " if attack.str.len().max() <= _SHORT else "by\n"
         words["leakage"] += (f"\n{by}" + attack).where(attack != "-", "")
-    names = {"Pareto front": "on\nfront"}
+    names = {
+        "Pareto front": "on\nfront",
+        "against none": "against\nnone",
+        "against noise": "against\nnoise",
+    }
     if "cost" in words:
         cost = words.pop("cost")
         words["retained"] += ("\n" + cost).where(cost != "-", "")
