@@ -30,7 +30,7 @@ class Dropout(Defense[DropoutParameters]):
     """Sends zero in place of a random share of the values."""
 
     Parameters: ClassVar[type[DropoutParameters]] = DropoutParameters
-    strength: ClassVar[Strength] = Strength("rate", (0.5, 0.75, 0.9, 0.95, 0.98, 0.99))
+    strength: ClassVar[Strength] = Strength("rate", (0.5, 0.75, 0.9, 0.97, 0.99, 0.997, 0.999))
     randomised: ClassVar[bool] = True
 
     def begin(self, image: Shape, smashed: SmashedShape, generator: Generator) -> None:

@@ -63,7 +63,7 @@ class Shredder(Defense[ShredderParameters]):
     """Adds one of several tensors of noise that have learned the task."""
 
     Parameters: ClassVar[type[ShredderParameters]] = ShredderParameters
-    strength: ClassVar[Strength] = Strength("level", (0.25, 0.5, 1.0, 2.0, 4.0, 8.0))
+    strength: ClassVar[Strength] = Strength("level", (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0))
     randomised: ClassVar[bool] = True
 
     def begin(self, image: Shape, smashed: SmashedShape, generator: Generator) -> None:

@@ -39,7 +39,7 @@ class TopK(Defense[TopKParameters]):
     """Sends the values of largest magnitude of each image, or some of them and a few others."""
 
     Parameters: ClassVar[type[TopKParameters]] = TopKParameters
-    strength: ClassVar[Strength] = Strength("share", (0.3, 0.1, 0.03, 0.01, 0.003))
+    strength: ClassVar[Strength] = Strength("share", (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003))
     randomised: ClassVar[bool] = True
 
     def begin(self, image: Shape, smashed: SmashedShape, generator: Generator) -> None:

@@ -112,7 +112,7 @@ def to_markdown(boards: Sequence[Printed]) -> str:
     parts = []
     for board in boards:
         notes = "".join(f"\n- {for_markdown(note)}" for note in board.notes)
-        table = tables.to_markdown(board.words) if len(board.rows) else "No attack counts here.\n"
+        table = tables.to_markdown(board.words) if len(board.rows) else "Nothing to rank.\n"
         parts.append(f"**{for_markdown(board.title)}**\n\n{table}{notes}")
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 

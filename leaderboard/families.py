@@ -21,6 +21,7 @@ import pandas as pd
 from splitsec.leaderboard.boards import Printed
 from splitsec.leaderboard.placing import columns_of
 from splitsec.leaderboard.ranking import Board, RowSamples, rank
+from splitsec.leaderboard.worth import UNKNOWN_WORTH
 from splitsec.metrics.figures import SHARE, Estimate
 from splitsec.metrics.frontier import Curve
 from splitsec.metrics.intervals import LEVEL, MINIMUM_SEEDS
@@ -128,23 +129,29 @@ def family_boards(records: Iterable[Record], margin: float | None = None) -> lis
         margin: see :func:`splitsec.leaderboard.ranking.rank`.
 
     Returns:
-        Rows have ``name``, ``strengths`` (their number), and for each share of :data:`SHARES` such
+        Rows have ``name``, ``strengths`` (their number), and for each share of :data:`SHARES`, such
         as 95: ``leakage at 95`` with its interval, ``identified at 95`` and ``strength at 95``,
         missing where no strength that was tried retains so much; then ``area``, the mean leakage
         between 50 and 100 % retained, ``against none`` and ``against noise`` (the difference at the
         first share, with ``... verdict``: ``lower``, ``higher`` or ``cannot be told``), and
         ``time``, how often as long an exchange takes as undefended. Those that leak least at the
-        first share come first.
+        first share come first. A board without rows has a note that says why.
     """
-    boards = [one for one in rank(filter(is_official, records), "defenses", margin=margin)]
     grouped: dict[str, list[Board]] = {}
-    for board in boards:
+    apart: list[FamilyBoard] = []
+    for board in rank(filter(is_official, records), "defenses", margin=margin):
         none = board.samples.get("none")
-        if none is not None and none.retained is not None and len(none.leakage.per_seed):
-            grouped.setdefault(f"{board.access} {_but_for_cut(none.records[0].spec)}", []).append(
-                board
-            )
-    return [made for one in grouped.values() if (made := _made(one)).families]
+        if none is None or not len(none.leakage.per_seed):
+            why = "it has no undefended cells that are complete"
+        elif none.retained is None:
+            why = next(one for one in board.notes if one.startswith(UNKNOWN_WORTH))
+        else:
+            key = f"{board.access} {_but_for_cut(none.records[0].spec)}"
+            grouped.setdefault(key, []).append(board)
+            continue
+        apart.append(FamilyBoard(board.title, board.access, (), pd.DataFrame(), [why]))
+    made = [_made(one) for one in grouped.values()]
+    return [*(one for one in made if one.families), *apart]
 
 
 def _but_for_cut(spec: CellSpec) -> str:

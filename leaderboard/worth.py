@@ -17,6 +17,9 @@ from splitsec.metrics.two_level import Sample, over_seeds_and_images
 from splitsec.records.record import Record
 from splitsec.records.wording import MARGINS
 
+UNKNOWN_WORTH = "what a defense retains of the utility is not shown"
+"""How a note begins that says why."""
+
 CLEAR = 3
 """Standard errors by which the undefended model must beat the trivial predictor."""
 
@@ -202,7 +205,7 @@ def add_worth(
     undefended = group[group["defense"] == "none"]
     why_not = doubt(undefended.groupby("seed")[["utility", "trivial", "error"]].first())
     if why_not is not None and rows:
-        notes.append(f"what a defense retains of the utility is not shown: {why_not}")
+        notes.append(f"{UNKNOWN_WORTH}: {why_not}")
     measure = next(iter(group["measure"].dropna()), "auc")
     margin = MARGINS[measure] if rules.margin is None else rules.margin
     by_colour = solved_by_colour(group, margin)  # a note says so; no cost is judged then

@@ -134,8 +134,7 @@ def command(
     if by == "families":
         boards = [families.printed(board) for board in families.family_boards(known, margin)]
         if not boards:
-            say("no family: no defense has cells beside the same undefended ones", err=True)
-            return Exit.EMPTY
+            return _empty()
     else:
         boards = [printed(board) for board in rank(known, cast(By, by), floor, margin)]
         if not boards:
@@ -196,7 +195,7 @@ def _print(boards: Sequence[Printed]) -> None:
         measured = [name for name in board.measures if name in words]
         if not len(words):
             console.print(Text(board.title, style="bold"))
-            console.print("  nothing to rank: no attack counts here")
+            console.print("  nothing to rank")
         wide = console.width >= _WIDE
         if not wide:
             words = _narrow(words, measured)

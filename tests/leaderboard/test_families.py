@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from splitsec.cli.exit_codes import Exit
 from splitsec.cli.leaderboard import command
 from splitsec.errors import UsageError
+from splitsec.leaderboard.boards import FORMS
 from splitsec.leaderboard.families import DEEPER, FamilyBoard, family_boards, printed
 from splitsec.records.record import Record
 from splitsec.records.store import record_folder, write_record
@@ -196,10 +196,23 @@ def test_the_command_prints_families(tmp_path: Path) -> None:
         raise run(tmp_path, "--by", "families", "--format", "html", "--output", "x").exception
 
 
-def test_records_without_an_undefended_model_have_no_families(tmp_path: Path) -> None:
-    for record in records_of({"gaussian-noise": ("sigma", NOISE)}):
+def test_a_board_without_families_says_why(tmp_path: Path) -> None:
+    records = records_of({"gaussian-noise": ("sigma", NOISE)})
+    for record in records:
         if record.spec.defense != "none":
             write_record(record_folder(tmp_path, record), record)
-    result = run(tmp_path, "--by", "families")
-    assert "no family: no defense has cells beside the same undefended ones" in result.output
-    assert result.return_value == Exit.EMPTY
+    said = run(tmp_path, "--by", "families").output
+    assert "nothing to rank\n  it has no undefended cells that are complete" in said
+    worthless = records_of({"gaussian-noise": ("sigma", {1: (0.4, 0.0)})}, {5: 0.8})
+    worthless = [
+        one.model_copy(update={"utility": one.utility.model_copy(update={"auc": 0.51})})
+        for one in worthless
+        if one.utility is not None
+    ]
+    board = only(worthless)
+    assert board.notes[0].startswith("what a defense retains of the utility is not shown: undef")
+    assert "Nothing to rank." in in_all_forms(board)
+
+
+def in_all_forms(board: FamilyBoard) -> str:
+    return "".join(form([printed(board)]) for form in FORMS.values())

@@ -34,7 +34,7 @@ class AdditiveNoise(Defense[NoiseParameters]):
     """Base class of defenses that add noise to every value that is sent."""
 
     Parameters: ClassVar[type[NoiseParameters]] = NoiseParameters
-    strength: ClassVar[Strength] = Strength("sigma", (0.25, 0.5, 1.0, 2.0, 4.0, 8.0))
+    strength: ClassVar[Strength] = Strength("sigma", (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0))
     randomised: ClassVar[bool] = True
 
     def begin(self, image: Shape, smashed: SmashedShape, generator: Generator) -> None:
