@@ -25,6 +25,10 @@ _COMMANDS = {
         "splitsec.cli.audit",
         "Attack a model of your own, on your own images, and write a report.",
     ),
+    "decide": (
+        "splitsec.cli.decide",
+        "Find a cut, a defense and a strength that keep your limits.",
+    ),
     "inspect": (
         "splitsec.cli.inspect",
         "Look at your images before any run: classes, patients, copies, suspicious files.",
