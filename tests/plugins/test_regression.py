@@ -16,6 +16,7 @@ from splitsec.plugins.toolbox.regression import (
     Known,
     RegressionParameters,
     Regressor,
+    _System,
     regress,
 )
 
@@ -169,3 +170,16 @@ def test_kept_images_follow_from_the_other_pairs(form: Any, width: int) -> None:
     due = alone._predict(alone.features(kept.smashed) - centre).clamp(0, 1)
     torch.testing.assert_close(made.kept_images.flatten(1), due, atol=1e-5, rtol=0)
     assert regress(given, pairs, torch.Generator(), "demo").kept_images is None
+
+
+@pytest.mark.parametrize("lost", [1e-6, 1e-2, 3.0])
+def test_what_rounding_takes_from_the_penalty_is_added_again(lost: float) -> None:
+    """Collapsed smashed data, behind a strong defense, have products that round below zero."""
+    directions, _ = torch.linalg.qr(torch.rand(6, 6, dtype=torch.float64))
+    sizes = torch.tensor([1e3, 1.0, 0.0, 0.0, 0.0, -lost], dtype=torch.float64)
+    system = _System(directions @ torch.diag(sizes) @ directions.T, torch.ones(6, 2))
+    solved = system.solved(1e-7)
+    assert torch.isfinite(solved).all()
+    added = (system.right.double() - system.matrix @ solved) / solved
+    assert added.min().item() == pytest.approx(added.max().item(), rel=1e-6), "a penalty"
+    assert lost < added.mean() < 20 * lost + 2e-4

@@ -8,6 +8,7 @@ that of Rasmussen and Williams, "Gaussian Processes for Machine Learning", MIT P
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,6 +32,7 @@ _CHOICE_PAIRS = 1000  # by which form, width and strength are chosen
 _FINALISTS = 2  # kernels that are compared on all pairs
 _DIRECTIONS = 64  # at random, along which images are compared for the choice
 _AT_ONCE = 256
+_LEAST_MORE = 1e-4  # is added to a penalty where rounding takes it away, then ten times as much
 
 
 class RegressionParameters(Parameters):
@@ -159,9 +161,11 @@ class _System(NamedTuple):
         matrix = self.matrix.clone()
         matrix.diagonal().add_(strength)
         factor, failed = torch.linalg.cholesky_ex(matrix)
-        if failed:  # rounding made it indefinite
-            matrix.diagonal().add_(1e-4)
-            factor = torch.linalg.cholesky(matrix)
+        more = _LEAST_MORE
+        while failed and more < math.inf:  # rounding made it indefinite
+            matrix.diagonal().add_(more)
+            factor, failed = torch.linalg.cholesky_ex(matrix)
+            more *= 10
         del matrix  # it is as large as the factor
         made: Tensor = factor.new_empty(self.right.shape)
         for columns in range(0, made.shape[1], _AT_ONCE):
