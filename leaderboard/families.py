@@ -197,7 +197,7 @@ def _families(board: Board, with_cut: bool, notes: list[str]) -> Iterator[Family
             continue
         whole = samples.retained is not None and len(samples.retained.per_seed) == seeds
         if not whole or len(samples.leakage.per_seed) != seeds:
-            notes.append(f"{name} is left out: not all of its cells have a leakage and a utility")
+            notes.append(f"not all cells of {name} have a leakage and a utility, so it is left out")
             continue
         methods.setdefault(name.partition(":")[0], []).append(samples)
     for label, rows in methods.items():
@@ -352,10 +352,41 @@ def _compare(families: Sequence[Family], rows: Sequence[dict[str, Any]], notes: 
 
 
 def printed(board: FamilyBoard) -> Printed:
-    """Return a board of families as it is printed."""
-    words = pd.DataFrame([_line(row) for row in board.rows.to_dict("records")])
+    """Return a board of families as it is printed, with its answer below it."""
     measures = [*(_leaked(share) for share in SHARES), "area"]
-    return Printed(board.title, board.notes, board.rows, words, measures)
+    notes = [*([answer(board)] if board.families else []), *board.notes]
+    return Printed(board.title, notes, board.rows, words_of(board), measures)
+
+
+def words_of(board: FamilyBoard) -> pd.DataFrame:
+    """Return a board's rows as text."""
+    return pd.DataFrame([_line(row) for row in board.rows.to_dict("records")])
+
+
+def answer(board: FamilyBoard) -> str:
+    """Return which family leaks least where it retains 95 % of the utility, and how surely."""
+    first, count = _percent(), len(board.families)
+    rows = board.rows.to_dict("records")
+    several = f"{count} families" if count > 1 else "the one family"
+    where = f"at {first} % of the utility"
+    reached = [row for row in rows if not pd.isna(row[f"strength at {first}"])]
+    shown = [row for row in reached if row["against none verdict"] == "lower"]
+    seeds = len(board.families[0].undefended.leakage.per_seed)
+    if not shown and (seeds >= MINIMUM_SEEDS or not reached):
+        return f"{where}, none of {several} is shown to leak less than the undefended model"
+    best = (shown or reached)[0]
+    figure = with_interval(*(best[f"leakage at {first}{end}"] for end in _ENDS))
+    undefended = board.families[rows.index(best)].undefended.leakage.mean
+    rate = best[f"identified at {first}"]
+    found = "" if pd.isna(rate) else f", with {rate:.0%} of the patients identified"
+    told = f"fewer than {MINIMUM_SEEDS} seeds show nothing of other seeds"
+    if shown:
+        are = "is" if len(shown) == 1 else "are"
+        told = f"{len(shown)} of {several} {are} shown to leak less than that"
+    return (
+        f"{where}, {best['name']} leaks least: {figure}{found}; undefended it is "
+        f"{undefended:.2f}; {told}"
+    )
 
 
 def _leaked(share: float) -> str:
@@ -368,14 +399,13 @@ _VERDICTS = {"lower": "less", "higher": "more", "cannot be told": "unclear"}
 def _line(row: Mapping[Any, Any]) -> dict[str, str]:
     line = {"": str(row["name"])}
     first = _percent()
-    rate = row[f"identified at {first}"]
-    line["identified"] = "-" if pd.isna(rate) else f"{rate:.0%}"
+    rate, strength = row[f"identified at {first}"], row[f"strength at {first}"]
+    line["identified"] = "-" if pd.isna(rate) or pd.isna(strength) else f"{rate:.0%}"
     for share in SHARES:
         percent = _percent(share)
         figure = with_interval(*(row[f"leakage at {percent}{end}"] for end in _ENDS))
         reached = not pd.isna(row[f"strength at {percent}"])
         line[_leaked(share)] = figure if reached else "not reached"
-    strength = row[f"strength at {first}"]
     line["strength"] = "-" if pd.isna(strength) else f"{strength:.3g}"
     for name in ("none", "noise"):
         line[f"against {name}"] = _VERDICTS.get(str(row.get(f"against {name} verdict")), "-")

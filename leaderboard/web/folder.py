@@ -18,7 +18,7 @@ from plotly.offline import get_plotlyjs
 from splitsec.errors import DataError, OutputError, UsageError
 from splitsec.escaping import all_text, for_json
 from splitsec.leaderboard.settings import By, plugin_names
-from splitsec.leaderboard.web import content, gallery
+from splitsec.leaderboard.web import content, front, gallery
 from splitsec.leaderboard.web.citation import bibtex
 from splitsec.leaderboard.web.publication import (
     PICTURES,
@@ -181,7 +181,8 @@ def _write_index(
     boards = [
         table for groups in rankings.values() for tables in groups.values() for table in tables
     ]
-    charts = {table.key: drawn for table in boards if (drawn := content.chart(table))}
+    fronts, curves = front.answers(records, rules.margin)
+    charts = {table.key: drawn for table in boards if (drawn := content.chart(table))} | curves
     flags = gallery.flag_words(records)
     data = {
         "floor": rules.floor,
@@ -200,6 +201,7 @@ def _write_index(
         open=by,
         floor=rules.floor,
         rankings=rankings,
+        fronts=fronts,
         charts=charts,
         flags=flags,
         counts={

@@ -160,7 +160,7 @@ def test_a_strength_that_is_not_complete_is_left_out_and_named() -> None:
     )
     assert board.families[0].strengths[-1].value == 4
     assert board.notes[0] == (
-        "gaussian-noise:sigma=8 is left out: not all of its cells have a leakage and a utility"
+        "not all cells of gaussian-noise:sigma=8 have a leakage and a utility, so it is left out"
     )
 
 

@@ -305,3 +305,20 @@ def test_without_scripts_the_rankings_are_there(browser: Browser, built: Built) 
     assert opened.locator("noscript").inner_text()
     assert not opened.locator(".filters").first.is_visible()
     context.close()
+
+
+def test_it_opens_with_what_a_reader_came_for(page: Page) -> None:
+    fronts = page.locator("#answer .front")
+    assert fronts.count() > 0
+    first = fronts.first
+    said = first.locator(".answer").inner_text()
+    assert said.startswith("At 95 % of the utility, ")
+    assert first.locator("tbody th").count() == first.locator("tbody tr").count() > 0
+    first.locator(".plot").scroll_into_view_if_needed()
+    page.wait_for_selector("#answer .plot .scatterlayer")
+    page.set_viewport_size({"width": 390, "height": 800})
+    head, table = first.locator("tbody th").first, first.locator(".scroll")
+    table.evaluate("one => one.scrollTo(400, 0)")
+    box = head.bounding_box()
+    assert box is not None
+    assert 0 <= box["x"] < 60, "the name stays where it can be seen"

@@ -61,8 +61,8 @@ splitsec.charts = (() => {
       const symbol = undefended ? "x-thin" : SYMBOLS[number % SYMBOLS.length];
       const first = points[0].name;
       return {
-        name: plain(points.length > 1 ? `${first.split(/[: ]/)[0]}, ${points.length} strengths` : first),
-        mode: points.length > 1 ? "lines+markers+text" : "markers",
+        name: plain(points.length > 1 ? `${first.replace(/[: ][^:]*$/, "")}, ${points.length} strengths` : first),
+        mode: points.length === 1 ? "markers" : chart.marked ? "lines+markers" : "lines+markers+text",
         x: points.map((point) => point.x[0]), y: points.map((point) => point.y[0]),
         error_x: whiskers(points, "x", tint), error_y: whiskers(points, "y", tint),
         line: { color: tint, width: 1.5 },
@@ -93,8 +93,15 @@ splitsec.charts = (() => {
       legend: narrow
         ? { orientation: "h", x: 0, y: -0.22, yanchor: "top" }
         : { x: 1.02, y: 1, yanchor: "top" },
-      xaxis: { title: { text: plain(chart.across) }, range: range(chart.points, "x", 0, 1) },
+      xaxis: {
+        title: { text: plain(chart.across) },
+        range: range(chart.points, "x", 0, 1).map((end, last) => (chart.marked && !last ? 0.47 : end)),
+      },
       yaxis: { title: { text: "leakage" }, range: range(chart.points, "y", 0, 1) },
+      shapes: chart.marked ? [{
+        type: "line", x0: chart.marked, x1: chart.marked, yref: "paper", y0: 0, y1: 1,
+        line: { color: colour("muted"), width: 1.2, dash: "dash" },
+      }] : [],
       hovermode: "closest",
     }), SETTINGS);
   }
