@@ -146,7 +146,7 @@ def family_boards(records: Iterable[Record], margin: float | None = None) -> lis
         elif none.retained is None:
             why = next(one for one in board.notes if one.startswith(UNKNOWN_WORTH))
         else:
-            key = f"{board.access} {_but_for_cut(none.records[0].spec)}"
+            key = f"{board.access} {_but_for_cut(none.records[0])}"
             grouped.setdefault(key, []).append(board)
             continue
         apart.append(FamilyBoard(board.title, board.access, (), pd.DataFrame(), [why]))
@@ -154,12 +154,15 @@ def family_boards(records: Iterable[Record], margin: float | None = None) -> lis
     return [*(one for one in made if one.families), *apart]
 
 
-def _but_for_cut(spec: CellSpec) -> str:
+def _but_for_cut(record: Record) -> str:
     """Return what undefended models at several cuts share, as text."""
+    spec = record.spec
     values = spec.model_dump(mode="json")
     left_out = ("cut", "cut_name", "seed", "threads", "changed", "attack", "defense")
     kept = {name: value for name, value in values.items() if name not in left_out}
     kept["parameters"] = {name: spec.parameters.get(name) for name in ("target", "data")}
+    kept |= {"protocol": record.protocol, "images": record.data.get("sha256")}
+    kept["source"] = record.provenance.plugins.get("target", {}).get("code")
     return json.dumps(kept, sort_keys=True)
 
 

@@ -45,8 +45,8 @@ def print_closing(
     if 1 < len(rows) <= _MOST:
         _print_rows(rows, console)
     if not any(row.undefended for row in rows):
-        undefended = _undefended([*done[0].provenance.command])
-        _say_next(f"what it leaks and is worth without a defense: {undefended}", console)
+        without = undefended([*done[0].provenance.command])
+        _say_next(f"what it leaks and is worth without a defense: {without}", console)
     if not reports:
         said = f"a report for the person who decides: splitsec report {shlex.quote(str(output))}"
         _say_next(said, console)
@@ -87,11 +87,18 @@ def _say_next(text: str, console: Console) -> None:
     console.print(Text(one_line(f"next: {text}")), soft_wrap=True)
 
 
-def _undefended(words: list[str]) -> str:
-    if "--defense" in words[:-1]:
-        words[words.index("--defense") + 1] = "none"
-        return shlex.join(words)
-    return "the same with --defense none"
+def undefended(words: list[str]) -> str:
+    """Return a command without its defense, and without what it says of that defense."""
+    if "--defense" not in words[:-1]:
+        return "the same with --defense none"
+    words[words.index("--defense") + 1] = "none"
+    kept: list[str] = []
+    for word in words:
+        if word.startswith("defense.") and kept and kept[-1] in ("--set", "--sweep"):
+            kept.pop()
+        else:
+            kept.append(word)
+    return shlex.join(kept)
 
 
 def _before(record: Record, output: Path) -> Iterator[Record]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
 from splitsec.cli import run
+from splitsec.cli.closing import undefended
 
 TINY = [
     "eval",
@@ -73,3 +75,14 @@ def test_no_attack_has_nothing_to_report(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert "next:" not in said(capsys, tmp_path, "--attack", "none")
+
+
+def test_the_command_that_is_named_next_runs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["splitsec", *TINY, "--output", str(tmp_path), "--defense", "gaussian-noise"]
+    words += ["--sweep", "defense.gaussian-noise.sigma=1,2"]
+    words += ["--set", "defense.gaussian-noise.unit=absolute"]
+    assert run(words[1:]) == 0
+    assert run(shlex.split(undefended(words))[1:]) == 0
+    assert "transport against none" in capsys.readouterr().out

@@ -216,3 +216,22 @@ def test_a_board_without_families_says_why(tmp_path: Path) -> None:
 
 def in_all_forms(board: FamilyBoard) -> str:
     return "".join(form([printed(board)]) for form in FORMS.values())
+
+
+def test_protocols_and_images_are_never_mixed() -> None:
+    records = records_of({"gaussian-noise": ("sigma", NOISE)})
+    older = [
+        one.model_copy(update={"protocol": 4, "cell_id": f"{number + 500:064x}"})
+        for number, one in enumerate(records)
+    ]
+    others = [
+        one.model_copy(
+            update={"data": {**one.data, "sha256": "ab" * 32}, "cell_id": f"{number + 900:064x}"}
+        )
+        for number, one in enumerate(records)
+    ]
+    boards = family_boards([*records, *older, *others])
+    assert [[family.name for family in board.families] for board in boards] == [
+        ["gaussian-noise"]
+    ] * 3
+    assert sum("protocol 4" in board.title for board in boards) == 1
