@@ -58,6 +58,7 @@ def plan_of(cell: Cell, data: Data, smashed: SmashedShape, learning_rate: float 
         training=cell.spec.training,
         learning_rate=learning_rate,
         precision=cell.spec.precision,
+        fakes_labels="defense" not in cell.descriptions and cell.defense.plugin.cls.fakes_labels,
         weights=derive_seed("initialisation", **cell.client_key()),
         defenses=tuple(defense_start(cell, "defense", client=client) for client in clients),
     )

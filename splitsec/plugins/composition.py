@@ -118,6 +118,12 @@ class Composition(Defense[Parameters]):
         penalties = [one for one in given if one is not None]
         return sum(penalties[1:], penalties[0]) if penalties else None
 
+    def send_labels(self, labels: Tensor, step: int) -> Tensor:
+        """Let each change the labels that are sent."""
+        for one in self._defenses:
+            labels = one.send_labels(labels, step)
+        return labels
+
     def receive(self, gradient: Tensor, step: int, labels: Tensor) -> Tensor:
         """Let each inspect or change the gradient."""
         for one in self._defenses:
@@ -180,6 +186,7 @@ def compose(named: Mapping[str, type[Defense[Any]]]) -> type[Composition]:
             "profiles": profiles,
             "randomised": any(cls.randomised for cls in named.values()),
             "separate": any(cls.separate for cls in named.values()),
+            "fakes_labels": any(cls.fakes_labels for cls in named.values()),
         },
     )
 

@@ -39,9 +39,10 @@ class Defense(Generic[P]):
     """Base class of defenses: override the hooks that you need; the others do nothing.
 
     The hooks run on the client, in this order for each batch: ``release`` changes what is sent,
-    ``receive`` sees the server's answer, ``penalty`` adds a loss of the client's own. Before the
-    first batch of an epoch ``begin_epoch`` is called. A defense that is not built in runs in the
-    clients' process, which holds their images and labels and nothing else.
+    ``send_labels`` the labels that go with it, ``receive`` sees the server's answer, ``penalty``
+    adds a loss of the client's own. Before the first batch of an epoch ``begin_epoch`` is called. A
+    defense that is not built in runs in the clients' process, which holds their images and labels
+    and nothing else.
 
     Every client has its own defense object. After the session the framework calls ``release``
     for the victims' smashed data and for the utility, so it must behave there as in training.
@@ -57,6 +58,8 @@ class Defense(Generic[P]):
         epochs: how many epochs an honest session has; it is set before ``begin``.
         trains: whether the clients train, or use a model as it is; it is set before ``begin``.
         randomised: whether ``release`` draws random numbers; records carry a flag then.
+        fakes_labels: whether ``send_labels`` sends others; a defense that is not built in and runs
+            in the clients' process may not.
         separate: whether it refuses a client that mixes the images of a batch, as batch
             normalisation does.
 
@@ -82,6 +85,7 @@ class Defense(Generic[P]):
     strength: ClassVar[Strength | None] = None
     randomised: ClassVar[bool] = False
     separate: ClassVar[bool] = False
+    fakes_labels: ClassVar[bool] = False
     device: Device = CPU
     epochs: int = 1
     trains: bool = True
@@ -126,6 +130,18 @@ class Defense(Generic[P]):
             A tensor of the shape of ``smashed``, through which gradients flow to it.
         """
         return smashed
+
+    def send_labels(self, labels: Tensor, step: int) -> Tensor:
+        """Return the labels to send; it is called where clients share theirs.
+
+        Args:
+            labels: of the batch, shape (N,), or masks (N, 1, H, W).
+            step: index of the exchange, from 0.
+
+        Returns:
+            Labels of the same shape and type, of the same classes.
+        """
+        return labels
 
     def begin_epoch(self, epoch: int) -> None:
         """Prepare for an epoch: once through the client's images.

@@ -17,7 +17,7 @@ from splitsec.data.parts import Part
 from splitsec.devices import all_finite, computing, in_batches
 from splitsec.errors import DivergedError, PluginError, blaming
 from splitsec.plugins.defense import Defense, Epochs
-from splitsec.plugins.messages import Message
+from splitsec.plugins.messages import Message, kind_of
 from splitsec.plugins.parameters import Parameters
 from splitsec.plugins.target import Encoding, Loss
 from splitsec.plugins.toolbox.optimization import set_rate
@@ -181,7 +181,10 @@ class Client:
         loss = None
         leaves: tuple[Tensor, ...] = ()
         if self.head is None:
-            gradient = wire.exchange(Message(released, targets, self.index, step), rows=rows)
+            with blaming(defense, "send_labels()"):
+                labels = self.defense.send_labels(targets, step)
+            check_labels(labels, targets, f"{defense} in send_labels()")
+            gradient = wire.exchange(Message(released, labels, self.index, step), rows=rows)
         else:
             message = Message(released, None, self.index, step)
             features = wire.features(message, rows).requires_grad_()
@@ -268,6 +271,18 @@ class Client:
             torch.autograd.backward(roots, seeds)
         if roots or head is not None:
             self.optimizer.step()
+
+
+def check_labels(labels: object, targets: Tensor, where: str) -> None:
+    """Raise a PluginError unless labels have the shape and type of the true ones."""
+    if (
+        not isinstance(labels, Tensor)
+        or labels.shape != targets.shape
+        or labels.dtype != targets.dtype
+    ):
+        raise PluginError(
+            f"{where} gave {kind_of(labels)}; expected labels like {kind_of(targets)}"
+        )
 
 
 def _grads(leaves: Sequence[Tensor]) -> list[Tensor | None]:

@@ -60,6 +60,7 @@ class SidePlan(BaseModel):
         training: the clients' settings.
         learning_rate: learning rate that the server dictates, or None.
         precision: in which clients compute.
+        fakes_labels: whether the defense may send other labels than the true ones.
         weights: seed of the model's initial weights.
         defenses: what the defense of each client begins with.
     """
@@ -75,6 +76,7 @@ class SidePlan(BaseModel):
     training: Training
     learning_rate: float | None
     precision: Precision = "float32"
+    fakes_labels: bool = False
     weights: int
     defenses: tuple[DefenseStart, ...]
 

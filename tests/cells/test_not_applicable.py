@@ -67,6 +67,7 @@ METHODS = {
         "__init__": "parameters",
         "begin": "image, smashed, generator",
         "release": "images, smashed",
+        "send_labels": "labels, step",
         "receive": "gradient, step, labels",
         "penalty": "images, smashed, labels",
         "begin_epoch": "epoch",

@@ -1,32 +1,29 @@
-"""Prints how a detector's threshold divides honest sessions from hijacked ones.
+"""Prints how the thresholds of detectors divide honest sessions from hijacked ones.
 
     SPLITSEC_DATA=... python tests/evidence/detectors.py [--data NAME] [--honest 20] [--hijacked 5]
 
-Every session runs to its end, and the gaps and published scores of all batches are read from the
-detector. A session is ended at a threshold by the first mean of ``window`` scores below it. A
-hijacked session takes a minute on one thread, and an honest one a quarter of that.
+Every session runs to its end with a detector that never ends it, and a threshold ends it at the
+first mean of ``window`` scores below it. A hijacked session takes a minute on one thread, and an
+honest one a quarter of that.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
-from splitsec.defenses.gradient_scrutiny import GradientScrutiny
+from splitsec.plugins.defense import Defense
+from splitsec.plugins.loading import load_plugin
 from splitsec.progress import Silent
 from splitsec.running.runs import run_cells
 
-THRESHOLDS = {
-    "gap": (-0.01, 0.0, 0.01, 0.02, 0.03, 0.05, 0.1),
-    "published": (0.02, 0.025, 0.03, 0.04, 0.05, 0.1, 0.5),
-}
 SERVERS = {
     "fsha": "hijacks from the first batch",
     "fsha:honest=150": "behaves for 150 exchanges",
@@ -35,28 +32,87 @@ SERVERS = {
 """Malicious servers, in words."""
 
 
-@contextmanager
-def detectors() -> Iterator[list[GradientScrutiny]]:
-    """Collect the detectors that are made in the block; each session of a cell makes one."""
-    made: list[GradientScrutiny] = []
-    begin = GradientScrutiny.__init__
+class Scores(NamedTuple):
+    """What a detector made of one session.
 
-    def begins(self: GradientScrutiny, parameters: Any) -> None:
+    Attributes:
+        values: its scores.
+        steps: the exchange of each.
+    """
+
+    values: Sequence[float]
+    steps: Sequence[int]
+
+
+class Measure(NamedTuple):
+    """One way to detect.
+
+    Attributes:
+        name: in words.
+        defense: the detector that never ends a session.
+        window: scores whose mean counts.
+        thresholds: to try.
+    """
+
+    name: str
+    defense: str
+    window: int
+    thresholds: Sequence[float]
+
+    def scores(self, detector: Any) -> Scores:
+        """Return the scores of a detector after a session."""
+        count = len(detector.scores)
+        values = detector.gaps[-count:] if self.name == "gap" else detector.scores
+        first = getattr(detector.parameters, "first", 0)
+        steps = getattr(detector, "steps", None) or range(first - 1, first - 1 + len(values))
+        return Scores(values, list(steps))
+
+
+MEASURES = (
+    Measure(
+        "gap",
+        "gradient-scrutiny:measure=published,threshold=-1",
+        10,
+        (-0.01, 0.0, 0.01, 0.02, 0.03, 0.05, 0.1),
+    ),
+    Measure(
+        "published",
+        "gradient-scrutiny:measure=published,threshold=-1",
+        10,
+        (0.02, 0.025, 0.03, 0.04, 0.05, 0.1, 0.5),
+    ),
+    Measure(
+        "splitguard",
+        "splitguard:threshold=0",
+        3,
+        (0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    ),
+)
+
+
+@contextmanager
+def detectors(name: str) -> Iterator[list[Defense[Any]]]:
+    """Collect the detectors that are made in the block; each session of a cell makes one."""
+    made: list[Defense[Any]] = []
+    cls = load_plugin("defense", name).cls
+    begin = cls.__init__
+
+    def begins(self: Defense[Any], parameters: Any) -> None:
         begin(self, parameters)
         made.append(self)
 
-    GradientScrutiny.__init__ = begins  # type: ignore[method-assign]  # to hear of each
+    cls.__init__ = begins  # to hear of each
     try:
         yield made
     finally:
-        GradientScrutiny.__init__ = begin  # type: ignore[method-assign]  # as it was
+        cls.__init__ = begin  # as it was
 
 
-def scores_of(attack: str, data: str, cut: str, seed: int) -> dict[str, list[float]]:
-    """Return the detector's scores in the last session of a cell, by its measures."""
+def detector_after(attack: str, defense: str, data: str, cut: str, seed: int) -> Defense[Any]:
+    """Return the detector of the last session of a cell."""
     asked = Request(
         attack=attack,
-        defense="gradient-scrutiny:measure=published,threshold=-1",
+        defense=defense,
         data=data,
         target="resnet",
         cut=cut,
@@ -64,19 +120,19 @@ def scores_of(attack: str, data: str, cut: str, seed: int) -> dict[str, list[flo
         size="32",
         threads=1,
     )
-    with detectors() as made, tempfile.TemporaryDirectory() as folder:
+    name = defense.partition(":")[0]
+    with detectors(name) as made, tempfile.TemporaryDirectory() as folder:
         (record,) = run_cells(resolve(asked), Path(folder), Silent())
     if record.status != "ok":
         raise SystemExit(f"{record.spec.title()}: {record.reason}")
-    last = next(one for one in reversed(made) if one.scores)
-    return {"gap": last.gaps[-len(last.scores) :], "published": last.scores}
+    return next(one for one in reversed(made) if getattr(one, "scores", None))
 
 
-def ended(scores: list[float], threshold: float, window: int = 10) -> int | None:
-    """Return after how many scores the session ends, or None if it does not."""
-    for count in range(window, len(scores) + 1):
-        if sum(scores[count - window : count]) / window < threshold:
-            return count
+def ended(scores: Scores, threshold: float, window: int) -> int | None:
+    """Return at which exchange the session ends, or None if it does not."""
+    for count in range(window, len(scores.values) + 1):
+        if sum(scores.values[count - window : count]) / window < threshold:
+            return scores.steps[count - 1]
     return None
 
 
@@ -88,28 +144,37 @@ def main() -> None:
     parser.add_argument("--honest", type=int, default=20, help="honest sessions")
     parser.add_argument("--hijacked", type=int, default=5, help="sessions of each server")
     parser.add_argument("--from-seed", type=int, default=0)
+    parser.add_argument("--only", choices=[one.name for one in MEASURES], help="one measure")
     given = parser.parse_args()
-    first, usual = given.from_seed, GradientScrutiny.Parameters()
+    chosen = [one for one in MEASURES if given.only in (None, one.name)]
     where = given.data, given.cut
-    honest = [scores_of("none", *where, first + one) for one in range(given.honest)]
-    hijacked = {
-        server: [scores_of(server, *where, first + one) for one in range(given.hijacked)]
-        for server in SERVERS
-    }
-    print(
-        f"{given.data}, ResNet-34, cut {given.cut}, {usual.first} batches before the first score, "
-        f"window {usual.window}; {given.honest} honest sessions, {given.hijacked} of each server"
-    )
-    print()
+    print(f"{given.data}, ResNet-34, cut {given.cut}; {given.honest} honest sessions, ", end="")
+    print(f"{given.hijacked} of each server\n")
     servers = "".join(f" {words} |" for words in SERVERS.values())
     print(f"| measure | threshold | false alarms |{servers}")
-    print("|---|---|---|" + "---|" * len(SERVERS))
-    for measure, threshold in ((one, level) for one in THRESHOLDS for level in THRESHOLDS[one]):
-        alarms = sum(ended(one[measure], threshold) is not None for one in honest)
-        cells = [measure, f"{threshold:g}", f"{alarms} of {len(honest)}"]
-        for sessions in hijacked.values():
-            ends = [ended(one[measure], threshold) for one in sessions]
-            found = [usual.first - 1 + one for one in ends if one is not None]
+    print("|---|---|---|" + "---|" * len(SERVERS), flush=True)
+    for defense in dict.fromkeys(one.defense for one in chosen):
+        own = [one for one in chosen if one.defense == defense]
+        seeds = range(given.from_seed, given.from_seed + max(given.honest, given.hijacked))
+        honest = [detector_after("none", defense, *where, seed) for seed in seeds[: given.honest]]
+        hijacked = [
+            [detector_after(server, defense, *where, seed) for seed in seeds[: given.hijacked]]
+            for server in SERVERS
+        ]
+        for measure in own:
+            _print(measure, honest, hijacked)
+
+
+def _print(
+    measure: Measure, honest: Sequence[Defense[Any]], hijacked: Sequence[Sequence[Defense[Any]]]
+) -> None:
+    calm = [measure.scores(one) for one in honest]
+    for threshold in measure.thresholds:
+        alarms = sum(ended(one, threshold, measure.window) is not None for one in calm)
+        cells = [measure.name, f"{threshold:g}", f"{alarms} of {len(calm)}"]
+        for sessions in hijacked:
+            ends = [ended(measure.scores(one), threshold, measure.window) for one in sessions]
+            found = [one for one in ends if one is not None]
             when = f", at exchange {median(found):.0f}" if found else ""
             cells.append(f"{len(found)} of {len(sessions)}{when}")
         print(f"| {' | '.join(cells)} |", flush=True)

@@ -25,7 +25,7 @@ from splitsec.running.contract.subject import (
 )
 from splitsec.shapes import Shape, SmashedShape, TokenShape, VectorShape
 
-WATCHED = ("__init__", "begin", "begin_epoch", "release", "penalty", "receive")
+WATCHED = ("__init__", "begin", "begin_epoch", "release", "send_labels", "penalty", "receive")
 FREE = ("__init__", "begin")
 
 TARGETS: dict[str, dict[str, Any]] = {
@@ -61,7 +61,7 @@ class _Hooks(NamedTuple):
 def _call(subject: Subject, image: Shape, smashed: SmashedShape, alike: bool) -> _Hooks:
     """Call the hooks as the wire does, for a batch of random images or of equal ones."""
     label = subject.configured.label
-    with blaming(label, "begin(), begin_epoch(), release(), receive() or penalty()"):
+    with blaming(label, "begin(), begin_epoch(), release(), send_labels(), receive() or penalty()"):
         with seeded_global_generator("check", {}):
             defense = subject.make()
             defense.begin(image, smashed, torch.Generator().manual_seed(3))
@@ -73,6 +73,7 @@ def _call(subject: Subject, image: Shape, smashed: SmashedShape, alike: bool) ->
         sent.requires_grad_()
         defense.begin_epoch(0)
         released, labels = defense.release(images, sent), torch.arange(6) % 2
+        defense.send_labels(labels, 0)
         try:
             received = defense.receive(torch.ones_like(sent), 0, labels)
         except SessionEnded:
