@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from statistics import median
 from typing import Any, NamedTuple
@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from splitsec.leaderboard.boards import Printed
 from splitsec.leaderboard.placing import columns_of
 from splitsec.leaderboard.ranking import Board, RowSamples, rank
 from splitsec.leaderboard.worth import UNKNOWN_WORTH
@@ -34,7 +33,6 @@ from splitsec.metrics.two_level import (
 from splitsec.records.official import is_official
 from splitsec.records.record import Record
 from splitsec.records.spec import CellSpec, value_in_words
-from splitsec.records.wording import with_interval
 
 SHARES = (0.95, 0.8)
 """Shares of the undefended model's utility at which families are compared, the first first."""
@@ -177,7 +175,7 @@ def _made(boards: Sequence[Board]) -> FamilyBoard:
     seeds = len(families[0].undefended.leakage.per_seed) if families else 0
     if families:
         _compare(families, rows, notes)
-    order = sorted(range(len(rows)), key=lambda place: rows[place][f"leakage at {_percent()}"])
+    order = sorted(range(len(rows)), key=lambda place: rows[place][f"leakage at {in_percent()}"])
     first = (defended or boards)[0]
     if 0 < seeds < MINIMUM_SEEDS:
         notes.append(f"{seeds} of the {MINIMUM_SEEDS} seeds from which families can be told apart")
@@ -294,7 +292,8 @@ def _retained(samples: RowSamples) -> Sample:
     return samples.retained
 
 
-def _percent(share: float = SHARES[0]) -> str:
+def in_percent(share: float = SHARES[0]) -> str:
+    """Return a share as names of columns have it, such as ``95``."""
     return f"{100 * share:.0f}"
 
 
@@ -302,7 +301,7 @@ def _row(family: Family) -> dict[str, Any]:
     curve, rates = family.curve, family.rates
     row: dict[str, Any] = {"name": family.name, "strengths": len(family.strengths)}
     for share in SHARES:
-        percent = _percent(share)
+        percent = in_percent(share)
         row |= columns_of(f"leakage at {percent}", over_seeds_and_images(curve.at(share), SHARE))
         found = Estimate(None) if rates is None else over_seeds_and_images(rates.at(share), SHARE)
         row |= columns_of(f"identified at {percent}", found)
@@ -352,69 +351,3 @@ def _compare(families: Sequence[Family], rows: Sequence[dict[str, Any]], notes: 
         row[f"{name} verdict"] = (
             ("lower" if difference.mean < 0 else "higher") if told else "cannot be told"
         )
-
-
-def printed(board: FamilyBoard) -> Printed:
-    """Return a board of families as it is printed, with its answer below it."""
-    measures = [*(_leaked(share) for share in SHARES), "area"]
-    notes = [*([answer(board)] if board.families else []), *board.notes]
-    return Printed(board.title, notes, board.rows, words_of(board), measures)
-
-
-def words_of(board: FamilyBoard) -> pd.DataFrame:
-    """Return a board's rows as text."""
-    return pd.DataFrame([_line(row) for row in board.rows.to_dict("records")])
-
-
-def answer(board: FamilyBoard) -> str:
-    """Return which family leaks least where it retains 95 % of the utility, and how surely."""
-    first, count = _percent(), len(board.families)
-    rows = board.rows.to_dict("records")
-    several = f"{count} families" if count > 1 else "the one family"
-    where = f"at {first} % of the utility"
-    reached = [row for row in rows if not pd.isna(row[f"strength at {first}"])]
-    shown = [row for row in reached if row["against none verdict"] == "lower"]
-    seeds = len(board.families[0].undefended.leakage.per_seed)
-    if not shown and (seeds >= MINIMUM_SEEDS or not reached):
-        return f"{where}, none of {several} is shown to leak less than the undefended model"
-    best = (shown or reached)[0]
-    figure = with_interval(*(best[f"leakage at {first}{end}"] for end in _ENDS))
-    undefended = board.families[rows.index(best)].undefended.leakage.mean
-    rate = best[f"identified at {first}"]
-    found = "" if pd.isna(rate) else f", with {rate:.0%} of the patients identified"
-    told = f"fewer than {MINIMUM_SEEDS} seeds show nothing of other seeds"
-    if shown:
-        are = "is" if len(shown) == 1 else "are"
-        told = f"{len(shown)} of {several} {are} shown to leak less than that"
-    return (
-        f"{where}, {best['name']} leaks least: {figure}{found}; undefended it is "
-        f"{undefended:.2f}; {told}"
-    )
-
-
-def _leaked(share: float) -> str:
-    return f"{'leakage ' if share == SHARES[0] else ''}at {_percent(share)} %"
-
-
-_VERDICTS = {"lower": "less", "higher": "more", "cannot be told": "unclear"}
-
-
-def _line(row: Mapping[Any, Any]) -> dict[str, str]:
-    line = {"": str(row["name"])}
-    first = _percent()
-    rate, strength = row[f"identified at {first}"], row[f"strength at {first}"]
-    line["identified"] = "-" if pd.isna(rate) or pd.isna(strength) else f"{rate:.0%}"
-    for share in SHARES:
-        percent = _percent(share)
-        figure = with_interval(*(row[f"leakage at {percent}{end}"] for end in _ENDS))
-        reached = not pd.isna(row[f"strength at {percent}"])
-        line[_leaked(share)] = figure if reached else "not reached"
-    line["strength"] = "-" if pd.isna(strength) else f"{strength:.3g}"
-    for name in ("none", "noise"):
-        line[f"against {name}"] = _VERDICTS.get(str(row.get(f"against {name} verdict")), "-")
-    line["area"] = with_interval(*(row[f"area{end}"] for end in _ENDS))
-    line["time"] = "-" if pd.isna(row["time"]) else f"{row['time']:.2g}x"
-    return line
-
-
-_ENDS = ("", " low", " high")

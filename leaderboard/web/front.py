@@ -10,10 +10,9 @@ from splitsec.leaderboard.families import (
     Family,
     FamilyBoard,
     Strong,
-    answer,
     family_boards,
-    words_of,
 )
+from splitsec.leaderboard.family_words import answer, words_of
 from splitsec.leaderboard.ranking import RowSamples
 from splitsec.leaderboard.settings import plugin_name
 from splitsec.leaderboard.web.content import ACCESS, rounded

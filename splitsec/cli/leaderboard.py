@@ -15,8 +15,9 @@ from splitsec.cli.saying import say, say_left_out, say_lines
 from splitsec.cli.share import Share
 from splitsec.errors import UsageError
 from splitsec.escaping import one_line
-from splitsec.leaderboard import families
+from splitsec.leaderboard import family_words
 from splitsec.leaderboard.boards import FORMS, Printed, printed
+from splitsec.leaderboard.families import family_boards
 from splitsec.leaderboard.ranking import rank
 from splitsec.leaderboard.settings import By
 from splitsec.leaderboard.worth import UTILITY_FLOOR, Rules
@@ -132,7 +133,7 @@ def command(
     brief = load_brief_records(records, _announce, keys)
     known = [one for one in brief if _counts(one, only_verified)]
     if by == "families":
-        boards = [families.printed(board) for board in families.family_boards(known, margin)]
+        boards = [family_words.printed(board) for board in family_boards(known, margin)]
         if not boards:
             return _empty()
     else:

@@ -17,7 +17,9 @@ import pytest
 
 import splitsec
 from splitsec.errors import DataError
-from splitsec.leaderboard.boards import FORMS
+from splitsec.leaderboard import family_words
+from splitsec.leaderboard.boards import FORMS, printed
+from splitsec.leaderboard.families import family_boards
 from splitsec.leaderboard.ranking import Board, rank
 from splitsec.leaderboard.web.folder import write_page
 from splitsec.leaderboard.worth import Rules
@@ -109,8 +111,9 @@ def _show(found: list[StoredRecord], page: Path | None) -> list[Board]:
     records = [one.record for one in found]
     records_frame(records)
     boards = rank(records, "defenses")
+    families = [family_words.printed(one) for one in family_boards(records)]
     for form in FORMS.values():
-        form(boards)
+        form([*(printed(one) for one in boards), *families])
     if page is not None:
         write_page(found, page / "page", "defenses", Rules())
     return boards

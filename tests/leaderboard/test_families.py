@@ -14,7 +14,8 @@ from click.testing import CliRunner
 from splitsec.cli.leaderboard import command
 from splitsec.errors import UsageError
 from splitsec.leaderboard.boards import FORMS
-from splitsec.leaderboard.families import DEEPER, FamilyBoard, family_boards, printed
+from splitsec.leaderboard.families import DEEPER, FamilyBoard, family_boards
+from splitsec.leaderboard.family_words import printed
 from splitsec.records.record import Record
 from splitsec.records.store import record_folder, write_record
 from support.records import SEEDS, cell
