@@ -10,12 +10,13 @@ B. With the angle between mean gradients and the difference d of mean norms,
     score = sigmoid(5 x)^2,
 
 which is near 1 for an honest server. The session ends when the mean of the last scores is below the
-threshold. False labels train nothing on the client. Deviations: gradients are those at the cut,
-averaged over the batch, where the authors' code has those of the client's first weights; the
-threshold was chosen on drawn images.
+threshold. False labels train nothing on the client. Deviation: gradients are those at the cut,
+averaged over the batch, where the authors' code has those of the client's first weights.
 
-It finds servers that ignore labels. One that mixes the task's gradient in answers false labels like
-an honest one.
+It needs a server that has learned the task, and many batches. In sessions of 160 it called one or
+two of three honest servers on drawn images hijackers, at every threshold that found those:
+``tests/evidence/detectors.py --only splitguard``. It finds servers that ignore labels. One that
+mixes the task's gradient in may answer false labels like an honest one.
 """
 
 from __future__ import annotations
