@@ -16,6 +16,7 @@ from torch import Tensor
 
 from splitsec.plugins.defense import Defense
 from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.toolbox.noise import within_norm
 
 
 class ClipParameters(Parameters):
@@ -46,8 +47,4 @@ class Clip(Defense[ClipParameters]):
             return limit * torch.tanh(smashed / limit)
         if bound == "sigmoid":
             return limit * torch.sigmoid(smashed)
-        flat = smashed.flatten(1)
-        norm = flat.norm(dim=1).clamp(min=1e-12)
-        scale = (limit * math.sqrt(flat.shape[1]) / norm).clamp(max=1.0)
-        clipped: Tensor = smashed * scale.view(-1, *[1] * (smashed.dim() - 1))
-        return clipped
+        return within_norm(smashed, limit * math.sqrt(smashed[0].numel()))

@@ -31,6 +31,7 @@ from splitsec.errors import SessionEnded, UsageError
 from splitsec.plugins.defense import Defense, Strength
 from splitsec.plugins.guarantee import Guarantee
 from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.toolbox.noise import within_norm
 from splitsec.shapes import Shape, SmashedShape
 
 
@@ -86,10 +87,7 @@ class DpRelease(Defense[DpReleaseParameters]):
 
     def clip(self, smashed: Tensor) -> Tensor:
         """Return the smashed data (N, ...), each image's in a ball of the diameter."""
-        norms = smashed.flatten(1).norm(dim=1).clamp(min=1e-12)
-        scale = (self._diameter / 2 / norms).clamp(max=1.0)
-        clipped: Tensor = smashed * scale.view(-1, *[1] * (smashed.dim() - 1))
-        return clipped
+        return within_norm(smashed, self._diameter / 2)
 
     def receive(self, gradient: Tensor, step: int, labels: Tensor) -> Tensor:
         """Return the gradient, or none for an encoder that does not train."""

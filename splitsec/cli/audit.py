@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import click
 
 from splitsec.cli.execution import execute, execution_options, take_execution
-from splitsec.cli.report import check_outputs, report_options, take_content, write_report
+from splitsec.cli.report import (
+    check_outputs,
+    pages_option,
+    report_options,
+    take_content,
+    write_report,
+)
 from splitsec.cli.saying import say, say_lines
 from splitsec.errors import UsageError
 from splitsec.isolation import Isolation
@@ -73,14 +78,7 @@ _AXES = ("attack", "defense", "channels", "profile", "threads", "settings", "cli
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.")
 @click.option("--precision", type=click.Choice(["float32", "bf16"]), default="float32")
 @click.option("--set", "settings", multiple=True, metavar="KIND.NAME.PARAMETER=VALUE")
-@click.option(
-    "--report",
-    "pages",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    metavar="FILE",
-    help="The report, .html or .pdf; once for each.  [default: report.html in OUTPUT]",
-)
+@pages_option
 @report_options
 @execution_options
 def command(**options: Any) -> int:

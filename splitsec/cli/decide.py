@@ -16,6 +16,7 @@ from splitsec.cli.exit_codes import Exit
 from splitsec.cli.report import (
     Content,
     check_outputs,
+    pages_option,
     report_options,
     take_content,
     write_report,
@@ -43,14 +44,7 @@ _WIDER = 3  # ways that the second round tries, for each that the last one does
     show_default=True,
     help="Ways that the last round tries with all seeds.",
 )
-@click.option(
-    "--report",
-    "pages",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    metavar="FILE",
-    help="The report, .html or .pdf; once for each.  [default: report.html in OUTPUT]",
-)
+@pages_option
 @report_options
 @execution_options
 def command(**options: Any) -> int:

@@ -134,12 +134,10 @@ def command(
     known = [one for one in brief if _counts(one, only_verified)]
     if by == "families":
         boards = [family_words.printed(board) for board in family_boards(known, margin)]
-        if not boards:
-            return _empty()
     else:
         boards = [printed(board) for board in rank(known, cast(By, by), floor, margin)]
-        if not boards:
-            return _empty()
+    if not boards:
+        return _empty()
     if form == "table":
         _print(boards)
     else:

@@ -51,6 +51,17 @@ _OPTIONS = (
 )
 
 
+pages_option = click.option(
+    "--report",
+    "pages",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="The report, .html or .pdf; once for each.  [default: report.html in OUTPUT]",
+)
+"""The option of commands that write a report at their end."""
+
+
 def report_options(function: F) -> F:
     """Add the options of what a report holds."""
     for option in reversed(_OPTIONS):

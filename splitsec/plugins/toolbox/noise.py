@@ -1,4 +1,4 @@
-"""Noise that a client adds to its smashed data."""
+"""Noise that a client adds to its smashed data, and the bound that it needs."""
 
 from __future__ import annotations
 
@@ -51,3 +51,19 @@ class AdditiveNoise(Defense[NoiseParameters]):
     @abstractmethod
     def draw(self, shape: Size, generator: Generator) -> Tensor:
         """Return noise of a shape on the CPU, of mean 0 and standard deviation 1."""
+
+
+def within_norm(smashed: Tensor, limit: float) -> Tensor:
+    """Return smashed data (N, ...), each image's scaled down to a norm of at most a limit.
+
+    Examples:
+        >>> import torch
+        >>> from splitsec.plugins.toolbox.noise import within_norm
+        >>> within_norm(torch.tensor([[3.0, 4.0], [0.3, 0.4]]), limit=1.0)
+        tensor([[0.6000, 0.8000],
+                [0.3000, 0.4000]])
+    """
+    norms = smashed.flatten(1).norm(dim=1).clamp(min=1e-12)
+    scale = (limit / norms).clamp(max=1.0)
+    scaled: Tensor = smashed * scale.view(-1, *[1] * (smashed.dim() - 1))
+    return scaled
