@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from splitsec.leaderboard.placing import columns_of
-from splitsec.leaderboard.ranking import Board, RowSamples, rank
+from splitsec.leaderboard.ranking import Board, RowSamples
 from splitsec.leaderboard.worth import UNKNOWN_WORTH
 from splitsec.metrics.figures import SHARE, Estimate
 from splitsec.metrics.frontier import Curve
@@ -30,7 +30,6 @@ from splitsec.metrics.two_level import (
     holm,
     over_seeds_and_images,
 )
-from splitsec.records.official import is_official
 from splitsec.records.record import Record
 from splitsec.records.spec import CellSpec, value_in_words
 
@@ -119,12 +118,11 @@ class FamilyBoard(NamedTuple):
     notes: Sequence[str]
 
 
-def family_boards(records: Iterable[Record], margin: float | None = None) -> list[FamilyBoard]:
-    """Return the boards of families, of official records.
+def family_boards(boards: Iterable[Board]) -> list[FamilyBoard]:
+    """Return the boards of families, from boards of defenses.
 
     Args:
-        records: any records; claims are left out.
-        margin: see :func:`splitsec.leaderboard.ranking.rank`.
+        boards: of :func:`splitsec.leaderboard.ranking.rank`, by defenses; claims are left out.
 
     Returns:
         Rows have ``name``, ``strengths`` (their number), and for each share of :data:`SHARES`, such
@@ -137,7 +135,9 @@ def family_boards(records: Iterable[Record], margin: float | None = None) -> lis
     """
     grouped: dict[str, list[Board]] = {}
     apart: list[FamilyBoard] = []
-    for board in rank(filter(is_official, records), "defenses", margin=margin):
+    for board in boards:
+        if board.claimant is not None:
+            continue
         none = board.samples.get("none")
         if none is None or not len(none.leakage.per_seed):
             why = "it has no undefended cells that are complete"

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from splitsec.leaderboard.boards import cost_in_words, ranks_in_words
-from splitsec.leaderboard.ranking import Board, rank
+from splitsec.leaderboard.ranking import Board
 from splitsec.leaderboard.rows import RERUN
 from splitsec.leaderboard.settings import By, plugin_name
-from splitsec.leaderboard.worth import Rules
 from splitsec.records.official import key_of
 from splitsec.records.record import Record
 from splitsec.records.wording import with_interval
@@ -112,18 +111,18 @@ class Table(NamedTuple):
     curves: list[list[int]]
 
 
-def tables(records: Sequence[Record], by: By, rules: Rules) -> dict[str, list[Table]]:
+def tables(boards: Sequence[Board], by: By, records: Sequence[Record]) -> dict[str, list[Table]]:
     """Return the boards of one ranking by the attacks' access, a realistic server first.
 
     Args:
-        records: the records, in the order of the gallery.
+        boards: of the records.
         by: kind of the rows.
-        rules: what boards are judged by.
+        records: the records, in the order of the gallery.
     """
     places = {key_of(record): place for place, record in enumerate(records)}
-    boards = sorted(rank(records, by, *rules), key=lambda board: ACCESS.index(board.access))
+    ordered = sorted(boards, key=lambda board: ACCESS.index(board.access))
     grouped: dict[str, list[Table]] = {}
-    for number, board in enumerate(boards, 1):
+    for number, board in enumerate(ordered, 1):
         table = _table(f"{by}-{number}", board, by, records, places)
         grouped.setdefault(board.access, []).append(table)
     return grouped

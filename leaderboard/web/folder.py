@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from splitsec.errors import DataError, OutputError, UsageError
 from splitsec.escaping import all_text, for_json
+from splitsec.leaderboard.ranking import rank
 from splitsec.leaderboard.settings import By, plugin_names
 from splitsec.leaderboard.web import content, front, gallery
 from splitsec.leaderboard.web.citation import bibtex
@@ -177,11 +178,12 @@ def _write_index(
     by: By,
     rules: Rules,
 ) -> None:
-    rankings = {str(kind): content.tables(records, kind, rules) for kind in content.KINDS}
+    ranked = {kind: rank(records, kind, *rules) for kind in content.KINDS}
+    rankings = {str(kind): content.tables(own, kind, records) for kind, own in ranked.items()}
     boards = [
         table for groups in rankings.values() for tables in groups.values() for table in tables
     ]
-    fronts, curves = front.answers(records, rules.margin)
+    fronts, curves = front.answers(ranked["defenses"])
     charts = {table.key: drawn for table in boards if (drawn := content.chart(table))} | curves
     flags = gallery.flag_words(records)
     data = {

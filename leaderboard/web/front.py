@@ -13,12 +13,11 @@ from splitsec.leaderboard.families import (
     family_boards,
 )
 from splitsec.leaderboard.family_words import answer, words_of
-from splitsec.leaderboard.ranking import RowSamples
+from splitsec.leaderboard.ranking import Board, RowSamples
 from splitsec.leaderboard.settings import plugin_name
 from splitsec.leaderboard.web.content import ACCESS, rounded
 from splitsec.metrics.figures import SHARE, UNLIMITED, Estimate
 from splitsec.metrics.two_level import Sample, over_seeds_and_images
-from splitsec.records.record import Record
 from splitsec.records.spec import value_in_words
 from splitsec.records.wording import with_interval
 
@@ -47,19 +46,16 @@ class Answer(NamedTuple):
     notes: list[str]
 
 
-def answers(
-    records: Sequence[Record], margin: float | None
-) -> tuple[list[Answer], dict[str, dict[str, Any]]]:
+def answers(boards: Sequence[Board]) -> tuple[list[Answer], dict[str, dict[str, Any]]]:
     """Return the boards of families, and the chart of each by its key.
 
     Args:
-        records: any records.
-        margin: see :func:`splitsec.leaderboard.ranking.rank`.
+        boards: of defenses.
     """
-    boards = [board for board in family_boards(records, margin) if board.families]
-    boards.sort(key=lambda board: ACCESS.index(board.access))
-    made = [_answer(f"families-{number}", board) for number, board in enumerate(boards, 1)]
-    charts = {one.key: _chart(board) for one, board in zip(made, boards, strict=True)}
+    shown = [board for board in family_boards(boards) if board.families]
+    shown.sort(key=lambda board: ACCESS.index(board.access))
+    made = [_answer(f"families-{number}", board) for number, board in enumerate(shown, 1)]
+    charts = {one.key: _chart(board) for one, board in zip(made, shown, strict=True)}
     return made, charts
 
 

@@ -132,10 +132,11 @@ def command(
         return _write_page(found, cast(By, by), output, Rules(floor, margin))
     brief = load_brief_records(records, _announce, keys)
     known = [one for one in brief if _counts(one, only_verified)]
+    ranked = rank(known, "defenses" if by == "families" else cast(By, by), floor, margin)
     if by == "families":
-        boards = [family_words.printed(board) for board in family_boards(known, margin)]
+        boards = [family_words.printed(board) for board in family_boards(ranked)]
     else:
-        boards = [printed(board) for board in rank(known, cast(By, by), floor, margin)]
+        boards = [printed(board) for board in ranked]
     if not boards:
         return _empty()
     if form == "table":

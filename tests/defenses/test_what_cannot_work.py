@@ -21,8 +21,7 @@ SETTINGS = [f"{name}={value}" for name, value in FEW.items()]
 
 def records_of(folder: Path, defense: str, **asked: object) -> list[Record]:
     usual = {"attack": "regression:queries=500", "target": "fsha-client", "cut": "1", "size": 16}
-    settings = [*SETTINGS, *asked.pop("settings", [])]  # type: ignore[misc]
-    request = Request(**{**usual, **asked, "defense": defense, "threads": 1, "settings": settings})
+    request = Request(**{**usual, **asked, "defense": defense, "threads": 1, "settings": SETTINGS})
     return list(run_cells(resolve(request, None), folder, Silent()))
 
 

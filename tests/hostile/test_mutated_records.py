@@ -111,7 +111,7 @@ def _show(found: list[StoredRecord], page: Path | None) -> list[Board]:
     records = [one.record for one in found]
     records_frame(records)
     boards = rank(records, "defenses")
-    families = [family_words.printed(one) for one in family_boards(records)]
+    families = [family_words.printed(one) for one in family_boards(boards)]
     for form in FORMS.values():
         form([*(printed(one) for one in boards), *families])
     if page is not None:

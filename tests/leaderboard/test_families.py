@@ -16,6 +16,7 @@ from splitsec.errors import UsageError
 from splitsec.leaderboard.boards import FORMS
 from splitsec.leaderboard.families import DEEPER, FamilyBoard, family_boards
 from splitsec.leaderboard.family_words import printed
+from splitsec.leaderboard.ranking import rank
 from splitsec.records.record import Record
 from splitsec.records.store import record_folder, write_record
 from support.records import SEEDS, cell
@@ -57,7 +58,7 @@ def records_of(
 
 
 def only(records: list[Record]) -> FamilyBoard:
-    (board,) = family_boards(records)
+    (board,) = family_boards(rank(records, "defenses"))
     return board
 
 
@@ -109,7 +110,7 @@ def test_the_undefended_model_at_deeper_cuts_is_a_family() -> None:
     assert table.loc[DEEPER, "leakage at 95"] == pytest.approx(0.5, abs=0.01)
     assert table.loc[DEEPER, "strength at 95"] == 7
     assert table.loc[DEEPER, "strengths"] == 2, "a shallower cut is no protection"
-    (alone,) = family_boards(records_of({}, {3: 0.95, 5: 0.8}))
+    (alone,) = family_boards(rank(records_of({}, {3: 0.95, 5: 0.8}), "defenses"))
     assert alone.rows["name"].tolist() == [DEEPER]
 
 
@@ -176,7 +177,7 @@ def test_claims_are_no_families() -> None:
         one.model_copy(update={"evidence": type(one.evidence)(origin="claimed")})
         for one in records_of({"gaussian-noise": ("sigma", NOISE)})
     ]
-    assert family_boards(claimed) == []
+    assert family_boards(rank(claimed, "defenses")) == []
 
 
 def run(*words: object) -> Any:
@@ -231,7 +232,7 @@ def test_protocols_and_images_are_never_mixed() -> None:
         )
         for number, one in enumerate(records)
     ]
-    boards = family_boards([*records, *older, *others])
+    boards = family_boards(rank([*records, *older, *others], "defenses"))
     assert [[family.name for family in board.families] for board in boards] == [
         ["gaussian-noise"]
     ] * 3
