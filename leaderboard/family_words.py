@@ -35,7 +35,8 @@ def answer(board: FamilyBoard) -> str:
     shown = [row for row in reached if row["against none verdict"] == "lower"]
     seeds = len(board.families[0].undefended.leakage.per_seed)
     if not shown and (seeds >= MINIMUM_SEEDS or not reached):
-        return f"{where}, none of {several} is shown to leak less than the undefended model"
+        which = f"none of {several} is" if count > 1 else "the one family is not"
+        return f"{where}, {which} shown to leak less than the undefended model"
     best = (shown or reached)[0]
     figure = with_interval(*(best[f"leakage at {first}{end}"] for end in _ENDS))
     undefended = board.families[rows.index(best)].undefended.leakage.mean

@@ -88,7 +88,7 @@ splitsec.charts = (() => {
     }
     const narrow = place.clientWidth < 560;
     return Plotly.react(place, traces, layout({
-      height: 400 + (narrow ? 22 * traces.length : 0),
+      height: narrow ? 400 + 22 * traces.length : Math.max(400, 80 + 20 * traces.length), // the legend's
       showlegend: true,
       legend: narrow
         ? { orientation: "h", x: 0, y: -0.22, yanchor: "top" }
