@@ -183,7 +183,7 @@ class Resampler:
 
     @cached_property
     def _counts(self) -> dict[str, NDArray[np.int64]]:
-        """Per set of images, (R, N): the largest sets that a cell has."""
+        """Per set of victims, and of the held-out images with answers, (R, N): the largest."""
         draws = np.random.default_rng(0)  # the same records always give the same board
         known = [one for one in self._cells.values() if one is not None]
         sizes = {
@@ -193,16 +193,17 @@ class Resampler:
             )
             for name in _SETS
         }
-        labels = self.labels
-        if labels is not None:
-            sizes["held_out"] = len(labels)
-        elif self._answered:
-            sizes["held_out"] = self._answered
+        labels, answered = self.labels, self._answered
+        sizes["held_out"] = sizes["held_out"] or answered
         counts = {
             name: draw_images(size, draws, self._resamples) for name, size in sizes.items() if size
         }
         if labels is not None:
-            counts["held_out"] = draw_labelled_images(labels, draws, self._resamples)
+            counts["answers"] = draw_labelled_images(labels, draws, self._resamples)
+        elif answered:
+            counts["answers"] = draw_images(answered, draws, self._resamples)
+        if answered and sizes["held_out"] == answered:  # every held-out image is attacked
+            counts["held_out"] = counts["answers"]
         return counts
 
     @cached_property
@@ -215,7 +216,9 @@ class Resampler:
 
     @cached_property
     def _answered(self) -> int:
-        """Number of held-out images with an overlap of masks."""
+        """Number of held-out images with an answer of the model."""
+        if self.labels is not None:
+            return len(self.labels)
         found = (
             len(one.answers.jaccard)
             for one in self._cells.values()
@@ -226,13 +229,15 @@ class Resampler:
     @property
     def held_out(self) -> int | None:
         """Number of held-out images; None where no value of one is known."""
-        counts = self._counts.get("held_out")
+        counts = self._counts.get("answers")
         return None if counts is None else counts.shape[1]
 
     @property
     def victims(self) -> int | None:
         """Number of images in the smaller set of victims; None where no value of one is known."""
-        return min((one.shape[1] for one in self._counts.values()), default=None)
+        return min(
+            (self._counts[name].shape[1] for name in _SETS if name in self._counts), default=None
+        )
 
     def leakage(self, key: int) -> Floats | None:
         """Return a cell's leakage on resampled images, (R,); None where it is not known."""
@@ -273,7 +278,7 @@ class Resampler:
         answers = None if cell is None else cell.answers
         if answers is None:
             return None
-        counts = self._counts["held_out"]
+        counts = self._counts["answers"]
         if answers.jaccard is not None and len(answers.jaccard) == counts.shape[1]:
             mean: Floats = counts @ answers.jaccard / counts.shape[1]
             return mean

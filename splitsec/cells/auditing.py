@@ -147,7 +147,7 @@ def traffic_request(traffic: str, axes: Mapping[str, Any]) -> Request:
         "validation": min(usual["validation"], int(_USABLE * validation)),
         "public": min(usual["public"], int(_USABLE * (public - validation))),
     }
-    counts["victims"] = min(usual["victims"], counts["private"])
+    counts["victims"] = min(usual["victims"], max(counts["private"], counts["held_out"]))
     _, channels, size, _ = given.images.shape
     settings = {
         "target.recorded.traffic": traffic,
@@ -264,5 +264,5 @@ def counts_for(images: int, trained: int, usual: Mapping[str, int]) -> dict[str,
         "public": min(usual["public"], rest - held_out - validation),
         "validation": validation,
         "held_out": held_out,
-        "victims": min(usual["victims"], private),
+        "victims": min(usual["victims"], max(private, held_out)),
     }

@@ -71,7 +71,7 @@ def label_leakage(
         attacker: the attack.
         side: the private side.
         trained: the first session that the attack saw.
-        released: smashed data of the held-out images in this session.
+        released: smashed data of the held-out victims in this session.
         reconstructions: of the victims that the attack is scored on: ``held_out``, and mostly
             ``training``.
     """
@@ -158,7 +158,7 @@ def _seen(
     """Return the sets of victims; training victims that were never sent are left out."""
     data, traffic = side.data, trained.traffic
     held_out = data.held_out
-    truth = held_out.targets(range(len(held_out)))
+    truth = held_out.targets(side.held_out_victims)
     seen = {"held_out": Seen(released, reconstructions["held_out"], truth)}
     crossed = traffic.feature_gradients if side.trains else traffic.sent
     sent = [one for one in side.victims if one in crossed]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import torch
+
 from splitsec.cells.attacker import Attacker
 from splitsec.cells.cell import Cell
 from splitsec.cells.results import CellResult, MountedAttack, Stopwatch, raised
 from splitsec.cells.score_attack import AttackedSession, score_attack
 from splitsec.cells.shared_session import SharedSession
+from splitsec.devices import beside
 from splitsec.plugins.grants import given
 from splitsec.progress import Progress
 from splitsec.randomness import seeded_global_generator
@@ -92,7 +95,8 @@ def _attacked(
 
     The honest one comes first. All start with the same client weights.
     """
-    honest = AttackedSession(shared.trained, shared.released)
+    rows = torch.tensor(shared.side.held_out_victims)
+    honest = AttackedSession(shared.trained, shared.released[beside(rows, shared.released)])
     if not attacker.threat.active:
         return [honest]
     sessions = [honest] if attacker.listens else []
@@ -101,7 +105,7 @@ def _attacked(
             trained = shared.side.hijacked(attacker, plan, progress, number)
         clock.add("attack", trained.session.seconds_before)
         released = trained.release(shared.data.held_out.all(), "held-out")
-        sessions.append(AttackedSession(trained, released))
+        sessions.append(AttackedSession(trained, released[beside(rows, released)]))
     return sessions
 
 

@@ -28,6 +28,7 @@ from splitsec.cells.clients import (
     side_of,
     start_clients,
 )
+from splitsec.cells.image_lists import held_out_victims
 from splitsec.checkpoint import Checkpoints
 from splitsec.data.parts import Data
 from splitsec.errors import UsageError, blaming
@@ -68,6 +69,7 @@ class PrivateSide:
 
     Attributes:
         victims: (client, row) of the training victims.
+        held_out_victims: rows of the held-out images that are attacked, increasing.
         smashed: shape of one image's smashed data.
         u_shaped: whether the client keeps the model's head and the labels.
         trains: whether its sessions train the model, or use it as it is.
@@ -82,6 +84,7 @@ class PrivateSide:
         self._sides: list[ClientSide | IsolatedSide] = []
         self._started: list[Guest] = []
         self.victims = victims_of(data.private, cell.spec.victims)
+        self.held_out_victims = held_out_victims(data, cell.spec.victims)
         self._label = cell.target.label
         with blaming(self._label, "__init__()"):
             target: Target[Any] = cell.target.plugin.cls(cell.target.parameters)

@@ -24,7 +24,8 @@ class Profile(BaseModel):
         public: number of images of the attacker.
         validation: number of images that choose the strongest blind attacker.
         held_out: number of images that train nothing.
-        victims: number of private images whose traffic is attacked and scored.
+        victims: number of images that are attacked and scored, at most: so many of the clients'
+            training images, and so many of the held-out ones.
         threads: CPU threads; they affect the numbers.
         training: the clients' settings.
         for_data: data set to its own size and counts, for sets that need others.

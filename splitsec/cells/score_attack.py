@@ -37,7 +37,7 @@ from splitsec.metrics.score_flags import score_flags
 from splitsec.metrics.victims import Baselines, References, clamp
 from splitsec.progress import Progress
 from splitsec.randomness import torch_generator
-from splitsec.records.image_values import RANKED, ImageMeasures, ImageSetValues
+from splitsec.records.image_values import RANKED, ImageMeasures, ImageSetValues, Integers
 from splitsec.records.record import Leakage, Victims
 from splitsec.training.trained import TrainedSession, victim_images
 
@@ -46,11 +46,11 @@ _PANEL_COLUMNS = 8
 
 @dataclass(frozen=True)
 class AttackedSession:
-    """A session that an attack saw, and the smashed data of held-out images.
+    """A session that an attack saw, and the smashed data of held-out victims.
 
     Attributes:
         trained: the session.
-        released: smashed data of the held-out images.
+        released: smashed data of the held-out victims.
     """
 
     trained: TrainedSession
@@ -66,6 +66,7 @@ class SessionBaselines:
     Args:
         data: the session's images.
         victims: (client, row) of its training victims.
+        held_out_victims: rows of the held-out images that are attacked.
         device: where images are measured.
 
     Attributes:
@@ -75,11 +76,16 @@ class SessionBaselines:
     references: References
 
     def __init__(
-        self, data: Data, victims: Sequence[tuple[int, int]], device: Device = CPU
+        self,
+        data: Data,
+        victims: Sequence[tuple[int, int]],
+        held_out_victims: Sequence[int],
+        device: Device = CPU,
     ) -> None:
         self._data = data
         self._device = device
         self._victims = victims
+        self._held_out_victims = held_out_victims
         self._fitted = False
         self._told: dict[bytes, Baselines] = {}
 
@@ -91,8 +97,9 @@ class SessionBaselines:
 
     @cached_property
     def held_out(self) -> Baselines:
-        """Scores on the held-out images."""
-        return self.references.on(self._data.held_out.all(), self._generator("held-out"))
+        """Scores on the held-out victims."""
+        images = self._data.held_out.batch(self._held_out_victims)
+        return self.references.on(images, self._generator("held-out"))
 
     @cached_property
     def training(self) -> Baselines:
@@ -202,7 +209,11 @@ def score_attack(
             training=None
             if training is None
             else ImageSetValues(training_victims(side.data, side.victims), *training.measures()),
-            held_out=ImageSetValues(held_out_images(side.data), *held_out.measures()),
+            held_out=ImageSetValues(
+                held_out_images(side.data),
+                *held_out.measures(),
+                attacked=_unless_all(side.held_out_victims, len(side.data.held_out)),
+            ),
             flags=(
                 *raised(victims_not_sent=not all_sent),
                 *(name for name, raises in score_flags(headline.scores).items() if raises),
@@ -308,13 +319,17 @@ def _per_client(scored: _VictimSet, side: PrivateSide) -> list[float] | None:
     if scored.victims == "training":
         owners = np.array([client for client, _ in side.victims])
     else:
-        owners = held_out_clients(len(scored.reconstructions), count)
+        owners = held_out_clients(len(side.data.held_out), count)[side.held_out_victims]
     values = [
         leakage(scored.errors.take(np.flatnonzero(owners == client)).skills())
         for client in range(count)
     ]
     known = [value for value in values if value is not None]
     return known if len(known) == count else None
+
+
+def _unless_all(rows: Sequence[int], count: int) -> Integers | None:
+    return None if len(rows) == count else np.array(rows, np.int64)
 
 
 def _lpips(progress: Progress, device: Device) -> Lpips | str:

@@ -119,7 +119,9 @@ class SharedSession:
         self.side = PrivateSide(self._cells[0], self.data, self._checkpoints)
         self._is_built = True
         self.side.expect_session()
-        self.baselines = SessionBaselines(self.data, self.side.victims, self._cells[0].device)
+        self.baselines = SessionBaselines(
+            self.data, self.side.victims, self.side.held_out_victims, self._cells[0].device
+        )
         for one in self._cells:
             self._attackers[id(one)] = self._built(one)
 

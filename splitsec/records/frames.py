@@ -128,11 +128,13 @@ def per_image_frame(record: Record, victims: str = "training") -> pd.DataFrame:
     assert attack is not None, "the record has scores"
     columns: dict[str, NDArray[Any] | None] = {}
     if images is not None:
-        columns = {
+        listed = {
             "row": images.rows,
             "file": images.names,
             "client": images.clients,
             "patient": images.patients,
         }
+        rows = slice(None) if values.attacked is None else values.attacked
+        columns = {name: None if one is None else one[rows] for name, one in listed.items()}
     columns |= {one.name: getattr(attack, one.name) for one in fields(attack)}
     return pd.DataFrame({name: column for name, column in columns.items() if column is not None})

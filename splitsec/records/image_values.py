@@ -95,12 +95,15 @@ class ImageSetValues:
         reference: per measure, those of the blind attacker that skill compares with; None where
             ``attack`` is, and in records up to protocol 4.
         utility: the model's answers; None for training victims, and in records up to protocol 4.
+        attacked: rows of ``images`` that ``attack`` and ``reference`` are of, increasing; None for
+            all of them.
     """
 
     images: ImageList | None
     attack: ImageMeasures | None = None
     reference: ImageMeasures | None = None
     utility: ImageAnswers | None = None
+    attacked: Integers | None = None
 
 
 @dataclass(frozen=True)

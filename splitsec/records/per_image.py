@@ -198,6 +198,8 @@ def _named(values: PerImageValues) -> Iterator[tuple[str, NDArray[Any]]]:
         own: ImageSetValues | None = getattr(values, name)
         if own is None:
             continue
+        if own.attacked is not None:
+            yield f"{name}.attacked", own.attacked
         groups = ("", own.images), ("attack.", own.attack), ("reference.", own.reference)
         for prefix, group in (*groups, ("utility.", own.utility)):
             for one in fields(group) if group is not None else ():
@@ -247,12 +249,24 @@ class _Arrays:
             rows=self._take(f"{prefix}rows", "i8", count),
             names=self._take(f"{prefix}names", "U", count),
         )
+        attacked = self._rows(f"{prefix}attacked", count)
+        scored = count if attacked is None else len(attacked)
         return ImageSetValues(
             images,
-            attack=self._measures(f"{prefix}attack.", count),
-            reference=self._measures(f"{prefix}reference.", count),
+            attack=self._measures(f"{prefix}attack.", scored),
+            reference=self._measures(f"{prefix}reference.", scored),
             utility=self._answers(f"{prefix}utility.", count),
+            attacked=attacked,
         )
+
+    def _rows(self, name: str, count: int) -> NDArray[Any] | None:
+        rows = self._take(name, "i8", None)
+        if rows is None:
+            return None
+        inside = rows.min(initial=0) >= 0 and rows.max(initial=-1) < count
+        if not inside or (np.diff(rows) <= 0).any():
+            raise ValueError(f"{name} are no increasing rows of {count} images")
+        return rows
 
     def _measures(self, prefix: str, count: int) -> ImageMeasures | None:
         if not any(name.startswith(prefix) for name in self._left):

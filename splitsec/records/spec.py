@@ -43,7 +43,8 @@ class CellSpec(VersionedModel):
         public: number of images of the attacker.
         validation: number of images that choose between attackers who see nothing.
         held_out: number of images that train nothing.
-        victims: number of private images whose traffic is attacked and scored.
+        victims: number of images that are attacked and scored, at most: so many of the clients'
+            training images, and so many of the held-out ones.
         threads: CPU threads.
         precision: in which clients and an honest server compute; boards do not mix them.
         training: the clients' settings.

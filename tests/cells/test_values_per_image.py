@@ -10,12 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 import splitsec
-from splitsec.cells.image_lists import held_out_images, training_victims
+from splitsec.cells.image_lists import held_out_images, held_out_victims, training_victims
 from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.cells.writing import CURVE_VALUES, _bounded
 from splitsec.data.parts import Data
 from splitsec.errors import DataError
+from splitsec.leaderboard.samples import Resampler
 from splitsec.leaderboard.web.publication import publish, values_of
 from splitsec.metrics.utility import roc_auc
 from splitsec.plugins.data_spec import DataSpec
@@ -113,11 +114,55 @@ def test_the_utility_follows_from_the_answers(record: Record) -> None:
 
 def test_images_and_clients_are_named(record: Record) -> None:
     frame = splitsec.per_image_frame(record, "held_out")
-    assert frame["client"].tolist() == [0] * 4 + [1] * 4
+    assert frame["client"].tolist() == [0, 0, 1, 1]
     training = splitsec.per_image_frame(record)
     assert training["client"].tolist() == [0, 0, 1, 1]
     rows = [*frame["row"], *training["row"]]
     assert len(set(rows)) == len(rows), "victims of training are not held out"
+
+
+def test_fewer_held_out_images_are_attacked_than_give_the_utility(record: Record) -> None:
+    own = sets_of(record)["held_out"]
+    assert own.images is not None
+    assert own.images.rows is not None
+    assert own.attacked is not None
+    assert own.attacked.tolist() == [0, 1, 4, 5], "the first two of each client's four"
+    assert own.utility is not None
+    assert own.utility.outputs is not None
+    assert len(own.utility.outputs) == 8
+    frame = splitsec.per_image_frame(record, "held_out")
+    assert frame["row"].tolist() == own.images.rows[own.attacked].tolist()
+    assert record.victims is not None
+    assert record.victims.held_out.count == 4
+
+
+@pytest.mark.parametrize(
+    ("images", "clients", "count", "rows"),
+    [
+        (5, 1, 2, [0, 1]),
+        (5, 1, 9, [0, 1, 2, 3, 4]),
+        (5, 2, 3, [0, 1, 3]),
+        (6, 3, 3, [0, 2, 4]),
+        (4, 3, 5, [0, 1, 2, 3]),
+    ],
+)
+def test_held_out_victims_are_of_all_clients(
+    images: int, clients: int, count: int, rows: list[int]
+) -> None:
+    parts = tuple(make_part(2) for _ in range(clients))
+    data = Data(DataSpec(), ("a", "b"), "", "", parts, *[make_part(images)] * 3, ())
+    assert held_out_victims(data, count) == rows
+
+
+def test_a_board_resamples_victims_apart_from_answers(record: Record) -> None:
+    resampler = Resampler({0: record})
+    assert (resampler.victims, resampler.held_out) == (4, 8)
+    leakage, utility = resampler.leakage(0), resampler.utility(0)
+    assert leakage is not None
+    assert utility is not None
+    assert len(leakage) == len(utility)
+    assert record.utility is not None
+    assert np.ptp(utility) > 0
 
 
 def test_the_same_cell_gives_the_same_bytes(record: Record, tmp_path: Path) -> None:

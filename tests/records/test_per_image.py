@@ -144,6 +144,17 @@ BROKEN = {
     "scalar": (npz(np.savez, **{"held_out.clients": np.array(1)}), "expected 1 dimensions"),
     "no measure": (npz(np.savez, **{"training.attack.ssim": None}), "lacks training.attack.ssim"),
     "no clients": (npz(np.savez, **{"training.clients": None}), "lacks training.clients"),
+    "victims twice": (npz(np.savez, **{"held_out.attacked": np.array([1, 1])}), "no increasing"),
+    "victims below": (npz(np.savez, **{"held_out.attacked": np.array([-1, 1])}), "rows of 5"),
+    "victims beyond": (npz(np.savez, **{"held_out.attacked": np.array([1, 5])}), "rows of 5"),
+    "victims around": (
+        npz(np.savez, **{"held_out.attacked": np.array([4, -(2**63), -(2**62)])}),
+        "rows of 5",
+    ),
+    "victims left": (
+        npz(np.savez, **{"held_out.attacked": np.array([0, 4])}),
+        "expected 2 rows",
+    ),
     "no patients": (npz(np.savez, **{"training.patients": None}), "lacks training.patients"),
 }
 
