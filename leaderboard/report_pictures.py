@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import zipfile
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -19,8 +20,10 @@ from splitsec.records.bounded import LARGEST_RECORD
 from splitsec.records.image_values import RANKED
 from splitsec.records.per_image import load_per_image
 from splitsec.records.record import Record
+from splitsec.records.store import StoredRecord
 
 _MOST_PICTURES = 8 * LARGEST_RECORD
+_IMAGES = ("originals", "reconstructions", "trivial")
 _SIDE = 160  # pixels that a small image is enlarged to at least
 
 
@@ -34,22 +37,10 @@ class ShownVictim(NamedTuple):
 
 def shown_victims(row: ReportRow, *, names: bool) -> list[ShownVictim]:
     """Return the pictures of a row's example; none if they are not kept beside its record."""
-    record, folder = row.example.record, row.example.folder
-    if folder is None or "pictures" not in record.artifacts:
+    kept = kept_pictures(row.example)
+    if kept is None:
         return []
-    try:
-        file = artifact(folder, record, "pictures")
-        check_artifact(file)
-        if file.stat().st_size > _MOST_PICTURES:
-            return []
-        with np.load(file, allow_pickle=False) as arrays:
-            kept = {
-                name: arrays[f"ranked_{name}"]
-                for name in ("rows", "originals", "reconstructions", "trivial")
-            }
-    except (DataError, OSError, ValueError, KeyError):
-        return []
-    files = _file_names(record) if names else ()
+    files = _file_names(row.example.record) if names else ()
     words = {"originals": "original", "reconstructions": "recovered", "trivial": "blind guess"}
     return [
         ShownVictim(
@@ -58,8 +49,36 @@ def shown_victims(row: ReportRow, *, names: bool) -> list[ShownVictim]:
             tuple((said, embedded(kept[key][place])) for key, said in words.items()),
         )
         for place, name in enumerate(RANKED)
-        if place < len(kept["rows"])
     ]
+
+
+def kept_pictures(found: StoredRecord) -> dict[str, NDArray[Any]] | None:
+    """Return the pictures of a record's ranked victims.
+
+    Returns:
+        ``rows``, (N,), and the bytes of ``originals``, ``reconstructions`` and ``trivial``,
+        (N, C, H, W), for each of :data:`splitsec.records.image_values.RANKED`; None if they are
+        missing, or the file holds something else.
+    """
+    record, folder = found
+    if folder is None or "pictures" not in record.artifacts:
+        return None
+    try:
+        file = artifact(folder, record, "pictures")
+        check_artifact(file)
+        if file.stat().st_size > _MOST_PICTURES:
+            return None
+        with zipfile.ZipFile(file) as archive:  # its reader stops at the size that is said here
+            if any(one.file_size > _MOST_PICTURES for one in archive.infolist()):
+                return None
+        with np.load(file, allow_pickle=False) as arrays:
+            kept = {name: arrays[f"ranked_{name}"] for name in ("rows", *_IMAGES)}
+    except (DataError, OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+    size = (len(RANKED), record.spec.channels, record.spec.size, record.spec.size)
+    fits = all(kept[name].shape == size and kept[name].dtype == np.uint8 for name in _IMAGES)
+    rows = kept["rows"]
+    return kept if fits and rows.shape == size[:1] and rows.dtype.kind == "i" else None
 
 
 def _file_names(record: Record) -> Sequence[str]:
@@ -69,7 +88,10 @@ def _file_names(record: Record) -> Sequence[str]:
     except DataError:
         return ()
     images = None if values is None else values.images
-    return () if images is None or images.names is None else list(map(str, images.names))
+    if images is None or images.names is None:
+        return ()
+    names = images.names if values.attacked is None else images.names[values.attacked]
+    return list(map(str, names))
 
 
 def embedded(image: NDArray[np.uint8], side: int = _SIDE) -> Markup:

@@ -7,7 +7,6 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,13 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from splitsec.errors import DataError, OutputError, UsageError
-from splitsec.escaping import all_text, for_json
+from splitsec.escaping import all_text
 from splitsec.leaderboard.ranking import rank
 from splitsec.leaderboard.settings import By, plugin_names
 from splitsec.leaderboard.web import content, front, gallery
 from splitsec.leaderboard.web.citation import bibtex
-from splitsec.leaderboard.web.publication import (
-    PICTURES,
-    VALUES,
-    Picture,
-    file_stem,
-    picture_of,
-    published,
-    values_of,
-    without_folders,
-)
+from splitsec.leaderboard.web.pictures import PICTURES, Picture, picture_of
+from splitsec.leaderboard.web.publication import file_stem, without_folders
 from splitsec.leaderboard.web.rendering import render
 from splitsec.leaderboard.worth import Rules
 from splitsec.records.official import is_official, key_of
@@ -40,7 +31,8 @@ from splitsec.records.store import StoredRecord, warn_left_out
 MARK = '<meta name="generator" content="splitsec leaderboard">'
 """Mark in the page's head; a folder without it is not one of our pages."""
 
-_OURS = ("assets", "cells", "records", PICTURES, VALUES, "index.html")
+_FOLDERS = ("assets", "cells", PICTURES)
+_OURS = (*_FOLDERS, "index.html")
 
 
 def check_folder(folder: Path) -> None:
@@ -131,7 +123,7 @@ def _fill(
     left_out: Callable[[str], None],
 ) -> None:
     """Write all files of the page into an empty folder."""
-    for name in _OURS[:-1]:
+    for name in _FOLDERS:
         (folder / name).mkdir()
     records = [one.record for one in found]
     names = plugin_names(records)
@@ -143,13 +135,6 @@ def _fill(
             left_out(problem)
         if picture is not None and not (folder / picture.file).exists():
             (folder / picture.file).write_bytes(picture.content)
-        beside = None if picture is None else f"../{picture.file}"
-        values = values_of(one)
-        file = None if values is None else f"{VALUES}/{sha256(values).hexdigest()}.npz"
-        if values is not None and file is not None:
-            (folder / file).write_bytes(values)
-        record = published(one.record, beside, None if file is None else f"../{file}")
-        _write(folder / "records" / f"{stem}.json", for_json(record.to_json()) + "\n")
         _write_script(folder / "cells" / f"{stem}.js", stem, gallery.details(one.record))
         cards.append(gallery.card(one.record, names, picture, unusable=bool(problem)))
     _write_assets(folder / "assets")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,9 +12,12 @@ import numpy as np
 from splitsec.cells.panel import Curve, curves_of
 from splitsec.leaderboard.settings import plugin_name
 from splitsec.leaderboard.web.content import rounded
-from splitsec.leaderboard.web.publication import Picture, command, file_stem
+from splitsec.leaderboard.web.pictures import RANKED_PICTURE, Picture
+from splitsec.leaderboard.web.publication import command, file_stem
 from splitsec.metrics.schema import VictimScores
+from splitsec.records.image_values import RANKED
 from splitsec.records.official import claimant_of
+from splitsec.records.per_image import PER_IMAGE, load_per_image
 from splitsec.records.record import FLAGS, INVALIDATING, Record
 from splitsec.records.wording import (
     flag_in_words,
@@ -81,22 +85,42 @@ def card(
 
 
 def _picture(record: Record, picture: Picture) -> dict[str, Any]:
+    ranked = picture.artifact == RANKED_PICTURE
     return {
         "file": picture.file,
         "width": picture.width,
         "height": picture.height,
-        "alt": alternative(record),
+        "alt": alternative(record, ranked=ranked),
+        "columns": _ranked_leakage(record) if ranked else [],
     }
 
 
-def alternative(record: Record) -> str:
-    """Return the picture's content in words and numbers, for a reader who cannot see it."""
+def _ranked_leakage(record: Record) -> list[tuple[str, float | None]]:
+    """Return what the columns of a picture of ranked victims are called, and their leakage."""
+    found = None
+    if record.leakage is not None and PER_IMAGE in record.artifacts:
+        values = getattr(load_per_image(record), record.leakage.victims)
+        found = None if values is None or values.attack is None else values.attack.leakage
+    if found is None:
+        return [(name, None) for name in RANKED]
+    order = np.sort(found)
+    places = {name: math.ceil(share * len(order)) - 1 for name, share in RANKED.items()}
+    return [(name, rounded(float(order[place]))) for name, place in places.items()]
+
+
+def alternative(record: Record, *, ranked: bool = True) -> str:
+    """Return the picture's content in words and numbers, for a reader who cannot see it.
+
+    Args:
+        record: a record with a picture.
+        ranked: whether it shows ranked victims.
+    """
     spec = record.spec
     behind = "" if spec.defense == "none" else f" behind {plugin_name(record, 'defense')}"
-    text = (
-        f"Rows of private images, what {plugin_name(record, 'attack')} recovered of them{behind}, "
-        "the difference, and the best blind guess."
-    )
+    recovered = f"what {plugin_name(record, 'attack')} recovered of them{behind}"
+    text = f"Rows of private images, {recovered}, the difference, and the best blind guess."
+    if ranked:
+        text = f"Rows of four private images, {recovered}, and the best blind guess."
     if record.leakage is None or record.victims is None:
         return text
     scores: VictimScores = getattr(record.victims, record.leakage.victims)

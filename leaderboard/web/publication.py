@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import re
-import struct
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from splitsec.cells.requests import request_of
 from splitsec.errors import DataError
+from splitsec.leaderboard.web.pictures import file_of, picture_of
 from splitsec.plugins.names import KINDS
-from splitsec.records.bounded import read_regular
 from splitsec.records.official import claimant_of, key_of
 from splitsec.records.per_image import PER_IMAGE, load_per_image, per_image_bytes
 from splitsec.records.record import Evidence, Record
 from splitsec.records.store import StoredRecord, keep_record
 
-PICTURES = "pictures"
-"""Folder of the pictures inside the page."""
-
-VALUES = "values"
-"""Folder of the values per image inside the page."""
-
 _TEXTS = {"reason", "spec", "data", "session", "notes", "provenance"}  # the rest is numbers
 _CELL_ID = re.compile(r"[0-9a-f]{64}")
-_PNG = b"\x89PNG\r\n\x1a\n"
-_LARGEST_PICTURE = 20_000_000  # bytes
-_PNG_HEAD = 24  # bytes, the last eight of which are width and height
 # The folders of an absolute path, POSIX or Windows, up to its last name; not those of a URL.
 # Names may have spaces, so the pattern removes a word too many rather than leave half a name.
 _FOLDERS = re.compile(
@@ -47,25 +38,23 @@ def without_folders(value: Any) -> Any:
     return value
 
 
-def published(record: Record, picture: str | None, values: str | None = None) -> Record:
+def published(record: Record, artifacts: Mapping[str, str]) -> Record:
     """Return a record as the page offers it, with a new seal.
 
     Its command is the one that runs this cell again, whatever command made the record.
 
     Args:
         record: any record.
-        picture: path of its picture relative to the record's folder, if it has one.
-        values: the same of its values per image.
+        artifacts: names and paths, relative to the record's folder, of what is published with it.
     """
     said = record.model_dump(mode="json", include=_TEXTS | {"cell_id", "status"})
     said["provenance"]["command"] = command(record)
     rewritten = Record.model_validate(without_folders(said))
     changes: dict[str, Any] = {name: getattr(rewritten, name) for name in _TEXTS}
-    named = {"panel": picture, PER_IMAGE: values}
     claimant = claimant_of(record)
     if claimant is not None:
         changes["evidence"] = Evidence(origin="claimed", claimant=claimant)
-    changes["artifacts"] = {name: path for name, path in named.items() if path is not None}
+    changes["artifacts"] = dict(artifacts)
     return record.model_copy(update=changes).sealed()
 
 
@@ -80,15 +69,16 @@ def publish(found: StoredRecord, store: Path) -> Record:
     if values is None:
         load_per_image(found.record)  # says what is missing, if anything is
     files, named = {}, {}
-    for name, content, suffix in (
-        ("panel", picture.content if picture else None, ".png"),
-        (PER_IMAGE, values, ".npz"),
-    ):
-        if content is not None:
-            files[name] = content
-            named[name] = f"../artifacts/{sha256(content).hexdigest()}{suffix}"
-    record = published(found.record, named.get("panel"), named.get(PER_IMAGE))
-    return keep_record(store, record, files)
+
+    def keep(name: str, content: bytes, suffix: str) -> None:
+        files[name] = content
+        named[name] = f"../artifacts/{sha256(content).hexdigest()}{suffix}"
+
+    if picture is not None:
+        keep(picture.artifact, picture.content, ".png")
+    if values is not None:
+        keep(PER_IMAGE, values, ".npz")
+    return keep_record(store, published(found.record, named), files)
 
 
 def command(record: Record) -> list[str]:
@@ -126,36 +116,6 @@ def file_stem(record: Record) -> str:
     return key_of(record)
 
 
-class Picture(NamedTuple):
-    """A record's picture: a PNG with its size in pixels, named after the hash of its content."""
-
-    file: str
-    content: bytes
-    width: int
-    height: int
-
-
-def picture_of(found: StoredRecord) -> Picture | None:
-    """Return a record's picture; None if it has none or the file is missing.
-
-    Raises:
-        DataError: it names a file that is not a PNG, or is neither in its own folder nor beside
-            it; a submitted record must not publish other files.
-    """
-    file = _file_of(found, "panel", "its picture")
-    if file is None:
-        return None
-    try:
-        content = read_regular(file, _LARGEST_PICTURE)
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read the picture {file}: {error}") from None
-    if not content.startswith(_PNG) or len(content) < _PNG_HEAD:
-        name = found.record.artifacts["panel"]
-        raise DataError(f"{found.folder}: its picture {name!r} is not a PNG")
-    width, height = struct.unpack(">II", content[16:_PNG_HEAD])
-    return Picture(f"{PICTURES}/{sha256(content).hexdigest()}.png", content, width, height)
-
-
 def values_of(found: StoredRecord) -> bytes | None:
     """Return a record's values per image as they may be published.
 
@@ -169,26 +129,8 @@ def values_of(found: StoredRecord) -> bytes | None:
         DataError: it names a file that does not hold its values, or is neither in its own folder
             nor beside it.
     """
-    if _file_of(found, PER_IMAGE, "the file of its values per image") is None:
+    if file_of(found, PER_IMAGE, "the file of its values per image") is None:
         return None
     values = load_per_image(found.record)
     secret = found.record.spec.partition_commitment is not None
     return per_image_bytes(values.without_identities(rows=not secret))
-
-
-def _file_of(found: StoredRecord, name: str, what: str) -> Path | None:
-    """Return the path of a record's artifact; None if it has none or the file is missing.
-
-    Raises:
-        DataError: it is neither in the record's folder nor beside it.
-    """
-    record, folder = found
-    said = record.artifacts.get(name)
-    if said is None or folder is None:
-        return None
-    file = (folder / said).resolve()
-    if not file.is_file():
-        return None
-    if not file.is_relative_to(folder.resolve().parent):
-        raise DataError(f"{folder}: {what} {said!r} is not among the records")
-    return file

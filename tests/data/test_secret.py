@@ -211,7 +211,7 @@ def test_a_run_tells_the_commitment_and_never_the_secret(secret: Path, tmp_path:
     assert "1 of 1 cells have a record" in again.stderr
     assert again.stdout == hidden.stdout
     for found in find_records([store]):
-        assert published(found.record, None).spec == found.record.spec
+        assert published(found.record, {}).spec == found.record.spec
     written = [file.read_bytes() for file in store.rglob("*") if file.is_file()]
     assert len(written) > 4
     assert not any(SECRET.encode() in content for content in written)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import re
 import tomllib
@@ -10,18 +12,23 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
 from splitsec.cli.eval import command as eval_command
 from splitsec.cli.exit_codes import Exit
 from splitsec.cli.request_options import take_request
 from splitsec.errors import DataError, UsageError
 from splitsec.leaderboard.web.content import choices
+from splitsec.leaderboard.web.pictures import picture_of
 from splitsec.leaderboard.web.publication import command as again
-from splitsec.leaderboard.web.publication import published, without_folders
+from splitsec.leaderboard.web.publication import publish, published, without_folders
+from splitsec.records.image_values import RANKED
 from splitsec.records.reading import load_record
-from splitsec.records.store import find_records
-from support.published_records import Built, build, build_once, run, store
+from splitsec.records.store import StoredRecord, find_records
+from support.published_records import Built, build, build_once, publish_all, run, store
 from support.records import cell
 
 REPOSITORY = Path(__file__).parents[2]
@@ -62,16 +69,17 @@ def test_the_same_records_give_the_same_bytes(built: Built, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_the_published_records_give_the_same_page(built: Built, tmp_path: Path) -> None:
-    records = sorted((built.page / "records").iterdir())
+    records = publish_all(built.source, tmp_path / "store")
     assert len(records) == len(built.records)
     assert all(load_record(file).seal for file in records)
     assert run(*records, "--format", "html", "--output", tmp_path / "page").return_value == Exit.OK
     assert files(tmp_path / "page") == files(built.page)
 
 
-def test_nothing_tells_whose_machine_it_was(built: Built) -> None:
+def test_nothing_tells_whose_machine_it_was(built: Built, tmp_path: Path) -> None:
     assert "/home/alice" in next(built.source.rglob("record.json")).read_text()
-    for name, content in files(built.page).items():
+    publish_all(built.source, tmp_path)
+    for name, content in (files(built.page) | files(tmp_path)).items():
         assert b"/home" not in content, name
         assert b"secret plans" not in content, name
         assert str(built.source).encode() not in content, name
@@ -95,7 +103,7 @@ def test_paths_are_shortened_to_their_last_name(text: str, shown: str | None) ->
 
 def test_a_record_is_published_with_the_same_numbers(built: Built) -> None:
     for record in built.records:
-        copy = published(record, None)
+        copy = published(record, {})
         assert copy.victims == record.victims
         assert copy.leakage == record.leakage
         assert copy.provenance.created == record.provenance.created
@@ -137,6 +145,77 @@ def test_a_picture_is_found_wherever_the_record_says(tmp_path: Path) -> None:
         source / "artifacts" / "any.png"
     ).read_bytes()
     assert (shown["picture"]["width"], shown["picture"]["height"]) == (160, 90)
+
+
+def ranked(**changes: Any) -> dict[str, NDArray[Any]]:
+    draws = np.random.default_rng(0)
+    images = {
+        f"ranked_{name}": draws.integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
+        for name in ("originals", "reconstructions", "trivial")
+    }
+    return {"ranked_rows": np.arange(4), **images, **changes}
+
+
+def with_pictures(folder: Path, arrays: dict[str, NDArray[Any]]) -> StoredRecord:
+    held = io.BytesIO()
+    np.savez_compressed(held, **arrays)
+    name = f"{hashlib.sha256(held.getvalue()).hexdigest()}.npz"
+    store(folder, [cell("fsha", "none", 0, 0.5)], pictures=f"../artifacts/{name}")
+    (folder / "artifacts").mkdir()
+    (folder / "artifacts" / name).write_bytes(held.getvalue())
+    (found,) = find_records([folder])
+    return found
+
+
+def test_victims_are_published_as_small_pictures(tmp_path: Path) -> None:
+    arrays = ranked()
+    found = with_pictures(tmp_path / "results", arrays)
+    picture = picture_of(found)
+    assert picture is not None
+    assert (picture.artifact, picture.width, picture.height) == ("ranked", 128, 96)
+    assert len(picture.content) < 50_000, "noise cannot be packed, and a panel has 175 KB"
+    pixels = np.asarray(Image.open(io.BytesIO(picture.content))).transpose(2, 0, 1)
+    for row, name in enumerate(("originals", "reconstructions", "trivial")):
+        for column in range(4):
+            shown = pixels[:, 32 * row : 32 * row + 32, 32 * column : 32 * column + 32]
+            assert np.array_equal(shown, arrays[f"ranked_{name}"][column])
+    copy = publish(found, tmp_path / "store")
+    assert copy.artifacts.keys() == {"ranked"}
+    assert picture_of(StoredRecord(copy, copy.folder)) == picture, "publishing twice"
+    page = build(tmp_path / "store", tmp_path / "page")
+    (shown,) = taken(page / "assets" / "data.js")["cells"]
+    assert [name for name, _ in shown["picture"]["columns"]] == list(RANKED)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        ranked(ranked_trivial=np.zeros((4, 3, 31, 32), np.uint8)),
+        ranked(ranked_originals=np.zeros((2, 3, 32, 32), np.uint8)),
+        ranked(ranked_originals=np.zeros((4, 3, 32, 32), np.float32)),
+        ranked(ranked_rows=np.zeros(4)),
+        ranked(ranked_originals=np.array(["a"])),
+        ranked(more=np.zeros(200_000_000, np.uint8)),
+        {"masks": np.zeros(4)},
+    ],
+    ids=["size", "count", "type", "rows", "text", "too large", "none"],
+)
+def test_other_arrays_are_no_pictures(arrays: dict[str, NDArray[Any]], tmp_path: Path) -> None:
+    picture = picture_of(with_pictures(tmp_path, arrays))
+    assert picture is not None
+    assert picture.artifact == "panel", "the older picture is left"
+
+
+def test_a_picture_of_other_proportions_is_refused(tmp_path: Path) -> None:
+    store(tmp_path, [cell("fsha", "none", 0, 0.5)], ranked="panel.png")  # 160 by 90
+    store(tmp_path, [cell("fsha", "none", 1, 0.5)], ranked="odd.png")
+    found = find_records([tmp_path])
+    odd = found[1].folder
+    assert odd is not None
+    Image.new("RGB", (161, 90)).save(odd / "odd.png")
+    assert picture_of(found[0]) is not None
+    with pytest.raises(DataError, match="is not of 4 victims"):
+        picture_of(found[1])
 
 
 def test_a_record_may_publish_pictures_only(tmp_path: Path) -> None:

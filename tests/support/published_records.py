@@ -100,6 +100,12 @@ def build(records: Path, output: Path, *options: str) -> Path:
     return output
 
 
+def publish_all(source: Path, folder: Path) -> list[Path]:
+    """Write the publishable records of a store, and return their files in order."""
+    assert run(source, "--format", "records", "--output", folder).return_value == Exit.OK
+    return sorted(folder.glob("*/record.json"))
+
+
 class Built(NamedTuple):
     """A page, and what it was made from."""
 

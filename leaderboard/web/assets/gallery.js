@@ -62,14 +62,17 @@ splitsec.gallery = (() => {
 
   function picture(cell) {
     if (!cell.picture) return element("p", { class: "missing" }, cell.missing);
-    const image = element("img", {
-      src: cell.picture.file, alt: cell.picture.alt, loading: "lazy", decoding: "async",
-      width: cell.picture.width, height: cell.picture.height,
-    });
+    const { file, alt, width, height, columns } = cell.picture;
+    const image = element("img", { src: file, alt, loading: "lazy", decoding: "async", width, height });
     // Before the image is in the page, so that no error is missed.
     image.addEventListener("error", () =>
-      image.closest("a").replaceWith(element("p", { class: "missing" }, `${cell.picture.file} cannot be read.`)));
-    return element("a", { class: "picture", href: cell.picture.file }, image);
+      image.closest(".picture").replaceWith(element("p", { class: "missing" }, `${file} cannot be read.`)));
+    if (!columns.length) return element("a", { class: "picture", href: file }, image);
+    return element("div", { class: "picture ranked" }, // the image's text says the same as its labels
+      ...columns.map(([name, leakage]) => element("div", { class: "column", "aria-hidden": "true" },
+        name, element("span", {}, leakage === null ? "" : `leakage ${leakage.toFixed(2)}`))),
+      ...["original", "recovered", "blind guess"].map((name) => element("div", { class: "line", "aria-hidden": "true" }, name)),
+      image);
   }
 
   async function fill(details, cell) {
@@ -95,8 +98,7 @@ splitsec.gallery = (() => {
       told.command ? element("p", {}, "To run this cell again:") : "",
       told.command ? element("pre", { tabindex: 0 }, element("code", {}, told.command)) : "",
       element("p", { class: "ran" }, `Ran ${told.ran}.`),
-      element("p", {}, element("a", { href: `records/${cell.id}.json` }, "The whole record (JSON)"),
-        ` Cell ${cell.id.slice(0, 10)}.`),
+      element("p", {}, "Among the records that this page was made of it is cell ", element("code", {}, cell.id.slice(0, 10)), "."),
     );
     splitsec.charts.curves(curves, told.curves);
   }
