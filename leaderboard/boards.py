@@ -14,15 +14,18 @@ from splitsec.leaderboard.ranking import Board
 from splitsec.leaderboard.rows import RERUN
 from splitsec.records.wording import with_interval
 
-MEASURES = ("leakage", "utility", "retained")
+FOUND = "found of 100"
+"""Column of how many victims in 100 the server finds."""
+
+MEASURES = (FOUND, "leakage", "utility", "retained")
 """Columns that are numbers with intervals."""
 
 
 def in_words(board: Board) -> pd.DataFrame:
     """Return a board's rows as text, measures with their intervals.
 
-    Empty columns are left out: the evidence if all cells were run here, and the reasons if all
-    rows are ranked.
+    Empty columns are left out: who is found and the worst victim where nobody knows, the evidence
+    if all cells were run here, and the reasons if all rows are ranked.
     """
     lines: list[dict[str, str]] = []
     for row in board.rows.to_dict("records"):
@@ -31,7 +34,10 @@ def in_words(board: Board) -> pd.DataFrame:
         if board.claimant is not None:
             line.clear()  # a claim earns none
         line[""] = row["name"]
-        for name in MEASURES:
+        line[FOUND] = found_in_words(row)
+        line["leakage"] = with_interval(row["leakage"], row["leakage low"], row["leakage high"])
+        line["worst victim"] = with_interval(row["worst victim"], None, None)
+        for name in ("utility", "retained"):
             if name in row:
                 line[name] = with_interval(row[name], row[f"{name} low"], row[f"{name} high"])
         if "worst attack" in row:
@@ -45,10 +51,24 @@ def in_words(board: Board) -> pd.DataFrame:
         line["unranked because"] = "" if pd.isna(row["reason"]) else row["reason"]
         lines.append(line)
     words = pd.DataFrame(lines)
-    for name, usual in (("evidence", RERUN), ("unranked because", "")):
+    for name, usual in (
+        (FOUND, "-"),
+        ("worst victim", "-"),
+        ("evidence", RERUN),
+        ("unranked because", ""),
+    ):
         if lines and (words[name] == usual).all():
             words = words.drop(columns=name)
     return words
+
+
+def found_in_words(row: Mapping[Any, Any]) -> str:
+    """Return how many victims in 100 the server finds, such as ``97 (95 to 99)``."""
+    value, low, high = (
+        None if pd.isna(share := row[name]) else 100 * float(share)
+        for name in ("identified", "identified low", "identified high")
+    )
+    return with_interval(value, low, high, ".0f")
 
 
 def ranks_in_words(row: Mapping[Any, Any]) -> str:

@@ -19,7 +19,13 @@ from splitsec.leaderboard.label_notes import label_notes
 from splitsec.leaderboard.methods import Methods
 from splitsec.leaderboard.placing import placed
 from splitsec.leaderboard.rows import CLAIMED, attack_rows, counting, worst_rows
-from splitsec.leaderboard.samples import Resampler, completed, identified, identified_rate
+from splitsec.leaderboard.samples import (
+    Resampler,
+    completed,
+    identified,
+    identified_rate,
+    worst_leakage,
+)
 from splitsec.leaderboard.settings import By, plugin_names, settings_of, titles_of
 from splitsec.leaderboard.worth import (
     UTILITY_FLOOR,
@@ -116,7 +122,10 @@ def rank(
 
     Returns:
         The official boards, then those of claims. Rows of official boards have ``rank`` (missing
-        where ``reason`` says why) and ``rank last``, the interval of their rank; ``name``,
+        where ``reason`` says why) and ``rank last``, the interval of their rank; ``name``;
+        ``identified``, the share of victims that the server finds, with its interval;
+        ``worst victim``, the leakage of the one who leaks most (neither of them where it is not
+        known);
         ``leakage`` with ``leakage low`` and ``leakage high``, ``utility`` (not for attacks) and its
         share ``retained`` with intervals (defenses); ``cost``, the utility lost, with its interval,
         ``margin`` and ``cost verdict`` (defenses); ``pareto``, the share of resamples in which a
@@ -200,6 +209,7 @@ def _frame(records: Sequence[Record], by: By, methods: Methods) -> pd.DataFrame:
                 "leakage": leakage,
                 "identified": identified(one) if known else None,
                 "rate": identified_rate(one) if known else None,
+                "worst": worst_leakage(one) if known else None,
                 "evidence": one.evidence,
                 "reason": None if leakage is not None else _reason(one, invalid),
                 "labels shared": one.labels_shared() is True,

@@ -64,12 +64,8 @@ def worst_rows(
         table = _leakages(cells, "attack")
         if seeds is not None:
             table = table.reindex(index=seeds, columns=attacks)
-        row = _row(str(name), cells, table) | {"sample": _sample(cells, table, resampler, np.max)}
-        rates = _pivot(cells, "attack", "rate")
-        if seeds is not None:
-            rates = rates.reindex(index=seeds, columns=attacks)
-        known = rates.notna().to_numpy().all()
-        row["rates"] = Sample(rates.max(axis=1).to_numpy(float)) if known else None
+        row = _row(str(name), cells, table)
+        row |= _figures(cells, table, "attack", resampler, np.max)
         row["worst attack"] = None if row["reason"] else str(table.mean().idxmax())
         rows.append(row | columns_of("utility", _utility(cells, resampler)))
     return rows
@@ -93,7 +89,7 @@ def attack_rows(
         if seeds is not None:
             table = table.reindex(index=seeds, columns=defenses)
         row = _row(str(name), cells, table)
-        rows.append(row | {"sample": _sample(cells, table, resampler, np.mean)})
+        rows.append(row | _figures(cells, table, "defense", resampler, np.mean))
     return rows
 
 
@@ -108,29 +104,62 @@ def _pivot(cells: pd.DataFrame, across: str, values: str) -> pd.DataFrame:
     )
 
 
-def _sample(
+def _figures(
     cells: pd.DataFrame,
     table: pd.DataFrame,
+    across: str,
     resampler: Resampler,
     combined: Callable[..., Floats],
-) -> Sample:
-    """Return a row's leakage over seeds; of no seed if a cell has none.
+) -> dict[str, Any]:
+    """Return the figures of a row's attacks: what leaks, and who is found.
 
     Args:
         cells: the row's cells.
-        table: their leakage, by seed and by what is combined.
+        table: their leakage, by seed and ``across``.
+        across: what is combined: ``attack`` or ``defense``.
         resampler: of the board.
+        combined: ``numpy.max`` for the worst case, or ``numpy.mean``.
+    """
+    rates, worst = (
+        _pivot(cells, across, name).reindex(index=table.index, columns=table.columns)
+        for name in ("rate", "worst")
+    )
+    found = _sample(cells, rates, resampler.rate, resampler.victims, combined)
+    known = len(found.per_seed) > 0
+    most = None if worst.isna().to_numpy().any() else combined(worst.to_numpy(float), axis=1)
+    return {
+        "sample": _sample(cells, table, resampler.leakage, resampler.victims, combined),
+        "rates": found if known else None,
+        **columns_of("identified", over_seeds_and_images(found, SHARE)),
+        "worst victim": None if most is None else float(most.mean()),
+    }
+
+
+def _sample(
+    cells: pd.DataFrame,
+    table: pd.DataFrame,
+    measured: Callable[[int], Floats | None],
+    images: int | None,
+    combined: Callable[..., Floats],
+) -> Sample:
+    """Return one figure of a row over seeds; of no seed if a cell has none.
+
+    Args:
+        cells: the row's cells.
+        table: their figures, by seed and by what is combined.
+        measured: returns the figure of a cell on resampled images.
+        images: number of images.
         combined: ``numpy.max`` for the worst case, or ``numpy.mean``.
     """
     if table.isna().to_numpy().any():
         return Sample(np.empty(0))
     resampled: list[Floats | None] = []
     for seed in table.index:
-        known = [resampler.leakage(one) for one in cells.loc[cells["seed"] == seed, "place"]]
+        known = [measured(one) for one in cells.loc[cells["seed"] == seed, "place"]]
         complete = [one for one in known if one is not None]
         resampled.append(combined(complete, axis=0) if len(complete) == len(known) else None)
     per_seed = combined(table.to_numpy(float), axis=1)
-    return stacked(pd.Series(per_seed), resampled, resampler.victims)
+    return stacked(pd.Series(per_seed), resampled, images)
 
 
 def _row(name: str, cells: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:

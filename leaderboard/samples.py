@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from splitsec.metrics.leakage import (
     VictimErrors,
     resampled_identification,
     resampled_leakage,
+    resampled_rate,
 )
 from splitsec.metrics.schema import VictimScores
 from splitsec.metrics.two_level import (
@@ -72,6 +73,17 @@ def identified_rate(record: Record) -> float | None:
         for name in _SETS
         if (scores := getattr(record.victims, name, None)) is not None
         and scores.privacy.identification.gallery >= 2
+    ]
+    return max(found, default=None)
+
+
+def worst_leakage(record: Record) -> float | None:
+    """Return the leakage of the victim that leaks most; None in records up to protocol 4."""
+    found = [
+        scores.leakage.worst
+        for name in _SETS
+        if (scores := getattr(record.victims, name, None)) is not None
+        and scores.leakage.worst is not None
     ]
     return max(found, default=None)
 
@@ -259,6 +271,15 @@ class Resampler:
 
     def identified(self, key: int) -> Floats | None:
         """Return how much a cell identifies on resampled images, (R,), where it is known."""
+        return self._identified(key, resampled_identification)
+
+    def rate(self, key: int) -> Floats | None:
+        """Return the share of victims that a cell identifies, (R,), where it is known."""
+        return self._identified(key, resampled_rate)
+
+    def _identified(
+        self, key: int, figure: Callable[[VictimErrors, NDArray[np.integer]], Floats]
+    ) -> Floats | None:
         cell = self._cells.get(key)
         if cell is None or not cell.victims:
             return None
@@ -268,7 +289,7 @@ class Resampler:
                 return None
             if len(scores.errors["mse"]) != self._counts[name].shape[1]:
                 return None
-            found.append(resampled_identification(scores, self._counts[name]))
+            found.append(figure(scores, self._counts[name]))
         most: Floats = np.max(found, axis=0)
         return most
 

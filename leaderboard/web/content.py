@@ -43,7 +43,9 @@ class Row(NamedTuple):
         cut: index of the client's last layer.
         rank: the first rank that it may have; None if there is a ``reason``.
         ranks: its ranks in words, such as ``1-3``.
+        found: share of victims that the server finds.
         leakage: worst case, or the mean over defenses for an attack.
+        victim: leakage of the victim who leaks most.
         worst: the attack that leaks most.
         utility: AUC or Jaccard.
         retained: share of the undefended model's utility.
@@ -63,7 +65,9 @@ class Row(NamedTuple):
     cut: str
     rank: int | None
     ranks: str
+    found: Measure | None
     leakage: Measure | None
+    victim: float | None
     worst: str | None
     utility: Measure | None
     retained: Measure | None
@@ -177,7 +181,9 @@ def _row(values: Mapping[str, Any], example: Record | None, members: list[int]) 
         cut="" if example is None else str(example.spec.cut),
         rank=int(values["rank"]) if ranked else None,
         ranks=ranks_in_words(values) if ranked else "",
+        found=_measure(values, "identified"),
         leakage=_measure(values, "leakage"),
+        victim=None if _missing(values.get("worst victim")) else float(values["worst victim"]),
         worst=None if _missing(values.get("worst attack")) else values["worst attack"],
         utility=_measure(values, "utility"),
         retained=_measure(values, "retained"),
@@ -273,6 +279,8 @@ def chart(table: Table) -> dict[str, Any] | None:
 def _point(row: Row, across: Measure) -> dict[str, Any]:
     assert row.leakage is not None
     lines = [f"leakage {row.leakage.text}"]
+    if row.found:
+        lines.append(f"finds {100 * row.found.value:.0f} of 100 victims")
     if row.utility:
         lines.append(f"utility {row.utility.text}")
     if row.retained:

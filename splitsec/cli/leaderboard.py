@@ -137,6 +137,13 @@ def command(
         boards = [family_words.printed(board) for board in family_boards(ranked)]
     else:
         boards = [printed(board) for board in ranked]
+    if not boards and ranked:
+        say(
+            "no family to compare: it takes the undefended model and a defense on one board, each "
+            "with a result for every attack and seed",
+            err=True,
+        )
+        return Exit.EMPTY
     if not boards:
         return _empty()
     if form == "table":
@@ -238,7 +245,7 @@ def _narrow(words: pd.DataFrame, measured: Sequence[str]) -> pd.DataFrame:
 
     What only a wide one has room for is in the other formats, too.
     """
-    words = words.drop(columns=["area", "time"], errors="ignore")
+    words = words.drop(columns=["area", "time", "worst victim"], errors="ignore")
     rules = {name: {r" \((.*)\)$": r"\n\1"} for name in measured if name in words}
     words = words.replace(rules, regex=True)
     for name in {"", "worst attack"} & set(words):
@@ -253,6 +260,7 @@ def _narrow(words: pd.DataFrame, measured: Sequence[str]) -> pd.DataFrame:
         words["leakage"] += (f"\n{by}" + attack).where(attack != "-", "")
     names = {
         "Pareto front": "on\nfront",
+        "found of 100": "found\nof 100",
         "against none": "against\nnone",
         "against noise": "against\nnoise",
     }

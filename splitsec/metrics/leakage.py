@@ -168,9 +168,23 @@ def resampled_identification(victims: VictimErrors, counts: NDArray[np.integer])
     Returns:
         (R,), at most 1; 0 for the best blind guess.
     """
-    rates = [counts @ one / counts.sum(axis=1) for one in victims.identified.values()]
-    skills: Array = (np.max(rates, axis=0) - victims.guessed) / (1 - victims.guessed)
+    skills: Array = (resampled_rate(victims, counts) - victims.guessed) / (1 - victims.guessed)
     return skills
+
+
+def resampled_rate(victims: VictimErrors, counts: NDArray[np.integer]) -> Array:
+    """Return the share of resampled victims that are identified, by whichever way finds more.
+
+    Args:
+        victims: as of :func:`resampled_identification`.
+        counts: as of :func:`resampled_leakage`.
+
+    Returns:
+        (R,), in [0, 1].
+    """
+    found = [counts @ one / counts.sum(axis=1) for one in victims.identified.values()]
+    most: Array = np.max(found, axis=0)
+    return most
 
 
 def share_above(values: Array, random_values: Array) -> float:

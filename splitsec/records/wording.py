@@ -229,7 +229,7 @@ def short_number(value: float | None, digits: int = 3) -> str:
 
 
 def with_interval(
-    value: float | None, low: float | None, high: float | None, form: str = ".2f"
+    value: float | None, low: float | None, high: float | None, form: str = "z.2f"
 ) -> str:
     """Return a number with its interval, such as ``0.89 (0.88 to 0.90)``.
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from splitsec.cli.exit_codes import Exit
 from splitsec.cli.leaderboard import command
 from splitsec.errors import UsageError
 from splitsec.leaderboard.boards import FORMS
@@ -196,6 +197,17 @@ def test_the_command_prints_families(tmp_path: Path) -> None:
     assert "| gaussian-noise | 3" in markdown
     with pytest.raises(UsageError, match="--by families is printed"):
         raise run(tmp_path, "--by", "families", "--format", "html", "--output", "x").exception
+
+
+def test_a_sweep_without_a_complete_strength_is_no_family(tmp_path: Path) -> None:
+    records = [cell("a", "none", seed, 0.6) for seed in SEEDS]
+    records += [cell("a", "dcor", seed, 0.4) for seed in SEEDS[:2]]
+    for number, record in enumerate(records):
+        one = record.model_copy(update={"cell_id": f"{number:064d}"})
+        write_record(record_folder(tmp_path, one), one)
+    result = CliRunner().invoke(command, [str(tmp_path), "--by", "families"], standalone_mode=False)
+    assert result.return_value == Exit.EMPTY
+    assert "a result for every attack and seed" in result.stderr
 
 
 def test_a_board_without_families_says_why(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
@@ -16,7 +17,9 @@ from splitsec.cli.exit_codes import Exit
 from splitsec.cli.leaderboard import command
 from splitsec.errors import DataError
 from splitsec.leaderboard import load
+from splitsec.leaderboard.boards import in_words
 from splitsec.leaderboard.ranking import rank
+from splitsec.leaderboard.samples import identified_rate
 from splitsec.leaderboard.tables import load as load_frame
 from splitsec.metrics.label_schema import LabelScore, LabelScores
 from splitsec.metrics.schema import Identification
@@ -407,7 +410,45 @@ def test_every_format_says_the_same(tmp_path: Path) -> None:
         assert "0.22" in text
         assert "0.62" in text
         assert "of 5" in text
-    assert "| 1 | d | 0.22 (0.20 to 0.24) |" in printed(folder, "--format", "markdown")
+    expected = "| 1 | d | 23 (21 to 25) | 0.22 (0.20 to 0.24) |"
+    assert expected in printed(folder, "--format", "markdown")
+
+
+def test_who_is_found_comes_before_what_leaks() -> None:
+    records = grid(a_none=0.6, a_d=0.2, b_none=0.5, b_d=0.4)
+    (board,) = rank(records, "defenses")
+    columns = list(board.rows)
+    assert columns.index("name") + 1 == columns.index("identified") < columns.index("leakage")
+    found = board.rows.set_index("name")["identified"]
+    by_seed = {
+        one.spec.seed: identified_rate(one)
+        for one in records
+        if (one.spec.attack, one.spec.defense) == ("b", "d")
+    }
+    assert found["d"] == pytest.approx(np.mean([by_seed[seed] for seed in SEEDS])), "b finds more"
+    words = in_words(board)
+    assert list(words)[:4] == ["rank", "", "found of 100", "leakage"]
+    assert words.set_index("")["found of 100"]["d"].startswith(f"{100 * found['d']:.0f} (")
+
+
+def test_the_worst_victim_is_that_of_the_worst_attack() -> None:
+    records = grid(a_none=0.6, a_d=0.2, b_none=0.5, b_d=0.4)
+    worst = {("a", "d"): 0.9, ("b", "d"): 0.7, ("a", "none"): 0.8, ("b", "none"): 1.0}
+
+    def with_worst(record: Record) -> Record:
+        assert record.victims is not None
+        scores = record.victims.held_out
+        known = scores.leakage.model_copy(
+            update={"worst": worst[record.spec.attack, record.spec.defense]}
+        )
+        victims = {"held_out": scores.model_copy(update={"leakage": known}), "training": None}
+        return record.model_copy(update={"victims": record.victims.model_copy(update=victims)})
+
+    (board,) = rank(list(map(with_worst, records)), "defenses")
+    assert board.rows.set_index("name")["worst victim"].to_dict() == {"d": 0.9, "none": 1.0}
+    (by_attack,) = rank(list(map(with_worst, records)), "attacks")
+    known = by_attack.rows.set_index("name")["worst victim"]
+    assert known.to_dict() == pytest.approx({"a": 0.85, "b": 0.85}), "means over defenses"
 
 
 @pytest.mark.parametrize("columns", [80, 130])
