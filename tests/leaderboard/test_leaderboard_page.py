@@ -219,6 +219,27 @@ def test_the_gallery_shows_pictures_with_numbers_and_opens(page: Page, built: Bu
 
 
 @pytest.mark.slow
+def test_choices_are_in_the_address(browser: Browser, page: Page, built: Built) -> None:
+    page.select_option("#board-filters [name=cut]", "3")
+    page.select_option("#cell-filters [name=attack]", "fsha")
+    page.select_option("#cell-filters [name=order]", "most")
+    assert page.url.partition("#")[2] == "cut=3&attack=fsha&order=most"
+    shown = page.locator("#cell-count").inner_text()
+    other = browser.new_page()
+    other.goto(page.url)
+    assert other.locator("#cell-count").inner_text() == shown
+    assert other.locator("#board-filters [name=cut]").input_value() == "3"
+    assert other.locator("#board-count").inner_text() == page.locator("#board-count").inner_text()
+    other.goto(f"{(built.page / 'index.html').as_uri()}#attack=none&cut=99")
+    assert other.locator("#cell-filters [name=attack]").input_value() == "none"
+    assert other.locator("#board-filters [name=cut]").input_value() == "", "there is no such cut"
+    assert "of 53 cells" not in other.locator("#cell-count").inner_text()
+    other.close()
+    page.locator("#cell-filters button[type=reset]").click()
+    page.wait_for_function("location.hash === '#cut=3'")
+
+
+@pytest.mark.slow
 def test_a_lost_picture_is_said_in_words(browser: Browser, built: Built, tmp_path: Path) -> None:
     page = build(built.source, tmp_path / "page")
     for picture in (page / "pictures").iterdir():

@@ -131,9 +131,22 @@ splitsec.gallery = (() => {
     const before = list.children.length;
     if (show()) list.children[before].querySelector("a, summary").focus({ preventScroll: true });
   });
-  for (const each of [form, boardForm]) {
-    each.addEventListener("change", choose);
-    each.addEventListener("reset", () => setTimeout(choose)); // once the form is empty
+  function chosenAnew() {
+    splitsec.toAddress(boardForm, form);
+    choose();
   }
+
+  for (const each of [form, boardForm]) {
+    each.addEventListener("change", chosenAnew);
+    each.addEventListener("reset", () => setTimeout(chosenAnew)); // once the form is empty
+  }
+  window.addEventListener("hashchange", () => {
+    if (location.hash && !location.hash.includes("=")) return; // a place on the page
+    splitsec.fromAddress(boardForm);
+    splitsec.fromAddress(form);
+    splitsec.rankings.filterBoards();
+    choose();
+  });
+  splitsec.fromAddress(form);
   choose();
 })();

@@ -97,7 +97,8 @@ splitsec.rankings = (() => {
   form.addEventListener("change", filterBoards);
   form.addEventListener("reset", () => setTimeout(filterBoards)); // once the form is empty
   open(tabs.find((tab) => tab.getAttribute("aria-selected") === "true"));
-  filterBoards(); // a browser may have kept choices over a reload
+  splitsec.fromAddress(form); // a browser may also have kept choices over a reload
+  filterBoards();
 
-  return { form, fits };
+  return { form, fits, filterBoards };
 })();

@@ -43,6 +43,20 @@ window.splitsec = (() => {
       return Object.fromEntries([...new FormData(form)].filter(([, value]) => value !== ""));
     },
 
+    // Chooses what the address says, so that a link shows what its sender saw.
+    fromAddress(form) {
+      const asked = new URLSearchParams(location.hash.slice(1));
+      for (const select of form.querySelectorAll("select")) {
+        const known = [...select.options].some((option) => option.value === asked.get(select.name));
+        select.value = known ? asked.get(select.name) : "";
+      }
+    },
+
+    toAddress(...forms) {
+      const chosen = new URLSearchParams(Object.assign({}, ...forms.map((form) => this.chosen(form))));
+      history.replaceState(null, "", `#${chosen}`);
+    },
+
     plural(count, noun) {
       return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
     },
