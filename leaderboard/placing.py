@@ -85,8 +85,9 @@ def placed(rows: list[dict[str, Any]], *, lowest_first: bool, ranked: bool = Tru
     signed = [_signed(row["sample"], sign) for row in competing]
     for row, found in zip(competing, rank_intervals(signed), strict=True):
         row["rank"], row["rank last"] = found
-    if competing and "retained sample" in competing[0]:
-        for row, share in zip(competing, _on_front(competing), strict=True):
+    known = [row for row in competing if _retains_in_every_seed(row)]
+    if known:
+        for row, share in zip(known, _on_front(known), strict=True):
             row["pareto"] = share
     rows.sort(
         key=lambda row: (
@@ -106,6 +107,12 @@ def placed(rows: list[dict[str, Any]], *, lowest_first: bool, ranked: bool = Tru
 def _signed(sample: Sample, sign: int) -> Sample:
     images = None if sample.on_images is None else sign * sample.on_images
     return sample._replace(per_seed=sign * sample.per_seed, on_images=images)
+
+
+def _retains_in_every_seed(row: dict[str, Any]) -> bool:
+    """Return whether it is known what a row retains in every seed in which its leakage is."""
+    retained = row.get("retained sample")
+    return retained is not None and len(retained.per_seed) == len(row["sample"].per_seed)
 
 
 def _on_front(rows: Sequence[dict[str, Any]]) -> Sequence[float | None]:

@@ -1,4 +1,4 @@
-"""How long a leaderboard takes over many records: the first time, and once they are indexed.
+"""How long a leaderboard takes over many records: the first time, once they are indexed, as a page.
 
 The records are the published ones over and over, with other seeds, so as large as records are. The
 whole command is timed, in a process of its own.
@@ -19,6 +19,7 @@ from machine import seconds
 from tables import report
 
 from splitsec.records.store import load_records, record_folder
+from support.browser import system_browser
 
 PUBLISHED = Path(__file__).parents[2] / "leaderboard" / "records"
 ROUNDS = 3
@@ -60,3 +61,34 @@ def test_leaderboard(number: int, benchmark: Any, tmp_path: Path) -> None:
             "with an index that is there, s": benchmark.stats.stats.median,
         },
     )
+
+
+@pytest.mark.parametrize("number", [1_000, 10_000])
+def test_page(number: int, benchmark: Any, tmp_path: Path) -> None:
+    store, page = tmp_path / "store", tmp_path / "page"
+    fill(store, number)
+    command = [sys.executable, "-m", "splitsec", "leaderboard", str(store)]
+    command += ["--format", "html", "--output", str(page)]
+    made = seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
+    shutil.rmtree(store)
+    with system_browser() as browser:
+        opened = browser.new_page()
+
+        def visit() -> None:
+            opened.goto((page / "index.html").as_uri())
+            opened.wait_for_selector("#cells > li")
+
+        benchmark.pedantic(visit, rounds=ROUNDS, warmup_rounds=1)
+        chosen = seconds(lambda: opened.select_option("#cell-filters [name=attack]", "fsha"))
+    report(
+        benchmark,
+        "page",
+        {
+            "cells": number,
+            "to make it, s": made,
+            "MB": sum(file.stat().st_size for file in page.rglob("*") if file.is_file()) / 1e6,
+            "to open it, s": benchmark.stats.stats.median,
+            "to choose an attack, s": chosen,
+        },
+    )
+    shutil.rmtree(page)

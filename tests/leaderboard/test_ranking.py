@@ -414,6 +414,20 @@ def test_every_format_says_the_same(tmp_path: Path) -> None:
     assert expected in printed(folder, "--format", "markdown")
 
 
+@pytest.mark.parametrize("left", [1, 4])
+def test_without_the_undefended_model_of_a_seed_nothing_is_on_the_front(left: int) -> None:
+    records = [
+        one
+        for one in grid(a_none=0.6, a_d=0.2, a_e=0.1)
+        if one.spec.defense != "none" or one.spec.seed < left
+    ]
+    (board,) = rank(records, "defenses")
+    found = board.rows.set_index("name")
+    assert found["rank"].dropna().to_dict() == {"e": 1, "d": 2}
+    assert found["reason"]["none"] == f"{left} of 5 cells"
+    assert "pareto" not in found or found["pareto"].isna().all()
+
+
 def test_who_is_found_comes_before_what_leaks() -> None:
     records = grid(a_none=0.6, a_d=0.2, b_none=0.5, b_d=0.4)
     (board,) = rank(records, "defenses")
