@@ -55,11 +55,14 @@ def say_plan(
     timed = len(plan.cells) - plan.untimed
     about = duration(plan.seconds / (workers or 1))
     by = f"with --workers {workers}" if workers else "one after the other"
-    estimate = f"; about {about} {by}" if timed else ""
+    which = f" for {timed} of them" if plan.untimed else ""
+    estimate = f"; about {about} {by}{which}" if timed else ""
     if timed and measured:
         estimate += ", an estimate from a few steps timed here, without scoring"
+    if plan.similar:
+        estimate += f"; {plan.similar} of them by similar cells"
     if plan.untimed and plan.cells:
-        estimate += f"; no timing yet for {plan.untimed} of them"
+        estimate += f"; no timing yet for {plan.untimed} cells"
     say(
         f"{len(cells)} cells: {len(cells) - len(plan.cells)} have a record, {len(plan.cells)} to "
         f"run in {plan.trainings} trainings{estimate}"

@@ -15,7 +15,10 @@ _ATTACK = ("attack", "scoring")
 
 
 class MeasuredCell(NamedTuple):
-    """The seconds of a cell's stages, measured or estimated without running all of it."""
+    """The seconds of a cell's stages, measured or estimated without running all of it.
+
+    Stages that are missing are not known.
+    """
 
     spec: CellSpec
     timings: dict[str, float]
@@ -28,13 +31,16 @@ class Plan(NamedTuple):
     Attributes:
         cells: number of cells to run.
         trainings: number of honest sessions that they share.
-        seconds: time of one worker for the cells of kinds that past records time.
-        untimed: number of cells of other kinds.
+        seconds: time of one worker for the cells that are timed.
+        similar: number of cells timed by others of the same size: with another defense, or the
+            same attack on another target or cut.
+        untimed: number of cells that nothing tells the time of.
     """
 
     cells: Sequence[Cell]
     trainings: int
     seconds: float
+    similar: int
     untimed: int
 
 
@@ -46,41 +52,53 @@ def make_plan(cells: Sequence[Cell], past: Iterable[Record | MeasuredCell]) -> P
         past: records, or measured cells; those with the same target, data, sizes and plug-ins give
             the timings.
     """
-    sessions, attacks = _medians([one for one in past if one.status == "ok"])
-    seconds, untimed = 0.0, 0
+    known = [one for one in past if one.status == "ok"]
+    sessions, attacks = _medians(known)
+    like_sessions, like_attacks = _medians(known, similar=True)
+    seconds, similar, untimed = 0.0, 0, 0
     seen: set[str] = set()
     for cell in cells:
         training, attack = sessions(cell.spec), attacks(cell.spec)
         if training is None or attack is None:
-            untimed += 1
-            continue
+            training = like_sessions(cell.spec) if training is None else training
+            attack = like_attacks(cell.spec) if attack is None else attack
+            if training is None or attack is None:
+                untimed += 1
+                continue
+            similar += 1
         first = cell.session_key() not in seen
         seen.add(cell.session_key())
         seconds += attack + (training if first else 0.0)
     trainings = len({cell.session_key() for cell in cells})
-    return Plan(cells, trainings, seconds, untimed)
+    return Plan(cells, trainings, seconds, similar, untimed)
 
 
 def _medians(
-    past: Sequence[Record | MeasuredCell],
+    past: Sequence[Record | MeasuredCell], *, similar: bool = False
 ) -> tuple[Callable[[CellSpec], float | None], Callable[[CellSpec], float | None]]:
-    """Return functions that give the median seconds of a cell's session and of its attack."""
+    """Return functions that give the median seconds of a cell's session and of its attack.
+
+    Args:
+        past: what is known.
+        similar: whether sessions with any defense, and attacks on any target, tell them.
+    """
 
     def told_by(
         stages: Sequence[str], key: Callable[[CellSpec], Hashable]
     ) -> Callable[[CellSpec], float | None]:
         times: dict[Hashable, list[float]] = {}
         for one in past:
-            spent = sum(one.timings.get(stage, 0.0) for stage in stages)
-            times.setdefault(key(one.spec), []).append(spent)
+            known = [one.timings[stage] for stage in stages if stage in one.timings]
+            if known:
+                times.setdefault(key(one.spec), []).append(sum(known))
         return lambda spec: median(times[key(spec)]) if key(spec) in times else None
 
-    return told_by(_SESSION, _session_kind), told_by(_ATTACK, _attack_kind)
-
-
-def kind_of(spec: CellSpec) -> Hashable:
-    """Return what the time of a cell depends on."""
-    return _session_kind(spec), _attack_kind(spec)
+    of_session, of_attack = (like_session, like_attack) if similar else (session_kind, attack_kind)
+    attacks = told_by(_ATTACK, of_attack)
+    return (
+        told_by(_SESSION, of_session),
+        lambda spec: 0.0 if spec.attack == "none" else attacks(spec),
+    )
 
 
 def untimed(cells: Sequence[Cell], past: Iterable[Record | MeasuredCell]) -> list[Cell]:
@@ -89,11 +107,23 @@ def untimed(cells: Sequence[Cell], past: Iterable[Record | MeasuredCell]) -> lis
     return [one for one in cells if None in (sessions(one.spec), attacks(one.spec))]
 
 
-def _session_kind(spec: CellSpec) -> Hashable:
+def session_kind(spec: CellSpec) -> Hashable:
+    """Return what the time of a cell's honest session depends on."""
+    return (str(spec.parameters["target"]), spec.defense, like_session(spec))
+
+
+def like_session(spec: CellSpec) -> Hashable:
+    """Return what is the same for sessions of a target with any defense."""
     size = (spec.data, spec.size, spec.private, spec.held_out, spec.clients, spec.threads)
-    return (spec.target, str(spec.parameters["target"]), spec.defense, str(spec.training), *size)
+    return (spec.target, str(spec.training), *size)
 
 
-def _attack_kind(spec: CellSpec) -> Hashable:
+def attack_kind(spec: CellSpec) -> Hashable:
+    """Return what the time of a cell's attack depends on."""
+    return (spec.target, spec.cut, like_attack(spec))
+
+
+def like_attack(spec: CellSpec) -> Hashable:
+    """Return what is the same for an attack on any target and at any cut."""
     size = (spec.data, spec.size, spec.public, spec.victims, spec.threads)
-    return (spec.target, spec.cut, spec.attack, str(spec.parameters["attack"]), *size)
+    return (spec.attack, str(spec.parameters["attack"]), *size)

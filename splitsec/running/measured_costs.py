@@ -7,7 +7,7 @@ and looks at no number of a measured session.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -24,38 +24,56 @@ from splitsec.data.parts import Data, Part
 from splitsec.errors import SplitsecError
 from splitsec.plugins.grants import given
 from splitsec.progress import Progress, Silent, Stage
-from splitsec.running.estimate import MeasuredCell, kind_of
+from splitsec.running.estimate import MeasuredCell, attack_kind, like_attack, session_kind
 from splitsec.training.trained import TrainedSession
 
 _DRAWN = 256  # images; more are repetitions of these
 _STEPS, _SECONDS = 6, 2.0  # of a stage that are timed, whichever comes first
-_MOST_SECONDS = 30.0  # for all kinds of cells together
+_MOST_SECONDS = 60.0  # for all kinds of cells together
 
 
 def measure(cells: Sequence[Cell]) -> list[MeasuredCell]:
-    """Measure one cell of each kind, for at most half a minute; the other kinds are left out.
+    """Measure each kind of attack and of honest session once, for at most a minute.
 
     Args:
         cells: resolved cells.
 
     Returns:
-        Cells with the seconds of their honest training and of their attack. The time of scoring
-        is not in them, nor that of later stages of a passive attack's ``fit``.
+        Cells with the seconds of their honest training, of their attack, or of both; kinds that
+        there was no time for are left out. The time of scoring is not in them, nor that of later
+        stages of a passive attack's ``fit``.
     """
     until = time.monotonic() + _MOST_SECONDS
     threads = torch.get_num_threads()
-    found = []
-    for cell in {kind_of(one.spec): one for one in cells}.values():
+    found: list[MeasuredCell] = []
+    ways = {attack_kind(one.spec): one for one in cells}.values()
+    firsts = {like_attack(one.spec): one for one in ways}.values()
+    attacked = [*firsts, *(one for one in ways if one not in firsts)]  # each attack once, first
+    sessions = {session_kind(one.spec): one for one in cells if one not in attacked}.values()
+    timed: set[Hashable] = set()
+    for cell in (*attacked, *sessions):
         if time.monotonic() > until:
             break
+        if cell not in attacked and session_kind(cell.spec) in timed:
+            continue
         torch.set_num_threads(cell.spec.threads)
         try:
-            found.append(_measure(cell))
+            found.append(_measure(cell) if cell in attacked else _measure_session(cell))
+            timed.add(session_kind(cell.spec))
         except SplitsecError:
             continue  # what cannot be measured has no estimate, and is counted as such
         finally:
             torch.set_num_threads(threads)
     return found
+
+
+def _measure_session(cell: Cell) -> MeasuredCell:
+    side = PrivateSide(cell, _random_data(cell, cell.spec.private))
+    try:
+        seconds = _seconds(lambda progress: side.honest(progress, []))
+    finally:
+        side.close()
+    return MeasuredCell(cell.spec, {"honest training": seconds})
 
 
 def _measure(cell: Cell) -> MeasuredCell:

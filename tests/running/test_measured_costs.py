@@ -13,7 +13,7 @@ from splitsec.cli import run
 from splitsec.cli.exit_codes import Exit
 from splitsec.progress import Silent
 from splitsec.running import measured_costs
-from splitsec.running.estimate import make_plan
+from splitsec.running.estimate import MeasuredCell, make_plan
 from splitsec.running.measured_costs import measure
 from splitsec.running.runs import run_cells, with_records
 from splitsec.training.client import Client
@@ -107,6 +107,33 @@ def test_an_active_attack_costs_more_the_longer_its_session_is() -> None:
 def test_kinds_beyond_the_limit_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measured_costs, "_MOST_SECONDS", -1.0)
     assert measure(cells_of("none")) == []
+
+
+def test_cells_of_unknown_kinds_are_estimated_by_similar_ones() -> None:
+    known, other, deeper = (
+        cells_of("fsha:iterations=400", "unet:width=4", **more)[0]
+        for more in ({}, {"defense": "dcor"}, {"cut": 2})
+    )
+    past = [MeasuredCell(known.spec, {"honest training": 5.0, "attack": 7.0})]
+    plan = make_plan([known, other, deeper], past)
+    assert (plan.seconds, plan.similar, plan.untimed) == (36.0, 2, 0)
+    (unlike,) = cells_of("fsha:iterations=500", "unet:width=4")
+    plan = make_plan([unlike, known], past)
+    assert (plan.seconds, plan.similar, plan.untimed) == (12.0, 0, 1)
+    (alone,) = cells_of("none", "unet:width=4", defense="dcor")
+    assert make_plan([alone], past).seconds == 5.0, "no attack takes no time"
+    session = [MeasuredCell(other.spec, {"honest training": 2.0}), *past]
+    assert make_plan([other], session).seconds == 2.0 + 7.0, "each stage by its own kind"
+
+
+def test_each_kind_of_session_is_timed_once() -> None:
+    cells = [
+        *cells_of("none", "vit:width=16,depth=1", defense=["none", "dcor"], seed=[0, 1]),
+        *cells_of("none", "vit:width=16,depth=1", defense="dcor:alpha=0.9"),
+    ]
+    found = measure(cells)
+    assert sorted(one.spec.defense for one in found) == ["dcor", "none"]
+    assert make_plan(cells, found).untimed == 0
 
 
 def test_a_record_is_found_without_its_images(
