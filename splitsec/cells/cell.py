@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -15,7 +15,6 @@ from pydantic import BaseModel, ValidationError
 from splitsec.cells import identity
 from splitsec.cells.changes import with_changes
 from splitsec.cells.configured import ConfiguredPlugin, isolations
-from splitsec.data.parts import Part
 from splitsec.devices import CPU, Device
 from splitsec.errors import UsageError
 from splitsec.isolation import Isolation
@@ -154,26 +153,6 @@ class Cell:
     def client_key(self) -> dict[str, Any]:
         """Return the values that initialisation and batch order depend on."""
         return identity.client_key(self.spec, self.target)
-
-
-def victims_of(private: Sequence[Part], count: int) -> list[tuple[int, int]]:
-    """Choose victims from the private images, spread evenly over the clients.
-
-    Parts are shuffled, so the first rows of each are a random sample.
-
-    Args:
-        private: one part per client.
-        count: number of victims to choose.
-
-    Returns:
-        (client, row) of each victim; fewer than ``count`` if there are fewer images.
-    """
-    shares = [count // len(private) + (i < count % len(private)) for i in range(len(private))]
-    return [
-        (client, row)
-        for client, (part, share) in enumerate(zip(private, shares, strict=True))
-        for row in range(min(share, len(part)))
-    ]
 
 
 def validated(cls: type[M], values: Mapping[str, Any]) -> M:

@@ -44,28 +44,6 @@ def held_out_images(data: Data) -> ImageList:
     )
 
 
-def held_out_victims(data: Data, count: int) -> list[int]:
-    """Choose victims from the held-out images, spread evenly over the clients.
-
-    The part is shuffled, so the first rows of each client are a random sample.
-
-    Args:
-        data: the session's images.
-        count: number of victims to choose.
-
-    Returns:
-        Rows of the held-out part, increasing; fewer than ``count`` if there are fewer images.
-    """
-    clients = len(data.private)
-    shares = [count // clients + (one < count % clients) for one in range(clients)]
-    owners = held_out_clients(len(data.held_out), clients)
-    return [
-        row
-        for client, share in enumerate(shares)
-        for row in np.flatnonzero(owners == client)[:share].tolist()
-    ]
-
-
 def image_measures(
     errors: Mapping[str, Floats], identified: Mapping[str, Floats], leakage: Floats | None
 ) -> ImageMeasures:

@@ -17,7 +17,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from splitsec.cells.attacker import Attacker, Hijacker
-from splitsec.cells.cell import Cell, build_model, victims_of
+from splitsec.cells.cell import Cell, build_model
+from splitsec.cells.choosing_victims import choose_held_out_victims, choose_training_victims
 from splitsec.cells.clients import (
     check_defense_acts,
     check_sent,
@@ -28,7 +29,6 @@ from splitsec.cells.clients import (
     side_of,
     start_clients,
 )
-from splitsec.cells.image_lists import held_out_victims
 from splitsec.checkpoint import Checkpoints
 from splitsec.data.parts import Data
 from splitsec.errors import UsageError, blaming
@@ -69,7 +69,7 @@ class PrivateSide:
 
     Attributes:
         victims: (client, row) of the training victims.
-        held_out_victims: rows of the held-out images that are attacked, increasing.
+        held_out_victims: rows of the held-out images that are attacked, in order.
         smashed: shape of one image's smashed data.
         u_shaped: whether the client keeps the model's head and the labels.
         trains: whether its sessions train the model, or use it as it is.
@@ -83,8 +83,8 @@ class PrivateSide:
         self.checkpoints = checkpoints or Checkpoints()
         self._sides: list[ClientSide | IsolatedSide] = []
         self._started: list[Guest] = []
-        self.victims = victims_of(data.private, cell.spec.victims)
-        self.held_out_victims = held_out_victims(data, cell.spec.victims)
+        self.victims = choose_training_victims(data, cell.spec.victims)
+        self.held_out_victims = choose_held_out_victims(data, cell.spec.victims)
         self._label = cell.target.label
         with blaming(self._label, "__init__()"):
             target: Target[Any] = cell.target.plugin.cls(cell.target.parameters)

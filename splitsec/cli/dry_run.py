@@ -62,7 +62,7 @@ def say_plan(
     if plan.similar:
         estimate += f"; {plan.similar} of them by similar cells"
     if plan.untimed and plan.cells:
-        estimate += f"; no timing yet for {plan.untimed} cells"
+        estimate += f"; no timing yet for {plan.untimed} of them"
     say(
         f"{len(cells)} cells: {len(cells) - len(plan.cells)} have a record, {len(plan.cells)} to "
         f"run in {plan.trainings} trainings{estimate}"

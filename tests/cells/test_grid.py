@@ -104,7 +104,7 @@ def test_a_plan_counts_trainings_once_and_says_what_was_never_timed() -> None:
         timings = {"honest training": session, "attack": attack}
         return base.model_copy(update={"spec": cells[number].spec, "timings": timings})
 
-    assert make_plan(cells, []) == (cells, 2, 0.0, 4)
+    assert make_plan(cells, []) == (cells, 2, 0.0, 0, 4)
     past = [timed(0, 10, 0), timed(1, 30, 0), timed(2, 20, 5)]
     plan = make_plan(cells, past)  # type: ignore[arg-type]
     assert (plan.trainings, plan.seconds, plan.untimed) == (2, 2 * 20 + 2 * 5, 0)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from splitsec.cells.cell import Cell, victims_of
+from splitsec.cells.cell import Cell
+from splitsec.cells.choosing_victims import choose_training_victims
 from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.data.loading import load_data
@@ -77,7 +78,7 @@ def ran(
 
 def labels_of_victims(cell: Cell) -> list[float]:
     data = load_data(cell.data_spec(), Silent())
-    victims = victims_of(data.private, cell.spec.victims)
+    victims = choose_training_victims(data, cell.spec.victims)
     labels = [data.private[client].targets([row]) for client, row in victims]
     return torch.cat(labels).double().tolist()
 

@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 import splitsec
-from splitsec.cells.image_lists import held_out_images, held_out_victims, training_victims
+from splitsec.cells.choosing_victims import choose_held_out_victims, choose_training_victims
+from splitsec.cells.image_lists import held_out_clients, held_out_images, training_victims
 from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.cells.writing import CURVE_VALUES, _bounded
@@ -126,7 +127,8 @@ def test_fewer_held_out_images_are_attacked_than_give_the_utility(record: Record
     assert own.images is not None
     assert own.images.rows is not None
     assert own.attacked is not None
-    assert own.attacked.tolist() == [0, 1, 4, 5], "the first two of each client's four"
+    assert (own.attacked // 4).tolist() == [0, 0, 1, 1], "two of each client's four"
+    assert (np.diff(own.attacked) > 0).all()
     assert own.utility is not None
     assert own.utility.outputs is not None
     assert len(own.utility.outputs) == 8
@@ -137,21 +139,39 @@ def test_fewer_held_out_images_are_attacked_than_give_the_utility(record: Record
 
 
 @pytest.mark.parametrize(
-    ("images", "clients", "count", "rows"),
+    ("images", "clients", "count", "of_each"),
     [
-        (5, 1, 2, [0, 1]),
-        (5, 1, 9, [0, 1, 2, 3, 4]),
-        (5, 2, 3, [0, 1, 3]),
-        (6, 3, 3, [0, 2, 4]),
-        (4, 3, 5, [0, 1, 2, 3]),
+        (5, 1, 2, [2]),
+        (5, 1, 9, [5]),
+        (50, 2, 3, [2, 1]),
+        (6, 3, 3, [1, 1, 1]),
+        (4, 3, 5, [2, 1, 1]),
     ],
 )
-def test_held_out_victims_are_of_all_clients(
-    images: int, clients: int, count: int, rows: list[int]
+def test_victims_are_of_all_clients(
+    images: int, clients: int, count: int, of_each: list[int]
 ) -> None:
-    parts = tuple(make_part(2) for _ in range(clients))
-    data = Data(DataSpec(), ("a", "b"), "", "", parts, *[make_part(images)] * 3, ())
-    assert held_out_victims(data, count) == rows
+    data = data_of(images, clients)
+    owners = held_out_clients(images, clients)
+    victims = choose_held_out_victims(data, count)
+    assert np.bincount(owners[victims], minlength=clients).tolist() == of_each
+    assert victims == sorted(set(victims))
+    trained = choose_training_victims(data, count)
+    shares = [count // clients + (client < count % clients) for client in range(clients)]
+    assert [sum(one == client for one, _ in trained) for client in range(clients)] == [
+        min(share, images) for share in shares
+    ]
+    assert trained == sorted(set(trained))
+
+
+def test_who_is_a_victim_follows_from_all_images_and_not_from_a_row() -> None:
+    some, others = (choose_training_victims(data_of(1000, 1, digest), 200) for digest in ("a", "b"))
+    assert some == choose_training_victims(data_of(1000, 1, "a"), 200)
+    rows = {row for _, row in some}
+    assert 20 < len(rows & {row for _, row in others}) < 60, "as many as by chance"
+    assert 20 < len(rows & set(range(200))) < 60, "not the first ones"
+    held_out = choose_held_out_victims(data_of(1000, 1, "a"), 200)
+    assert 20 < len(rows & set(held_out)) < 60
 
 
 def test_a_board_resamples_victims_apart_from_answers(record: Record) -> None:
@@ -163,6 +183,11 @@ def test_a_board_resamples_victims_apart_from_answers(record: Record) -> None:
     assert len(leakage) == len(utility)
     assert record.utility is not None
     assert np.ptp(utility) > 0
+
+
+def data_of(images: int, clients: int, digest: str = "") -> Data:
+    parts = tuple(make_part(images) for _ in range(clients))
+    return Data(DataSpec(), ("a", "b"), "", digest, parts, *[make_part(images)] * 3, ())
 
 
 def test_the_same_cell_gives_the_same_bytes(record: Record, tmp_path: Path) -> None:
