@@ -9,9 +9,11 @@ The undefended model at deeper cuts is a family, too.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import compress
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -127,11 +129,12 @@ def family_boards(boards: Iterable[Board]) -> list[FamilyBoard]:
     Returns:
         Rows have ``name``, ``strengths`` (their number), and for each share of :data:`SHARES`, such
         as 95: ``leakage at 95`` with its interval, ``identified at 95`` and ``strength at 95``,
-        missing where no strength that was tried retains so much; then ``area``, the mean leakage
-        between 50 and 100 % retained, ``against none`` and ``against noise`` (the difference at the
-        first share, with ``... verdict``: ``lower``, ``higher`` or ``cannot be told``), and
-        ``time``, how often as long an exchange takes as undefended. Those that leak least at the
-        first share come first. A board without rows has a note that says why.
+        all missing where no strength that was tried retains so much; then ``area``, the mean
+        leakage between 50 and 100 % retained, ``against none`` and ``against noise`` (the
+        difference at the first share, if that is reached, with ``... verdict``: ``lower``,
+        ``higher`` or ``cannot be told``), and ``time``, how often as long an exchange takes as
+        undefended. Those that leak least at the first share come first, those that do not reach it
+        last. A board without rows has a note that says why.
     """
     grouped: dict[str, list[Board]] = {}
     apart: list[FamilyBoard] = []
@@ -175,7 +178,10 @@ def _made(boards: Sequence[Board]) -> FamilyBoard:
     seeds = len(families[0].undefended.leakage.per_seed) if families else 0
     if families:
         _compare(families, rows, notes)
-    order = sorted(range(len(rows)), key=lambda place: rows[place][f"leakage at {in_percent()}"])
+    leaked = [row[f"leakage at {in_percent()}"] for row in rows]
+    order = sorted(
+        range(len(rows)), key=lambda place: math.inf if leaked[place] is None else leaked[place]
+    )
     first = (defended or boards)[0]
     if 0 < seeds < MINIMUM_SEEDS:
         notes.append(f"{seeds} of the {MINIMUM_SEEDS} seeds from which families can be told apart")
@@ -301,11 +307,15 @@ def _row(family: Family) -> dict[str, Any]:
     curve, rates = family.curve, family.rates
     row: dict[str, Any] = {"name": family.name, "strengths": len(family.strengths)}
     for share in SHARES:
-        percent = in_percent(share)
-        row |= columns_of(f"leakage at {percent}", over_seeds_and_images(curve.at(share), SHARE))
-        found = Estimate(None) if rates is None else over_seeds_and_images(rates.at(share), SHARE)
+        percent, strength = in_percent(share), family.at(share)
+        leaked = found = Estimate(None)
+        if strength is not None:
+            leaked = over_seeds_and_images(curve.at(share), SHARE)
+            if rates is not None:
+                found = over_seeds_and_images(rates.at(share), SHARE)
+        row |= columns_of(f"leakage at {percent}", leaked)
         row |= columns_of(f"identified at {percent}", found)
-        row[f"strength at {percent}"] = family.at(share)
+        row[f"strength at {percent}"] = strength
     row |= columns_of("area", over_seeds_and_images(curve.area(), SHARE))
     row["time"] = _time(family)
     return row
@@ -327,8 +337,14 @@ def _seconds(record: Record) -> float | None:
 
 
 def _compare(families: Sequence[Family], rows: Sequence[dict[str, Any]], notes: list[str]) -> None:
-    """Add how families differ from the undefended model and from noise at the same cut."""
+    """Add how families differ from the undefended model and from noise at the same cut.
+
+    Those that do not reach the first share are not compared: between the undefended model and a
+    strength that breaks it lies no defense that anybody ran.
+    """
     first = SHARES[0]
+    reached = [one.at(first) is not None for one in families]
+    families, rows = list(compress(families, reached)), list(compress(rows, reached))
     curves = [one.curve.at(first) for one in families]
     noises = {
         id(one.undefended): curve

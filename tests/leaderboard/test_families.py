@@ -199,6 +199,19 @@ def test_the_command_prints_families(tmp_path: Path) -> None:
         raise run(tmp_path, "--by", "families", "--format", "html", "--output", "x").exception
 
 
+def test_what_breaks_the_model_is_not_read_off_on_the_way_to_it() -> None:
+    broken = {"dcor": ("alpha", {0.9: (0.1, 0.3), 0.99: (0.0, 0.1)})}
+    board = only(records_of(broken))
+    (row,) = board.rows.to_dict("records")
+    assert row["leakage at 95"] is None
+    assert row["strength at 80"] is None
+    assert "against none verdict" not in row
+    assert printed(board).words.iloc[0]["leakage at 95 %"] == "not reached"
+    both = rows(records_of(broken | {"gaussian-noise": ("sigma", NOISE)}))
+    assert list(both.index) == ["gaussian-noise", "dcor"]
+    assert pd.isna(both.loc["dcor", "against none verdict"])
+
+
 def test_a_sweep_without_a_complete_strength_is_no_family(tmp_path: Path) -> None:
     records = [cell("a", "none", seed, 0.6) for seed in SEEDS]
     records += [cell("a", "dcor", seed, 0.4) for seed in SEEDS[:2]]
