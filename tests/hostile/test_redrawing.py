@@ -35,6 +35,7 @@ REDRAWS = """
 import numpy as np
 import torch
 from splitsec import Attack, Parameters, ThreatModel
+from splitsec.cells.choosing_victims import choose_held_out_victims
 from splitsec.data.drawn.fundus import draw_fundus
 from splitsec.data.drawn.source import Phantoms
 from splitsec.data.loading import load_data
@@ -57,7 +58,8 @@ class {name}(Attack[Parameters]):
 KNOWS_THE_PARTITION = """
     def known(self, smashed):
         spec = DataSpec(parameters={"stream": 0}, **COUNTS)
-        return load_data(spec, Silent()).held_out.images
+        data = load_data(spec, Silent())
+        return data.held_out.images[choose_held_out_victims(data, 8)]
 """
 FINDS_THE_STREAM = """
     def known(self, smashed):
@@ -65,7 +67,7 @@ FINDS_THE_STREAM = """
         for stream in range(2):
             drawn = load_data(DataSpec(parameters={"stream": stream}, **COUNTS), Silent())
             if any(np.array_equal(mine, one) for one in drawn.public.images):
-                return drawn.held_out.images
+                return drawn.held_out.images[choose_held_out_victims(drawn, 8)]
         return np.full((len(smashed), *self.view.image_shape), 128)
 """
 RECOGNISES_WHAT_IT_DRAWS = """
