@@ -75,7 +75,7 @@ def write_page(
 
     Raises:
         UsageError: the folder has other content.
-        DataError: the values per image of a record are damaged.
+        DataError: a record's id is no hash.
         OutputError: the folder cannot be written.
     """
     check_folder(folder)

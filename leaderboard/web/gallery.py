@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from splitsec.cells.panel import Curve, curves_of
+from splitsec.errors import DataError
 from splitsec.leaderboard.settings import plugin_name
 from splitsec.leaderboard.web.content import rounded
 from splitsec.leaderboard.web.pictures import RANKED_PICTURE, Picture
 from splitsec.leaderboard.web.publication import command, file_stem
 from splitsec.metrics.schema import VictimScores
-from splitsec.records.image_values import RANKED
+from splitsec.records.image_values import RANKED, Floats
 from splitsec.records.official import claimant_of
 from splitsec.records.per_image import PER_IMAGE, load_per_image
 from splitsec.records.record import FLAGS, INVALIDATING, Record
@@ -97,15 +98,22 @@ def _picture(record: Record, picture: Picture) -> dict[str, Any]:
 
 def _ranked_leakage(record: Record) -> list[tuple[str, float | None]]:
     """Return what the columns of a picture of ranked victims are called, and their leakage."""
-    found = None
-    if record.leakage is not None and PER_IMAGE in record.artifacts:
-        values = getattr(load_per_image(record), record.leakage.victims)
-        found = None if values is None or values.attack is None else values.attack.leakage
+    found = _leakage_per_victim(record)
     if found is None:
         return [(name, None) for name in RANKED]
     order = np.sort(found)
     places = {name: math.ceil(share * len(order)) - 1 for name, share in RANKED.items()}
     return [(name, rounded(float(order[place]))) for name, place in places.items()]
+
+
+def _leakage_per_victim(record: Record) -> Floats | None:
+    if record.leakage is None or PER_IMAGE not in record.artifacts:
+        return None
+    try:
+        values = getattr(load_per_image(record), record.leakage.victims)
+    except DataError:
+        return None  # the board says which cells have none
+    return None if values is None or values.attack is None else values.attack.leakage
 
 
 def alternative(record: Record, *, ranked: bool = True) -> str:

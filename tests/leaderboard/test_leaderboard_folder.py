@@ -26,8 +26,9 @@ from splitsec.leaderboard.web.pictures import picture_of
 from splitsec.leaderboard.web.publication import command as again
 from splitsec.leaderboard.web.publication import publish, published, without_folders
 from splitsec.records.image_values import RANKED
+from splitsec.records.per_image import PER_IMAGE
 from splitsec.records.reading import load_record
-from splitsec.records.store import StoredRecord, find_records
+from splitsec.records.store import StoredRecord, find_records, write_record
 from support.published_records import Built, build, build_once, publish_all, run, store
 from support.records import cell
 
@@ -185,6 +186,16 @@ def test_victims_are_published_as_small_pictures(tmp_path: Path) -> None:
     page = build(tmp_path / "store", tmp_path / "page")
     (shown,) = taken(page / "assets" / "data.js")["cells"]
     assert [name for name, _ in shown["picture"]["columns"]] == list(RANKED)
+
+
+def test_a_picture_is_shown_without_values_that_are_missing(tmp_path: Path) -> None:
+    found = with_pictures(tmp_path / "results", ranked())
+    assert found.folder is not None
+    artifacts = found.record.artifacts | {PER_IMAGE: f"../artifacts/{'0' * 64}.npz"}
+    write_record(found.folder, found.record.model_copy(update={"artifacts": artifacts}))
+    page = build(tmp_path / "results", tmp_path / "page")
+    (shown,) = taken(page / "assets" / "data.js")["cells"]
+    assert shown["picture"]["columns"] == [[name, None] for name in RANKED]
 
 
 @pytest.mark.parametrize(
