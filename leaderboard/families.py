@@ -343,7 +343,7 @@ def _compare(families: Sequence[Family], rows: Sequence[dict[str, Any]], notes: 
     strength that breaks it lies no defense that anybody ran.
     """
     first = SHARES[0]
-    reached = [one.at(first) is not None for one in families]
+    reached = [row[f"strength at {in_percent()}"] is not None for row in rows]
     families, rows = list(compress(families, reached)), list(compress(rows, reached))
     curves = [one.curve.at(first) for one in families]
     noises = {

@@ -23,8 +23,10 @@ from splitsec.records.record import Record
 from splitsec.records.store import StoredRecord
 
 _MOST_PICTURES = 8 * LARGEST_RECORD
-_IMAGES = ("originals", "reconstructions", "trivial")
 _SIDE = 160  # pixels that a small image is enlarged to at least
+
+SHOWN = {"originals": "original", "reconstructions": "recovered", "trivial": "blind guess"}
+"""Images of a victim that are shown, in order, and what they are called."""
 
 
 class ShownVictim(NamedTuple):
@@ -41,12 +43,11 @@ def shown_victims(row: ReportRow, *, names: bool) -> list[ShownVictim]:
     if kept is None:
         return []
     files = _file_names(row.example.record) if names else ()
-    words = {"originals": "original", "reconstructions": "recovered", "trivial": "blind guess"}
     return [
         ShownVictim(
             name,
             files[kept["rows"][place]] if len(files) else None,
-            tuple((said, embedded(kept[key][place])) for key, said in words.items()),
+            tuple((said, embedded(kept[key][place])) for key, said in SHOWN.items()),
         )
         for place, name in enumerate(RANKED)
     ]
@@ -72,11 +73,11 @@ def kept_pictures(found: StoredRecord) -> dict[str, NDArray[Any]] | None:
             if any(one.file_size > _MOST_PICTURES for one in archive.infolist()):
                 return None
         with np.load(file, allow_pickle=False) as arrays:
-            kept = {name: arrays[f"ranked_{name}"] for name in ("rows", *_IMAGES)}
+            kept = {name: arrays[f"ranked_{name}"] for name in ("rows", *SHOWN)}
     except (DataError, OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
     size = (len(RANKED), record.spec.channels, record.spec.size, record.spec.size)
-    fits = all(kept[name].shape == size and kept[name].dtype == np.uint8 for name in _IMAGES)
+    fits = all(kept[name].shape == size and kept[name].dtype == np.uint8 for name in SHOWN)
     rows = kept["rows"]
     return kept if fits and rows.shape == size[:1] and rows.dtype.kind == "i" else None
 

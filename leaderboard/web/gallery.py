@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from splitsec.leaderboard.web.content import rounded
 from splitsec.leaderboard.web.pictures import RANKED_PICTURE, Picture
 from splitsec.leaderboard.web.publication import command, file_stem
 from splitsec.metrics.schema import VictimScores
-from splitsec.records.image_values import RANKED, Floats
+from splitsec.records.image_values import RANKED, Floats, ranked_places
 from splitsec.records.official import claimant_of
 from splitsec.records.per_image import PER_IMAGE, load_per_image
 from splitsec.records.record import FLAGS, INVALIDATING, Record
@@ -101,9 +100,8 @@ def _ranked_leakage(record: Record) -> list[tuple[str, float | None]]:
     found = _leakage_per_victim(record)
     if found is None:
         return [(name, None) for name in RANKED]
-    order = np.sort(found)
-    places = {name: math.ceil(share * len(order)) - 1 for name, share in RANKED.items()}
-    return [(name, rounded(float(order[place]))) for name, place in places.items()]
+    ranked = np.sort(found)[ranked_places(len(found))].tolist()
+    return [(name, rounded(value)) for name, value in zip(RANKED, ranked, strict=True)]
 
 
 def _leakage_per_victim(record: Record) -> Floats | None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from splitsec.errors import DataError
-from splitsec.leaderboard.report_pictures import kept_pictures
+from splitsec.leaderboard.report_pictures import SHOWN, kept_pictures
 from splitsec.records.bounded import read_regular
 from splitsec.records.image_values import RANKED
 from splitsec.records.store import StoredRecord
@@ -28,7 +28,6 @@ each; originals, what was recovered, and the best blind guesses in rows."""
 PANEL = "panel"
 """Artifact that older published records have instead: the first victims, with their scores."""
 
-_ROWS = ("originals", "reconstructions", "trivial")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _LARGEST_PICTURE = 20_000_000  # bytes
 _PNG_HEAD = 24  # bytes, the last eight of which are width and height
@@ -64,7 +63,7 @@ def picture_of(found: StoredRecord) -> Picture | None:
     """
     known = _read(found, RANKED_PICTURE)
     if known is not None:
-        if known.width % len(RANKED) or known.height % len(_ROWS):
+        if known.width % len(RANKED) or known.height % len(SHOWN):
             name = found.record.artifacts[RANKED_PICTURE]
             raise DataError(f"{found.folder}: its picture {name!r} is not of {len(RANKED)} victims")
         return known
@@ -74,7 +73,7 @@ def picture_of(found: StoredRecord) -> Picture | None:
 
 def _ranked(kept: dict[str, NDArray[np.uint8]]) -> Picture:
     """Return the picture of arrays (N, C, H, W)."""
-    rows = [np.concatenate(list(kept[name]), axis=-1) for name in _ROWS]
+    rows = [np.concatenate(list(kept[name]), axis=-1) for name in SHOWN]
     pixels = np.concatenate(rows, axis=-2)
     picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0).copy())
     held = io.BytesIO()

@@ -104,6 +104,7 @@ def _attacked(
         with clock.timed("attack"):
             trained = shared.side.hijacked(attacker, plan, progress, number)
         clock.add("attack", trained.session.seconds_before)
+        # All of them, as after an honest session: a client cannot tell who is a victim.
         released = trained.release(shared.data.held_out.all(), "held-out")
         sessions.append(AttackedSession(trained, released[beside(rows, released)]))
     return sessions

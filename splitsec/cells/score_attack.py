@@ -5,7 +5,6 @@ An attack never scores itself: it receives smashed data, and its reconstructions
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ from splitsec.metrics.score_flags import score_flags
 from splitsec.metrics.victims import Baselines, References, clamp
 from splitsec.progress import Progress
 from splitsec.randomness import torch_generator
-from splitsec.records.image_values import RANKED, ImageMeasures, ImageSetValues, Integers
+from splitsec.records.image_values import ImageMeasures, ImageSetValues, Integers, ranked_places
 from splitsec.records.record import Leakage, Victims
 from splitsec.training.trained import TrainedSession, victim_images
 
@@ -358,7 +357,7 @@ def _ranked(scored: _VictimSet) -> Pictures:
     measures, _ = scored.measures()
     leakage = -measures.mse if measures.leakage is None else measures.leakage
     order = np.argsort(leakage, kind="stable")
-    rows = order[[math.ceil(share * len(order)) - 1 for share in RANKED.values()]]
+    rows = order[ranked_places(len(order))]
     baselines, chosen = scored.baselines, torch.from_numpy(rows)
     recovered = clamp(scored.reconstructions, baselines.victims.shape).images
     pictures = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 
@@ -42,6 +43,16 @@ RANKED: Mapping[str, float] = {
 share of the victims leaks at most as much. Their pictures are the arrays ``ranked_originals``,
 ``ranked_reconstructions`` and ``ranked_trivial``, and their places among the victims are
 ``ranked_rows``."""
+
+
+def ranked_places(count: int) -> list[int]:
+    """Return the places of the :data:`RANKED` victims among so many, sorted by rising leakage.
+
+    Examples:
+        >>> ranked_places(200)
+        [199, 189, 99, 49]
+    """
+    return [math.ceil(share * count) - 1 for share in RANKED.values()]
 
 
 @dataclass(frozen=True)

@@ -46,19 +46,22 @@ def measure(cells: Sequence[Cell]) -> list[MeasuredCell]:
     until = time.monotonic() + _MOST_SECONDS
     threads = torch.get_num_threads()
     found: list[MeasuredCell] = []
-    ways = {attack_kind(one.spec): one for one in cells}.values()
-    firsts = {like_attack(one.spec): one for one in ways}.values()
-    attacked = [*firsts, *(one for one in ways if one not in firsts)]  # each attack once, first
-    sessions = {session_kind(one.spec): one for one in cells if one not in attacked}.values()
+    attacks = {attack_kind(one.spec): one for one in cells}
+    firsts = {like_attack(one.spec): one for one in attacks.values()}
+    attacks = {attack_kind(one.spec): one for one in firsts.values()} | attacks  # each once, first
+    sessions = {session_kind(one.spec): one for one in cells}
     timed: set[Hashable] = set()
-    for cell in (*attacked, *sessions):
+    for cell, whole in (
+        *((one, True) for one in attacks.values()),
+        *((one, False) for one in sessions.values()),
+    ):
         if time.monotonic() > until:
             break
-        if cell not in attacked and session_kind(cell.spec) in timed:
+        if not whole and session_kind(cell.spec) in timed:
             continue
         torch.set_num_threads(cell.spec.threads)
         try:
-            found.append(_measure(cell) if cell in attacked else _measure_session(cell))
+            found.append(_measure(cell) if whole else _measure_session(cell))
             timed.add(session_kind(cell.spec))
         except SplitsecError:
             continue  # what cannot be measured has no estimate, and is counted as such
