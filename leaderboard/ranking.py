@@ -123,12 +123,12 @@ def rank(
     Returns:
         The official boards, then those of claims. Rows of official boards have ``rank`` (missing
         where ``reason`` says why) and ``rank last``, the interval of their rank; ``name``;
-        ``identified``, the share of victims that the server finds, with its interval, and ``worst
-        victim``, the leakage of the one who leaks most, both missing where they are not known;
-        ``leakage`` with ``leakage low`` and ``leakage high``, ``utility`` (not for attacks) and its
-        share ``retained`` with intervals (defenses); ``cost``, the utility lost, with its interval,
-        ``margin`` and ``cost verdict`` (defenses); ``pareto``, the share of resamples in which a
-        row is on the front (defenses); ``worst attack`` (not for attacks), ``cells`` and
+        ``identified``, the share of victims that the server finds, with its interval, and
+        ``worst victim``, the leakage of the one who leaks most, both missing where they are not
+        known; ``leakage`` with ``leakage low`` and ``leakage high``, ``utility`` (not for attacks)
+        and its share ``retained`` with intervals (defenses); ``cost``, the utility lost, with its
+        interval, ``margin`` and ``cost verdict`` (defenses); ``pareto``, the share of resamples in
+        which a row is on the front (defenses); ``worst attack`` (not for attacks), ``cells`` and
         ``expected``, ``evidence`` and ``reason``. Best first. Rows of claims have no rank, no place
         on the front and no verdict on their cost; all attacks in them count.
 
