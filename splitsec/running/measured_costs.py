@@ -21,7 +21,7 @@ from splitsec.cells.cell import Cell
 from splitsec.cells.private_side import PrivateSide
 from splitsec.checkpoint import Checkpoints
 from splitsec.data.parts import Data, Part
-from splitsec.errors import SplitsecError
+from splitsec.errors import NotApplicable, SplitsecError
 from splitsec.plugins.grants import given
 from splitsec.progress import Progress, Silent, Stage
 from splitsec.running.estimate import MeasuredCell, attack_kind, like_attack, session_kind
@@ -49,20 +49,20 @@ def measure(cells: Sequence[Cell]) -> list[MeasuredCell]:
     attacks = {attack_kind(one.spec): one for one in cells}
     firsts = {like_attack(one.spec): one for one in attacks.values()}
     attacks = {attack_kind(one.spec): one for one in firsts.values()} | attacks  # each once, first
-    sessions = {session_kind(one.spec): one for one in cells}
     timed: set[Hashable] = set()
     for cell, whole in (
         *((one, True) for one in attacks.values()),
-        *((one, False) for one in sessions.values()),
+        *((one, False) for one in cells),
     ):
         if time.monotonic() > until:
             break
-        if not whole and session_kind(cell.spec) in timed:
+        session = session_kind(cell.spec)
+        if not whole and session in timed:
             continue
         torch.set_num_threads(cell.spec.threads)
         try:
             found.append(_measure(cell) if whole else _measure_session(cell))
-            timed.add(session_kind(cell.spec))
+            timed.add(session)
         except SplitsecError:
             continue  # what cannot be measured has no estimate, and is counted as such
         finally:
@@ -71,22 +71,23 @@ def measure(cells: Sequence[Cell]) -> list[MeasuredCell]:
 
 
 def _measure_session(cell: Cell) -> MeasuredCell:
-    side = PrivateSide(cell, _random_data(cell, cell.spec.private))
+    attacker, side = _build(cell)
     try:
         seconds = _seconds(lambda progress: side.honest(progress, []))
     finally:
+        attacker.close()
         side.close()
     return MeasuredCell(cell.spec, {"honest training": seconds})
 
 
 def _measure(cell: Cell) -> MeasuredCell:
-    members = [_measure(member).timings for member in cell.members]
-    if members:
+    if cell.members:
+        members = [one.timings for one in map(_measure_member, cell.members) if one is not None]
+        if not members:
+            raise NotApplicable("no attack of the ensemble applies")
         attack = sum(one.get("attack", 0.0) for one in members)
         return MeasuredCell(cell.spec, {**members[0], "attack": attack})
-    attacker = Attacker(cell)
-    side = PrivateSide(cell, _random_data(cell, cell.spec.private))
-    attacker.build(side.view(attacker), Checkpoints())
+    attacker, side = _build(cell)
     try:
         listeners = [attacker] if attacker.listens else []
         timings = {"honest training": _seconds(lambda progress: side.honest(progress, listeners))}
@@ -96,6 +97,22 @@ def _measure(cell: Cell) -> MeasuredCell:
         attacker.close()
         side.close()
     return MeasuredCell(cell.spec, timings)
+
+
+def _measure_member(member: Cell) -> MeasuredCell | None:
+    """Measure an attack of an ensemble, or return None if the ensemble runs without it."""
+    try:
+        return _measure(member)
+    except NotApplicable:
+        return None
+
+
+def _build(cell: Cell) -> tuple[Attacker, PrivateSide]:
+    """Build both sides of a cell; an attack that does not apply to it says so here."""
+    attacker = Attacker(cell)
+    side = PrivateSide(cell, _random_data(cell, cell.spec.private))
+    attacker.build(side.view(attacker), Checkpoints())
+    return attacker, side
 
 
 def _attack_seconds(cell: Cell, attacker: Attacker, side: PrivateSide) -> float:

@@ -84,6 +84,15 @@ def test_long_cells_are_timed_by_a_few_steps(
     assert (plan.untimed, plan.seconds) == (0, sum(found.timings.values()))
 
 
+@pytest.mark.slow
+def test_an_ensemble_is_timed_without_the_attacks_that_do_not_apply() -> None:
+    """FSHA needs feature maps, and this client sends tokens."""
+    cells = cells_of("strongest:server=malicious", "vit:width=16,depth=1")
+    assert "fsha" in {member.spec.attack for member in cells[0].members}
+    (found,) = measure(cells)
+    assert found.timings["attack"] > 0
+
+
 def test_a_stage_is_extrapolated_from_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 0.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0])
     monkeypatch.setattr(measured_costs.time, "perf_counter", lambda: next(clock))

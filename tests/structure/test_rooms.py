@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -76,6 +78,21 @@ LONG = {
     "splitsec/data/drawn/fundus.py": "one drawing from background to vessels, all of it constants",
 }
 """Files of more lines than others, and why."""
+
+TOP = {
+    *("pyproject.toml", "splitsec", "attacks", "defenses", "targets", "leaderboard", "tests"),
+    *(
+        ".ci",
+        ".github",
+        ".gitignore",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "README.md",
+        "docs",
+        "mkdocs.yml",
+    ),
+}
+"""All that is committed at the top of the repository."""
 
 MOST_LINES, MOST_ROOMS, MOST_FLOORS = 400, 30, 14
 
@@ -192,6 +209,17 @@ def test_an_exception_is_still_needed(project: Project, pair: tuple[str, str]) -
         for one in project.imports
         for imported in (one.imported, plugin_of(one.imported), room_of(one.imported))
     }
+
+
+def test_nothing_beside_the_project_is_committed() -> None:
+    """A folder of downloads was once committed by ``git add``."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout of the repository")
+    command = ["git", "-C", str(ROOT), "ls-files", "-z"]
+    tracked = subprocess.run(command, capture_output=True, check=True).stdout
+    names = [Path(os.fsdecode(name)) for name in tracked.split(b"\0") if name]
+    assert {name.parts[0] for name in names} == TOP
+    assert not [name for name in names if name.suffix in {".whl", ".gz", ".zip", ".pt", ".npz"}]
 
 
 def test_no_test_imports_another() -> None:
