@@ -13,7 +13,10 @@ from splitsec.errors import OutputError
 
 
 def write_atomically(
-    path: Path, write: Callable[[Path], None], named: Callable[[Path], Path] | None = None
+    path: Path,
+    write: Callable[[Path], None],
+    named: Callable[[Path], Path] | None = None,
+    flush: bool = True,
 ) -> None:
     """Write a file beside its place, flush it to the disk, and move it there in one step.
 
@@ -21,6 +24,8 @@ def write_atomically(
         path: path of the file.
         write: writes the file to the path in its argument.
         named: returns the file's path after writing, if its content decides the path.
+        flush: whether to wait for the disk. Without it, a power cut may leave a file that is not
+            whole, so whoever reads it must check it.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -34,8 +39,9 @@ def write_atomically(
         temporary = Path(name)
         try:
             write(temporary)
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
+            if flush:
+                with temporary.open("rb+") as file:
+                    os.fsync(file.fileno())
             temporary.chmod(0o644)
             temporary.replace(named(temporary) if named else path)
         finally:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, Protocol, Self
 
 _REPORT_EVERY_SECONDS = 0.5
 
@@ -68,6 +68,43 @@ class Silent:
 
     def message(self, text: str) -> None:
         """Ignore the sentence."""
+
+
+class Joined:
+    """A ``Progress`` that shows the same stage of several calls as one.
+
+    Args:
+        progress: shows it.
+        total: steps of all calls together.
+    """
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total = progress, total
+        self._name = ""
+        self._shown: Stage = _SilentStage()
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def message(self, text: str) -> None:
+        """Show one sentence."""
+        self._progress.message(text)
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Stage]:
+        """Yield the joined stage if it has the name of the first one, else a stage of its own."""
+        if not self._name:
+            self._name = name
+            self._shown = self._open.enter_context(self._progress.stage(name, self._total))
+        if name == self._name:
+            yield self._shown
+            return
+        with self._progress.stage(name, total) as own:
+            yield own
 
 
 class Say(Protocol):

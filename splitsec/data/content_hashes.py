@@ -14,16 +14,19 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from splitsec.errors import DataError, reason
 from splitsec.files import sha256_of
 from splitsec.folders import cache_folder
+from splitsec.progress import Progress
 
 _NAME = "hashes.sqlite"
 _SETTLED_NANOSECONDS = 5_000_000_000  # since the last change; some file systems count seconds
 _THREADS = 2
+_PORTION = 500  # files, the most that an interruption loses
 _WAIT_SECONDS = 5.0  # for another process that writes
 _INODE_CHANGES = os.name == "posix"  # elsewhere st_ctime is the time of creation
 
@@ -38,8 +41,12 @@ class _Version(NamedTuple):
     changed: int
 
 
-def content_hashes(files: Sequence[Path]) -> list[str]:
+def content_hashes(files: Sequence[Path], progress: Progress) -> list[str]:
     """Return the SHA-256 of each file's content.
+
+    Args:
+        files: the files.
+        progress: shows how many have been read, if any must be.
 
     Raises:
         DataError: a file cannot be read.
@@ -47,11 +54,26 @@ def content_hashes(files: Sequence[Path]) -> list[str]:
     versions = [_version(file) for file in files]
     known = _known(versions)
     missing = {one: file for one, file in zip(versions, files, strict=True) if one not in known}
-    with ThreadPoolExecutor(_THREADS) as pool:
-        found = dict(zip(missing, pool.map(_sha256, missing.values()), strict=True))
-    _keep(found)
-    hashes = known | found
+    hashes = known | (_read(missing, progress) if missing else {})
     return [hashes[version] for version in versions]
+
+
+def _read(files: dict[_Version, Path], progress: Progress) -> dict[_Version, str]:
+    """Return the hashes of files, and keep those of each portion as soon as it is read."""
+    hashes: dict[_Version, str] = {}
+    each = iter(files.items())
+    with (
+        progress.stage("hashing image files", len(files)) as stage,
+        ThreadPoolExecutor(_THREADS) as pool,
+    ):
+        while portion := dict(islice(each, _PORTION)):
+            found = {}
+            for version, digest in zip(portion, pool.map(_sha256, portion.values()), strict=True):
+                found[version] = digest
+                stage.advance()
+            _keep(found)
+            hashes |= found
+    return hashes
 
 
 def _version(file: Path) -> _Version:

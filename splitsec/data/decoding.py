@@ -36,7 +36,9 @@ def resize(image: Image.Image, size: int, channels: int) -> NDArray[np.uint8]:
         size: height and width of the result, pixels.
         channels: 1 (grey) or 3 (RGB).
     """
-    converted = over_black(image).convert("RGB" if channels == 3 else "L")
+    mode, converted = "RGB" if channels == 3 else "L", over_black(image)
+    if converted.mode != mode:  # else Pillow would copy it, while other threads wait
+        converted = converted.convert(mode)
     pixels = np.asarray(converted.resize((size, size), Image.Resampling.BILINEAR))
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 

@@ -14,6 +14,7 @@ from splitsec.data.content_hashes import content_hashes
 from splitsec.errors import DataError, UsageError, reason
 from splitsec.plugins.identifiers import Column, refuse_gaps
 from splitsec.plugins.spelling import normalise
+from splitsec.progress import Progress
 
 EXTENSIONS = (".png", ".jpeg", ".jpg", ".tif", ".tiff", ".bmp", ".webp", ".gif")
 
@@ -181,7 +182,7 @@ def _images(files: Mapping[str, Path]) -> list[Path]:
     return [
         file
         for name, file in sorted(files.items())
-        if file.suffix.lower() in EXTENSIONS and not name.startswith(".")
+        if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
     ]
 
 
@@ -214,10 +215,14 @@ def _elsewhere(folder: Path, name: str) -> list[Path]:
         raise DataError(f"cannot look for the image {folder / name}: {reason(error)}") from None
 
 
-def fingerprint(files: Sequence[Path]) -> str:
+def fingerprint(files: Sequence[Path], progress: Progress) -> str:
     """Return a hash of the files' content, in their order; their names and places do not count.
+
+    Args:
+        files: the files.
+        progress: shows how many have been read, if any must be.
 
     Raises:
         DataError: a file cannot be read.
     """
-    return hashlib.sha256("\n".join(content_hashes(files)).encode()).hexdigest()
+    return hashlib.sha256("\n".join(content_hashes(files, progress)).encode()).hexdigest()

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from splitsec.data.cache import cached_images
+from splitsec.data.cache import PORTION, cached_images, cached_in_portions
 from splitsec.data.decoding import DECODING
 from splitsec.data.duplicates import group_copies
+from splitsec.data.files import fingerprint
 from splitsec.data.partition import (
     SPARES,
     PartNotFilledError,
@@ -115,7 +116,7 @@ def _divide(
 ) -> _Division:
     catalogue, keys = loaded.catalogue, loaded.catalogue.keys[rows]
     with blaming(f"data {loaded.plugin.name!r}", "decode()"):
-        images, masks = _decoded(loaded, keys, spec, progress)
+        images, masks = _decoded(loaded, rows, spec, progress)
     given = loaded.source.parameters
     tolerance = given.duplicates if isinstance(given, ImageParameters) else DUPLICATE_TOLERANCE
     copied = group_copies(images, tolerance)
@@ -216,25 +217,28 @@ def _says_secret(spec: DataSpec) -> list[str]:
 
 
 def _decoded(
-    loaded: _Loaded, keys: NDArray[np.int64], spec: DataSpec, progress: Progress
+    loaded: _Loaded, rows: NDArray[np.int64], spec: DataSpec, progress: Progress
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """Return images, and masks for segmentation, from the cache or decoded."""
-    source, plugin = loaded.source, loaded.plugin
+    source, plugin, keys = loaded.source, loaded.plugin, loaded.catalogue.keys[rows]
     key: dict[str, Any] = {
         "source": spec.name,
         "parameters": spec.parameters,
-        "fingerprint": loaded.catalogue.fingerprint,
+        "fingerprint": _fingerprint(loaded, rows, progress),
         "keys": hashlib.sha256(keys.tobytes()).hexdigest(),
         "size": spec.size,
         "decoding": DECODING,
     }
     if not is_builtin("data", plugin.spec):  # fingerprints of built-in sources cover their code
         key["code"] = plugin.sha256
-    images = cached_images(
-        key | {"channels": spec.channels},
-        lambda: decode_checked(source, keys.tolist(), spec.size, spec.channels, progress),
-        progress,
-    )
+
+    def decode(some: slice, shown: Progress) -> NDArray[np.uint8]:
+        return decode_checked(source, keys[some].tolist(), spec.size, spec.channels, shown)
+
+    # What is in one file is read in one go.
+    portion = PORTION if source.files() else len(keys)
+    coloured = key | {"channels": spec.channels}
+    images = cached_in_portions(coloured, len(keys), portion, decode, progress)
     if source.task_for(source.parameters) == "classification":
         return images, None
     masks = cached_images(
@@ -243,6 +247,14 @@ def _decoded(
         progress,
     )
     return images, masks
+
+
+def _fingerprint(loaded: _Loaded, rows: NDArray[np.int64], progress: Progress) -> str:
+    """Return what the catalogue states, or else the hash of the files that some rows need."""
+    if loaded.catalogue.fingerprint:
+        return loaded.catalogue.fingerprint
+    files = loaded.source.files(), loaded.source.mask_files()
+    return fingerprint([own[row] for own in files if own for row in rows.tolist()], progress)
 
 
 def _refuse_a_single_class(parts: Mapping[str, Part], spec: DataSpec) -> None:
@@ -275,8 +287,7 @@ def _with_classes(images_sha256: str, classes: Sequence[str]) -> str:
 def _sha256(parts: Iterable[Part]) -> str:
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(part.images.tobytes())
-        digest.update(part.labels.tobytes())
-        if part.masks is not None:
-            digest.update(part.masks.tobytes())
+        for array in (part.images, part.labels, part.masks):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitsec.data.decoding import decode_files
-from splitsec.data.files import column_of, find_images, fingerprint, read_csv
+from splitsec.data.files import column_of, find_images, read_csv
 from splitsec.data.unpacked import UnpackedFolder, UnpackedParameters
 from splitsec.errors import DataError, UsageError
 from splitsec.folders import data_folder
@@ -73,7 +73,6 @@ class DiabeticRetinopathy(UnpackedFolder[DiabeticRetinopathyParameters]):
             groups=groups_of(images._replace(values=patients)),
             classes=("no retinopathy", "retinopathy"),
             pools=np.full(len(table), ANY),
-            fingerprint=fingerprint(self._files),
             balanced=True,
             names=tuple(file.name for file in self._files),
             shuffled_by=self.shuffled_by,

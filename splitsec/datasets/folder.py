@@ -16,7 +16,6 @@ from splitsec.data.files import (
     column_of,
     find_images,
     find_masks,
-    fingerprint,
     list_images,
     read_csv,
     user_path,
@@ -140,7 +139,6 @@ class LabelledFolder(Source[FolderParameters]):
             groups=np.arange(count) if rows.groups is None else rows.groups,
             classes=() if rows.labels is None else rows.labels.classes,
             pools=_pools(rows.images, given),
-            fingerprint=fingerprint([*rows.images, *rows.masks]),
             names=tuple(file.name for file in rows.images),
             disclosures=()
             if given.group_column
@@ -150,6 +148,10 @@ class LabelledFolder(Source[FolderParameters]):
     def files(self) -> Sequence[Path]:
         """Return the images' files."""
         return self._files
+
+    def mask_files(self) -> Sequence[Path]:
+        """Return the masks' files."""
+        return self._masks
 
     def decode(
         self, keys: Sequence[int], size: int, channels: int, progress: Progress

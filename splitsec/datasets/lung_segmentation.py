@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from splitsec.data.decoding import decode_files
-from splitsec.data.files import fingerprint
 from splitsec.data.masks import MaskValues, Pair, decode_masks
 from splitsec.data.unpacked import UnpackedFolder, UnpackedParameters
 from splitsec.errors import DataError, reason
@@ -74,7 +73,6 @@ class LungSegmentation(UnpackedFolder[LungSegmentationParameters]):
             groups=np.arange(count),
             classes=(),
             pools=pools,
-            fingerprint=fingerprint([file for pair in self._pairs for file in pair]),
             disclosures=_disclosures(unmasked, count),
             names=tuple(pair.image.name for pair in self._pairs),
             shuffled_by=self.shuffled_by,
@@ -83,6 +81,10 @@ class LungSegmentation(UnpackedFolder[LungSegmentationParameters]):
     def files(self) -> Sequence[Path]:
         """Return the images' files."""
         return [pair.image for pair in self._pairs]
+
+    def mask_files(self) -> Sequence[Path]:
+        """Return the masks' files."""
+        return [pair.mask for pair in self._pairs]
 
     def decode(
         self, keys: Sequence[int], size: int, channels: int, progress: Progress

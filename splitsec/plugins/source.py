@@ -60,7 +60,9 @@ class Catalogue(NamedTuple):
             publishers fixed a split, ``SHIFTED`` for the attacker's other population, ``TRAINED``
             for images that trained the model's weights, which are private and in no other part,
             else ``ANY``.
-        fingerprint: any text that changes whenever the images behind the keys change.
+        fingerprint: any text that changes whenever the images behind the keys change. If
+            :meth:`Source.files` names the files that hold them, leave it empty: then the content
+            of those that are needed counts.
         disclosures: sentences that a reader of results must know.
         balanced: whether to draw as many images of each class, instead of their natural shares.
         names: what a person calls each image, such as its file's name, for messages that no
@@ -86,7 +88,7 @@ class Catalogue(NamedTuple):
     groups: NDArray[Any]
     classes: tuple[str, ...]
     pools: NDArray[np.str_]
-    fingerprint: str
+    fingerprint: str = ""
     disclosures: tuple[str, ...] = ()
     balanced: bool = False
     names: tuple[str, ...] = ()
@@ -179,6 +181,10 @@ class Source(ABC, Generic[P]):
         """Return the file of each image of the catalogue, in its order; empty if they have none."""
         return ()
 
+    def mask_files(self) -> Sequence[Path]:
+        """Return the file of each image's mask, in the same order; empty if they have none."""
+        return ()
+
     @abstractmethod
     def decode(
         self, keys: Sequence[int], size: int, channels: int, progress: Progress
@@ -252,6 +258,13 @@ def list_checked(source: Source[P], spec: DataSpec) -> Catalogue:
         raise PluginError(
             f"{spec.name}: the catalogue has labels {given.labels.min()} to {given.labels.max()}; "
             f"they index {classes} classes, from 0"
+        )
+    files, masks = len(source.files()), len(source.mask_files())
+    if not given.fingerprint and (files != len(given.keys) or masks not in (0, files)):
+        raise PluginError(
+            f"{spec.name}: the fingerprint is empty, so files() must name the file of each of the "
+            f"{len(given.keys)} images, and mask_files() that of each mask or none; they name "
+            f"{files} and {masks}"
         )
     if len(given.names) not in (0, len(given.keys)):
         raise PluginError(

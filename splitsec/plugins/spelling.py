@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from decimal import Decimal
+from functools import lru_cache
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
 _PLAIN_DIGITS = 30  # more zeros are written as an exponent
@@ -40,6 +41,7 @@ _COMMA = re.compile(r"[+-]?\d+,\d+")
 _LEAST_SLIP = 5  # letters of the shortest word in which one wrong letter is taken for a slip
 
 
+@lru_cache(maxsize=2**16)
 def normalise(text: str) -> str:
     """Return the one spelling of a name of a class or patient; see the module's own text.
 

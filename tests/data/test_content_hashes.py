@@ -12,6 +12,7 @@ import pytest
 from splitsec.data import content_hashes as hashing
 from splitsec.data.files import fingerprint
 from splitsec.errors import DataError
+from splitsec.progress import Silent
 
 
 @pytest.fixture
@@ -47,9 +48,9 @@ def let_it_settle(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("cache")
 def test_it_is_the_hash_of_the_content(tmp_path: Path) -> None:
     files = write(tmp_path, a=b"one", b=b"two", c=b"one")
-    found = hashing.content_hashes(files)
+    found = hashing.content_hashes(files, Silent())
     assert found == [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-    assert found == hashing.content_hashes(files)
+    assert found == hashing.content_hashes(files, Silent())
 
 
 @pytest.mark.usefixtures("cache")
@@ -58,9 +59,9 @@ def test_a_file_that_has_not_changed_is_read_once(
 ) -> None:
     let_it_settle(monkeypatch)
     files = write(tmp_path, a=b"one", b=b"two")
-    first = hashing.content_hashes(files)
+    first = hashing.content_hashes(files, Silent())
     files += write(tmp_path, c=b"three")
-    assert hashing.content_hashes(files)[:2] == first
+    assert hashing.content_hashes(files, Silent())[:2] == first
     assert sorted(read) == ["a", "b", "c"]
 
 
@@ -71,7 +72,7 @@ def test_other_content_of_equal_size_and_time_is_seen(
 ) -> None:
     let_it_settle(monkeypatch)
     (file,) = write(tmp_path, a=b"one")
-    (before,) = hashing.content_hashes([file])
+    (before,) = hashing.content_hashes([file], Silent())
     times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
     if how == "in place":
         file.write_bytes(b"two")
@@ -81,7 +82,7 @@ def test_other_content_of_equal_size_and_time_is_seen(
         other.replace(file)
     os.utime(file, ns=times)
     assert file.stat().st_mtime_ns == times[1]
-    (after,) = hashing.content_hashes([file])
+    (after,) = hashing.content_hashes([file], Silent())
     assert after != before
     assert after == hashlib.sha256(b"two").hexdigest()
 
@@ -91,9 +92,27 @@ def test_the_hash_of_a_file_that_has_just_changed_is_not_kept(
     tmp_path: Path, read: list[str]
 ) -> None:
     files = write(tmp_path, a=b"one")
-    hashing.content_hashes(files)
-    hashing.content_hashes(files)
+    hashing.content_hashes(files, Silent())
+    hashing.content_hashes(files, Silent())
     assert read == ["a", "a"]
+
+
+@pytest.mark.usefixtures("cache")
+def test_an_interruption_loses_one_portion(
+    tmp_path: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_it_settle(monkeypatch)
+    monkeypatch.setattr(hashing, "_PORTION", 2)
+    files = write(tmp_path, a=b"1", b=b"2", c=b"3", d=b"4", e=b"5")
+    (tmp_path / "d").unlink()
+    (tmp_path / "d").mkdir()  # it cannot be read
+    with pytest.raises(DataError, match="cannot read the image"):
+        hashing.content_hashes(files, Silent())
+    (tmp_path / "d").rmdir()
+    write(tmp_path, d=b"4")
+    read.clear()
+    hashing.content_hashes(files, Silent())
+    assert sorted(read) == ["c", "d", "e"]
 
 
 @pytest.mark.parametrize("damage", ["text", "other table", "a folder"])
@@ -114,7 +133,7 @@ def test_damage_to_what_is_kept_changes_no_hash(
         database.close()
     files = write(tmp_path, a=b"one")
     for _ in range(2):
-        assert hashing.content_hashes(files) == [hashlib.sha256(b"one").hexdigest()]
+        assert hashing.content_hashes(files, Silent()) == [hashlib.sha256(b"one").hexdigest()]
 
 
 @pytest.mark.usefixtures("cache")
@@ -122,14 +141,14 @@ def test_a_fingerprint_is_of_content_in_order_and_of_no_name(tmp_path: Path) -> 
     (tmp_path / "copy").mkdir()
     one, other = write(tmp_path, a=b"one", b=b"two")
     copied = write(tmp_path / "copy", x=b"one", y=b"two")
-    assert fingerprint([one, other]) == fingerprint(copied)
-    assert fingerprint([other, one]) != fingerprint(copied)
-    assert fingerprint([one]) != fingerprint([one, one])
+    assert fingerprint([one, other], Silent()) == fingerprint(copied, Silent())
+    assert fingerprint([other, one], Silent()) != fingerprint(copied, Silent())
+    assert fingerprint([one], Silent()) != fingerprint([one, one], Silent())
 
 
 @pytest.mark.usefixtures("cache")
 def test_what_is_missing_or_a_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot reach the image .*gone"):
-        hashing.content_hashes([tmp_path / "gone"])
+        hashing.content_hashes([tmp_path / "gone"], Silent())
     with pytest.raises(DataError, match="cannot read the image"):
-        hashing.content_hashes([tmp_path])
+        hashing.content_hashes([tmp_path], Silent())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from splitsec.data import loading
 from splitsec.data.duplicates import group_copies
 from splitsec.data.loading import load_data
 from splitsec.errors import DataError, UsageError
 from splitsec.folders import cache_folder
 from splitsec.plugins.data_spec import DataSpec
 from splitsec.plugins.loading import list_plugins
+from splitsec.plugins.source import decode_checked
 from splitsec.progress import Silent
 from support.parts import source_parameters
 from support.workers import Telling
@@ -161,6 +165,51 @@ def test_the_cache_gives_the_same_images_and_is_used(folder: Path) -> None:
     cached = from_folder(folder)
     assert fresh.sha256 == cached.sha256
     assert {file: file.stat().st_mtime_ns for file in files} == written
+
+
+def test_only_the_files_that_are_needed_are_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large folder, most files are in no part."""
+    for index in range(40, 400):
+        write_image(folder / f"{index}.png", index)
+    rows = [{"image": str(one), "label": one % 2, "patient": one // 2} for one in range(400)]
+    pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
+    spec = {"private": 4, "public": 4, "validation": 2, "held_out": 4}
+    read: set[Path] = set()
+
+    def sha256_of(file: Path) -> str:
+        read.add(file)
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+
+    monkeypatch.setattr("splitsec.data.content_hashes.sha256_of", sha256_of)
+    data = from_folder(folder, **spec)
+    assert {name for part in data.parts().values() for name in part.names} <= {
+        file.name for file in read
+    }
+    assert len(read) < 40
+    for file in set(folder.glob("*.png")) - read:
+        file.write_bytes(b"damaged")
+    assert from_folder(folder, **spec).sha256 == data.sha256
+
+
+def test_files_are_decoded_in_portions_and_what_has_none_at_once(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPLITSEC_CACHE", str(tmp_path_factory.mktemp("own")))
+    monkeypatch.setattr(loading, "PORTION", 15)
+    counts: list[int] = []
+
+    def decode(source: Any, keys: Sequence[int], *others: Any) -> Any:
+        counts.append(len(keys))
+        return decode_checked(source, keys, *others)
+
+    monkeypatch.setattr(loading, "decode_checked", decode)
+    assert_disjoint(from_folder(folder))
+    assert counts == [15, 15, 10]
+    counts.clear()
+    load_data(spec_of("phantom-fundus"), Silent())
+    assert len(counts) == 1
 
 
 def test_a_changed_image_is_decoded_again(folder: Path) -> None:

@@ -133,6 +133,7 @@ def test_a_source_travels(dots: Path, tmp_path: Path) -> None:
         ("np.full(len(keys), ANY)", "np.full(len(keys), 'x')", r"unknown pools \['x'\]"),
         ("images = np.full(", "images = 1 / 0 or np.full(", "data 'my-dots' raised ZeroDivision"),
         ("keys = np.arange(spec", "keys = 0 * np.arange(spec", "has a key twice"),
+        (', ANY), "1")', ", ANY))", r"fingerprint is empty, so files\(\) must name .* 0 and 0"),
     ],
 )
 def test_a_source_that_breaks_its_contract_is_named(

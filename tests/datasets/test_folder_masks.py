@@ -113,9 +113,14 @@ def test_patients_with_masks_stay_together(tmp_path: Path) -> None:
 
 def test_masks_change_what_is_read(tmp_path: Path) -> None:
     write(tmp_path).to_csv(tmp_path / "labels.csv", index=False)
-    before = catalogue(tmp_path, masks="masks").fingerprint
+    before = load(tmp_path, masks="masks").images_sha256
     Image.new("L", (WIDTH, HEIGHT)).save(tmp_path / "masks" / "07.png")
-    assert catalogue(tmp_path, masks="masks").fingerprint != before
+    with pytest.raises(DataError, match="07"):  # an empty mask has one value
+        load(tmp_path, masks="masks")
+    halved = Image.new("L", (WIDTH, HEIGHT))
+    halved.paste(255, (0, 0, WIDTH // 2, HEIGHT))
+    halved.save(tmp_path / "masks" / "07.png")
+    assert load(tmp_path, masks="masks").images_sha256 != before
 
 
 def test_masks_of_images_in_subfolders(tmp_path: Path) -> None:
