@@ -187,8 +187,14 @@ def _averaged(images: Features | NDArray[np.uint8], side: int) -> Features:
         starts = np.unique(np.linspace(0, extent, side + 1)[:-1].astype(int))
         counts = np.diff(np.append(starts, extent)).astype(np.float32)
         shape = [-1 if one == axis else 1 for one in range(4)]
-        # Sums of bytes are exact as whole numbers and as float32, and whole numbers are faster.
-        kind = np.uint32 if averaged.dtype == np.uint8 else np.float32
-        summed = np.add.reduceat(averaged, starts, axis, dtype=kind)
-        averaged = summed.astype(np.float32) / counts.reshape(shape)
+        if averaged.dtype == np.uint8:  # rows: sums of bytes are exact in any order
+            ends = np.append(starts[1:], extent)
+            blocks = [
+                averaged[:, :, start:end].sum(axis, dtype=np.uint32)
+                for start, end in zip(starts, ends, strict=True)
+            ]
+            summed = np.stack(blocks, axis).astype(np.float32)
+        else:
+            summed = np.add.reduceat(averaged, starts, axis)
+        averaged = summed / counts.reshape(shape)
     return averaged
