@@ -37,6 +37,7 @@ from splitsec.plugins.toolbox.queries import (
     VARIANTS,
     Pairs,
     QueryParameters,
+    affordable,
     answers,
     keep_some,
     vary_sides,
@@ -168,7 +169,7 @@ class Average(Attack[AverageParameters]):
         """Choose how many epochs to average, ask for each image as often, and fit to the means."""
         with progress.stage("regression", 2) as stage:
             own = self._own()
-            self._choose(self.parameters.queries // len(own))
+            self._choose(affordable(self.parameters, self.view) // len(own))
             stage.advance(note=f"averages {self._count} epochs")
             draws = [answers(self.view, own)]
             while len(draws) < self._count and not _same(draws):
@@ -183,8 +184,8 @@ class Average(Attack[AverageParameters]):
 
     def _own(self) -> Tensor:
         """Return the images to ask for; there are queries for each of them."""
-        public, queries = self.view.public_images, self.parameters.queries
-        count = min(len(public), queries)
+        public = self.view.public_images
+        count = min(len(public), affordable(self.parameters, self.view))
         if count < 2:
             raise UsageError(
                 f"{_NAME} needs two public images or more; this data set leaves it {len(public)}"
@@ -204,7 +205,8 @@ class Average(Attack[AverageParameters]):
     def _singles(self, own: Tensor, draws: list[Tensor], kept: Tensor) -> Pairs:
         """Return all answers as pairs, with those to variants for the queries that are left."""
         spent = len(draws) * len(own)
-        count = len(own) + min(self.parameters.queries - spent, VARIANTS * len(own))
+        left = affordable(self.parameters, self.view) - spent
+        count = len(own) + min(left, VARIANTS * len(own))
         varied = vary_sides(own, kept, count, self.generator)
         new = beside((~varied.original).nonzero().flatten(), own)
         images, smashed, sides = [own] * len(draws), list(draws), [kept] * len(draws)

@@ -16,6 +16,7 @@ from splitsec.cells.requests import Request
 from splitsec.cells.resolve import resolve
 from splitsec.errors import UsageError
 from splitsec.plugins.messages import Exchange, Message
+from splitsec.plugins.toolbox import queries
 from splitsec.plugins.view import View
 from splitsec.progress import Silent
 from splitsec.randomness import seeded_global_generator
@@ -73,6 +74,8 @@ class Hospital:
             clients=1,
             exchanges_per_epoch=6,
             in_training=True,
+            image_shape=self.private.shape[1:],
+            smashed_shape=self.encoder(self.private).shape[1:],
             server_architecture=nn.Identity(),
         )
         parameters = AverageParameters(**{"queries": 1000, "form": "linear", **given})
@@ -149,6 +152,17 @@ def test_it_asks_exactly_as_often_as_it_may() -> None:
     hospital = Hospital(noise=0.0, drift=0.3)
     hospital.attacked(queries=115)
     assert hospital.asked == 115
+
+
+@pytest.mark.parametrize(("pairs", "asked"), [(500, 500), (60, 60), (1, 2)])
+def test_it_asks_no_more_than_fits_into_memory(
+    pairs: int, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital = Hospital(noise=2.0)
+    values = hospital.private[0].numel() + hospital.encoder(hospital.private[:1]).numel()
+    monkeypatch.setattr(queries, "_MOST_BYTES", 4 * values * pairs)
+    hospital.attacked()
+    assert hospital.asked == asked
 
 
 def test_answers_without_noise_are_asked_for_twice_at_most() -> None:

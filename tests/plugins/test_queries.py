@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from splitsec.errors import UsageError
+from splitsec.plugins.toolbox import queries
 from splitsec.plugins.toolbox.augmentation import varied
 from splitsec.plugins.toolbox.queries import QueryParameters, ask, keep_some, vary
 
@@ -30,7 +31,12 @@ def view_of(public: Tensor, asked: list[int]) -> View:
         asked.append(len(images))
         return images.flatten(1) * 2
 
-    return cast("View", SimpleNamespace(public_images=public, query=query))
+    return cast(
+        "View",
+        SimpleNamespace(
+            public_images=public, query=query, image_shape=public.shape[1:], smashed_shape=(192,)
+        ),
+    )
 
 
 @pytest.mark.parametrize("count", [0, 3, 5, 12])
@@ -63,6 +69,14 @@ def test_a_budget_is_the_number_of_queries_in_all(budget: int, used: int) -> Non
     assert [image.numpy().tobytes() in own for image in pairs.images] == pairs.original.tolist()
     assert torch.equal(pairs.originals().images, pairs.images[pairs.original])
     assert all(side.original is not None for side in pairs.sides())
+
+
+def test_what_fits_into_memory_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photographs of 3x8x8 and their smashed data have 384 values, of four bytes each."""
+    monkeypatch.setattr(queries, "_MOST_BYTES", 40 * 384 * 4)
+    asked: list[int] = []
+    pairs = ask(QueryParameters(), view_of(photographs(10), asked), drawn(), "attack 'mine'")
+    assert sum(asked) == len(pairs.images) == 40
 
 
 def test_no_image_is_on_both_sides() -> None:

@@ -177,7 +177,9 @@ def test_what_rounding_takes_from_the_penalty_is_added_again(lost: float) -> Non
     """Collapsed smashed data, behind a strong defense, have products that round below zero."""
     directions, _ = torch.linalg.qr(torch.rand(6, 6, dtype=torch.float64))
     sizes = torch.tensor([1e3, 1.0, 0.0, 0.0, 0.0, -lost], dtype=torch.float64)
-    system = _System(directions @ torch.diag(sizes) @ directions.T, torch.ones(6, 2))
+    system = _System(
+        directions @ torch.diag(sizes) @ directions.T, torch.ones(6, 2), torch.zeros(2)
+    )
     solved = system.solved(1e-7)
     assert torch.isfinite(solved).all()
     added = (system.right.double() - system.matrix @ solved) / solved

@@ -34,7 +34,7 @@ from splitsec.plugins.toolbox.queries import Pairs
 from splitsec.progress import Progress
 from splitsec.shapes import Shape
 
-_AT_ONCE = 256
+_AT_ONCE = 64
 _SSIM_WEIGHT = 0.2
 _LEAST_RATE = 0.01  # of the learning rate, at the end of its fading
 

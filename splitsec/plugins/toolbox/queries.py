@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from splitsec.plugins.toolbox.batching import sample
 from splitsec.plugins.view import View
 
 _AT_ONCE = 512
+_MOST_BYTES = 2**31
 VARIANTS = 20
 """Of an image, at most; the description of `queries` says it too."""
 
@@ -32,7 +34,7 @@ class QueryParameters(Parameters):
         5000,
         ge=2,
         description="images that the client is asked to encode, in total: the attacker's own "
-        "and up to 20 variants of each",
+        "and up to 20 variants of each, as long as all pairs fit into 2 GiB",
     )
     kept: float = Field(
         0.1,
@@ -148,6 +150,19 @@ def vary_sides(images: Tensor, is_kept: Tensor, count: int, generator: torch.Gen
     return Variants(torch.cat(parts), kept, torch.cat(original))
 
 
+def affordable(given: QueryParameters, view: View) -> int:
+    """Return how many queries an attack makes: its budget, or what fits into 2 GiB with answers.
+
+    Images of 224 px and what a client sends of them early take a megabyte and more each.
+
+    Args:
+        given: the budget.
+        view: gives the shapes.
+    """
+    values = sum(math.prod(shape) for shape in (view.image_shape, view.smashed_shape))
+    return max(2, min(given.queries, _MOST_BYTES // (4 * values)))
+
+
 def ask(given: QueryParameters, view: View, generator: torch.Generator, name: str) -> Pairs:
     """Ask the client for the smashed data of the attacker's own images and of variants of them.
 
@@ -170,7 +185,10 @@ def ask(given: QueryParameters, view: View, generator: torch.Generator, name: st
         >>> import torch
         >>> from types import SimpleNamespace
         >>> from splitsec.plugins.toolbox.queries import QueryParameters
-        >>> view = SimpleNamespace(public_images=torch.rand(10, 3, 8, 8), query=torch.nn.Flatten())
+        >>> view = SimpleNamespace(
+        ...     public_images=torch.rand(10, 3, 8, 8), query=torch.nn.Flatten(),
+        ...     image_shape=(3, 8, 8), smashed_shape=(192,),
+        ... )
         >>> pairs = ask(QueryParameters(queries=100), view, torch.Generator(), "attack 'mine'")
         >>> pairs.smashed.shape, pairs.kept.sum()
         (torch.Size([100, 192]), tensor(10))
@@ -180,7 +198,7 @@ def ask(given: QueryParameters, view: View, generator: torch.Generator, name: st
         raise UsageError(
             f"{name} needs two public images or more; this data set leaves it {len(public)}"
         )
-    images, kept, original = vary(public, given.queries, given.kept, generator)
+    images, kept, original = vary(public, affordable(given, view), given.kept, generator)
     return Pairs(images, answers(view, images), kept, original)
 
 

@@ -117,20 +117,21 @@ class Known:
         products = self._products[rows][:, others]
         return kernel.of_products(products, self.squares[rows], self.squares[others])
 
-    def system(self, kernel: Kernel, rows: Tensor, wanted: Tensor) -> _System:
+    def system(self, kernel: Kernel, rows: Tensor, wanted: Tensor, mean: Tensor) -> _System:
         """Return the smaller system for a kernel: with one unknown per feature, or per pair.
 
         Args:
             kernel: the kernel.
             rows: (n,), the pairs to fit to.
             wanted: what they are to give, (n, p).
+            mean: is subtracted from each row of ``wanted`` first, (p,).
         """
         if self.has_few_features(kernel, len(rows)):
             features = self.features[rows]
             matrix = (features.T @ features).double() * kernel.scale
-            right = (features.T.to(wanted.dtype) @ wanted) * kernel.scale
-            return _System(matrix, right)
-        return _System(self._kernel(kernel, rows, rows), wanted)
+            right = (features.T.to(wanted.dtype) @ (wanted - mean)) * kernel.scale
+            return _System(matrix, right, torch.zeros_like(mean))
+        return _System(self._kernel(kernel, rows, rows), wanted, mean)
 
     def left(self, kernel: Kernel, others: Tensor, rows: Tensor) -> Tensor:
         """Return what a system's solution is multiplied by to predict other pairs, (m, unknowns).
@@ -150,11 +151,13 @@ class _System(NamedTuple):
 
     Attributes:
         matrix: (m, m), without the penalty, double precision.
-        right: (m, p).
+        right: (m, p), before the mean is subtracted.
+        mean: (p,).
     """
 
     matrix: Tensor
     right: Tensor
+    mean: Tensor
 
     def solved(self, strength: float) -> Tensor:
         """Return the solution of (matrix + strength) x = right, (m, p), double precision."""
@@ -170,7 +173,8 @@ class _System(NamedTuple):
         made: Tensor = factor.new_empty(self.right.shape)
         for columns in range(0, made.shape[1], _AT_ONCE):
             some = slice(columns, columns + _AT_ONCE)
-            made[:, some] = torch.cholesky_solve(self.right[:, some].double(), factor)
+            right = self.right[:, some] - self.mean[some]  # a copy of all would be large
+            made[:, some] = torch.cholesky_solve(right.double(), factor)
         return made
 
 
@@ -217,7 +221,7 @@ class Regressor:
         """
         everyone = beside(torch.arange(len(images)), images)
         self._mean = images.mean(0)
-        system = known.system(self.kernel, everyone, images - self._mean)
+        system = known.system(self.kernel, everyone, images, self._mean)
         self._weights = system.solved(self.strength)
         if not known.has_few_features(self.kernel, len(images)):
             self._rows, self._squares = known.features, known.squares
@@ -301,7 +305,7 @@ def _kept_images(fitted: Regressor, known: Known, pairs: Pairs) -> Tensor:
     )
     images = pairs.images[rows].flatten(1)
     mean = images.mean(0)
-    solution = known.system(fitted.kernel, rows, images - mean).solved(fitted.strength)
+    solution = known.system(fitted.kernel, rows, images, mean).solved(fitted.strength)
     made = (known.left(fitted.kernel, kept, rows) @ solution).float() + mean
     return made.view(-1, *fitted.image_shape).clamp(0, 1)
 
@@ -342,10 +346,10 @@ class _Choice:
     def roughly(self, kernel: Kernel) -> _Tried:
         """Try all strengths on some of the pairs, by one eigendecomposition."""
         rows = self._rows[:_CHOICE_PAIRS]
-        system = self._known.system(kernel, rows, self._seen[:_CHOICE_PAIRS] - self._mean)
+        system = self._known.system(kernel, rows, self._seen[:_CHOICE_PAIRS], self._mean)
         values, vectors = torch.linalg.eigh(system.matrix)
         left = self._known.left(kernel, self._held, rows) @ vectors
-        right = vectors.T @ system.right
+        right = vectors.T @ (system.right - system.mean)
         values = values.clamp_min(0)[:, None]
         errors = [self._error(left @ (right / (values + one))) for one in _STRENGTHS]
         return _Tried(kernel, f"{kernel.label} on some pairs", _STRENGTHS, errors)
@@ -356,7 +360,7 @@ class _Choice:
         More pairs need a weaker penalty.
         """
         kernel, start = tried.kernel, tried.errors.index(tried.least())
-        system = self._known.system(kernel, self._rows, self._seen - self._mean)
+        system = self._known.system(kernel, self._rows, self._seen, self._mean)
         left = self._known.left(kernel, self._held, self._rows)
         strengths: list[float] = []
         errors: list[float] = []
