@@ -101,13 +101,12 @@ def _sidecar(file: Path) -> Path:
 def _read(file: Path, progress: Progress) -> NDArray[np.uint8] | None:
     try:
         written = _sidecar(file).read_text(encoding="ascii").strip()
-        digest = sha256_of(file)
-    except (OSError, UnicodeDecodeError):
+        if sha256_of(file) == written:
+            return _mapped(file)
+    except (OSError, UnicodeDecodeError):  # another process may remove a portion at any time
         return None
-    if digest != written:
-        progress.message(f"{file} is damaged; decoding its images again")
-        return None
-    return _mapped(file)
+    progress.message(f"{file} is damaged; decoding its images again")
+    return None
 
 
 def _mapped(file: Path) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ import sysconfig
 import threading
 from collections.abc import Iterable
 from functools import cache, lru_cache
+from importlib.machinery import all_suffixes
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -27,6 +28,7 @@ from splitsec.plugins.source_code import Source
 _FRAMEWORK = f"{__name__.partition('.')[0]}."
 _ROOT = str(Path(__file__).parents[1])
 _SYSTEM = ["/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/sys", "/dev", "/opt", "/System"]
+_CODE = tuple(all_suffixes())
 _PACKAGES = {"site-packages", "dist-packages"}
 
 _OPENED = {"open": 0, "import": 1, "ctypes.dlopen": 0, "sqlite3.connect": 0}
@@ -137,11 +139,15 @@ def _check(source: Source, file: str, mode: str | None, flags: int) -> None:
 
 
 def _refuse_unknown(source: Source, file: str) -> None:
-    if not _may_read(file):
-        raise PluginError(
-            f"{source.path.name} reads {file}, which its hash does not cover; put the file into "
-            "the plug-in's folder, or name it with a parameter of the type InputPath"
-        )
+    if _may_read(file):
+        return
+    advice = (
+        "install the package that it belongs to, or put it into the plug-in's folder"
+        if file.endswith(_CODE)
+        else "put the file into the plug-in's folder, or name it with a parameter of the type "
+        "InputPath"
+    )
+    raise PluginError(f"{source.path.name} reads {file}, which its hash does not cover; {advice}")
 
 
 def _may_read(file: str) -> bool:

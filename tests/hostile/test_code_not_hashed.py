@@ -269,6 +269,21 @@ def test_what_is_outside_is_neither_imported_nor_read(
         load_plugin("defense", str(source))
 
 
+def test_a_library_that_is_not_installed_is_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On PYTHONPATH, as in a checkout, it may be another one tomorrow."""
+    library = tmp_path / "checkout" / "some_networks"
+    library.mkdir(parents=True)
+    (library / "__init__.py").write_text("VALUE = 1\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(library.parent)])
+    source = folder(tmp_path, "from some_networks import VALUE\n")
+    with pytest.raises(
+        PluginError, match=r"some_networks.* install the package that it belongs to"
+    ):
+        load_plugin("defense", str(source))
+
+
 def test_weights_that_it_saved_are_read(tmp_path: Path) -> None:
     code = """
 import tempfile, torch
