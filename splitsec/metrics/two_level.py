@@ -190,7 +190,7 @@ def chance_of_difference(sample: Sample) -> float:
     this share outside it just reaches 0. It is 1 for fewer than
     :data:`~splitsec.metrics.intervals.MINIMUM_SEEDS` seeds, which tell nothing.
     """
-    if len(sample.per_seed) < MINIMUM_SEEDS or sample.mean == 0:
+    if len(sample.per_seed) < MINIMUM_SEEDS or abs(sample.mean) < _ROUNDING:
         return 1.0
     found, distance = variances(sample), abs(sample.mean)
     if found.error == 0:
@@ -209,6 +209,7 @@ def chance_of_difference(sample: Sample) -> float:
 
 _HALVINGS = 40  # of an interval of p-values, whose logarithms are halved
 _NEVER = 1e-12  # a p-value as good as 0
+_ROUNDING = 1e-9  # a mean that rounding alone may make, of figures of the order of 1
 
 
 def holm(chances: Sequence[float]) -> list[float]:

@@ -222,3 +222,10 @@ def test_leakage_on_all_images_is_the_leakage() -> None:
         counts = np.bincount(rows, minlength=30)[None]
         drawn_again = leakage(victims.take(rows).skills())
         assert resampled_leakage(victims, counts, FLOORED)[0] == pytest.approx(drawn_again)
+
+
+@pytest.mark.parametrize("values", [[0.0] * 3, [-1e-16] * 3, [1e-16, 2e-16, 1e-16]])
+def test_a_difference_of_rounding_is_none(values: list[float]) -> None:
+    """Two rows of the same figures may differ by it in every seed."""
+    assert chance_of_difference(Sample(np.array(values))) == 1
+    assert chance_of_difference(Sample(np.array(values) + 1e-6)) < 0.05
