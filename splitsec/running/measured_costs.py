@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -71,12 +71,8 @@ def measure(cells: Sequence[Cell]) -> list[MeasuredCell]:
 
 
 def _measure_session(cell: Cell) -> MeasuredCell:
-    attacker, side = _build(cell)
-    try:
+    with _built(cell) as (_, side):
         seconds = _seconds(lambda progress: side.honest(progress, []))
-    finally:
-        attacker.close()
-        side.close()
     return MeasuredCell(cell.spec, {"honest training": seconds})
 
 
@@ -87,15 +83,11 @@ def _measure(cell: Cell) -> MeasuredCell:
             raise NotApplicable("no attack of the ensemble applies")
         attack = sum(one.get("attack", 0.0) for one in members)
         return MeasuredCell(cell.spec, {**members[0], "attack": attack})
-    attacker, side = _build(cell)
-    try:
+    with _built(cell) as (attacker, side):
         listeners = [attacker] if attacker.listens else []
         timings = {"honest training": _seconds(lambda progress: side.honest(progress, listeners))}
         if attacker.attack.reconstructs:
             timings["attack"] = _attack_seconds(cell, attacker, side)
-    finally:
-        attacker.close()
-        side.close()
     return MeasuredCell(cell.spec, timings)
 
 
@@ -107,12 +99,14 @@ def _measure_member(member: Cell) -> MeasuredCell | None:
         return None
 
 
-def _build(cell: Cell) -> tuple[Attacker, PrivateSide]:
-    """Build both sides of a cell; an attack that does not apply to it says so here."""
-    attacker = Attacker(cell)
-    side = PrivateSide(cell, _random_data(cell, cell.spec.private))
-    attacker.build(side.view(attacker), Checkpoints())
-    return attacker, side
+@contextmanager
+def _built(cell: Cell) -> Iterator[tuple[Attacker, PrivateSide]]:
+    """Build both sides of a cell, and close them; an attack that does not apply says so here."""
+    with closing(PrivateSide(cell, _random_data(cell, cell.spec.private))) as side:
+        attacker = Attacker(cell)
+        attacker.build(side.view(attacker), Checkpoints())
+        with closing(attacker):
+            yield attacker, side
 
 
 def _attack_seconds(cell: Cell, attacker: Attacker, side: PrivateSide) -> float:

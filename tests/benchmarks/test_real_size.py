@@ -7,6 +7,7 @@ be read. Pillow alone decodes the same files, in as many processes as there are 
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import statistics
@@ -109,8 +110,8 @@ def load(photographs: Photographs, cache: Path) -> tuple[float, float]:
         text=True,
         check=True,
     )
-    spent, memory = ran.stdout.strip("[]\n").split(",")
-    return float(spent), float(memory)
+    spent, memory = json.loads(ran.stdout)
+    return spent, memory
 
 
 def test_photographs(
