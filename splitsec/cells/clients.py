@@ -19,7 +19,7 @@ from splitsec.plugins.defense import Defense, DefenseStart, begin_defense
 from splitsec.plugins.grants import GRANTS, ThreatModel
 from splitsec.plugins.loading import absolute_spec
 from splitsec.plugins.parameters import Parameters
-from splitsec.plugins.target import Loss, SplitModel
+from splitsec.plugins.target import SplitModel, Target
 from splitsec.randomness import derive_seed
 from splitsec.shapes import SmashedShape
 from splitsec.state import UnfitError
@@ -83,7 +83,7 @@ def side_of(
     cell: Cell,
     plan: SidePlan,
     model: SplitModel,
-    loss: Loss,
+    target: Target[Any],
     data: Data,
     guest: Guest | None = None,
 ) -> ClientSide | IsolatedSide:
@@ -93,13 +93,13 @@ def side_of(
         cell: the cell.
         plan: what they are built from.
         model: the split model; clients in this process train their parts of it.
-        loss: the target's loss.
+        target: the target, of which the model is.
         data: the cell's images.
         guest: a process of :func:`start_clients`, if one has been started.
     """
     parts = data.private
     if cell.apart is None:
-        return ClientSide(plan, model, loss, partial(new_defense, cell), parts, cell.device)
+        return ClientSide(plan, model, target, partial(new_defense, cell), parts, cell.device)
     precision = cell.spec.precision
     server = partial(features_of, model.server, name=cell.target.label, precision=precision)
     guest = guest or start_clients(cell)
@@ -160,18 +160,32 @@ def refuse_unknown(label: str, threat: ThreatModel) -> None:
             )
 
 
-def copy_of_defense(cell: Cell, smashed: SmashedShape) -> Defense[Any]:
-    """Return a defense that has begun, with random numbers that no client has."""
-    start = defense_start(cell, _COPY)
-    make = partial(new_defense, cell)
-    return begin_defense(cell.defense.label, make, cell.image, smashed, start, cell.device)[0]
+def copy_of_defense(
+    cell: Cell, data: Data, smashed: SmashedShape, target: Target[Any]
+) -> Defense[Any]:
+    """Return a defense that has begun, with random numbers that no client has.
+
+    Args:
+        cell: the cell.
+        data: its images.
+        smashed: shape of one image's smashed data.
+        target: the target as an attacker may have it, without trained weights.
+    """
+    start, make = defense_start(cell, _COPY), partial(new_defense, cell)
+    untrained = plan_of(cell, data, smashed, None).untrained(target, cell.device)
+    shapes = cell.image, smashed
+    return begin_defense(cell.defense.label, make, *shapes, start, cell.device, untrained)[0]
 
 
 _COPY = "attacker's defense"  # purpose of the copy that an attack may have
 
 
 def granted_copy(
-    cell: Cell, data: Data, smashed: SmashedShape, new_model: Callable[[], SplitModel], loss: Loss
+    cell: Cell,
+    data: Data,
+    smashed: SmashedShape,
+    new_model: Callable[[], SplitModel],
+    target: Target[Any],
 ) -> DefenseCopy:
     """Return the copy of the defense that an isolated attack builds by itself.
 
@@ -180,7 +194,7 @@ def granted_copy(
         data: its images.
         smashed: shape of one image's smashed data.
         new_model: makes the model with its initial weights.
-        loss: the target's loss.
+        target: the target, of which the model is.
     """
     start = defense_start(cell, _COPY)
     if "defense" not in cell.descriptions:  # built in, or trusted
@@ -196,7 +210,7 @@ def granted_copy(
             device=cell.device,
             precision=cell.spec.precision,
         )
-        side = side_of(cell, plan, model, loss, data)
+        side = side_of(cell, plan, model, target, data)
         try:
             released = side.clients[0].sender.release(images, seed)
         finally:
@@ -208,7 +222,12 @@ def granted_copy(
 
 
 def check_sent(
-    cell: Cell, data: Data, smashed: SmashedShape, model: SplitModel, loss: Loss, sent: IsolatedSide
+    cell: Cell,
+    data: Data,
+    smashed: SmashedShape,
+    model: SplitModel,
+    target: Target[Any],
+    sent: IsolatedSide,
 ) -> None:
     """Check that a client sends what a copy with the same state sends of the same images.
 
@@ -220,7 +239,7 @@ def check_sent(
         data: its images.
         smashed: shape of one image's smashed data.
         model: the split model.
-        loss: the target's loss.
+        target: the target, of which the model is.
         sent: the clients.
 
     Raises:
@@ -228,7 +247,7 @@ def check_sent(
     """
     label, images = cell.defense.label, _checked_images(data)
     seed = derive_seed("copies", images=data.sha256)
-    again = side_of(cell, plan_of(cell, data, smashed, None), model, loss, data)
+    again = side_of(cell, plan_of(cell, data, smashed, None), model, target, data)
     assert isinstance(again, IsolatedSide), "so are the clients of the session"
     try:
         again.set_state(sent.state())

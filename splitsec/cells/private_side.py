@@ -270,7 +270,7 @@ class PrivateSide:
         strange = "defense" in self.cell.descriptions
         if strange and threat.defense and threat.queries and isinstance(side, IsolatedSide):
             shapes = self.data, self.smashed
-            check_sent(self.cell, *shapes, trained.model, self.target.loss, side)
+            check_sent(self.cell, *shapes, trained.model, self.target, side)
 
     def view(self, attacker: Attacker) -> View:
         """Build the view of an attack before any session."""
@@ -306,16 +306,15 @@ class PrivateSide:
             isolated: how the attack is isolated; its process builds its copy of the defense.
         """
         spec = self.cell.spec
+        session = self.cell, self.data, self.smashed
         return Holdings(
             public=self.data.public,
             defense={"name": spec.defense, "parameters": dict(spec.parameters["defense"])},
             fresh_model=lambda: self._fresh_model("attacker's copy"),
             fresh_defense=(
-                partial(copy_of_defense, self.cell, self.smashed)
+                partial(copy_of_defense, *session, self._without_weights)
                 if isolated is None
-                else partial(
-                    granted_copy, self.cell, self.data, self.smashed, self.model, self.target.loss
-                )
+                else partial(granted_copy, *session, self.model, self.target)
             ),
             server=server,
             clients=clients,
@@ -338,7 +337,7 @@ class PrivateSide:
         model = self.model()
         plan = plan_of(self.cell, self.data, self.smashed, learning_rate)
         guest = self._started.pop(0) if self._started else None
-        side = side_of(self.cell, plan, model, self.target.loss, self.data, guest)
+        side = side_of(self.cell, plan, model, self.target, self.data, guest)
         self._sides.append(side)
         seeds = ReleaseSeeds(tuple(one.generator for one in plan.defenses), self.data.sha256)
         traffic = Traffic(self.victims)

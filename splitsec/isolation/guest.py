@@ -33,7 +33,7 @@ from splitsec.isolation.grant_codec import Builders, decode_grant, fill_network
 from splitsec.isolation.host import Answer
 from splitsec.isolation.protocol import Channel, ClosedError, Frame, MalformedError
 from splitsec.plugins.attack import Attack, Hijacking
-from splitsec.plugins.defense import Defense, DefenseStart, begin_defense
+from splitsec.plugins.defense import Defense, DefenseStart, Untrained, begin_defense
 from splitsec.plugins.grants import GRANTS, ThreatModel
 from splitsec.plugins.loading import load_plugin
 from splitsec.plugins.messages import Exchange, Message
@@ -311,12 +311,13 @@ def _view(told: Mapping[str, Any], tensors: Mapping[str, Tensor], channel: Chann
 
     def begun(start: DefenseStart) -> tuple[str, Defense[Any], torch.Generator]:
         plugin = load_plugin("defense", told["defense"], told["sha256"]["defense"])
+        untrained = Untrained(split, target.loss, channel.device)
         parameters = build_parameters(
             plugin.label, plugin.cls.Parameters, told["defense_parameters"]
         )
         shapes = image, known.smashed_shape
         return plugin.label, *begin_defense(
-            plugin.label, lambda: plugin.cls(parameters), *shapes, start, channel.device
+            plugin.label, lambda: plugin.cls(parameters), *shapes, start, channel.device, untrained
         )
 
     def check_copy() -> None:

@@ -82,6 +82,7 @@ class Composition(Defense[Parameters]):
         """Begin each, in order, with one generator."""
         for one in self._defenses:
             one.device, one.epochs, one.trains = self.device, self.epochs, self.trains
+            one.untrained = self.untrained
             one.begin(image, smashed, generator)
 
     def begin_epoch(self, epoch: int) -> None:

@@ -12,6 +12,7 @@ from splitsec.devices import CPU, Device
 from splitsec.errors import blaming
 from splitsec.plugins.guarantee import Guarantee
 from splitsec.plugins.parameters import Parameters
+from splitsec.plugins.target import Loss, SplitModel
 from splitsec.randomness import globally_seeded
 from splitsec.shapes import Shape, SmashedShape
 
@@ -33,6 +34,40 @@ class Strength(NamedTuple):
     def texts(self) -> list[str]:
         """The values as a person writes them."""
         return [f"{value:g}" for value in self.values]
+
+
+class Untrained:
+    """The whole model as it is before training, for a defense that trains one by itself.
+
+    Args:
+        split: makes the split model; it draws from torch's global generator.
+        loss: the task's loss of outputs and targets.
+        device: where models are put.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from splitsec.plugins.defense import Untrained
+        >>> from splitsec.plugins.target import SplitModel
+        >>> def split():
+        ...     server = nn.Sequential(nn.Flatten(), nn.Linear(8 * 6 * 6, 2))
+        ...     return SplitModel(nn.Conv2d(3, 8, 3), server)
+        >>> model = Untrained(split, nn.functional.cross_entropy).model(seed=0)
+        >>> model.server(model.client(torch.rand(4, 3, 8, 8))).shape
+        torch.Size([4, 2])
+    """
+
+    part_of_no_state: ClassVar[bool] = True
+
+    def __init__(self, split: Callable[[], SplitModel], loss: Loss, device: Device = CPU) -> None:
+        self.loss = loss
+        self._split, self._device = split, device
+
+    def model(self, seed: int) -> SplitModel:
+        """Return a split model of its own, with the initial weights of a seed."""
+        with globally_seeded(seed):
+            model = self._split()
+        return self._device.put(model)
 
 
 class Defense(Generic[P]):
@@ -57,6 +92,8 @@ class Defense(Generic[P]):
             It is set before ``begin``.
         epochs: how many epochs an honest session has; it is set before ``begin``.
         trains: whether the clients train, or use a model as it is; it is set before ``begin``.
+        untrained: the whole model before training, for a defense that trains one of its own; it
+            is set before ``begin`` in a session, and None elsewhere.
         randomised: whether ``release`` draws random numbers; records carry a flag then.
         fakes_labels: whether ``send_labels`` sends others; a defense that is not built in and runs
             in the clients' process may not.
@@ -89,6 +126,7 @@ class Defense(Generic[P]):
     device: Device = CPU
     epochs: int = 1
     trains: bool = True
+    untrained: Untrained | None = None
 
     def __init__(self, parameters: P) -> None:
         self.parameters = parameters
@@ -250,6 +288,7 @@ def begin_defense(
     smashed: SmashedShape,
     start: DefenseStart,
     device: Device,
+    untrained: Untrained,
 ) -> tuple[Defense[Any], torch.Generator]:
     """Return a defense that has begun, and its generator.
 
@@ -260,6 +299,7 @@ def begin_defense(
         smashed: shape of one image's smashed data.
         start: what it begins with.
         device: where images and smashed data are.
+        untrained: the whole model before training.
 
     Raises:
         PluginError: it raised.
@@ -268,5 +308,6 @@ def begin_defense(
     with blaming(label, "begin()"), globally_seeded(start.networks):
         defense = make()
         defense.device, defense.epochs, defense.trains = device, start.epochs, start.trains
+        defense.untrained = untrained
         defense.begin(image, smashed, generator)
     return defense, generator

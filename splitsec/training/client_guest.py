@@ -59,7 +59,7 @@ class ClientResident(Resident):
             made: Defense[Any] = _made("defense", plan.defense)
             return made
 
-        self._side = ClientSide(plan, device.put(model), target.loss, defense, parts, device)
+        self._side = ClientSide(plan, device.put(model), target, defense, parts, device)
         self._side.clients[0].begin()
         return Answer()
 

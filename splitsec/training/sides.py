@@ -15,8 +15,8 @@ from torch import Tensor
 
 from splitsec.data.parts import Part
 from splitsec.devices import Device, Precision
-from splitsec.plugins.defense import Defense, DefenseStart, begin_defense
-from splitsec.plugins.target import Loss, SplitModel
+from splitsec.plugins.defense import Defense, DefenseStart, Untrained, begin_defense
+from splitsec.plugins.target import SplitModel, Target, split_target
 from splitsec.randomness import derive_seed
 from splitsec.shapes import Shape, SmashedShape, smashed_shape_of
 from splitsec.training.client import Client
@@ -95,6 +95,15 @@ class SidePlan(BaseModel):
         """Shapes of an image and of its smashed data."""
         return Shape(*self.image), smashed_shape_of(self.smashed)
 
+    def untrained(self, target: Target[Any], device: Device) -> Untrained:
+        """Return the whole model before training, which a defense may train by itself."""
+        image = self.shapes[0]
+
+        def split() -> SplitModel:
+            return split_target(self.target.label, target, image, self.outputs, self.cut)
+
+        return Untrained(split, target.loss, device)
+
 
 def label_of(target: str, defense: str) -> str:
     """Return what the clients' side is called in errors, from the labels of both."""
@@ -127,7 +136,7 @@ class ClientSide:
     Args:
         plan: what they are built from.
         model: the split model, of which they have the client's part and the head.
-        loss: loss of outputs and targets.
+        target: the target, of which the model is.
         new_defense: makes a defense that has not begun.
         parts: images and labels of each client.
         device: where the model is.
@@ -140,15 +149,16 @@ class ClientSide:
         self,
         plan: SidePlan,
         model: SplitModel,
-        loss: Loss,
+        target: Target[Any],
         new_defense: Callable[[], Defense[Any]],
         parts: Sequence[Part],
         device: Device,
     ) -> None:
         self.clients = []
+        untrained = plan.untrained(target, device)
         for index, (part, start) in enumerate(zip(parts, plan.defenses, strict=True)):
             defense, generator = begin_defense(
-                plan.defense.label, new_defense, *plan.shapes, start, device
+                plan.defense.label, new_defense, *plan.shapes, start, device, untrained
             )
             if defense.separate:
                 encoder = model.client.train(plan.training.trains)
@@ -165,7 +175,9 @@ class ClientSide:
             )
             shares = plan.training.shares_labels(u_shaped=model.head is not None)
             trains = plan.training.trains
-            self.clients.append(Client(part, sender, model.head, loss, optimizer, trains, shares))
+            self.clients.append(
+                Client(part, sender, model.head, target.loss, optimizer, trains, shares)
+            )
         self._modules = [one for one in (model.client, model.head) if one is not None]
         self._best = _Remembered([], [one.sender.copied_defense() for one in self.clients])
 

@@ -3,8 +3,8 @@
     SPLITSEC_DATA=... python tests/evidence/detectors.py [--data NAME] [--honest 20] [--hijacked 5]
 
 Every session runs to its end with a detector that never ends it, and a threshold ends it at the
-first mean of ``window`` scores below it. A hijacked session takes a minute on one thread, and an
-honest one a quarter of that.
+first mean of ``window`` scores below it; with splitout, at the first median above it. A hijacked
+session takes a minute on one thread, and an honest one a quarter of that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median, median_low
 from typing import Any, NamedTuple
 
 from splitsec.cells.requests import Request
@@ -52,12 +52,22 @@ class Measure(NamedTuple):
         defense: the detector that never ends a session.
         window: scores whose mean counts.
         thresholds: to try.
+        above: whether a median above a threshold ends a session, not a mean below it.
     """
 
     name: str
     defense: str
     window: int
     thresholds: Sequence[float]
+    above: bool = False
+
+    def ended(self, scores: Scores, threshold: float) -> int | None:
+        """Return at which exchange the session ends, or None if it does not."""
+        for count in range(self.window, len(scores.values) + 1):
+            last = scores.values[count - self.window : count]
+            if median_low(last) > threshold if self.above else fmean(last) < threshold:
+                return scores.steps[count - 1]
+        return None
 
     def scores(self, detector: Any) -> Scores:
         """Return the scores of a detector after a session."""
@@ -86,6 +96,13 @@ MEASURES = (
         "splitguard:threshold=0",
         3,
         (0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    ),
+    Measure(
+        "splitout",
+        "splitout:threshold=1e9",
+        10,
+        (1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0, 8.0),
+        above=True,
     ),
 )
 
@@ -128,14 +145,6 @@ def detector_after(attack: str, defense: str, data: str, cut: str, seed: int) ->
     return next(one for one in reversed(made) if getattr(one, "scores", None))
 
 
-def ended(scores: Scores, threshold: float, window: int) -> int | None:
-    """Return at which exchange the session ends, or None if it does not."""
-    for count in range(window, len(scores.values) + 1):
-        if sum(scores.values[count - window : count]) / window < threshold:
-            return scores.steps[count - 1]
-    return None
-
-
 def main() -> None:
     """Run the sessions and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -170,10 +179,10 @@ def _print(
 ) -> None:
     calm = [measure.scores(one) for one in honest]
     for threshold in measure.thresholds:
-        alarms = sum(ended(one, threshold, measure.window) is not None for one in calm)
+        alarms = sum(measure.ended(one, threshold) is not None for one in calm)
         cells = [measure.name, f"{threshold:g}", f"{alarms} of {len(calm)}"]
         for sessions in hijacked:
-            ends = [ended(measure.scores(one), threshold, measure.window) for one in sessions]
+            ends = [measure.ended(measure.scores(one), threshold) for one in sessions]
             found = [one for one in ends if one is not None]
             when = f", at exchange {median(found):.0f}" if found else ""
             cells.append(f"{len(found)} of {len(sessions)}{when}")

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from splitsec.errors import NotApplicable, SessionEnded, blaming
+from splitsec.plugins.defense import Untrained
+from splitsec.plugins.target import SplitModel
 from splitsec.randomness import seeded_global_generator
 from splitsec.records.record import Record
 from splitsec.running.contract.report import Outcome
@@ -58,13 +61,26 @@ class _Hooks(NamedTuple):
     gradient: Tensor | None
 
 
+def _begun(subject: Subject, image: Shape, smashed: SmashedShape, seed: int) -> Any:
+    """Return a defense that has begun, which may train a model of two layers."""
+
+    def split() -> SplitModel:
+        sizes = prod(image), prod(smashed)
+        client = nn.Sequential(nn.Flatten(), nn.Linear(*sizes), nn.Unflatten(1, tuple(smashed)))
+        return SplitModel(client, nn.Sequential(nn.Flatten(), nn.Linear(sizes[1], 2)))
+
+    with seeded_global_generator("check", {}):
+        defense = subject.make()
+        defense.untrained = Untrained(split, nn.functional.cross_entropy)
+        defense.begin(image, smashed, torch.Generator().manual_seed(seed))
+    return defense
+
+
 def _call(subject: Subject, image: Shape, smashed: SmashedShape, alike: bool) -> _Hooks:
     """Call the hooks as the wire does, for a batch of random images or of equal ones."""
     label = subject.configured.label
     with blaming(label, "begin(), begin_epoch(), release(), send_labels(), receive() or penalty()"):
-        with seeded_global_generator("check", {}):
-            defense = subject.make()
-            defense.begin(image, smashed, torch.Generator().manual_seed(3))
+        defense = _begun(subject, image, smashed, seed=3)
         generator = torch.Generator().manual_seed(0)
         images = torch.rand(6, *image, generator=generator)
         sent = torch.rand(6, *smashed, generator=generator)
@@ -178,9 +194,7 @@ def _releases(subject: Subject, image: Shape, smashed: SmashedShape) -> tuple[Te
     sent = torch.rand(6, *smashed, generator=drawn)
     made: list[Any] = []
     for seed in (0, 1):
-        with seeded_global_generator("check", {}):
-            defense = subject.make()
-            defense.begin(image, smashed, torch.Generator().manual_seed(seed))
+        defense = _begun(subject, image, smashed, seed)
         made.append(defense.release(images, sent).detach())
     return made[0], made[1]
 
