@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from splitsec.cli.saying import say
 from splitsec.records.store import Rerun
 
 if TYPE_CHECKING:
+    from splitsec.cells.cell import Cell
     from splitsec.devices import Device
+    from splitsec.records.record import Record
+
+
+def _lines(known: Sequence[tuple[Cell, Record | None]]) -> list[str]:
+    """Return a line for each cell, and one for all seeds of it that are in the same state."""
+    seeds: dict[tuple[str, str], list[int]] = {}
+    for cell, record in known:
+        state = "to run" if record is None else f"has a record ({record.status})"
+        seeds.setdefault((cell.spec.title_of_seeds(), state), []).append(cell.spec.seed)
+    return [f"{title}, {_in_words(of)}: {state}" for (title, state), of in seeds.items()]
+
+
+def _in_words(seeds: Sequence[int]) -> str:
+    """Return seeds in words; from the first to the last, if none between is missing."""
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    if len(seeds) > 2 and [*seeds] == [*range(seeds[0], seeds[-1] + 1)]:
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seeds {', '.join(map(str, seeds))}"
 
 
 def say_plan(
-    cells: Sequence[Any], output: Path, rerun: Rerun, device: Device, workers: int | None
+    cells: Sequence[Cell], output: Path, rerun: Rerun, device: Device, workers: int | None
 ) -> None:
     """Print the cells that would run, and an estimate from past records or from timed steps.
 
@@ -33,9 +53,8 @@ def say_plan(
 
     with shown(len(cells)) as progress:
         known = with_records(cells, output, progress, rerun)
-    for cell, record in known:
-        state = "to run" if record is None else f"has a record ({record.status})"
-        say(f"{cell.spec.title()}: {state}")
+    for line in _lines(known):
+        say(line)
     if any(record is not None for _, record in known):
         say("a dry run reads no images: a cell whose images have changed since will run", err=True)
     try:

@@ -128,11 +128,15 @@ class CellSpec(VersionedModel):
 
     def title(self) -> str:
         """Return a short name that a person recognises the cell by; nothing unusual is left out."""
+        return f"{self.title_of_seeds()}, seed {self.seed}"
+
+    def title_of_seeds(self) -> str:
+        """Return the name that it has together with the same cell under other seeds."""
         cell = (
             f"{self._shown('attack')} against {self._shown('defense')} on {self._shown('target')} "
             f"cut {short_name(self.cut_name)}, {self._shown('data')} {self.size} px"
         )
-        return ", ".join([cell, *map(one_line, self.settings()), f"seed {self.seed}"])
+        return ", ".join([cell, *map(one_line, self.settings())])
 
     def brief(self) -> str:
         """Return a shorter name, for where several cells of a grid are shown side by side."""

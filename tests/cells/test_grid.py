@@ -128,6 +128,7 @@ def test_a_dry_run_runs_nothing_and_knows_what_is_there(
     file, output = str(written(tmp_path, GRID)), tmp_path / "out"
     said = ask("run", file, "--dry-run", "--output", str(output)).stdout
     assert "18 cells: 0 have a record, 18 to run in 10 trainings" in said
+    assert said.count("seeds 0, 1: to run") == 9, "a line for all seeds of a cell"
     assert not output.exists()
     first = load_grid(Path(file)).cells()[0]
     data = load_data(first.data_spec(), Silent())
@@ -147,6 +148,8 @@ def test_a_dry_run_runs_nothing_and_knows_what_is_there(
     said = answer.stdout
     assert "a dry run reads no images" in answer.stderr
     assert "seed 0: has a record (ok)" in said
+    assert said.count("seeds 0, 1: to run") == 8
+    assert said.count("seed 1: to run") == 1
     assert "18 cells: 1 have a record, 17 to run in 10 trainings; about " in said
 
 
