@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -26,9 +27,15 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = _breakable
     return environment.get_template(template).render(**values)
 
 
 def _as_html(value: Any) -> Any:
     """Return what a template puts into the page, escaped unless it is markup of ours."""
     return value if isinstance(value, Markup) else Markup(for_html(without_folders(value)))
+
+
+def _breakable(name: str) -> Markup:
+    """Return a name of a method that may go on in another line before each of its parameters."""
+    return Markup(re.sub(r"([:,+])", r"\1<wbr>", str(_as_html(name))))
