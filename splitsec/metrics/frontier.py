@@ -2,7 +2,9 @@
 
 No strength is chosen: a monotone curve is fitted through all of them, in every resample of seeds
 and images, and read off where the utility crosses the share that is asked for. So a strength that
-was lucky gains nothing.
+was lucky gains nothing. Where neighbouring strengths are further apart in utility than
+:data:`WIDEST`, nobody knows what lies between, and the weaker one counts: a method that does
+nothing at one strength and breaks the model at the next gains nothing, either.
 """
 
 from __future__ import annotations
@@ -11,11 +13,15 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from splitsec.metrics.two_level import Floats, Sample
 
 AREA = (0.5, 1.0)
 """Shares of utility between which the mean leakage of a curve is taken."""
+
+WIDEST = 0.25
+"""Largest difference in utility retained of two strengths between which a curve is read off."""
 
 _STEPS = 51
 
@@ -33,14 +39,16 @@ class Curve(NamedTuple):
 
     def at(self, share: float) -> Sample:
         """Return the leakage where the curve retains a share of the utility."""
-        return self._read(lambda retained, leakage: read_off(retained, leakage, share))
+        joined = self._joined()
+        return self._read(lambda retained, leakage: read_off(retained, leakage, share, joined))
 
     def area(self) -> Sample:
         """Return the mean leakage where the curve retains 50 to 100 % of the utility."""
+        joined = self._joined()
 
         def mean(retained: Floats, leakage: Floats) -> Floats:
             shares = np.linspace(*AREA, _STEPS)
-            values = np.stack([read_off(retained, leakage, share) for share in shares], -1)
+            values = np.stack([read_off(retained, leakage, share, joined) for share in shares], -1)
             area: Floats = (values[..., 1:] + values[..., :-1]).mean(-1) / 2
             return area
 
@@ -48,8 +56,18 @@ class Curve(NamedTuple):
 
     def place(self, share: float) -> float:
         """Return the position in [0, K - 1] at which the curve retains a share of the utility."""
-        retained = np.array([one.mean for one in self.retained])
-        return float(_places(decreasing(retained), share))
+        return float(_places(self._fitted(), share, self._joined()))
+
+    def _fitted(self) -> Floats:
+        return decreasing(np.array([one.mean for one in self.retained]))
+
+    def _joined(self) -> NDArray[np.bool_]:
+        """Return whether each strength but the last is near enough to the next one, (K - 1,).
+
+        It is decided once, by the means, so that resamples differ in their numbers alone.
+        """
+        joined: NDArray[np.bool_] = -np.diff(self._fitted()) <= WIDEST
+        return joined
 
     def _read(self, figure: Callable[[Floats, Floats], Floats]) -> Sample:
         """Return a figure of the curve as a sample.
@@ -106,16 +124,18 @@ def decreasing(values: Floats) -> Floats:
     return fit
 
 
-def read_off(retained: Floats, leakage: Floats, share: float) -> Floats:
+def read_off(retained: Floats, leakage: Floats, share: float, joined: NDArray[np.bool_]) -> Floats:
     """Return the leakage (...) at which curves (..., K) retain a share of the utility.
 
     Args:
         retained: shares of utility, the weakest strength first.
         leakage: of the same strengths.
         share: the share; where a curve ends above it, its strongest strength counts.
+        joined: (K - 1,), whether a curve is read off between a strength and the next one; else
+            the weaker one counts.
     """
     fitted = decreasing(leakage)
-    places = _places(decreasing(retained), share)
+    places = _places(decreasing(retained), share, joined)
     below = np.floor(places).astype(int)
     above = np.minimum(below + 1, fitted.shape[-1] - 1)
     part = places - below
@@ -124,7 +144,7 @@ def read_off(retained: Floats, leakage: Floats, share: float) -> Floats:
     return value
 
 
-def _places(retained: Floats, share: float) -> Floats:
+def _places(retained: Floats, share: float, joined: NDArray[np.bool_]) -> Floats:
     """Return the last position in [0, K - 1] at which falling curves (..., K) reach a share."""
     count = retained.shape[-1]
     reach = (retained >= share).sum(-1)  # strengths that do; they come first
@@ -132,6 +152,7 @@ def _places(retained: Floats, share: float) -> Floats:
     after = np.minimum(last + 1, count - 1)
     from_, to = (np.take_along_axis(retained, one[..., None], -1)[..., 0] for one in (last, after))
     fall = np.where(from_ > to, from_ - to, 1.0)
-    part = np.where((reach > 0) & (reach < count), (from_ - share) / fall, 0.0)
+    between = (reach > 0) & (reach < count) & np.append(joined, False)[last]
+    part = np.where(between, (from_ - share) / fall, 0.0)
     places: Floats = last + part
     return places

@@ -72,7 +72,8 @@ def test_a_family_is_read_off_where_it_retains_95_percent() -> None:
     noise = table.loc["gaussian-noise"]
     assert noise["leakage at 95"] == pytest.approx(0.3, abs=0.02)  # half way from 2 to 4
     assert noise["strength at 95"] == pytest.approx(2 * 2**0.5, rel=0.05)
-    assert noise["leakage at 80"] == pytest.approx(0.2 - 0.1 * 13 / 33, abs=0.02)
+    assert noise["leakage at 80"] == pytest.approx(0.2, abs=0.02)  # 0.6 is too far from 0.93
+    assert noise["strength at 80"] == 4
     assert noise["leakage at 95 low"] < 0.3 < noise["leakage at 95 high"]
     assert noise["identified at 95"] == pytest.approx(0.01 + 0.99 * 0.3, abs=0.02)
     assert noise["strengths"] == 4
@@ -210,6 +211,15 @@ def test_what_breaks_the_model_is_not_read_off_on_the_way_to_it() -> None:
     both = rows(records_of(broken | {"gaussian-noise": ("sigma", NOISE)}))
     assert list(both.index) == ["gaussian-noise", "dcor"]
     assert pd.isna(both.loc["dcor", "against none verdict"])
+
+
+def test_between_what_does_nothing_and_what_breaks_the_model_is_no_defense() -> None:
+    idle_or_broken = {"dcor": ("alpha", {0.9: (0.8, 1.0), 0.99: (0.0, 0.05)})}
+    table = rows(records_of(idle_or_broken | {"gaussian-noise": ("sigma", NOISE)}))
+    for percent in (95, 80):
+        assert table.loc["dcor", f"leakage at {percent}"] == pytest.approx(0.8, abs=0.01)
+        assert table.loc["dcor", f"strength at {percent}"] == 0.9
+    assert table.loc["dcor", "against none verdict"] == "cannot be told"
 
 
 def test_a_sweep_without_a_complete_strength_is_no_family(tmp_path: Path) -> None:

@@ -25,16 +25,22 @@ def test_the_fit_is_the_isotonic_regression() -> None:
         (0.99, 0.7),  # what the weakest strength retains
         (0.945, 0.55),  # half way
         (0.9, 0.4),
-        (0.7, 0.25),
-        (0.5, 0.1),
-        (0.2, 0.1),  # the strongest one retains more than that
+        (0.8, 0.3),
+        (0.7, 0.2),
+        (0.69, 0.2),  # too far from the next one
+        (0.2, 0.2),
+        (0.1, 0.1),
+        (0.05, 0.1),  # the strongest one retains more than that
     ],
 )
 def test_leakage_is_read_off_between_strengths(share: float, leakage: float) -> None:
-    retained, leaks = np.array([1, 0.99, 0.9, 0.5]), np.array([0.8, 0.7, 0.4, 0.1])
-    assert read_off(retained, leaks, share) == pytest.approx(leakage)
-    many = read_off(np.tile(retained, (5, 1)), np.tile(leaks, (5, 1)), share)
+    retained, leaks = np.array([1, 0.99, 0.9, 0.7, 0.1]), np.array([0.8, 0.7, 0.4, 0.2, 0.1])
+    joined = np.array([True, True, True, False])
+    assert read_off(retained, leaks, share, joined) == pytest.approx(leakage)
+    many = read_off(np.tile(retained, (5, 1)), np.tile(leaks, (5, 1)), share, joined)
     assert many.tolist() == pytest.approx([leakage] * 5)
+    curve = Curve(exact(retained.tolist()), exact(leaks.tolist()))
+    assert curve.at(share).mean == pytest.approx(leakage)
 
 
 def exact(values: list[float], resamples: int = 20) -> list[Sample]:
@@ -49,7 +55,8 @@ def test_a_lucky_strength_gains_nothing() -> None:
 
 
 def test_the_area_is_the_mean_leakage_between_half_and_all_of_the_utility() -> None:
-    assert Curve(exact([1, 0.5]), exact([0.8, 0.2])).area().mean == pytest.approx(0.5)
+    assert Curve(exact([1, 0.75, 0.5]), exact([0.8, 0.5, 0.2])).area().mean == pytest.approx(0.5)
+    assert Curve(exact([1, 0.5]), exact([0.8, 0.2])).area().mean == pytest.approx(0.794)  # at 0.5
     assert Curve(exact([1, 1]), exact([0.8, 0.3])).area().mean == pytest.approx(0.3)
 
 
