@@ -8,6 +8,7 @@ images, too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -102,8 +103,11 @@ def _family(way: Way) -> str:
 
 
 def _badness(found: Screened, limits: Limits) -> tuple[float, float, float]:
-    """Return by how much limits are exceeded, then what it costs, then what leaks."""
-    loss = found.loss or 0.0
+    """Return by how much limits are exceeded, then what it costs, then what leaks.
+
+    A loss that is not known counts as more than any other.
+    """
+    loss = math.inf if found.loss is None else found.loss
     pairs = (
         (found.leakage, limits.leakage),
         (found.identified, limits.identified),

@@ -19,7 +19,7 @@ from support.records import SEEDS, cell, failed_record
 LIMITS = Limits(leakage=0.3, identified=None, loss=0.02)
 
 
-def ways(**found: tuple[float, float]) -> dict[Way, Screened]:
+def ways(**found: tuple[float, float | None]) -> dict[Way, Screened]:
     """Return ways by name, each with its leakage and its loss."""
     return {
         Way(name.replace("_", ":"), 5): Screened(leakage, leakage, loss)
@@ -39,6 +39,12 @@ def test_a_round_keeps_what_exceeds_the_limits_least_and_then_costs_least() -> N
 def test_a_gain_of_utility_is_no_advantage() -> None:
     found = ways(a=(0.2, -0.05), b=(0.1, 0.0))
     assert names(best_ways(found, LIMITS, 1)) == ["b"], "validation images are few"
+
+
+def test_a_way_of_unknown_loss_comes_after_those_that_are_known() -> None:
+    found = ways(a=(0.0, None), b=(0.29, 0.01), c=(0.9, 0.3), d=(0.1, None))
+    assert names(best_ways(found, LIMITS, 4)) == ["b", "c", "a", "d"]
+    assert names(best_ways(found, LIMITS._replace(loss=None), 4)) == ["b", "a", "d", "c"]
 
 
 def test_a_round_keeps_at_most_two_strengths_of_a_defense() -> None:
