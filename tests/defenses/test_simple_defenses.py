@@ -221,6 +221,7 @@ STRONGER_IF_LOWER = {
     "bottleneck",
     "thumbnail",
     "dp-release",
+    "splitout",
 }
 
 
