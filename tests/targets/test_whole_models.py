@@ -228,6 +228,12 @@ def test_the_clients_have_the_weights_and_an_attackers_copy_does_not(
     holdings = side.holdings()
     for _ in range(2):
         assert not torch.equal(_first(holdings.fresh_model().client), trained)
+    copied = holdings.fresh_defense()
+    assert copied.untrained is not None
+    for seed in range(2):
+        assert not torch.equal(_first(copied.untrained.model(seed).client), trained)
+    own = side._new_session().side.clients[0].defense.untrained
+    assert torch.equal(_first(own.model(0).client), trained), "a client begins with its own"
     target = without_weights(side.target)
     assert target.parameters.weights == ""
     assert side.target.parameters.weights == str(path)
